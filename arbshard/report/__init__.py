@@ -1,1 +1,4 @@
-"""``arbshard analyze``: what a run earned, on what, what it lost to, and whether it was healthy. Reads only."""
+"""Implements ``arbshard analyze``: what a run earned and lost, on what and why, and whether it was healthy.
+
+It only reads.
+"""

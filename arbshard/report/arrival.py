@@ -1,8 +1,10 @@
-"""The edge at arrival: what an entry's fills netted, by the formula that promised the edge at the decision. Pure.
+"""Computes the edge at arrival: what an entry's fills netted, by the formula of the edge at the decision.
+It is pure.
 
-``engine.edge`` says what an entry would net at the books of the decision. Until its orders arrive the books move, a
-leg fills in part, and a hedge completes it at a worse price. Comparing both edges shows what that costs; fills that
-always bring exactly what was promised show that nothing arrived anywhere, so a verdict compares them too.
+``engine.edge`` computes what an entry would net at the books of the decision. Until its orders arrive the
+books move, a leg fills in part, and a hedge completes it at a worse price. Comparing both edges shows what
+that costs. Fills that always have exactly the promised prices show that arrival is not simulated, so a
+verdict compares them too.
 """
 
 from collections.abc import Iterable
@@ -14,16 +16,16 @@ from arbshard.model.order import Fill, Order
 
 
 class _Side:
-    """What one leg of the entry has filled, hedges included."""
+    """Sums up what one leg of the entry has filled, hedges included."""
 
     def __init__(self, order: Order) -> None:
         self._order = order
         self.quantity = ZERO
-        """Executed, before fees."""
+        """Quantity executed, before fees."""
         self.base = ZERO
-        """By how much the coins changed, fees included; above 0 on both sides."""
+        """Change of the coin balance, fees included; above 0 on both sides."""
         self.quote = ZERO
-        """Paid or received, fees included; above 0 on both sides."""
+        """Quote paid or received, fees included; above 0 on both sides."""
 
     def matches(self, fill: Fill) -> bool:
         return fill.market == self._order.market and fill.side == self._order.side
@@ -39,20 +41,22 @@ class _Side:
 
     @property
     def share(self) -> Decimal:
-        """The part of the order's quantity that was executed."""
+        """Return the share of the order's quantity that was executed."""
         return MONEY_CONTEXT.divide(self.quantity, self._order.quantity)
 
 
 def edge_at_arrival(intent: Intent, fills: Iterable[Fill], other_fees: Decimal = ZERO) -> Decimal | None:
-    """Net edge in basis points of what the entry ``intent`` bought on one venue and sold on the other.
+    """Return the net edge in basis points of what the entry ``intent`` bought on one venue and sold on the
+    other.
 
-    It is ``engine.edge`` computed with the average prices and the fees of ``fills`` and the FX of the decision, for
-    the part of both orders that was executed on both venues: an entry of which each leg filled 40 % at the promised
-    prices has the promised edge. Coins left over by rounding are worth nothing, as at the decision; coins that are
-    short are bought at the price that was paid. Unwinds are left out, because what they take back was never an edge;
-    their cost is in the position's result. ``other_fees``: worth of the fees in other coins, in reporting currency.
+    It is ``engine.edge`` computed with the average prices and the fees of ``fills`` and the FX of the
+    decision, for the part of both orders that was executed on both venues: an entry of which each leg
+    filled 40 % at the promised prices has the promised edge. Coins left over by rounding are worth nothing,
+    as at the decision; missing coins are bought at the price that was paid. Unwinds are left out, because
+    what they take back was never an edge; their cost is in the position's result. ``other_fees`` is the
+    worth of fees in other coins, in reporting currency.
 
-    None where nothing was executed on one of the venues: such an entry has no edge.
+    The result is None when nothing was executed on one of the venues: such an entry has no edge.
     """
     with localcontext(MONEY_CONTEXT):
         is_home = intent.direction == "buy_home"

@@ -1,4 +1,4 @@
-"""From what was read to the ``RunReport``. Pure."""
+"""Builds the ``RunReport`` from what was read. It is pure."""
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, localcontext
@@ -40,7 +40,7 @@ _LINES_SHOWN = 8
 _HOUR_MS = Decimal(3_600_000)
 _MINUTE_MS = 60_000
 _NEAR_MS = 5_000
-"""A log record belongs to an anomaly that was seen within so long of it."""
+"""A log record belongs to an anomaly that was seen within this time of it."""
 
 
 def build(
@@ -51,7 +51,7 @@ def build(
     anomalies: Sequence[Anomaly] = (),
     title: str = "",
 ) -> RunReport:
-    """The report of one run. ``anomalies`` are those of a campaign's monitor."""
+    """Return the report of one run; ``anomalies`` are those of a campaign's monitor."""
     with localcontext(MONEY_CONTEXT):
         facts, logs, sampled = sources.facts, sources.logs, sources.sampled
         symbols = sorted(
@@ -106,7 +106,7 @@ def build(
 
 
 def _tidy(value: Decimal) -> Decimal:
-    """The same amount without exponent and trailing zeros."""
+    """Return the same amount without exponent and trailing zeros."""
     return Decimal(plain(value))
 
 
@@ -176,7 +176,7 @@ def _edges(every: SymbolFacts) -> EdgeSteps:
 
 
 def _funnel(facts: RunFacts, edges: EdgeSteps) -> Iterator[FunnelStep]:
-    """The steps from what was sent to what was kept, with what was lost at each of them."""
+    """Yield the steps from what was sent to what was kept, with what was lost at each of them."""
     sums = facts.all.edges
     after_fees = edges.arrived + edges.exit_fees
     after_fx = after_fees + edges.fx
@@ -199,7 +199,7 @@ def _funnel(facts: RunFacts, edges: EdgeSteps) -> Iterator[FunnelStep]:
 
 
 def _rules(facts: RunFacts, summary: RunSummary | None, sampled: "Sampled | None") -> tuple[RuleCost, ...]:
-    """Risk's refusals are from the ledger; the rest is from the series, or from the summary of the last run."""
+    """Return what rules refused: by risk from the ledger, the rest from the series or the summary of the last run."""
     rules: dict[str, RuleCost] = {}
     if sampled is not None and sampled.rules:
         rules = dict(sampled.rules)
@@ -273,7 +273,7 @@ def _measured(one: Anomaly) -> str:
 
 
 def _anchor_of(anomaly: Anomaly, records: Sequence[LogRecord]) -> str:
-    """The log record that shows an anomaly: the one with its line, else one about its subject at its time."""
+    """Return the log record that shows an anomaly: the one with its line, else one about its subject at its time."""
     line = (anomaly.log or "").strip()
     for record in records:
         if line and any(one.startswith(line) or line.startswith(one) for one in record.lines):
@@ -322,7 +322,7 @@ def _with_values(lines: Sequence[PlotLine]) -> tuple[PlotLine, ...]:
 
 
 def _histogram(sample: Sequence[float]) -> Plot:
-    """How often single results were how large; the outermost hundredths are counted in the outermost bars."""
+    """Count single results by size; the outermost hundredths are counted in the outermost bars."""
     lines: tuple[PlotLine, ...] = ()
     if sample:
         ordered = sorted(sample)

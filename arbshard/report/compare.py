@@ -1,4 +1,4 @@
-"""Two runs side by side: the same figures of both, and by how much they differ. Pure but for ``write_comparison``."""
+"""Compares two runs: the same figures of both, and their differences. It is pure except for ``write_comparison``."""
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -58,11 +58,11 @@ FIGURES: tuple[tuple[str, Kind, Callable[[RunReport], Figure]], ...] = (
     ("refused by risk", "count", lambda one: one.total.refused),
     ("errors and warnings logged", "count", lambda one: sum(one.log_levels.values())),
 )
-"""The figures that are compared: name, kind, and where it is in a report."""
+"""The figures that are compared: name, kind, and the function that returns it for a report."""
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """Two reports, and their differences: those of ``b`` less those of ``a``."""
+    """Holds two reports, and their differences: those of ``b`` less those of ``a``."""
 
     a: RunReport
     b: RunReport
@@ -84,7 +84,7 @@ def write_comparison(one: Path, other: Path, out_dir: Path, *, since_ms: int = E
 
 
 def comparison_document(a: RunReport, b: RunReport) -> Document:
-    """The page of two runs."""
+    """Return the page of two runs."""
     return Document(
         title=f"{a.name} and {b.name}",
         subtitle=" · ".join(
@@ -107,7 +107,7 @@ def _less(one: Figure, other: Figure) -> Figure:
 
 
 def _figures(a: RunReport, b: RunReport) -> Iterator[tuple[str, Figure, Figure, Kind]]:
-    """(name, of a, of b, kind of figure)."""
+    """Yield name, figure of ``a``, figure of ``b`` and kind."""
     for name, kind, of in FIGURES:
         yield name, of(a), of(b), kind
 
@@ -217,7 +217,7 @@ def _symbols(a: RunReport, b: RunReport) -> PageTable:
 
 
 def _plots(a: RunReport, b: RunReport) -> Iterator[Plot]:
-    """Equity and drawdown of both, by hours since each began."""
+    """Draw equity and drawdown of both, by hours since each began."""
     for name in ("equity", "drawdown"):
         lines = []
         for letter, one in (("A", a), ("B", b)):

@@ -1,4 +1,4 @@
-"""A report as sections of sentences, tables and plots: what page and Markdown render, so that both say the same."""
+"""Defines a report as sections of sentences, tables and plots; page and Markdown render it, so that both agree."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ _TIMELINE_SHOWN = 400
 
 
 class Cell(NamedTuple):
-    """One cell of a table."""
+    """Is one cell of a table."""
 
     text: str
     tone: Tone = ""
@@ -29,7 +29,7 @@ class Cell(NamedTuple):
 
 
 class PageTable(NamedTuple):
-    """Rows below a header."""
+    """Holds rows below a header."""
 
     columns: tuple[str, ...]
     numbers: frozenset[int]
@@ -38,7 +38,7 @@ class PageTable(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """One figure for the top of the page."""
+    """Is one figure for the top of the page."""
 
     title: str
     value: str
@@ -47,7 +47,7 @@ class Tile(NamedTuple):
 
 
 class PageSection(NamedTuple):
-    """A part of a report below a heading of its own."""
+    """Is a part of a report below a heading of its own."""
 
     anchor: str
     title: str
@@ -56,56 +56,56 @@ class PageSection(NamedTuple):
 
 
 class Document(NamedTuple):
-    """All that is shown."""
+    """Holds everything that is shown."""
 
     title: str
     subtitle: str
     verdict: tuple[Tone, str, tuple[str, ...]] | None
-    """(tone, outcome, reasons)."""
+    """Tone, outcome and reasons."""
     findings: tuple[Finding, ...]
     tiles: tuple[Tile, ...]
     sections: tuple[PageSection, ...]
 
 
-# --- how values are written
+# --- formatting of values
 
 
 def gain(value: Decimal | None) -> Cell:
-    """Money that is a gain or a loss."""
+    """Format money that is a gain or a loss."""
     if not value:
         return Cell(amount(value))
     return Cell(amount(value, signed=True), "good" if value > 0 else "bad")
 
 
 def bps(value: float | None) -> Cell:
-    """Basis points with their sign."""
+    """Format basis points with their sign."""
     if value is None:
         return Cell("–")
     return Cell(f"{value:+,.1f}".replace("-", "−"), "bad" if value < 0 else "")
 
 
 def plain_bps(value: float | None) -> Cell:
-    """Basis points that are neither good nor bad."""
+    """Format basis points that are neither good nor bad."""
     return Cell("–" if value is None else f"{value:,.1f}".replace("-", "−"))
 
 
 def number(value: float | None, places: int = 0) -> Cell:
-    """A count or measure."""
+    """Format a count or measure."""
     return Cell("–" if value is None else f"{value:,.{places}f}".replace("-", "−"))
 
 
 def fault(count: int | None) -> Cell:
-    """A count that should be 0."""
+    """Format a count that should be 0."""
     return Cell("–" if count is None else f"{count:,}", "warn" if count else "")
 
 
 def share(value: float | None) -> Cell:
-    """A share as per cent."""
+    """Format a share in per cent."""
     return Cell("–" if value is None else f"{value:.1%}")
 
 
 def seconds(value: float | None) -> Cell:
-    """A span of time."""
+    """Format a duration."""
     if value is None:
         return Cell("–")
     if value < 120:
@@ -114,14 +114,14 @@ def seconds(value: float | None) -> Cell:
 
 
 def micros(value: float | None) -> Cell:
-    """A latency that is given in microseconds."""
+    """Format a latency that is given in microseconds."""
     if value is None:
         return Cell("–")
     return Cell(f"{value:,.0f} µs" if value < 10_000 else f"{value / 1000:,.1f} ms")
 
 
 def wall(at_ms: int | None) -> str:
-    """A wall time to the second, in UTC."""
+    """Format a wall time to the second, in UTC."""
     if at_ms is None:
         return "–"
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -130,7 +130,9 @@ def wall(at_ms: int | None) -> str:
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[Cell | str]], texts: Sequence[int] = (0,)
 ) -> PageTable:
-    """A table whose columns hold numbers, except those of ``texts``; columns without any value are left out."""
+    """Return a table whose columns hold numbers, except those of ``texts``; columns without any value are
+    left out.
+    """
     cells = [tuple(one if isinstance(one, Cell) else Cell(one) for one in row) for row in rows]
     assert all(len(row) == len(columns) for row in cells), columns
     kept = [place for place in range(len(columns)) if any(row[place].text != "–" for row in cells)]
@@ -145,7 +147,7 @@ def table(
 
 
 def document_of(report: RunReport) -> Document:
-    """The report of one run."""
+    """Return the report of one run."""
     span = f"{wall(report.first_ms)} to {wall(report.last_ms)} UTC"
     verdict = None
     if (found := report.verdict) is not None:
@@ -173,7 +175,7 @@ def _filled(sections: Iterator[PageSection]) -> Iterator[PageSection]:
 
 
 def tiles_of(report: RunReport) -> tuple[Tile, ...]:
-    """The figures at the top."""
+    """Return the figures at the top."""
     total, unit = report.total, report.currency
     result = gain(report.pnl.total)
     errors = sum(count for level, count in report.log_levels.items() if level != "warning")

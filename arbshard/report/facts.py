@@ -1,7 +1,8 @@
-"""What a ledger says of a run, in one pass and in memory that does not grow with its length. Pure.
+"""Sums up a ledger in one pass, in memory that does not grow with its length. It is pure.
 
-``RunFacts`` takes the events in order; ``build`` makes a report of it. Only what is open is kept one by one:
-intents without an outcome and positions that are not closed. Everything else is summed up or sampled.
+``RunFacts`` receives the events in order; ``build`` makes a report of it. Only what is open is kept
+individually: intents without an outcome and positions that are not closed. Everything else is summed up or
+sampled.
 """
 
 from collections import Counter, deque
@@ -59,15 +60,15 @@ KINDS = (
 """The kinds of events that ``RunFacts`` counts."""
 _SESSIONS_KEPT = 50
 _ENTRIES_KEPT = 300
-"""Of each severity of the time line, the first and the last so many."""
+"""How many of the first and of the last entries of the time line are kept, per severity."""
 _SYMBOL_BUCKETS = 150
 _SAME_EDGE = Decimal("0.01")
 _EDGE_STEP = Decimal("1e-9")
-"""Edges are ratios; rounded to this, in basis points, money that is made of them has an end."""
+"""Edges are ratios; they are rounded to this, in basis points, so that money computed from them has an end."""
 
 
 class BoundedTimeline:
-    """The first and the last entries of each severity."""
+    """Keeps the first and the last entries of each severity."""
 
     def __init__(self) -> None:
         self._first: dict[Severity, list[TimelineEntry]] = {}
@@ -85,13 +86,13 @@ class BoundedTimeline:
         last.append(entry)
 
     def entries(self) -> list[TimelineEntry]:
-        """Those that are kept, by time."""
+        """Return the entries that are kept, by time."""
         kept = [*self._first.values(), *self._last.values()]
         return sorted((one for part in kept for one in part), key=lambda one: one.first_ms)
 
 
 class _OpenIntent:
-    """An approved intent without an outcome."""
+    """Is an approved intent without an outcome."""
 
     def __init__(self, intent: Intent) -> None:
         self.intent = intent
@@ -100,7 +101,7 @@ class _OpenIntent:
         self.filled: set[str] = set()
         self.ended: set[str] = set()
         self.buy_price = ZERO
-        """What the book promised for the order that buys; 0 while it is not known."""
+        """The price that the book promised for the order that buys; 0 while it is not known."""
         for order in (intent.home, intent.away):
             self.orders[order.client_id] = order
 
@@ -109,13 +110,13 @@ class _OpenIntent:
         return self.intent.home if self.intent.direction == "buy_home" else self.intent.away
 
     def value_at(self, price: Decimal) -> Decimal:
-        """Worth of the order that buys, in reporting currency."""
+        """Return the worth of the order that buys, in reporting currency."""
         rate = ONE if self.intent.direction == "buy_home" else self.intent.fx.ask
         return self.buy.quantity * price * rate
 
 
 class _Entry:
-    """What is kept of the entry of a position that is not closed yet."""
+    """Holds the entry of a position that is not closed yet."""
 
     __slots__ = ("arrived_bps", "decided_bps", "fees", "sent")
 
@@ -129,7 +130,7 @@ class _Entry:
 
 
 class EdgeSums:
-    """The money of ``EdgeSteps``, and how many entries passed each step."""
+    """Adds up the money of ``EdgeSteps``, and how many entries passed each step."""
 
     def __init__(self) -> None:
         self.sent_notional = self.filled_notional = ZERO
@@ -178,7 +179,7 @@ def _share(notional: Decimal, bps: Decimal) -> Decimal:
 
 
 class SymbolFacts:
-    """The sums of one symbol, or of all."""
+    """Holds the sums of one symbol, or of all."""
 
     def __init__(self) -> None:
         self.approved = self.refused = self.entries = self.exits = self.wins = 0
@@ -218,7 +219,7 @@ class SymbolFacts:
 
 
 class VenueTrading:
-    """What came of the orders at one venue."""
+    """Adds up the outcomes of the orders at one venue."""
 
     def __init__(self) -> None:
         self.states: Counter[str] = Counter()
@@ -227,7 +228,7 @@ class VenueTrading:
 
 
 class RunFacts:
-    """Takes the events of a ledger in order."""
+    """Sums up the events of a ledger, which are added in order."""
 
     def __init__(self) -> None:
         self.first_ms: int | None = None
@@ -258,12 +259,12 @@ class RunFacts:
 
     @property
     def beside(self) -> Decimal:
-        """What counts as a result and no position brought."""
+        """Return the result that no position brought."""
         return self.transfers + self.unexplained + self.fees_beside
 
     @property
     def is_running(self) -> bool:
-        """Whether the last session has neither stopped nor been followed by another."""
+        """Return whether the last session has neither stopped nor been followed by another."""
         return self._began_ms is not None
 
     def add(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case per kind of event
@@ -308,12 +309,12 @@ class RunFacts:
                 self._incident(event)
 
     def finish(self) -> None:
-        """The last event was added: a session that has not stopped ends with it."""
+        """End a session that has not stopped with the last event; call it after that was added."""
         if self._began_ms is not None and self.last_ms is not None:
             self._end_session(self.last_ms, in_order=False)
 
     def symbol(self, name: str) -> SymbolFacts:
-        """The sums of a symbol."""
+        """Return the sums of a symbol."""
         return self.symbols.setdefault(name, SymbolFacts())
 
     def _both(self, name: str) -> Iterable[SymbolFacts]:
@@ -436,7 +437,7 @@ class RunFacts:
         self._began_ms = None
 
     def _incident(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case per kind of event
-        """Put what happened to the desk itself on the time line."""
+        """Add what happened to the desk itself to the time line."""
         match event:
             case Halted():
                 self.halts += 1

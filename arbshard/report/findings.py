@@ -1,4 +1,4 @@
-"""The sentences at the top of a report: did it earn, on what, what did it lose to, was it healthy. Pure."""
+"""Writes the sentences at the top of a report: result, its sources, losses, doubts, and health. It is pure."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -7,13 +7,13 @@ from arbshard.report.facts import RunFacts
 from arbshard.report.model import Finding, RunReport
 
 _WINS_IN_A_ROW = 30
-"""So many wins and no loss are not believed; the same number as in a campaign's verdict."""
+"""So many wins without a loss are not believed; the number is that of a campaign's verdict."""
 _SAME_SHARE = 0.9
 _MEASURED_MIN = 10
 
 
 def findings_of(report: RunReport, facts: RunFacts) -> tuple[Finding, ...]:
-    """In the order in which a person asks."""
+    """Return the sentences, in the order in which a person asks."""
     return (
         _earned(report),
         *_where(report),
@@ -24,7 +24,7 @@ def findings_of(report: RunReport, facts: RunFacts) -> tuple[Finding, ...]:
 
 
 def amount(value: Decimal | float | None, *, signed: bool = False) -> str:
-    """Money: whole units from 1,000 on, two places below."""
+    """Format money: whole units from 1,000 on, two places below."""
     if value is None:
         return "–"
     places = 0 if not value or abs(float(value)) >= 1000 else 2
@@ -33,7 +33,7 @@ def amount(value: Decimal | float | None, *, signed: bool = False) -> str:
 
 
 def money(value: Decimal, currency: str) -> str:
-    """An amount with its currency."""
+    """Format an amount with its currency."""
     return f"{amount(value)} {currency}"
 
 
@@ -86,7 +86,7 @@ def _lost(report: RunReport) -> Iterator[Finding]:
 
 
 def _doubts(report: RunReport) -> Iterator[Finding]:
-    """What would be too good to be true."""
+    """Yield what would be too good to be true."""
     total = report.total
     if total.exits > _WINS_IN_A_ROW and not total.losses:
         yield Finding("bad", f"All {total.exits:,} closed positions won: no real market allows that.")

@@ -1,7 +1,8 @@
-"""A ``Document`` as one HTML file that needs nothing else: style, plots and Plotly's own script are in it.
+"""Renders a ``Document`` as one HTML file that needs nothing else: it contains style, plots and Plotly's
+own script.
 
-``page.css`` and ``page.js`` beside this file are put into the page. Nothing is fetched: the page's own policy
-(``Content-Security-Policy``) forbids it to the browser.
+``page.css`` and ``page.js`` beside this file become part of the page. Nothing is fetched: the page's own
+policy (``Content-Security-Policy``) forbids it.
 """
 
 from html import escape
@@ -20,7 +21,7 @@ _MARKS = {"good": "✓", "warn": "!", "bad": "✗", "plain": "·"}
 
 
 def plotly_script() -> str:
-    """Plotly's own script, as its Python package brings it. Raises ``UsageError`` when it is not installed."""
+    """Return Plotly's own script from its Python package. Raises ``UsageError`` when it is not installed."""
     require_libraries("the page of an analysis", "plotly")
     from plotly.offline import get_plotlyjs
 
@@ -28,7 +29,7 @@ def plotly_script() -> str:
 
 
 def render_html(document: Document, plotly: str) -> str:
-    """The page. ``plotly`` is the script that draws the plots."""
+    """Return the page; ``plotly`` is the script that draws the plots."""
     plots = {
         part.name: part for section in document.sections for part in section.parts if isinstance(part, Plot)
     }
@@ -55,12 +56,12 @@ def _resource(name: str) -> str:
 
 
 def _json(plots: dict[str, Plot]) -> str:
-    """No text in it can end the script element."""
+    """Encode ``plots`` so that no text in them can end the script element."""
     return msgspec.json.encode(plots).decode().replace("<", "\\u003c")
 
 
 def _inside_script(script: str) -> str:
-    """A script that holds its own end tag in a string would end there."""
+    """Escape end tags in ``script``, which would end the script element."""
     return script.replace("</script", "<\\/script")
 
 

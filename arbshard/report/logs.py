@@ -1,4 +1,4 @@
-"""The rotated logs of a state directory: what was logged at level warning and above. Bounded memory; reads only."""
+"""Reads the rotated logs of a state directory: records of level warning and above. Memory is bounded."""
 
 import re
 from collections import Counter, deque
@@ -12,9 +12,9 @@ import msgspec
 from arbshard.report.model import LogRecord
 
 GROUPS_MAX = 300
-"""Records of one process, level and event are one group; of more groups, only the number is kept."""
+"""Records of one process, level and event form a group; further groups are only counted."""
 _LINES_KEPT = 3
-"""Of each group the first and the last so many."""
+"""How many of the first and of the last lines of each group are kept."""
 _LINE_CHARACTERS = 2_000
 _LEVELS = ("warning", "error", "critical")
 _ROTATED = re.compile(r"(?P<process>.+)\.jsonl(?:\.(?P<number>\d+))?")
@@ -31,12 +31,12 @@ _decoder = msgspec.json.Decoder(_Line)
 
 
 class LogsRead(NamedTuple):
-    """What the logs hold."""
+    """Holds what the logs contain."""
 
     levels: dict[str, int]
     records: tuple[LogRecord, ...]
     unread: int
-    """Lines that are no records."""
+    """Number of lines that are not records."""
     groups_left_out: int
 
 
@@ -96,7 +96,7 @@ def read_logs(folder: Path, since_ms: int) -> LogsRead:
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
-    """(file, process), oldest first for each process."""
+    """Yield each file with its process, oldest first for each process."""
     found: list[tuple[str, int, Path]] = []
     for path in folder.iterdir() if folder.is_dir() else ():
         named = _ROTATED.fullmatch(path.name)
@@ -107,7 +107,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _wall_ms(timestamp: str) -> int:
-    """Raises ``ValueError``."""
+    """Return a time in wall ms. Raises ``ValueError``."""
     moment = datetime.fromisoformat(timestamp)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

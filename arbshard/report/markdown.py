@@ -1,4 +1,4 @@
-"""A ``Document`` as Markdown: the same sentences and tables as the page, without plots. Pure."""
+"""Renders a ``Document`` as Markdown: the same sentences and tables as the page, without plots. It is pure."""
 
 from arbshard.report.document import Cell, Document, PageSection, PageTable
 from arbshard.report.model import LogRecord
@@ -7,7 +7,7 @@ _MARKS = {"good": "✓", "warn": "!", "bad": "✗", "plain": "·"}
 
 
 def render_markdown(document: Document) -> str:
-    """The whole document."""
+    """Render the whole document."""
     lines = [f"# {_text(document.title)}", "", _text(document.subtitle), ""]
     if document.verdict is not None:
         _, outcome, reasons = document.verdict
@@ -51,7 +51,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _text(text: str) -> str:
-    """``text`` so that nothing in it is Markdown."""
+    """Escape ``text`` so that nothing in it is Markdown."""
     for mark in ("\\", "|", "*", "_", "`", "<", "[", "]"):
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

@@ -1,7 +1,8 @@
-"""``Report``: all that an analysis shows, exact figures and plots. Its JSON is ``report.json``.
+"""Defines ``RunReport``: all that an analysis shows, exact figures and plots. Its JSON is ``report.json``.
 
-Money is in reporting currency and exact, as the ledger has it. Basis points are of the notional of the entries, the
-sum weighted by it, so that basis points times notional is the money beside them. Floats are for plots and shares.
+Money is in reporting currency and exact, as in the ledger. Basis points are of the notional of the entries,
+and means are weighted by it, so that basis points times notional is the money beside them. Floats are for
+plots and shares.
 """
 
 from decimal import Decimal
@@ -14,68 +15,68 @@ from arbshard.model.verdict import Severity, Verdict
 
 
 def bps_of(money: Decimal, notional: Decimal) -> float | None:
-    """``money`` in basis points of ``notional``; None of nothing."""
+    """Return ``money`` in basis points of ``notional``; None when ``notional`` is 0."""
     return float(MONEY_CONTEXT.divide(money, notional) * BPS) if notional else None
 
 
 class PnlSplit(msgspec.Struct, frozen=True):
-    """Where the result comes from. The parts add up to ``total``."""
+    """Is the result split by its sources. The parts add up to ``total``."""
 
     trade: Decimal = ZERO
-    """What prices have brought, before fees."""
+    """Result of prices, before fees."""
     fees: Decimal = ZERO
-    """Negative: what fills have cost."""
+    """Costs of fills; negative."""
     fx: Decimal = ZERO
-    """What the change of the FX rate has brought while positions were open."""
+    """Result of changes of the FX rate while positions were open."""
     transfers: Decimal = ZERO
-    """What transfers between venues have cost: fees, and what was lost."""
+    """Costs of transfers between venues: fees, and what was lost."""
     unexplained: Decimal = ZERO
     """Differences with a venue that a person accepted as a result."""
     not_split: Decimal = ZERO
-    """Results of positions of older programs, which did not say what FX has brought; after fees."""
+    """Results of positions of older programs, which did not report the FX part; after fees."""
     total: Decimal = ZERO
 
 
 class EdgeSteps(msgspec.Struct, frozen=True):
-    """From the edges that entries were sent for to what was kept, in money. Each loss is negative where it costs.
+    """Leads from the edges for which entries were sent to what was kept, in money.
 
-    ``sent`` and all losses add up to ``kept``.
+    Each step is negative where it costs. ``sent`` and all steps add up to ``kept``.
     """
 
     sent_notional: Decimal = ZERO
-    """Of the approved entries that have ended, as they were ordered."""
+    """Notional of the approved entries that have ended, as they were ordered."""
     filled_notional: Decimal = ZERO
-    """Of those that filled on both venues, as they were filled."""
+    """Notional of those that filled on both venues, as they were filled."""
     sent: Decimal = ZERO
     """The edge at the decision of all approved entries that have ended."""
     not_filled: Decimal = ZERO
     """The edge of what was ordered and was not filled on both venues: it is missed, not paid."""
     one_legged: Decimal = ZERO
-    """The result of entries that filled on one venue alone and were taken back."""
+    """The result of entries that filled on one venue alone and were unwound."""
     arrival: Decimal = ZERO
     """The edge at arrival less the edge at the decision, of what was filled."""
     exit_fees: Decimal = ZERO
     """Fees that were paid after the entry."""
     fx: Decimal = ZERO
-    """What the change of the FX rate has brought."""
+    """Result of the change of the FX rate."""
     way_out: Decimal = ZERO
-    """The rest: the gap that had not come back, and the spreads of both venues on the way out."""
+    """The rest: the gap that had not closed, and the spreads of both venues at the exit."""
     kept: Decimal = ZERO
     """The result of all closed positions whose entry is known."""
 
     @property
     def decided(self) -> Decimal:
-        """The edge at the decision of what was filled on both venues."""
+        """Return the edge at the decision of what was filled on both venues."""
         return self.sent + self.not_filled
 
     @property
     def arrived(self) -> Decimal:
-        """The edge at arrival."""
+        """Return the edge at arrival."""
         return self.decided + self.arrival
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """How single results lie. Quantiles rest on a sample where there are more than 10,000."""
+    """Describes the distribution of single results. Quantiles are of a sample when there are more than 10,000."""
 
     count: int = 0
     mean: float | None = None
@@ -89,17 +90,17 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class SymbolReport(msgspec.Struct, frozen=True):
-    """One symbol, or all."""
+    """Describes one symbol, or all."""
 
     symbol: str
     approved: int
-    """Entries approved."""
+    """Number of entries that were approved."""
     refused: int
-    """Entries that risk refused, counted repetitions included."""
+    """Number of entries that risk refused, including counted repetitions."""
     entries: int
-    """Positions that came to be, also those that were taken back at once."""
+    """Number of positions that were opened, including those that were unwound at once."""
     exits: int
-    """Positions closed."""
+    """Number of positions that were closed."""
     wins: int
     losses: int
     win_rate: float | None
@@ -110,18 +111,18 @@ class SymbolReport(msgspec.Struct, frozen=True):
     fees: Decimal
     fx: Decimal
     mean_pnl: Decimal | None
-    """Per closed position, rounded to two places."""
+    """Mean result per closed position, rounded to two places."""
     results_bps: Spread
-    """Of single closed positions, in basis points of their notional."""
+    """Results of single closed positions, in basis points of their notional."""
     held_s: Spread
     reasons: dict[str, int]
-    """Closed positions by reason."""
+    """Number of closed positions by reason."""
     decided_bps: float | None
     """Mean edge at the decision of what was filled on both venues and has been closed."""
     arrived_bps: float | None
-    """The same at arrival."""
+    """Mean edge at arrival of the same entries."""
     kept_bps: float | None
-    """Their result."""
+    """Mean result of the same entries."""
     arrived_as_decided: int
     """Of these, entries whose edge at arrival is the edge at the decision (to a hundredth of a basis point)."""
     measured: int
@@ -129,12 +130,12 @@ class SymbolReport(msgspec.Struct, frozen=True):
 
     @property
     def open(self) -> int:
-        """Positions that are still open."""
+        """Return the number of positions that are still open."""
         return self.entries - self.exits
 
 
 class FunnelStep(msgspec.Struct, frozen=True):
-    """A step that edges pass on their way from the books to the result."""
+    """Is a step that edges pass on their way from the books to the result."""
 
     name: str
     unit: str
@@ -147,38 +148,40 @@ class FunnelStep(msgspec.Struct, frozen=True):
     lost: Decimal | None = None
     """What was lost at this step; negative for a loss."""
     why: str = ""
-    """What takes edges away at this step."""
+    """Why edges are lost at this step."""
 
 
 class RuleCost(msgspec.Struct, frozen=True):
-    """What a rule refused, and what the refused entries would have brought by the books that came."""
+    """Says what a rule refused, and what the refused entries would have brought at the books that followed."""
 
     reason: str
     by_risk: int = 0
-    """Entries that risk refused."""
+    """Number of entries that risk refused."""
     by_workers: int = 0
-    """Evaluations that workers refused before risk was asked."""
+    """Number of evaluations that workers refused before risk was asked."""
     followed: int = 0
-    """Refused entries that were followed until a rule of exit held."""
+    """Number of refused entries that were followed until a rule of exit applied."""
     won: int = 0
     pnl: int = 0
-    """All followed ones together, after fees: above 0, the rule has cost so much; below 0, it has saved it."""
+    """Result of all followed entries together, after fees: above 0, the rule has cost it; below 0, it has
+    saved it.
+    """
 
 
 class ShardReport(msgspec.Struct, frozen=True):
-    """One worker."""
+    """Describes one worker."""
 
     shard: int
     starts: int
-    """Incarnations that said hello to risk."""
+    """Number of incarnations that registered with risk."""
     fenced: int
     restarts: int | None = None
-    """How often its process was started again, at most in one run."""
+    """How often its process was restarted, at most in one run."""
     pairs: int | None = None
     msg_s: float | None = None
-    """Mean of the samples."""
+    """Mean of the samples, per second."""
     decision_p50_us: float | None = None
-    """Median of the samples."""
+    """Median of the samples, in microseconds."""
     decision_p99_us: float | None = None
     decision_max_us: float | None = None
     approval_p99_us: float | None = None
@@ -186,21 +189,21 @@ class ShardReport(msgspec.Struct, frozen=True):
 
 
 class VenueReport(msgspec.Struct, frozen=True):
-    """One venue: orders from the ledger, the rest from samples."""
+    """Describes one venue: orders are from the ledger, the rest is from samples."""
 
     venue: str
     orders: int = 0
-    """Final reports of orders."""
+    """Number of final reports of orders."""
     filled: int = 0
     partial: int = 0
     unfilled: int = 0
-    """Taken by the venue and not executed at all."""
+    """Number of orders that the venue accepted and did not execute at all."""
     rejected: int = 0
     not_accepted: int = 0
     fees: Decimal = ZERO
-    """In reporting currency, each at the FX of its intent; fees in other coins left out."""
+    """Fees in reporting currency, each at the FX of its intent; fees in other coins are left out."""
     refusals: int = 0
-    """Times that it began to refuse our orders."""
+    """How often it began to refuse our orders."""
     slippage_bps: float | None = None
     """Fills of legs against the price that the book promised, weighted by value; above 0 is worse for us."""
     msg_s: float | None = None
@@ -210,7 +213,7 @@ class VenueReport(msgspec.Struct, frozen=True):
     resyncs: int | None = None
     bad_frames: int | None = None
     requests_refused: int | None = None
-    """Requests of any kind that it refused."""
+    """Number of requests of any kind that it refused."""
     oldest_ms_max: float | None = None
     lag_ms: float | None = None
     answer_p50_us: float | None = None
@@ -218,41 +221,41 @@ class VenueReport(msgspec.Struct, frozen=True):
 
 
 class RecordedVenue(msgspec.Struct, frozen=True):
-    """What a recording of the run holds of one venue, or of none (an empty name)."""
+    """Describes what a recording of the run holds of one venue, or of none (an empty name)."""
 
     venue: str
     frames: int = 0
     requests: int = 0
-    """Answers to requests over REST."""
+    """Number of answers to requests over REST."""
     disconnects: int = 0
     resubscribed: int = 0
     gaps: int = 0
-    """Times that changes of a book were missing."""
+    """How often changes of a book were missing."""
     decisions: int = 0
     lost: int = 0
-    """Rows that are missing and whose loss is marked."""
+    """Number of rows that are missing and whose loss is marked."""
 
 
 class ProcessReport(msgspec.Struct, frozen=True):
-    """One process, from samples."""
+    """Describes one process, from samples."""
 
     name: str
     rss_mb: float
-    """At the end."""
+    """Memory at the end."""
     rss_mb_max: float
     rss_mb_per_h: float | None
     """Growth between the first and the last quarter of the samples; None for less than ten minutes."""
     cpu_pct: float
-    """Mean."""
+    """Mean CPU share of one core, in per cent."""
     fds: int
     fds_max: int
 
 
 class PairReport(msgspec.Struct, frozen=True):
-    """How often a pair had an edge, from samples. ``docs/series.md`` says what each count means.
+    """Says how often a pair had an edge, from samples. ``docs/series.md`` describes each count.
 
-    The counts up to ``sound`` are of directions in sampled seconds, those up to ``decided`` of evaluations by
-    workers, and ``approved`` of entries.
+    The counts up to ``sound`` are of directions in sampled seconds, those up to ``decided`` of evaluations
+    by workers, and ``approved`` of entries.
     """
 
     pair: str
@@ -275,19 +278,19 @@ class PairReport(msgspec.Struct, frozen=True):
 
 
 class SessionReport(msgspec.Struct, frozen=True):
-    """From a start of risk to its end."""
+    """Describes a session, from a start of risk to its end."""
 
     session: int
     version: str
     mode: str
     began_ms: int
     ended_ms: int
-    """The last event that is known of it."""
+    """Time of its last event."""
     in_order: bool
 
 
 class LogRecord(msgspec.Struct, frozen=True):
-    """A record of level warning or above, or several of one kind."""
+    """Is a record of level warning or above, or several of one kind."""
 
     anchor: str
     """The name of its anchor on the page."""
@@ -298,12 +301,12 @@ class LogRecord(msgspec.Struct, frozen=True):
     first_ms: int
     last_ms: int
     lines: tuple[str, ...]
-    """The first and the last lines, as they are in the file; shortened."""
+    """The first and the last lines, as they are in the file, but shortened."""
     file: str
 
 
 class TimelineEntry(msgspec.Struct, frozen=True):
-    """Something that a person should see, at its time."""
+    """Is something that a person should see, with its time."""
 
     first_ms: int
     last_ms: int
@@ -313,11 +316,11 @@ class TimelineEntry(msgspec.Struct, frozen=True):
     subject: str
     text: str
     anchor: str = ""
-    """Of a log record that belongs to it."""
+    """Anchor of a log record that belongs to it."""
 
 
 class PlotLine(msgspec.Struct, frozen=True):
-    """A line of a plot."""
+    """Is a line of a plot."""
 
     name: str
     x: tuple[float | str, ...]
@@ -326,54 +329,54 @@ class PlotLine(msgspec.Struct, frozen=True):
 
 
 class Plot(msgspec.Struct, frozen=True):
-    """A diagram of lines or bars, drawn with the same values in every form of the report."""
+    """Is a diagram of lines or bars, drawn with the same values in every form of the report."""
 
     name: str
     title: str
     unit: str
     kind: Literal["lines", "steps", "bars", "heat"]
-    """``heat``: a map whose rows are the lines, from below; a value is a colour, and ``x`` has the columns."""
+    """``heat`` is a map: the lines are its rows, from below, ``x`` its columns, and a value is a colour."""
     lines: tuple[PlotLine, ...]
     section: str
     """The section of the page that it belongs to."""
     x_title: str = ""
-    """Empty where ``x`` is wall time."""
+    """Title of the horizontal axis; empty where ``x`` is wall time."""
     is_log: bool = False
     y_title: str = ""
-    """What the vertical axis of a map shows; in other plots ``unit`` says it."""
+    """Title of the vertical axis of a map; in other plots ``unit`` is used."""
     mark: tuple[str, ...] = ()
     """A place to mark: column and row of a map, or the ``x`` of a line."""
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A sentence for the top of the page."""
+    """Is a sentence for the top of the page."""
 
     kind: Literal["good", "warn", "bad", "plain"]
     text: str
 
 
 class RunReport(msgspec.Struct, frozen=True):
-    """One ledger with what lies beside it."""
+    """Holds the report of one ledger and the files beside it."""
 
     title: str
     source: str
     """The state directory."""
     made_ms: int
     version: str
-    """Of the program that made the report."""
+    """Version of the program that made the report."""
     name: str
     mode: str
     currency: str
     first_ms: int | None
     last_ms: int | None
     active_s: float
-    """All sessions together."""
+    """Duration of all sessions together."""
     events: int
-    """All that the ledger and its archives hold."""
+    """Number of events that the ledger and its archives hold."""
     since_ms: int | None
-    """Only what was decided since then; None for everything."""
+    """Only decisions since then are part of it; None for everything."""
     sessions: tuple[SessionReport, ...]
-    """The last 50."""
+    """The last 50 sessions."""
     session_count: int
     verdict: Verdict | None
     findings: tuple[Finding, ...]
@@ -381,12 +384,12 @@ class RunReport(msgspec.Struct, frozen=True):
     per_hour: Decimal | None
     """Result per hour of the sessions; None for less than a minute."""
     unrealised: Decimal | None
-    """Of what is open at the last valuation; None when there was none."""
+    """Value of what is open at the last valuation; None when there was none."""
     drawdown_max: Decimal
     drawdown_max_ms: int | None
     total: SymbolReport
     symbols: tuple[SymbolReport, ...]
-    """By result, best first."""
+    """Symbols by result, best first."""
     edges: EdgeSteps
     funnel: tuple[FunnelStep, ...]
     rules: tuple[RuleCost, ...]
@@ -399,7 +402,7 @@ class RunReport(msgspec.Struct, frozen=True):
     timeline: tuple[TimelineEntry, ...]
     timeline_left_out: int
     log_levels: dict[str, int]
-    """Records of level warning and above by level."""
+    """Number of records of level warning and above, by level."""
     logs: tuple[LogRecord, ...]
     unread_log_lines: int
     plots: tuple[Plot, ...]

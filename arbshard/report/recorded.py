@@ -1,4 +1,4 @@
-"""What the tape of a run holds, by venue: counted from three columns of each segment. Needs pyarrow."""
+"""Counts what the tape of a run holds, by venue, from three columns of each segment. Needs pyarrow."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,9 +15,10 @@ _COLUMNS = ("kind", "venue", "number")
 
 
 def read_recorded(folder: Path, since_ms: int) -> tuple[tuple[RecordedVenue, ...], str]:
-    """Count what was received, interrupted and lost since ``since_ms`` (wall time); and why a part was not read.
+    """Count what was received, interrupted and lost since ``since_ms`` (wall time).
 
-    Decisions and messages about the run, which belong to no venue, are counted under an empty name.
+    The text says why a part was not read; it is empty when all was. Decisions and messages about the run,
+    which belong to no venue, are counted under an empty name.
     """
     counts: dict[str, Counter[str]] = {}
     try:

@@ -1,7 +1,8 @@
-"""What the series of a run show: shards, venues, processes, funnel, and lines to plot. Needs pyarrow.
+"""Evaluates the series of a run: shards, venues, processes, funnel, and lines to plot. Needs pyarrow.
 
-All sums over rows are made by pyarrow, so twelve hours of samples (two million rows) take seconds. Counters in the
-series begin anew with their process: ``increases`` makes sums of them that no restart disturbs.
+All sums over rows are computed by pyarrow, so twelve hours of samples (two million rows) take seconds.
+Counters in the series begin again with their process: ``increases`` computes sums of them that no restart
+disturbs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ _BUCKETS = 400
 _LINES_MAX = 12
 _PAIRS_SHOWN = 8
 _GAP_BUCKETS = 3
-"""A line is broken where so many buckets in a row have no value."""
+"""A line is interrupted where so many buckets in a row have no value."""
 _SPELL_MS = 5_000
 _SPELLS_MAX = 300
 _GROWTH_MS = 600_000
@@ -39,7 +40,7 @@ Row = dict[str, float | int | str | None]
 
 
 class Sampled(NamedTuple):
-    """What was found; every part may be empty."""
+    """Holds what was found; every part may be empty."""
 
     shards: dict[int, ShardReport]
     venues: dict[str, VenueReport]
@@ -53,7 +54,7 @@ class Sampled(NamedTuple):
     plots: tuple[Plot, ...]
     rows: int
     skipped: int
-    """Files that could not be read."""
+    """Number of files that could not be read."""
 
 
 def read_sampled(state_dir: Path, since_ms: int, currency: str) -> Sampled:
@@ -82,9 +83,11 @@ def read_sampled(state_dir: Path, since_ms: int, currency: str) -> Sampled:
 
 
 def pair_since(state_dir: Path, base: str, since_ms: int) -> dict[str, float | None] | None:
-    """How far the edges of one pair came since then, and the best net edge of a full order as ``best_bps``.
+    """Return how far the edges of one pair came since then, and the best net edge of a full order as
+    ``best_bps``.
 
-    None when the series hold nothing of that time; what is newer than the last segment is not in them yet.
+    It is None when the series hold nothing of that time; what is newer than the last segment is not in them
+    yet.
     """
     reader = _Reader(open_series(state_dir), since_ms)
     counts = [row for row in reader.counted("funnel", ("pair",), _FUNNEL) if row["pair"] == base]
@@ -97,7 +100,7 @@ def pair_since(state_dir: Path, base: str, since_ms: int) -> dict[str, float | N
 
 
 class _Reader:
-    """Tables of a series from some time on."""
+    """Fetches tables of a series from a given time on."""
 
     def __init__(self, series: Series, since_ms: int) -> None:
         self._series = series
@@ -105,22 +108,22 @@ class _Reader:
         self.rows = 0
 
     def recent(self, name: str) -> pa.Table:
-        """The rows of a table, in the order in which they were written."""
+        """Return the rows of a table, in the order in which they were written."""
         table = self._series.table(name, since_ms=self._since_ms)
         self.rows += table.num_rows
         return table
 
     def counted(self, name: str, keys: Sequence[str], columns: Sequence[str]) -> list[Row]:
-        """By how much the counters of a table have grown, one row for each combination of ``keys``."""
+        """Return by how much the counters of a table have grown, one row for each combination of ``keys``."""
         table = self._series.table(name)
         self.rows += table.num_rows
         return increases(table, keys, columns, self._since_ms)
 
 
 def increases(table: pa.Table, keys: Sequence[str], columns: Sequence[str], since_ms: int) -> list[Row]:
-    """By how much counters have grown since ``since_ms``, one row for each combination of ``keys``.
+    """Return by how much counters have grown since ``since_ms``, one row for each combination of ``keys``.
 
-    A counter that is lower than in the row before, or whose run is another, began anew at 0.
+    A counter that is lower than in the row before, or whose run is another, began again at 0.
     """
     if not table.num_rows:
         return []
@@ -237,7 +240,7 @@ def _processes(table: pa.Table) -> Iterator[ProcessReport]:
 
 
 def _growth(table: pa.Table) -> float | None:
-    """Memory of the last quarter of the samples less that of the first one, per hour."""
+    """Return the memory of the last quarter of the samples less that of the first one, per hour."""
     rows = table.num_rows
     if rows < 4 or table["at_ms"][rows - 1].as_py() - table["at_ms"][0].as_py() < _GROWTH_MS:
         return None
@@ -266,7 +269,7 @@ def _mean(total: float, count: int) -> float | None:
 
 
 def _funnel(rows: Sequence[Row]) -> Iterator[FunnelStep]:
-    """The steps before anything is sent; two units, which are not compared with one another."""
+    """Yield the steps before anything is sent; there are two units, which must not be compared with one another."""
     if not rows:
         return
     counts = {name: sum(_count(row, name) for row in rows) for name in _FUNNEL}
@@ -304,7 +307,7 @@ def _rules(refusals: Sequence[Row], followed: Sequence[Row]) -> dict[str, RuleCo
 
 
 def _spells(system: pa.Table) -> Iterator[TimelineEntry]:
-    """Each problem that the status showed, from when to when."""
+    """Yield each problem that the status showed, with its beginning and end."""
     if not system.num_rows:
         return
     # While a run begins or ends, its parts are missing one after the other; that is no fault.
@@ -333,7 +336,7 @@ def _spells(system: pa.Table) -> Iterator[TimelineEntry]:
 
 
 class _Span:
-    """The time that plots cover, in buckets of about a pixel."""
+    """Is the time that plots cover, in buckets of about a pixel."""
 
     def __init__(self, table: pa.Table) -> None:
         self.first_ms = self.width_ms = 0
@@ -344,7 +347,7 @@ class _Span:
     def lines(
         self, table: pa.Table, key: str, column: str, how: str, names: Sequence[str] | None = None
     ) -> tuple[PlotLine, ...]:
-        """A line for each value of ``key`` ("": one line): its ``how`` (mean, max …) in each bucket."""
+        """Return a line for each value of ``key`` ("": one line): its ``how`` (mean, max …) in each bucket."""
         if not table.num_rows or not self.width_ms:
             return ()
         bucket = pc.divide(pc.subtract(table["at_ms"], self.first_ms), self.width_ms)

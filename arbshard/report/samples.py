@@ -1,18 +1,20 @@
-"""What is kept of a long series: a sample of its values, and the extremes of every pixel of a plot. Bounded, pure."""
+"""Reduces long series: a sample of values, and the extremes of every pixel of a plot. It is bounded and pure."""
 
 from random import Random
 
 from arbshard.report.model import PlotLine, Spread
 
 SAMPLE_MAX = 10_000
-"""Values of which quantiles are exact; of more, so many are drawn (algorithm R of Vitter, 1985)."""
+"""Number of values up to which quantiles are exact; of more values, so many are drawn (algorithm R of
+Vitter, 1985).
+"""
 BUCKETS_MAX = 800
-"""A plot is about so many pixels wide."""
+"""Approximate width of a plot in pixels."""
 _WIDTH_MS = 1000
 
 
 class Reservoir:
-    """Count, mean and extremes of all values, and a sample of them for quantiles."""
+    """Keeps count, mean and extremes of all values, and a sample of them for quantiles."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -36,11 +38,11 @@ class Reservoir:
 
     @property
     def sample(self) -> list[float]:
-        """The values, or a sample of them, in no order."""
+        """Return the values, or a sample of them, in no order."""
         return self._sample
 
     def spread(self) -> Spread:
-        """How the values lie."""
+        """Return the distribution of the values."""
         if not self._count:
             return Spread()
         ordered = sorted(self._sample)
@@ -58,7 +60,7 @@ class Reservoir:
 
 
 def quantile(ordered: list[float], share: float) -> float:
-    """The value that ``share`` of the ``ordered`` values lie below, interpolated between two of them."""
+    """Return the value below which ``share`` of the ``ordered`` values are, interpolated between two of them."""
     place = share * (len(ordered) - 1)
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
@@ -89,7 +91,7 @@ class Downsampler:
             self._buckets = halved
 
     def line(self, name: str) -> PlotLine:
-        """The points that are left, by time."""
+        """Return the points that are left, by time."""
         points: list[tuple[int, float]] = []
         for _, (low, high, last) in sorted(self._buckets.items()):
             extremes = {point for point in (low, high) if point[0] < last[0]}

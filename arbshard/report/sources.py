@@ -1,4 +1,6 @@
-"""What an analysis reads: the ledger with its archives, the logs, the summary, the series and the tape of a run."""
+"""Reads what an analysis needs: the ledger with its archives, the logs, the summary, the series and the
+tape of a run.
+"""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class RunSummary(msgspec.Struct, frozen=True):
-    """What an analysis needs of ``summary.json``; the other keys are left unread."""
+    """Holds what an analysis needs of ``summary.json``; other keys are not read."""
 
     refusals: dict[str, int] = {}
     data_refusals: dict[str, int] = {}
@@ -30,28 +32,28 @@ class RunSummary(msgspec.Struct, frozen=True):
 
 
 class Sources(NamedTuple):
-    """All that was read of one state directory."""
+    """Holds everything that was read of one state directory."""
 
     state_dir: Path
     name: str
     since_ms: int
     events: int
-    """All that the ledger and its archives hold."""
+    """Number of events that the ledger and its archives hold."""
     facts: RunFacts
     logs: LogsRead
     summary: RunSummary | None
     sampled: "Sampled | None" = None
-    """None where there are no series, or pyarrow is not installed."""
+    """None when there are no series, or pyarrow is not installed."""
     unsampled: str = "the run has kept none"
-    """Why there are none; empty where there are."""
+    """Why there are no series; empty when there are."""
     recorded: tuple[RecordedVenue, ...] = ()
-    """Empty where there is no recording, or pyarrow is not installed."""
+    """Empty when there is no recording, or pyarrow is not installed."""
     unrecorded: str = ""
     """Why a recording was not read, or not to its end."""
 
 
 def read_sources(state_dir: Path, since_ms: int = EVER) -> Sources:
-    """Read everything; also while the instance runs. Raises ``UsageError``, ``LedgerError``."""
+    """Read everything, also while the instance runs. Raises ``UsageError``, ``LedgerError``."""
     facts = RunFacts()
     with LedgerHistory(state_dir / "ledger.sqlite") as history:
         name, events = history.live.meta.get("name", ""), history.live.last_seq
@@ -82,7 +84,7 @@ def read_sources(state_dir: Path, since_ms: int = EVER) -> Sources:
 
 
 def _summary(path: Path) -> RunSummary | None:
-    """Raises ``UsageError``."""
+    """Read the summary; None when there is none. Raises ``UsageError``."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=RunSummary)
     except FileNotFoundError:

@@ -19,7 +19,7 @@ from arbshard.report.sources import read_sources
 
 
 class ReportPaths(NamedTuple):
-    """Where a report was written."""
+    """Says where a report was written."""
 
     html: Path
     markdown: Path
@@ -35,7 +35,8 @@ def write_report(
     title: str = "",
     since_ms: int = EVER,
 ) -> ReportPaths:
-    """Analyse the run of ``state_dir`` and write the report. A run that goes on is analysed as it is now.
+    """Analyse the run of ``state_dir`` and write the report. A run that is still active is analysed as it
+    is now.
 
     Raises ``UsageError`` (no ledger, plotly is missing, the folder cannot be written), ``LedgerError``.
     """
@@ -68,5 +69,5 @@ def write_forms(out_dir: Path, document: Document, figures: msgspec.Struct, plot
 
 
 def to_json(figures: msgspec.Struct) -> str:
-    """The figures as one line of JSON; amounts are text, so that no reader rounds them."""
+    """Return the figures as one line of JSON; amounts are text, so that no reader rounds them."""
     return msgspec.json.encode(figures).decode() + "\n"

@@ -1,7 +1,8 @@
-"""From the results of a sweep to what they are worth: ``judge`` makes the ``SweepReport``. Pure.
+"""Judges the results of a sweep: ``judge`` makes the ``SweepReport``. It is pure.
 
-A point is judged by the Sharpe ratio of the changes of its equity from minute to minute, over all parts that are in
-sample. The last part is never in sample: no search learns from it, and no point is chosen by it.
+A point is judged by the Sharpe ratio of the changes of its equity from minute to minute, over all parts
+that are in sample. The last part is never in sample: no search learns from it, and no point is chosen by
+it.
 """
 
 from array import array
@@ -21,31 +22,31 @@ from arbshard.sweep.space import Axis, GridPoint, SearchSpace
 from arbshard.sweep.tasks import TaskResult
 
 BASE: GridPoint = ()
-"""Stands for the configuration that nothing was changed in."""
+"""The point that means the configuration without any change."""
 _POINTS_SHOWN = 20
 _FAILURES_SHOWN = 50
 
 
 class Evaluations:
-    """The results of points by part, of one delay."""
+    """Holds the results of points by part, for one delay of frames."""
 
     def __init__(self) -> None:
         self._results: dict[GridPoint, dict[int, TaskResult]] = {}
 
     def add(self, point: GridPoint, result: TaskResult) -> None:
-        """Take the result of a part."""
+        """Add the result of a part."""
         self._results.setdefault(point, {})[result.part.number] = result
 
     def points(self) -> list[GridPoint]:
-        """All points of which something is known, in the order in which they came."""
+        """Return all points with a result, in the order in which they came."""
         return list(self._results)
 
     def of(self, point: GridPoint) -> list[TaskResult]:
-        """What is known of a point, failed parts too."""
+        """Return the results of a point, failed parts too."""
         return list(self._results.get(point, {}).values())
 
     def whole(self, point: GridPoint, parts: Sequence[int]) -> list[TaskResult] | None:
-        """The results of ``parts``; None where one is missing or has failed, or there is no part."""
+        """Return the results of ``parts``; None when one is missing or has failed, or there is no part."""
         known = self._results.get(point, {})
         found = [known[number] for number in parts if number in known and not known[number].failure]
         return found if found and len(found) == len(parts) else None
@@ -56,23 +57,25 @@ class Evaluations:
         return None if found is None else moments(changes_of(found))
 
     def sharpe(self, point: GridPoint, parts: Sequence[int]) -> float | None:
-        """The Sharpe ratio over ``parts``."""
+        """Return the Sharpe ratio over ``parts``; None if a part is missing."""
         found = self.moments(point, parts)
         return None if found is None else found.sharpe
 
     def pnl(self, point: GridPoint, parts: Sequence[int]) -> Decimal | None:
-        """The result over ``parts``."""
+        """Return the PnL over ``parts``; None if a part is missing."""
         found = self.whole(point, parts)
         return None if found is None else _total(one.pnl for one in found)
 
     def best(self, points: Iterable[GridPoint], parts: Sequence[int]) -> GridPoint | None:
-        """The point with the highest Sharpe ratio over ``parts``; the first of several; None of none."""
+        """Return the point with the highest Sharpe ratio over ``parts``, the first of several; None when
+        none has a ratio.
+        """
         known = [(sharpe, point) for point in points if (sharpe := self.sharpe(point, parts)) is not None]
         return max(known, key=lambda one: one[0])[1] if known else None
 
 
 def changes_of(results: Iterable[TaskResult]) -> "array[float]":
-    """The changes of equity from minute to minute, within each part and not from one to the next."""
+    """Return the changes of equity from minute to minute, within each part and not from one to the next."""
     changes = array("d")
     for result in results:
         changes.extend(later - earlier for earlier, later in pairwise(result.equity))
@@ -80,17 +83,17 @@ def changes_of(results: Iterable[TaskResult]) -> "array[float]":
 
 
 def in_sample(parts: Sequence[SweepPart]) -> tuple[int, ...]:
-    """The numbers of the parts by which points are chosen: all but the last one, or the only one."""
+    """Return the numbers of the parts by which points are chosen: all but the last one, or the only one."""
     return tuple(one.number for one in (parts[:-1] or parts))
 
 
 def out_of_sample(parts: Sequence[SweepPart]) -> tuple[int, ...]:
-    """The number of the last part, by which nothing is chosen; none where there is only one."""
+    """Return the number of the last part, by which nothing is chosen; nothing when there is only one part."""
     return (parts[-1].number,) if len(parts) > 1 else ()
 
 
 class PointReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One point, in sample and out of it."""
+    """Describes one point, in sample and out of it."""
 
     values: dict[str, str]
     in_sharpe: float | None
@@ -98,35 +101,35 @@ class PointReport(msgspec.Struct, frozen=True, kw_only=True):
     out_sharpe: float | None
     out_pnl: Decimal | None
     entries: int
-    """In sample, like exits, wins and fees."""
+    """Entries in sample; exits, wins and fees are in sample too."""
     exits: int
     wins: int
     fees: Decimal
 
 
 class FoldReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A step of the walk forward: chosen by one part, tried on the next."""
+    """Describes a step of the walk forward: a point is chosen by one part and tried on the next."""
 
     train: int
     test: int
     values: dict[str, str] | None
-    """None where no point has a result in the part."""
+    """None when no point has a result in the part."""
     in_sharpe: float | None = None
     in_pnl: Decimal | None = None
     out_sharpe: float | None = None
     out_pnl: Decimal | None = None
     entries: int = 0
-    """Out of sample."""
+    """Entries out of sample."""
     rank: int | None = None
-    """The place of the chosen point among all by the Sharpe ratio out of sample."""
+    """Rank of the chosen point among all, by the Sharpe ratio out of sample."""
     ranked: int = 0
-    """Points that have one."""
+    """Number of points that have such a ratio."""
     is_seen: bool = False
-    """Whether the search has learned from the part that the point is tried on."""
+    """Whether the search has learned from the part on which the point is tried."""
 
 
 class NeighbourReport(msgspec.Struct, frozen=True):
-    """A point beside the best one."""
+    """Describes a neighbour of the best point."""
 
     value: str
     sharpe: float | None
@@ -134,7 +137,7 @@ class NeighbourReport(msgspec.Struct, frozen=True):
 
 
 class AxisReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A varied key, seen from the best point."""
+    """Describes a varied key, as seen from the best point."""
 
     key: str
     values: tuple[str, ...]
@@ -142,31 +145,31 @@ class AxisReport(msgspec.Struct, frozen=True, kw_only=True):
     neighbours: tuple[NeighbourReport, ...]
     """One value below and one above, all else as at the best point; in sample."""
     losing: int
-    """Neighbours that lose in sample while the best point gains."""
+    """Number of neighbours that lose in sample while the best point gains."""
     is_at_edge: bool
-    """The best value is the first or last of several."""
+    """Whether the best value is the first or last of several."""
     has_no_effect: bool
-    """Points that differ in this key alone decided the same."""
+    """Whether points that differ in this key alone made the same decisions."""
 
 
 class LookAheadReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The best point with each frame delayed by one of its market."""
+    """Compares the best point with itself when each frame is delayed by one frame of its market."""
 
     pnl: Decimal
     delayed_pnl: Decimal
     decisions: int
     delayed_decisions: int
     is_same: bool
-    """The delay has changed no decision, so the check shows nothing."""
+    """Whether the delay has changed no decision, so that the check shows nothing."""
 
     @property
     def has_improved(self) -> bool:
-        """Whether older books led to more money."""
+        """Return whether older books led to more money."""
         return self.delayed_pnl > self.pnl
 
 
 class FailureReport(msgspec.Struct, frozen=True):
-    """A task that has no result."""
+    """Describes a task without a result."""
 
     values: dict[str, str]
     part: int
@@ -176,7 +179,7 @@ class FailureReport(msgspec.Struct, frozen=True):
 
 
 class SweepReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a sweep has found."""
+    """Holds everything that a sweep has found."""
 
     title: str
     tape: str
@@ -187,22 +190,22 @@ class SweepReport(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     parts: tuple[SweepPart, ...]
     minutes: int
-    """Changes of equity from minute to minute, in sample."""
+    """Number of changes of equity from minute to minute, in sample."""
     lattice: int
-    """Points that the lattice has."""
+    """Number of points of the lattice."""
     tried: int
-    """Different points that the search has tried."""
+    """Number of different points that the search has tried."""
     earlier: int
-    """Other configurations with results in the same folder, of earlier sweeps."""
+    """Number of other configurations with results in the same folder, from earlier sweeps."""
     invalid: int
-    """Points that are no valid configuration."""
+    """Number of points that are not a valid configuration."""
     invalid_reason: str
-    """Why the first of them is not."""
+    """Why the first of them is not valid."""
     best: PointReport | None
     base: PointReport | None
     """The configuration without any change."""
     points: tuple[PointReport, ...]
-    """The best ones in sample, best first."""
+    """The best points in sample, best first."""
     folds: tuple[FoldReport, ...]
     axes: tuple[AxisReport, ...]
     deflated: DeflatedSharpe | None
@@ -210,7 +213,7 @@ class SweepReport(msgspec.Struct, frozen=True, kw_only=True):
     idle_parts: tuple[int, ...]
     """Parts in which no point entered anything."""
     failures: tuple[FailureReport, ...]
-    """The first ones."""
+    """The first failures."""
     failed: int
     tasks: int
     cpu_s: float
@@ -219,7 +222,7 @@ class SweepReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SweepFacts(NamedTuple):
-    """What ``judge`` needs beside results."""
+    """Holds what ``judge`` needs beside results."""
 
     tape: str
     version: str
@@ -241,7 +244,8 @@ def judge(
 ) -> SweepReport:
     """Judge the search's points ``candidates``; ``found`` holds more, such as neighbours of the best one.
 
-    ``delayed``: results with frames delayed by one. ``stored``: every result in the folder, of earlier sweeps too.
+    ``delayed`` has the results with frames delayed by one, ``stored`` every result in the folder, of
+    earlier sweeps too.
     """
     parts = facts.parts
     inside = in_sample(parts)
@@ -382,7 +386,7 @@ def _axes(
 
 
 def _has_no_effect(axis: Axis, number: int, points: Iterable[GridPoint], found: Evaluations) -> bool:
-    """Whether all points that differ in this key alone decided the same, and there are such points."""
+    """Return whether all points that differ in this key alone decided the same, and there are such points."""
     decided: dict[tuple[GridPoint, int], set[str]] = {}
     compared: Counter[tuple[GridPoint, int]] = Counter()
     active: set[tuple[GridPoint, int]] = set()
@@ -419,7 +423,9 @@ def _look_ahead(
 def _trials(
     found: Evaluations, stored: Iterable[TaskResult], inside: Sequence[int]
 ) -> tuple[list[float], int]:
-    """The Sharpe ratios of all configurations that were ever tried in the folder; how many are of earlier sweeps."""
+    """Return the Sharpe ratios of all configurations that were tried in the folder, and how many are of
+    earlier sweeps.
+    """
     now: dict[str, float] = {}
     own = {result.config_hash for point in found.points() for result in found.of(point)}
     for point in found.points():

@@ -1,4 +1,4 @@
-"""A ``SweepReport`` as a page: sentences, tables and diagrams, in the form of the reports of runs. Pure."""
+"""Formats a ``SweepReport`` as a page: sentences, tables and diagrams, like the reports of runs. It is pure."""
 
 from collections.abc import Iterator
 
@@ -21,14 +21,14 @@ from arbshard.report.model import Finding, Plot
 from arbshard.sweep.judging import AxisReport, FoldReport, PointReport, SweepReport, in_sample
 
 SIGNIFICANT = 0.95
-"""The usual level: below it chance explains the best result."""
+"""The usual significance level: below it, chance explains the best result."""
 _DOUBTFUL = 0.8
 _MINUTES_MIN = 60
 """With fewer changes of equity their distribution is not known well enough."""
 
 
 def sweep_document(report: SweepReport) -> Document:
-    """The page of a sweep."""
+    """Return the page of a sweep."""
     first, last = report.parts[0], report.parts[-1]
     span = f"{wall(first.start_ns // 1_000_000)} to {wall(last.end_ns // 1_000_000)} UTC"
     return Document(
@@ -45,21 +45,21 @@ def sweep_document(report: SweepReport) -> Document:
 
 
 def named(values: dict[str, str]) -> str:
-    """The values of a point for a sentence; keys without their sections."""
+    """Return the values of a point for a sentence, with keys without their sections."""
     return (
         ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in values.items()) or "nothing changed"
     )
 
 
 def ratio(value: float | None) -> Cell:
-    """A Sharpe ratio of a minute."""
+    """Return a cell with a Sharpe ratio of a minute."""
     if value is None:
         return Cell("–")
     return Cell(f"{value:+.4f}".replace("-", "−"), "bad" if value < 0 else "")
 
 
 def certainty(probability: float) -> str:
-    """A probability in per cent; nothing is certain."""
+    """Return a probability in per cent; nothing is certain."""
     return "above 99.9%" if probability > 0.999 else f"{probability:.1%}"
 
 
@@ -216,7 +216,7 @@ def _incomplete(report: SweepReport) -> Iterator[Finding]:
         many = "points are" if report.invalid > 1 else "point is"
         yield Finding(
             "warn",
-            f"{report.invalid:,} {many} no valid configuration and left out, for example: {report.invalid_reason}.",
+            f"{report.invalid:,} {many} not a valid configuration and left out, such as: {report.invalid_reason}.",
         )
     if 0 < len(report.idle_parts) < len(report.parts):
         listed = ", ".join(map(str, report.idle_parts))

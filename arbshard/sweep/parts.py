@@ -1,4 +1,4 @@
-"""Cuts a tape into parts of equal recorded time, and gives each part a digest of its files. Needs pyarrow."""
+"""Cuts a tape into parts of equal recorded time, and computes a digest of each part's files. Needs pyarrow."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -21,21 +21,24 @@ _MINUTE_NS = 60_000_000_000
 
 
 class SweepPart(msgspec.Struct, frozen=True):
-    """A part of a tape: what was received from ``start_ns`` (inclusive) to ``end_ns`` (exclusive), wall time."""
+    """Is a part of a tape: what was received from ``start_ns`` (inclusive) to ``end_ns`` (exclusive), in
+    wall time.
+    """
 
     number: int
-    """From 1."""
+    """Number of the part, from 1."""
     start_ns: int
     end_ns: int
     first_segment: str
     last_segment: str
-    """File names: the rows of the part are in these and those in between."""
+    """Names of the first and the last file that hold rows of the part."""
     digest: str
-    """Over these files, so that a part of another tape is another part."""
+    """Digest of these files, so that a part of another tape is another part."""
 
 
 def cut(folder: Path, count: int) -> tuple[SweepPart, ...]:
-    """``count`` parts of equal recorded time, in order. Times in which nothing was recorded do not count.
+    """Return ``count`` parts of equal recorded time, in order. Times in which nothing was recorded do not
+    count.
 
     Raises ``UsageError`` for a tape that is missing, damaged or too short.
     """
@@ -60,7 +63,8 @@ def cut(folder: Path, count: int) -> tuple[SweepPart, ...]:
 
 
 def digest_of(folder: Path, first: str, last: str) -> str:
-    """A digest of the segments from ``first`` to ``last``: names, sizes, and the bytes at both ends of each.
+    """Return a digest of the segments from ``first`` to ``last``: names, sizes, and the bytes at both ends
+    of each.
 
     The last one may still be written, so only its beginning counts. Raises ``UsageError``.
     """
@@ -87,10 +91,11 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _spans(tape: Tape) -> Iterator[tuple[str, int, int]]:
-    """Name of each segment with frames, and when its first and last one came; no two spans overlap.
+    """Yield the name of each segment with frames, and when its first and last one came; no two spans
+    overlap.
 
-    A segment lasts until the next one of its recording begins. Only frames say when something was recorded: a
-    recording begins with books and decisions from before it.
+    A segment lasts until the next one of its recording begins. Only frames say when something was recorded:
+    a recording begins with books and decisions from before it.
     """
     begun = [(segment, start) for segment in tape.segments() if (start := _first_ns(segment)) is not None]
     if not begun:
@@ -107,7 +112,7 @@ def _spans(tape: Tape) -> Iterator[tuple[str, int, int]]:
 
 
 def _first_ns(segment: TapeSegment) -> int | None:
-    """When the first frame came, wall time; None for a segment without any."""
+    """Return when the first frame came, in wall time; None for a segment without frames."""
     return next((min(times) for batch in segment.batches() if (times := _frame_times(batch))), None)
 
 
@@ -117,7 +122,7 @@ def _frame_times(batch: pa.RecordBatch) -> list[int]:
 
 
 def _moment_after(spans: Sequence[tuple[str, int, int]], recorded_ns: int) -> int:
-    """The wall time at which so much had been recorded."""
+    """Return the wall time at which so much had been recorded."""
     for _, start, end in spans:
         if recorded_ns < end - start:
             return start + recorded_ns

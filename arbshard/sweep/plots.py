@@ -1,4 +1,6 @@
-"""The diagrams of a sweep: heat maps over two keys at a time, the surface round the best point, its equity. Pure."""
+"""Draws the diagrams of a sweep: heat maps over two keys, lines through the best point, and its equity. It
+is pure.
+"""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
@@ -10,14 +12,14 @@ from arbshard.sweep.parts import SweepPart
 from arbshard.sweep.space import GridPoint, SearchSpace
 
 MAPS_MAX = 12
-"""Heat maps of each kind."""
+"""Largest number of heat maps of each kind."""
 _UNIT = "Sharpe ratio of a minute"
 
 
 def plots_of(
     space: SearchSpace, parts: Sequence[SweepPart], found: Evaluations, best: GridPoint
 ) -> Iterator[Plot]:
-    """All diagrams; ``best`` is marked in them."""
+    """Yield all diagrams; ``best`` is marked in them."""
     inside = in_sample(parts)
     known = {
         point: sharpe
@@ -47,7 +49,7 @@ def _map(
     *,
     is_slice: bool,
 ) -> Plot:
-    """A heat map over two keys: the mean over all others, or a slice through the best point."""
+    """Return a heat map over two keys: the mean over all others, or a slice through the best point."""
     across, up = pair
     cells: dict[tuple[int, int], list[float]] = {}
     for point, sharpe in known.items():
@@ -87,7 +89,7 @@ def _filled(plot: Plot) -> int:
 def _lines(
     space: SearchSpace, parts: Sequence[SweepPart], found: Evaluations, best: GridPoint
 ) -> Iterator[Plot]:
-    """Along each key through the best point: in sample and out of it."""
+    """Draw lines along each key through the best point, in sample and out of it."""
     for number, axis in enumerate(space.axes):
         points = [(*best[:number], place, *best[number + 1 :]) for place in range(len(axis.values))]
         lines = []

@@ -1,6 +1,7 @@
-"""Processes that carry out tasks: children of this one, or those of a Ray cluster.
+"""Executes tasks in other processes: children of this one, or those of a Ray cluster.
 
-A pool takes as many tasks as it has room for. A process that dies costs the task it had, and another one is started.
+A pool accepts as many tasks as it has room for. A process that dies costs its task, and another one is
+started.
 """
 
 import logging
@@ -18,50 +19,50 @@ from arbshard.process import leave_ending_to_the_supervisor
 from arbshard.sweep.tasks import BacktestFunction, SweepTask, TaskResult, failed, run_task
 
 TASK_S_MAX = 3600.0
-"""A task that takes longer has failed."""
+"""A task that takes longer than this, in seconds, has failed."""
 RAY_TRIES = 4
-"""Ray repeats a task so often if the machine or process that had it is gone."""
+"""How often Ray runs a task if its machine or process is lost."""
 _JOIN_S = 5.0
 _START_S_MAX = 120.0
-"""In which a child must have started; a busy machine takes long for that, and the task does not pay for it."""
+"""Seconds in which a child must have started; they do not count for its task, as a busy machine is slow at this."""
 
 
 class TaskPool(Protocol):
     """Carries out tasks side by side."""
 
     def room(self) -> int:
-        """How many tasks it would begin now."""
+        """Return how many tasks it would begin now."""
 
     def submit(self, task: SweepTask) -> None:
-        """Begin a task; only while there is room."""
+        """Begin a task; call it only while there is room."""
 
     def wait(self, timeout_s: float) -> list[TaskResult]:
-        """The tasks that have ended, after at most so long."""
+        """Return the tasks that have ended, after at most ``timeout_s``."""
 
     def close(self) -> None:
-        """End everything, also what is under way."""
+        """End everything, including tasks that are running."""
 
 
 class LocalPool:
-    """Spawned children of this process, each with one task at a time."""
+    """Manages spawned children of this process, each with one task at a time."""
 
     def __init__(
         self, jobs: int, function: BacktestFunction, work_dir: str, task_s_max: float = TASK_S_MAX
     ) -> None:
-        """``work_dir``: where the backtests write, until each is over. ``task_s_max``: of one task."""
+        """Run ``jobs`` children; backtests write below ``work_dir``, and ``task_s_max`` limits each task."""
         self._jobs = jobs
         self._given = (function, work_dir)
         self._task_s_max = task_s_max
         self._idle: list[_Child] = []
         self._busy: dict[Connection, tuple[_Child, SweepTask, float]] = {}
-        """By our end of the pipe: child, task, and when it must have ended."""
+        """Child, task and deadline, by our end of the pipe."""
 
     def room(self) -> int:
-        """One task for each child."""
+        """Return how many children could be given a task."""
         return self._jobs - len(self._busy)
 
     def submit(self, task: SweepTask) -> None:
-        """Hand it to a child that has nothing to do, or to a new one."""
+        """Send the task to an idle child, or to a new one."""
         if self._idle:
             child, allowed_s = self._idle.pop(), self._task_s_max
         else:
@@ -72,7 +73,7 @@ class LocalPool:
             child.connection.send(task)
 
     def wait(self, timeout_s: float) -> list[TaskResult]:
-        """What has ended, in any order."""
+        """Return the tasks that have ended, in any order."""
         results = []
         for connection in wait(list(self._busy), timeout_s):
             assert isinstance(connection, Connection)
@@ -80,7 +81,7 @@ class LocalPool:
             try:
                 result: TaskResult | None = connection.recv()
             except (EOFError, OSError):
-                # Its end of the pipe is closed, so it has ended or is about to.
+                # The child's end of the pipe is closed, so it has ended or is about to end.
                 results.append(failed(task, child.end(_JOIN_S), 0.0, child.name))
                 continue
             if result is None:  # it has started, and the task begins now
@@ -104,7 +105,7 @@ class LocalPool:
 
 
 class _Child:
-    """One child and our end of its pipe."""
+    """Is one child process with our end of its pipe."""
 
     def __init__(self, function: BacktestFunction, work_dir: str) -> None:
         # Spawned, not forked: a backtest must begin like one in a process of its own.
@@ -116,7 +117,7 @@ class _Child:
         self.name = f"child {self._process.pid}"
 
     def end(self, patience_s: float = 0.0) -> str:
-        """End it if it does not end by itself within ``patience_s``; why it ended."""
+        """End the child if it does not end by itself within ``patience_s``; return why it ended."""
         self._process.join(patience_s)
         code = self._process.exitcode
         if code is None:
@@ -149,7 +150,7 @@ def _too_long(limit_s: float) -> str:
 
 
 class RayPool:
-    """The machines of a Ray cluster, each of which sees the tape in the same folder."""
+    """Runs tasks on the machines of a Ray cluster, each of which has the tape in the same folder."""
 
     def __init__(
         self,
@@ -158,12 +159,14 @@ class RayPool:
         function: BacktestFunction,
         task_s_max: float = TASK_S_MAX,
     ) -> None:
-        """``address``: as ``ray.init`` has it; None for the cluster of this machine, or a new one on it.
+        """Connect to ``address`` as ``ray.init`` does; None is the cluster of this machine, or a new one on
+        it.
 
-        ``jobs``: tasks side by side; None for one per core of the cluster. Raises ``UsageError``.
+        ``jobs`` is the number of tasks side by side; None is one per core of the cluster. Raises
+        ``UsageError``.
         """
         require_libraries("--on ray", "ray")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # arbshard sends nothing to anybody
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # arbshard sends no usage statistics
         import ray
 
         self._ray: Any = ray
@@ -181,16 +184,18 @@ class RayPool:
         self._count_cores()
 
     def room(self) -> int:
-        """One task for each core that the cluster has just now; one where it has none, so that this is noticed."""
+        """Return the room: one task for each core that the cluster has now; at least one, so that a lack is
+        noticed.
+        """
         cores = max(1, self._cores)
         return min(cores, self._jobs or cores) - len(self._running)
 
     def submit(self, task: SweepTask) -> None:
-        """Hand it to the cluster."""
+        """Hand the task to the cluster."""
         self._running[self._remote.remote(task, self._function)] = (task, monotonic())
 
     def wait(self, timeout_s: float) -> list[TaskResult]:
-        """What has ended. A task whose machine is gone is begun again elsewhere, a few times."""
+        """Return what has ended. A task whose machine is lost is begun again elsewhere, a few times."""
         self._count_cores()
         if not self._running:
             return []
@@ -201,7 +206,7 @@ class RayPool:
         for reference in ended:
             task, began_s = self._running.pop(reference)
             try:
-                # A result that was on a machine that is gone since is computed again meanwhile.
+                # A result on a machine that was lost is computed again meanwhile.
                 results.append(self._ray.get(reference, timeout=self._task_s_max))
             except self._ray.exceptions.RayError as error:
                 # The last line of a traceback is the one that says what went wrong.
@@ -216,7 +221,7 @@ class RayPool:
         return results
 
     def close(self) -> None:
-        """End what is under way, and leave the cluster."""
+        """Cancel running tasks, and leave the cluster."""
         for reference in self._running:
             self._ray.cancel(reference, force=True)
         self._running.clear()
@@ -229,7 +234,7 @@ class RayPool:
 def pool_of(
     where: str, jobs: int | None, function: BacktestFunction, work_dir: str, task_s_max: float = TASK_S_MAX
 ) -> TaskPool:
-    """The pool that ``--on`` names: ``local``, ``ray``, or an address such as ``ray://host:10001``."""
+    """Return the pool that ``--on`` names: ``local``, ``ray``, or an address such as ``ray://host:10001``."""
     if where == "local":
         return LocalPool(jobs or os.cpu_count() or 1, function, work_dir, task_s_max)
     if where == "ray" or where.startswith("ray://"):

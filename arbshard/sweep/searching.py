@@ -1,7 +1,8 @@
-"""Which points of the lattice are tried: all of them, some drawn at random, or those that optuna proposes.
+"""Decides which points of the lattice are tried: all, some drawn at random, or those that optuna proposes.
 
-A search gives points in generations and learns the score of each one before it gives the next generation. The size
-of a generation depends on nothing outside, so a seed leads to the same points with any number of processes.
+A search returns points in generations and learns the score of each one before it returns the next
+generation. The size of a generation depends on nothing outside, so a seed leads to the same points with any
+number of processes.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,43 +14,43 @@ from arbshard.sweep.space import GridPoint, SearchSpace
 
 SearchKind = Literal["grid", "random", "optuna"]
 GRID_MAX = 20_000
-"""Points of a grid that is tried as a whole."""
+"""Largest number of points of a grid that is tried as a whole."""
 GENERATION = 10
-"""Points that optuna proposes before it learns how they did."""
+"""Number of points that optuna proposes before it learns their scores."""
 
 
 class Search(Protocol):
-    """Gives points and learns from their scores."""
+    """Proposes points and learns from their scores."""
 
     @property
     def total(self) -> int:
-        """How many points it gives in all."""
+        """Return how many points it proposes in all."""
 
     def ask(self) -> list[GridPoint]:
-        """The next generation; empty when the search is over."""
+        """Return the next generation; it is empty when the search is over."""
 
     def learn(self, scores: Sequence[float | None]) -> None:
-        """The score of each point of the last generation, None for one that could not be tried."""
+        """Learn the score of each point of the last generation; None is one that could not be tried."""
 
 
 class FixedSearch:
-    """Points that are known from the beginning."""
+    """Proposes points that are known from the beginning."""
 
     def __init__(self, points: Sequence[GridPoint]) -> None:
         self._points = list(points)
         self.total = len(points)
 
     def ask(self) -> list[GridPoint]:
-        """All points at once."""
+        """Return all points at once."""
         points, self._points = self._points, []
         return points
 
     def learn(self, scores: Sequence[float | None]) -> None:
-        """Nothing is learned."""
+        """Ignore the scores."""
 
 
 class OptunaSearch:
-    """The Tree-structured Parzen Estimator of optuna, on the places of the values."""
+    """Proposes points by the Tree-structured Parzen Estimator of optuna, on the indexes of the values."""
 
     def __init__(self, space: SearchSpace, trials: int, seed: int) -> None:
         import optuna
@@ -71,13 +72,13 @@ class OptunaSearch:
         self._asked: list[optuna.Trial] = []
 
     def ask(self) -> list[GridPoint]:
-        """As many points as a generation has, fewer at the end."""
+        """Return as many points as a generation has, fewer at the end."""
         self._asked = [self._study.ask(self._kinds) for _ in range(min(GENERATION, self._left))]
         self._left -= len(self._asked)
         return [tuple(int(trial.params[axis.key]) for axis in self._axes) for trial in self._asked]
 
     def learn(self, scores: Sequence[float | None]) -> None:
-        """In the order of the trials, whatever order they ended in."""
+        """Report the scores in the order of the trials, whatever order they ended in."""
         import optuna
 
         for trial, score in zip(self._asked, scores, strict=True):
@@ -94,7 +95,7 @@ def search_of(
     seed: int,
     is_valid: Callable[[GridPoint], bool],
 ) -> Search:
-    """The search that was asked for. Raises ``UsageError`` for a grid that is too large."""
+    """Return the search that was asked for. Raises ``UsageError`` for a grid that is too large."""
     if kind == "optuna":
         return OptunaSearch(space, trials, seed)
     if kind == "random":
@@ -110,7 +111,7 @@ def search_of(
 def _drawn(
     space: SearchSpace, trials: int, seed: int, is_valid: Callable[[GridPoint], bool]
 ) -> list[GridPoint]:
-    """Different valid points; fewer than ``trials`` where there are not so many."""
+    """Return different valid points; fewer than ``trials`` when there are not so many."""
     random = Random(seed)
     if space.size <= GRID_MAX:
         numbers = random.sample(range(space.size), space.size)

@@ -1,8 +1,8 @@
-"""The Sharpe ratio of a series, and how much of it remains after a search has chosen the best of many. Pure.
+"""Computes the Sharpe ratio of a series, and what remains of it after the best of many results was chosen.
 
-Sources: D. H. Bailey and M. López de Prado, "The Sharpe Ratio Efficient Frontier", Journal of Risk 15(2), 2012 (the
-probabilistic Sharpe ratio), and "The Deflated Sharpe Ratio: Correcting for Selection Bias, Backtest Overfitting, and
-Non-Normality", Journal of Portfolio Management 40(5), 2014, pages 94-107.
+It is pure. Sources: D. H. Bailey and M. López de Prado, "The Sharpe Ratio Efficient Frontier", Journal of
+Risk 15(2), 2012 (the probabilistic Sharpe ratio), and "The Deflated Sharpe Ratio: Correcting for Selection
+Bias, Backtest Overfitting, and Non-Normality", Journal of Portfolio Management 40(5), 2014, pages 94-107.
 """
 
 from collections.abc import Sequence
@@ -15,32 +15,32 @@ _NORMAL = NormalDist()
 
 
 class Moments(NamedTuple):
-    """The moments that the deflated Sharpe ratio needs of a series of changes."""
+    """Holds the moments of a series of changes that the deflated Sharpe ratio needs."""
 
     length: int
     sharpe: float
-    """Mean by standard deviation, for one step of the series; 0 for a series that does not vary."""
+    """Mean divided by standard deviation, for one step of the series; 0 for a series that does not vary."""
     skewness: float
     kurtosis: float
-    """3 for a normal distribution."""
+    """Kurtosis, which is 3 for a normal distribution."""
 
 
 class DeflatedSharpe(NamedTuple):
-    """What is left of the best Sharpe ratio of several trials."""
+    """Holds what remains of the best Sharpe ratio of several trials."""
 
     sharpe: float
     expected_max: float
     """The Sharpe ratio that the best of so many trials without any skill is expected to show."""
     probability: float
-    """That the true Sharpe ratio is above 0, given that it is the best of so many."""
+    """Probability that the true Sharpe ratio is above 0, given that it is the best of so many."""
     trials: int
     variance: float
-    """How much the Sharpe ratios of all trials vary."""
+    """Variance of the Sharpe ratios of all trials."""
     moments: Moments
 
 
 def moments(changes: Sequence[float]) -> Moments:
-    """Mean by deviation, skewness and kurtosis; of fewer than two changes those of nothing."""
+    """Return mean by deviation, skewness and kurtosis; fewer than two changes have a ratio of 0."""
     count = len(changes)
     if count < 2:
         return Moments(count, 0.0, 0.0, 3.0)
@@ -56,10 +56,10 @@ def moments(changes: Sequence[float]) -> Moments:
 
 
 def expected_maximum(trials: int, variance: float) -> float:
-    """The expected largest of ``trials`` Sharpe ratios around 0 with this variance.
+    """Return the expected largest of ``trials`` Sharpe ratios around 0 with this variance.
 
-    √V · ((1 - γ) · Φ⁻¹(1 - 1/N) + γ · Φ⁻¹(1 - 1/(N·e))), with γ the Euler-Mascheroni constant: equation 1 of the
-    paper of 2014. One trial has chosen nothing, so its expectation is 0.
+    √V · ((1 - γ) · Φ⁻¹(1 - 1/N) + γ · Φ⁻¹(1 - 1/(N·e))), with γ the Euler-Mascheroni constant: equation 1
+    of the paper of 2014. One trial has chosen nothing, so its expectation is 0.
     """
     if trials < 2:
         return 0.0
@@ -70,10 +70,11 @@ def expected_maximum(trials: int, variance: float) -> float:
 
 
 def probability_above(benchmark: float, found: Moments) -> float:
-    """The probability that the true Sharpe ratio is above ``benchmark`` (the probabilistic Sharpe ratio).
+    """Return the probability that the true Sharpe ratio is above ``benchmark`` (the probabilistic Sharpe
+    ratio).
 
-    Φ((SR - SR₀) · √(T - 1) / √(1 - γ₃·SR + (γ₄ - 1)/4 · SR²)), with T changes of skewness γ₃ and kurtosis γ₄. Of
-    fewer than two changes nothing is known: 0.
+    Φ((SR - SR₀) · √(T - 1) / √(1 - γ₃·SR + (γ₄ - 1)/4 · SR²)), with T changes of skewness γ₃ and kurtosis
+    γ₄. Fewer than two changes show nothing: the result is 0.
     """
     if found.length < 2:
         return 0.0
@@ -83,10 +84,10 @@ def probability_above(benchmark: float, found: Moments) -> float:
 
 
 def deflated_sharpe(best: Moments, sharpes: Sequence[float]) -> DeflatedSharpe:
-    """The deflated Sharpe ratio of the best trial (equation 2 of the paper of 2014).
+    """Return the deflated Sharpe ratio of the best trial (equation 2 of the paper of 2014).
 
-    ``sharpes``: of all trials, the best among them, for the same step. Trials that resemble each other count as if
-    they did not, which makes the result smaller than it would have to be.
+    ``sharpes`` are those of all trials, including the best, for the same step. Trials that resemble each
+    other count as independent ones, which makes the result smaller than it would have to be.
     """
     count = len(sharpes)
     mean = fsum(sharpes) / count if count else 0.0

@@ -1,7 +1,8 @@
-"""The settings that a sweep varies: each key with its values, and the points of the lattice that these span. Pure.
+"""Defines the settings that a sweep varies: each key with its values, and the lattice of points that these
+span.
 
-Every search moves on this lattice. A point therefore has neighbours, two searches meet at equal points, and a result
-that is there need not be computed again.
+It is pure. Every search moves on this lattice. A point therefore has neighbours, two searches meet at equal
+points, and a result that exists need not be computed again.
 """
 
 import re
@@ -18,38 +19,38 @@ from arbshard.config import Config, load_config
 from arbshard.errors import ConfigError, UsageError
 
 VALUES_MAX = 1000
-"""Values of one key."""
+"""Largest number of values of one key."""
 AXES_MAX = 12
 _RANGE = re.compile(r"(-?\d+(?:\.\d+)?):(-?\d+(?:\.\d+)?):(\d+(?:\.\d+)?)")
 _NOT_SWEPT = ("name", "mode", "data", "data_source", "reporting", "state_dir", "run.", "venues.", "sim.")
-"""Keys, and sections with a point at their end, that a backtest takes from the tape or does not use."""
+"""Keys, and sections with a dot at their end, that a backtest takes from the tape or does not use."""
 
 GridPoint = tuple[int, ...]
-"""For each key the place of its value."""
+"""For each key the index of its value."""
 
 
 class Axis(NamedTuple):
-    """A key of the configuration and the values that it takes."""
+    """Is a key of the configuration with the values that it takes."""
 
     key: str
     values: tuple[str, ...]
-    """As a configuration file has them; numbers in ascending order."""
+    """Values as a configuration file has them; numbers are in ascending order."""
     is_ordered: bool
-    """Whether neighbouring values are near to each other, as numbers are."""
+    """Whether neighbouring values are close to each other, as numbers are."""
 
 
 class SearchSpace:
-    """All combinations of the values of all keys."""
+    """Contains all combinations of the values of all keys."""
 
     def __init__(self, base: Config, axes: Sequence[Axis]) -> None:
-        """``base``: the configuration that every point changes."""
+        """Build the lattice of ``axes``; every point changes the configuration ``base``."""
         self.base = base
         self.axes = tuple(axes)
         self.size = prod(len(axis.values) for axis in axes)
         self._tree: dict[str, Any] = msgspec.to_builtins(base)
 
     def point(self, number: int) -> GridPoint:
-        """The point with this number, from 0 to ``size - 1``; the last key changes first."""
+        """Return the point with this number, from 0 to ``size - 1``; the last key changes first."""
         places = []
         for axis in reversed(self.axes):
             number, place = divmod(number, len(axis.values))
@@ -57,15 +58,15 @@ class SearchSpace:
         return tuple(reversed(places))
 
     def values(self, point: GridPoint) -> dict[str, str]:
-        """The values of a point by key."""
+        """Return the values of a point by key."""
         return {axis.key: axis.values[place] for axis, place in zip(self.axes, point, strict=True)}
 
     def config(self, point: GridPoint) -> Config:
-        """The configuration of a point. Raises ``ConfigError`` for values that contradict each other."""
+        """Return the configuration of a point. Raises ``ConfigError`` for values that contradict each other."""
         return self.changed(self.values(point))
 
     def changed(self, values: Mapping[str, str]) -> Config:
-        """The base with these values. Raises ``ConfigError``."""
+        """Return the base with these values. Raises ``ConfigError``."""
         overrides = dict(self._tree)
         for key, value in values.items():
             *tables, last = key.split(".")
@@ -77,7 +78,7 @@ class SearchSpace:
         return load_config(None, overrides)
 
     def around(self, point: GridPoint, reach: int) -> list[GridPoint]:
-        """The points that differ from ``point`` in one ordered key, by at most ``reach`` values."""
+        """Return the points that differ from ``point`` in one ordered key, by at most ``reach`` values."""
         return [
             (*point[:number], place, *point[number + 1 :])
             for number, axis in enumerate(self.axes)
@@ -88,7 +89,7 @@ class SearchSpace:
 
 
 def parse_axes(texts: Sequence[str], base: Config) -> tuple[Axis, ...]:
-    """The axes that options such as ``strategy.entry_bps=20,30,40`` or ``entry_bps=20:40:5`` name.
+    """Parse options such as ``strategy.entry_bps=20,30,40`` or ``entry_bps=20:40:5``.
 
     A key may be written without its sections where that is unambiguous. Raises ``UsageError``.
     """
@@ -112,7 +113,7 @@ def parse_axes(texts: Sequence[str], base: Config) -> tuple[Axis, ...]:
 
 
 def _fields(section: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, Any]]:
-    """Every key of the configuration with its type; tables are left out, what is in them is not."""
+    """Yield every key of the configuration with its type: those in tables, and not the tables themselves."""
     for field in msgspec.structs.fields(section):
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
             yield from _fields(field.type, f"{prefix}{field.name}.")
@@ -158,7 +159,7 @@ def _axis(key: str, kind: Any, listed: str, text: str) -> Axis:
 
 
 def _expanded(value: str, text: str) -> Iterator[str]:
-    """``20:30:5`` becomes 20, 25, 30; anything else stays as it is."""
+    """Expand ``20:30:5`` to 20, 25, 30; yield anything else as it is."""
     if not value:
         raise UsageError(f"--grid {text}: a value is empty; write them as in entry_bps=20,30,40")
     found = _RANGE.fullmatch(value)

@@ -1,8 +1,8 @@
-"""The folder of a sweep: results as Parquet files, what was asked for, and a lock. Needs pyarrow.
+"""Stores a sweep in a folder: results as Parquet files, the request, and a lock. Needs pyarrow.
 
-Each file of results is written whole under another name and then renamed, so a kill costs at most what was not
-written yet. Nothing is ever changed: a task that is done again after a failure adds a row, and the newest row of a
-key counts.
+Each file of results is written completely under another name and then renamed, so a kill costs at most what
+was not written yet. Nothing is ever changed: a task that is done again after a failure adds a row, and the
+newest row of a key counts.
 """
 
 import fcntl
@@ -65,24 +65,24 @@ _SCHEMA = pa.schema(
 
 
 class SweepRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person asked for, kept as ``sweep.json`` so that ``--resume`` needs nothing else."""
+    """Is what a person asked for, kept as ``sweep.json`` so that ``--resume`` needs nothing else."""
 
     tape: str
     grid: tuple[str, ...]
     search: Literal["grid", "random", "optuna"] = "grid"
     trials: int = 200
     parts: tuple[SweepPart, ...]
-    """As the tape was cut then, so that a tape that has grown since is no other one."""
+    """The parts as the tape was cut then, so that they stay the same when the tape grows."""
     seed: int = 0
     base: msgspec.Raw = msgspec.Raw(b"{}")
     """The configuration that every point changes, as JSON without secrets."""
 
 
 class SweepStore:
-    """Reads what is there and adds results; one process at a time, see ``opened``."""
+    """Reads the results of a folder and adds new ones; one process at a time, see ``opened``."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises ``UsageError`` when the folder cannot be used or a file in it is damaged."""
+        """Read all results. Raises ``UsageError`` when the folder cannot be used or a file in it is damaged."""
         self.folder = folder
         self.work_dir = folder / "work"
         self.results: dict[str, TaskResult] = {}
@@ -92,7 +92,7 @@ class SweepStore:
         self._flushed_s = monotonic()
         try:
             self._files.mkdir(parents=True, exist_ok=True, mode=0o700)
-            rmtree(self.work_dir, ignore_errors=True)  # of a sweep that was killed
+            rmtree(self.work_dir, ignore_errors=True)  # left over by a sweep that was killed
             self.work_dir.mkdir(mode=0o700)
         except OSError as error:
             raise UsageError(f"{error.filename or folder}: cannot be used: {error.strerror}") from error
@@ -101,7 +101,7 @@ class SweepStore:
                 self.results[result.key] = result
 
     def keep_request(self, request: SweepRequest) -> None:
-        """Store what is asked for now. Raises ``UsageError``."""
+        """Store the present request. Raises ``UsageError``."""
         partial = self.folder / ".sweep.json.partial"
         try:
             partial.write_bytes(msgspec.json.format(msgspec.json.encode(request)) + b"\n")
@@ -110,14 +110,14 @@ class SweepStore:
             raise UsageError(f"{partial}: cannot be written: {error.strerror}") from error
 
     def add(self, result: TaskResult) -> None:
-        """Take a result; it is on the disk after ``flush``, or a little later by itself."""
+        """Add a result; it is on the disk after ``flush``, or a little later without it."""
         self.results[result.key] = result
         self._new.append(result)
         if len(self._new) >= _FLUSH_ROWS or monotonic() - self._flushed_s > _FLUSH_S:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is new. Raises ``UsageError`` when the disk does not take it."""
+        """Write new results. Raises ``UsageError`` when they cannot be written."""
         self._flushed_s = monotonic()
         if not self._new:
             return
@@ -136,7 +136,7 @@ class SweepStore:
 
 
 def stored_request(folder: Path) -> SweepRequest:
-    """What was last asked for in ``folder``. Raises ``UsageError`` when there is nothing to resume."""
+    """Return the last request in ``folder``. Raises ``UsageError`` when there is nothing to resume."""
     path = folder / "sweep.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=SweepRequest)
@@ -148,7 +148,7 @@ def stored_request(folder: Path) -> SweepRequest:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[SweepStore]:
-    """The store in ``folder``, while no other process has it; what was added is written at the end.
+    """Yield the store in ``folder`` under a lock against other processes; write what was added at the end.
 
     Raises ``UsageError``.
     """

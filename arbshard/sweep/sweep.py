@@ -1,4 +1,4 @@
-"""``Sweep``: asks a search for points, has them computed part by part, judges them, and writes the page."""
+"""Carries out a sweep: ``Sweep`` asks a search for points, has them computed part by part, and judges them."""
 
 import signal
 from collections import deque
@@ -24,11 +24,11 @@ from arbshard.version import __version__
 
 _WAIT_S = 0.5
 _REACH = 2
-"""Values to each side of the best one that are tried afterwards, to show the surface round it."""
+"""Number of values to each side of the best one that are tried afterwards, to show the surface around it."""
 
 
 class SweepStopped(Exception):
-    """A signal ended the sweep; what was done is kept."""
+    """Is raised when a signal ended the sweep; the results so far are kept."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -36,14 +36,14 @@ class SweepStopped(Exception):
 
 
 class ProgressView(Protocol):
-    """Shows how far a sweep is."""
+    """Displays the progress of a sweep."""
 
     def show(self, done: int, total: int, failed: int, running: int) -> None:
-        """``total`` may grow; ``done`` counts what was there already."""
+        """Show the progress; ``total`` may grow, ``done`` includes results that existed before."""
 
 
 class Sweep:
-    """One sweep in one folder."""
+    """Is one sweep in one folder."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Sweep:
         pool: TaskPool,
         progress: ProgressView,
     ) -> None:
-        """Raises ``UsageError`` for a grid that is too large."""
+        """Prepare the search. Raises ``UsageError`` for a grid that is too large."""
         self._request = request
         self._space = space
         self._store = store
@@ -68,11 +68,11 @@ class Sweep:
         self._done = self._failed = 0
         self._total = (self._search.total + 1) * len(self._parts)
         self.computed = 0
-        """Tasks that were not there."""
+        """Number of tasks whose results did not exist before."""
 
     def run(self) -> SweepReport:
-        """Search, then look round the best point, and judge. Raises ``SweepStopped``, ``UsageError``."""
-        plotly_script()  # without it there is no page at the end, which should be known before the work
+        """Search, then try the points around the best one, and judge. Raises ``SweepStopped``, ``UsageError``."""
+        plotly_script()  # raises now rather than after all the work, if the page cannot be made
         with self._signals():
             self._evaluate([BASE], self._found)
             candidates = self._searched()
@@ -97,7 +97,7 @@ class Sweep:
         return judge(self._space, facts, candidates, self._found, self._delayed, stored, plots)
 
     def _searched(self) -> list[GridPoint]:
-        """All different points that the search has tried, in its order."""
+        """Return all different points that the search has tried, in its order."""
         inside = in_sample(self._parts)
         candidates: dict[GridPoint, None] = {}
         while points := self._search.ask():
@@ -109,7 +109,7 @@ class Sweep:
         return list(candidates)
 
     def _is_valid(self, point: GridPoint) -> bool:
-        """Whether a point is a configuration; why not is kept."""
+        """Return whether a point is a valid configuration; if not, remember why."""
         if point in self._invalid:
             return False
         try:
@@ -120,7 +120,7 @@ class Sweep:
         return True
 
     def _evaluate(self, points: Sequence[GridPoint], into: Evaluations, delay_frames: int = 0) -> None:
-        """Have every part of ``points`` computed that is not there already."""
+        """Compute every part of ``points`` that has no result yet."""
         asked: dict[str, GridPoint] = {}
         missing: deque[SweepTask] = deque()
         for task, point in self._tasks(points, delay_frames):
@@ -159,7 +159,7 @@ class Sweep:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """The first signal ends the sweep in order, a second Ctrl-C at once."""
+        """Stop the sweep in order at the first signal, and at once at a second one."""
 
         def stop(number: int, _: FrameType | None) -> None:
             if self._stopped is not None:

@@ -1,6 +1,6 @@
-"""One task of a sweep: a part of the tape, a configuration, and the backtest of both. Runs in any process.
+"""Executes one task of a sweep, in any process: a part of the tape, a configuration, and the backtest of both.
 
-A task that fails costs itself alone: ``run_task`` returns the reason as a value.
+A task that fails affects no other: ``run_task`` returns the reason as a value.
 """
 
 import os
@@ -32,7 +32,7 @@ _REASON_MAX = 500
 
 
 class BacktestFunction(Protocol):
-    """``arbshard.backtest.run.backtest``, or what a test gives in its place; other processes find it by its name."""
+    """Is ``arbshard.backtest.run.backtest``, or a test's replacement; other processes import it by its name."""
 
     def __call__(
         self, part: TapePart, config: Config, out: Path, *, screening: bool = True, delay_frames: int = 0
@@ -41,28 +41,28 @@ class BacktestFunction(Protocol):
 
 
 class SweepTask(NamedTuple):
-    """What is to be computed."""
+    """Describes what is to be computed."""
 
     folder: str
-    """Where the tape is."""
+    """Folder of the tape."""
     part: SweepPart
     config: Config
     config_hash: str
     values: str
-    """The values that were varied, as JSON; for people, since ``config_hash`` says it all."""
+    """The values that were varied, as JSON, for people; ``config_hash`` covers the whole configuration."""
     delay_frames: int
     version: str
 
     @property
     def key(self) -> str:
-        """Equal tasks have equal results, so a result that is there under this key is not computed again."""
+        """Return the task's key. Equal tasks have equal results, so a result with this key is not computed again."""
         part = self.part
         named = (part.digest, part.start_ns, part.end_ns, self.config_hash, self.delay_frames, self.version)
         return blake2b(msgspec.json.encode(named), digest_size=16).hexdigest()
 
 
 class TaskResult(NamedTuple):
-    """What has become of a task."""
+    """Is the outcome of a task."""
 
     key: str
     config_hash: str
@@ -71,7 +71,7 @@ class TaskResult(NamedTuple):
     delay_frames: int
     version: str
     failure: str
-    """Why there is no result; empty where there is one."""
+    """Why there is no result; empty when there is one."""
     place: str
     """Machine and process."""
     took_s: float
@@ -86,13 +86,13 @@ class TaskResult(NamedTuple):
     fees: Decimal = ZERO
     equity_ns: "array[int]" = array("q")
     equity: "array[float]" = array("d")
-    """Once per minute; floats, because only plots and ratios are made of them."""
+    """Equity once per minute, as floats, because only plots and ratios are made of it."""
 
 
 def task_of(
     folder: Path, part: SweepPart, config: Config, values: dict[str, str], delay_frames: int
 ) -> SweepTask:
-    """The task of this part and configuration."""
+    """Return the task for this part and configuration."""
     clean = replace(without_secrets(config), name="sim", state_dir="")
     text = msgspec.json.encode(clean, order="deterministic")
     config_hash = blake2b(text, digest_size=16).hexdigest()
@@ -101,7 +101,7 @@ def task_of(
 
 
 def run_task(task: SweepTask, function: BacktestFunction, work_dir: str | None = None) -> TaskResult:
-    """Carry out a task. What the backtest writes goes into a folder below ``work_dir`` and is removed."""
+    """Carry out a task. The files of the backtest go into a folder below ``work_dir`` and are removed."""
     use_money_context()
     began_s = monotonic()
     try:
@@ -132,7 +132,7 @@ def run_task(task: SweepTask, function: BacktestFunction, work_dir: str | None =
 
 
 def failed(task: SweepTask, reason: str, took_s: float, place: str | None = None) -> TaskResult:
-    """The result of a task that has none."""
+    """Return the outcome of a task without a result."""
     return TaskResult(
         *_head(task), failure=reason[:_REASON_MAX] or "no reason", place=place or _place(), took_s=took_s
     )
@@ -147,7 +147,7 @@ def _place() -> str:
 
 
 def _carry_out(task: SweepTask, function: BacktestFunction, work_dir: str | None) -> BacktestSummary:
-    """Raises ``ArbshardError`` and whatever the backtest raises."""
+    """Run the backtest. Raises ``ArbshardError`` and whatever the backtest raises."""
     if task.version != __version__:
         raise ArbshardError(f"{platform.node()} has arbshard {__version__}, the sweep needs {task.version}")
     part = task.part
@@ -163,7 +163,7 @@ def _carry_out(task: SweepTask, function: BacktestFunction, work_dir: str | None
 
 @contextmanager
 def _folder(work_dir: str | None) -> Iterator[Path]:
-    """A folder for what one backtest writes; a file that cannot be removed is left to the owner of ``work_dir``."""
+    """Yield a folder for the files of one backtest; the owner of ``work_dir`` removes what cannot be removed here."""
     if work_dir is None:
         with TemporaryDirectory(prefix="arbshard-sweep-") as name:
             yield Path(name) / "out"

@@ -216,7 +216,7 @@ def test_parts_without_an_entry_and_invalid_points_are_named():
     assert report.idle_parts == (1, 2, 3)
     found = findings(report)
     assert one_of(found, "No point entered anything in any part, so there is nothing to judge")[1] == "bad"
-    assert "min_edge_bps is above" in one_of(found, "no valid configuration")[0]
+    assert "min_edge_bps is above" in one_of(found, "not a valid configuration")[0]
     assert len(found) == 2
     found = Evaluations()
     for point in POINTS:
