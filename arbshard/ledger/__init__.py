@@ -1,1 +1,1 @@
-"""The append-only record of every decision, order, fill and balance change."""
+"""The ledger is the append-only record of every decision, order, fill and balance change."""

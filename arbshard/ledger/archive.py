@@ -1,9 +1,10 @@
-"""An archive: one closed period of the ledger in one file that is never changed.
+"""An archive holds one closed period of the ledger in one file that is never changed.
 
-The file is an ordinary ``.jsonl.xz``: ``xzcat`` shows it. Its first line is the header, each further line a block of
-events (``ledger.packing``). Postings are not stored, for they follow from the events and the opening balances. The
-header's digest covers the header itself, which names the digest of the archive before, and the number and text of
-every event; so the newest digest stands for the whole history. Written by ``archiving``, read by everybody.
+The file is an ordinary ``.jsonl.xz``: ``xzcat`` shows it. Its first line is the header, and each further
+line is a block of events (``ledger.packing``). Postings are not stored because they follow from the events
+and the opening balances. The header's digest covers the header itself, which names the digest of the
+archive before, and the number and text of every event; so the newest digest covers the whole history.
+``archiving`` writes archives, and every reader of the ledger may read them.
 """
 
 import lzma
@@ -30,19 +31,21 @@ _FORMAT = 1
 _BLOCK_EVENTS = 10_000
 _PIECE_BYTES = 1 << 16
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 4, "lp": 0, "pb": 0}]
-"""For text: the bits that follow depend on the whole byte before, and on no alignment."""
+"""Settings for text: the next bits depend on the whole byte before (``lc``), and on no alignment (``lp``,
+``pb``).
+"""
 _READ_ONLY = 0o400
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What an archive says of itself."""
+    """Is the first line of an archive: what it holds, and which archive it follows."""
 
     archive: int = _FORMAT
     """Version of the file's format."""
     period: int
-    """1 for the first."""
+    """Number of the period; the first is 1."""
     mode: str
     tag: str
     first_seq: int
@@ -51,7 +54,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     last_ms: int
     """Earliest and latest wall time of an event."""
     kinds: dict[str, int]
-    """Events by kind."""
+    """Number of events by kind."""
     postings: int
     previous: ArchiveLink | None
     """The archive of the period before; None for the first."""
@@ -64,7 +67,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Block(msgspec.Struct, frozen=True):
-    """Consecutive events."""
+    """Holds consecutive events."""
 
     first_seq: int
     last_seq: int
@@ -91,22 +94,22 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def folder_of(ledger: Path) -> Path:
-    """Where the archives of ``ledger`` are kept."""
+    """Return the folder in which the archives of ``ledger`` are kept."""
     return ledger.with_name(f"{ledger.stem}.archive")
 
 
 def name_of(period: int, first_seq: int, last_seq: int) -> str:
-    """The name of an archive's file."""
+    """Return the name of an archive's file."""
     return f"{period:06}-{first_seq}-{last_seq}.jsonl.xz"
 
 
 def partial_of(name: str) -> str:
-    """The name under which the archive ``name`` is written."""
+    """Return the name under which the archive ``name`` is written."""
     return f".{name}.partial"
 
 
 class _Digest:
-    """The digest of an archive up to some event."""
+    """Computes the digest of an archive event by event."""
 
     def __init__(self, header: bytes) -> None:
         """Begin with the header's line as it was written, with an empty digest.
@@ -125,7 +128,8 @@ class _Digest:
 
 
 def write_archive(folder: Path, closed: Closed, rows: Sequence[Row]) -> ArchiveLink:
-    """Write ``rows`` as an archive, read it back, and give it its name. Durable when this returns.
+    """Write ``rows`` as an archive, read it back, and give it its name. It is on the disk when this
+    returns.
 
     Raises ``LedgerError`` when it cannot be written or does not read back as it was written.
     """
@@ -162,7 +166,7 @@ def write_archive(folder: Path, closed: Closed, rows: Sequence[Row]) -> ArchiveL
 
 
 def _write_durably(path: Path, header: Header, blocks: Sequence[Block]) -> None:
-    path.unlink(missing_ok=True)  # of an archiver that was killed; the caller holds the folder's lock
+    path.unlink(missing_ok=True)  # left by an archiver that was killed; the caller holds the folder's lock
     packer = lzma.LZMACompressor(format=lzma.FORMAT_XZ, check=lzma.CHECK_SHA256, filters=_FILTERS)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _READ_ONLY)
     with os.fdopen(descriptor, "wb") as file:
@@ -187,7 +191,9 @@ def _read_back(path: Path, header: Header, rows: Sequence[Row]) -> None:
 
 
 def _set_aside(target: Path) -> None:
-    """Move away what an interrupted attempt left under this name. Nothing that may be an archive is deleted."""
+    """Rename what an interrupted attempt left under this name. A file that may be an archive is never
+    deleted.
+    """
     number = 1
     aside = target
     while aside.exists():
@@ -198,10 +204,14 @@ def _set_aside(target: Path) -> None:
 
 
 class ArchiveReader:
-    """Reads one archive. Whatever it gives out has been checked against the archive's own digest."""
+    """Reads one archive. Everything it returns has been checked against the archive's own digest."""
 
     def __init__(self, path: Path) -> None:
-        """Reads the header. Raises ``LedgerError``; ``LedgerDamaged`` for what is not an archive."""
+        """Read the header.
+
+        Raises ``LedgerError`` when the file cannot be read, and ``LedgerDamaged`` when it is not an
+        archive.
+        """
         self.path = path
         line = next(self._lines(), b"")
         try:
@@ -217,11 +227,13 @@ class ArchiveReader:
 
     @property
     def link(self) -> ArchiveLink:
-        """Returns the link that the next archive stores to name this one."""
+        """Return the link that the next archive stores to name this one."""
         return ArchiveLink(self.path.name, self.header.digest)
 
     def bodies(self) -> Iterator[tuple[int, str]]:
-        """(number, text) of every event. Raises ``LedgerDamaged`` naming the first event that may be wrong."""
+        """Yield (number, text) of every event. Raises ``LedgerDamaged`` naming the first event that may be
+        wrong.
+        """
         header, digest = self.header, _Digest(self._undigested)
         expected = header.first_seq
         lines = self._lines()
@@ -254,12 +266,12 @@ class ArchiveReader:
             raise damaged(self.path, f"expected digest {header.digest}, found {digest.hex()}")
 
     def rows(self, kinds: Sequence[str] = (), since_ms: int = EVER) -> Iterator[Row]:
-        """As ``LedgerReader.rows``. Raises ``LedgerDamaged``, ``LedgerError``."""
+        """Yield the same rows as ``LedgerReader.rows``. Raises ``LedgerDamaged`` or ``LedgerError``."""
         for row, _ in self.events(kinds, since_ms):
             yield row
 
     def events(self, kinds: Sequence[str] = (), since_ms: int = EVER) -> Iterator[tuple[Row, Event]]:
-        """Every event with its row. Raises ``LedgerDamaged``, ``LedgerError``."""
+        """Yield every event with its row. Raises ``LedgerDamaged`` or ``LedgerError``."""
         header = self.header
         if header.last_ms < since_ms or (kinds and not any(kind in header.kinds for kind in kinds)):
             return
@@ -275,7 +287,7 @@ class ArchiveReader:
                 yield (seq, event.at_ms, kind_of(event), *subject_of(event), body), event
 
     def lines(self) -> Iterator[tuple[int, Line]]:
-        """(wall time, posting) of every posting, in order: they follow from the events."""
+        """Yield (wall time in ms, posting) of every posting, in order. They are computed from the events."""
         running = RunningBalances(self.opening_balances())
         for row, event in self.events():
             moved: dict[tuple[str, str], Decimal] = {}
@@ -284,11 +296,11 @@ class ArchiveReader:
             running.table.update(moved)
 
     def opening_balances(self) -> dict[tuple[str, str], Decimal]:
-        """Of all accounts before the first event. Raises ``LedgerDamaged``."""
+        """Return the balances of all accounts before the first event. Raises ``LedgerDamaged``."""
         return self._table(self.header.opening)
 
     def closing_balances(self) -> dict[tuple[str, str], Decimal]:
-        """Of all accounts after the last event. Raises ``LedgerDamaged``."""
+        """Return the balances of all accounts after the last event. Raises ``LedgerDamaged``."""
         return self._table(self.header.closing)
 
     def _table(self, rows: BalanceRows) -> dict[tuple[str, str], Decimal]:
@@ -298,7 +310,7 @@ class ArchiveReader:
             raise damaged(self.path, f"its header holds a balance that is not a number: {error}") from error
 
     def _lines(self) -> Iterator[bytes]:
-        """The lines of the file. The compressor's own checks cover every byte of it."""
+        """Yield the lines of the file. The compressor's own checks cover every byte of it."""
         unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_XZ)
         rest: list[bytes] = []
         try:

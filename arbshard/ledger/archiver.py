@@ -1,9 +1,9 @@
 """Archives the period of a ledger that is being written: ``python -m arbshard.ledger.archiver LEDGER``.
 
-Started by risk (``risk.archivist``) as a process of its own and of the lowest priority, because verifying and
-compressing a period takes many seconds of computing. It only reads the ledger. The period ends at the newest snapshot
-in the ledger, for that holds the state that the next period opens with. Exit codes: 0 the ledger's successor is ready
-beside it, 1 it is not, and stderr says why.
+Risk (``risk.archivist``) starts this as a process of its own with the lowest priority, because verifying
+and compressing a period takes many seconds of computing. It only reads the ledger. The period ends at the
+newest snapshot in the ledger, because that holds the state that the next period opens with. Exit codes: 0
+the ledger's successor is ready beside it, 1 it is not, and stderr says why.
 """
 
 import gc
@@ -22,16 +22,16 @@ _NICE = 19
 
 
 class _ParentEnded(Exception):
-    """Nobody waits for the archive any more."""
+    """Is raised when the process that waits for the archive has ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make archive and successor; the exit code."""
+    """Make the archive and the ledger's successor. Return the exit code."""
     (path,) = (sys.argv[1:] if arguments is None else arguments) or ("",)
     parent = os.getppid()
     os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     use_money_context()
-    gc.disable()  # nothing here makes cycles
+    gc.disable()  # nothing here makes reference cycles
 
     def look() -> None:
         if os.getppid() != parent:

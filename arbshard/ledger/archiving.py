@@ -1,8 +1,8 @@
 """Closes a period: verifies it, writes it into archives, and prepares the file in which the ledger goes on.
 
-Nothing here changes the ledger; ``store.take_over`` does, when everything is ready. A period is verified from the
-fills on before it is archived, for an archive is never changed. Used by ``arbshard ledger archive`` and, while risk
-trades, by ``archiver``.
+Nothing here changes the ledger; ``store.take_over`` does, when everything is ready. A period is verified
+from its fills up before it is archived, because an archive is never changed. ``arbshard ledger archive``
+uses this and, while risk trades, ``archiver``.
 """
 
 import fcntl
@@ -27,7 +27,9 @@ from arbshard.ledger.verify import Verifier, differing
 from arbshard.model.money import MONEY_CONTEXT, plain
 
 PERIOD_EVENTS = 50_000
-"""Events in one archive, give or take a half; a longer period becomes several. So many are held in memory."""
+"""Number of events in one archive, within a half; a longer period becomes several archives. All of them are
+in memory at once.
+"""
 _FOLDER_MODE = 0o700
 _PROGRESS_EVERY = 1000
 _TRIES = 50
@@ -40,9 +42,9 @@ def _no_progress() -> None:
 
 
 def close_period(reader: LedgerReader, cut: Snapshot, on_progress: Callable[[], None] = _no_progress) -> Path:
-    """Archive the events up to ``cut`` and make the ledger's successor; its path.
+    """Archive the events up to ``cut`` and make the ledger's successor. Return the path of the successor.
 
-    ``on_progress`` is called every thousand events. Raises ``LedgerError``; then the ledger is as before.
+    ``on_progress`` is called every thousand events. Raises ``LedgerError``; the ledger is then as before.
     """
     folder = folder_of(reader.path)
     try:
@@ -52,7 +54,7 @@ def close_period(reader: LedgerReader, cut: Snapshot, on_progress: Callable[[], 
     with localcontext(MONEY_CONTEXT), _alone(folder):
         for left in folder.glob(
             partial_of("*")
-        ):  # of attempts that were cut off: never whole, named by nobody
+        ):  # left by attempts that were cut off: never whole, and no archive or ledger names them
             left.unlink()
         archives = _Archives(reader, folder)
         archives.write(cut, on_progress)
@@ -65,7 +67,7 @@ def close_period(reader: LedgerReader, cut: Snapshot, on_progress: Callable[[], 
 
 
 class _Archives:
-    """The archives of one ledger, and the one that is being written."""
+    """Is the archives of one ledger, with the one that is being written."""
 
     def __init__(self, reader: LedgerReader, folder: Path) -> None:
         self._reader = reader
@@ -82,7 +84,7 @@ class _Archives:
             self._verifier.compare_opening(opening, before, None)
         self._opening = rows_of_balances(self._verifier.balances)
         self._postings = 0
-        """How many postings the verifier had counted when the last archive was written."""
+        """Number of postings that the verifier had counted when the last archive was written."""
         self._rows: list[Row] = []
 
     def write(self, cut: Snapshot, on_progress: Callable[[], None]) -> None:
@@ -138,7 +140,11 @@ def _lines_until(reader: LedgerReader, seq: int) -> Iterator[Line]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One archiver at a time: one that outlived its parent by a moment must not meet the next."""
+    """Hold the lock of ``folder``, so that one archiver works at a time.
+
+    An archiver may outlive its parent by a moment, and must not meet the next one. Raises ``LedgerBusy``
+    when another process keeps the lock.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for attempt in range(1, _TRIES + 1):
@@ -156,9 +162,10 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def cut_before(reader: LedgerReader, until_ms: int | None) -> int | None:
-    """Where the period can end: the last event before the first one at ``until_ms`` or later; None: the last event.
+    """Return the event at which the period can end, or None when there is none.
 
-    A cut never falls between a conclusion and the statement of its position. None when nothing is before it.
+    That is the last event before the first one at ``until_ms`` or later (None: the last event of all). The
+    period never ends between a conclusion and the statement of its position.
     """
     last = reader.last_seq
     if until_ms is not None:
@@ -171,7 +178,9 @@ def cut_before(reader: LedgerReader, until_ms: int | None) -> int | None:
 
 
 def take_cut(reader: LedgerReader, codec: StateCodec[State], seq: int) -> Snapshot:
-    """The state after the event ``seq``, replayed from the beginning of the period. Raises ``LedgerError``."""
+    """Return the state after the event ``seq``, replayed from the beginning of the period. Raises
+    ``LedgerError``.
+    """
     state = state_at(reader, codec, seq)
     state_hash, body = codec.dump(state)
     row = next(reader.rows(after=seq - 1, until=seq))
@@ -179,7 +188,10 @@ def take_cut(reader: LedgerReader, codec: StateCodec[State], seq: int) -> Snapsh
 
 
 def _balances_at(reader: LedgerReader, seq: int) -> dict[tuple[str, str], Decimal]:
-    """Of every account after the event ``seq``, as the postings have them. ``close_period`` adds them up itself."""
+    """Return the balance of every account after the event ``seq`` as the postings state it.
+
+    ``close_period`` adds the amounts up itself and compares.
+    """
     opening = reader.period
     table = dict(opening.state.balances) if opening is not None else {}
     for number, line, account, currency, _, balance in _lines_until(reader, seq):

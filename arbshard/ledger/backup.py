@@ -1,6 +1,6 @@
-"""``arbshard ledger backup``: a copy of the ledger and its archives, made while risk may go on writing.
+"""``arbshard ledger backup`` copies the ledger and its archives while risk may go on writing.
 
-The copy is SQLite's own online backup, read through a connection that cannot write.
+The copy is made by SQLite's own online backup, read through a connection that cannot write.
 """
 
 import os
@@ -20,27 +20,28 @@ from arbshard.ledger.output import new_file
 from arbshard.ledger.reader import LedgerReader
 
 _PAGES_AT_ONCE = 4096
-"""Between two pieces Ctrl-C is heard."""
+"""Pages per piece of a copy. Ctrl-C takes effect between two pieces."""
 
 
 class Backup(NamedTuple):
-    """What was copied."""
+    """Says what was copied."""
 
     events: int
     """Number of the last event in the copy."""
     size: int
-    """Bytes of the ledger itself."""
+    """Size of the ledger itself, in bytes."""
     archives: int
-    """Archived periods that were copied."""
+    """Number of archived periods that were copied."""
     archives_size: int
-    """Bytes of these."""
+    """Size of these archives, in bytes."""
 
 
 def back_up(ledger: Path, target: Path) -> Backup:
     """Copy ``ledger`` to the new file ``target``, and its archives into a new folder beside that.
 
-    The file is whole when it appears, needs no second file beside it, and all archives that it follows are there
-    before it. Raises ``UsageError`` (no ledger, ``target`` or its folder exists or cannot be made), ``LedgerError``.
+    The copy is whole when it appears and needs no second file beside it, and all archives that it follows
+    are there before it. Raises ``UsageError`` (no ledger, ``target`` or its folder exists or cannot be
+    made) or ``LedgerError``.
     """
     with LedgerHistory(ledger) as history, new_file(target) as partial:
         try:
@@ -53,7 +54,11 @@ def back_up(ledger: Path, target: Path) -> Backup:
 
 
 def _copy_archives(archives: Sequence[ArchiveReader], folder: Path) -> int:
-    """Copy them, each proven by its digest before it counts as copied; their bytes. Raises ``OSError``."""
+    """Copy ``archives``. Each is compared with its digest before it counts as copied. Return their size in
+    bytes.
+
+    Raises ``OSError``.
+    """
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError as error:
@@ -70,7 +75,7 @@ def _copy_archives(archives: Sequence[ArchiveReader], folder: Path) -> int:
                 os.fsync(target.fileno())
             copy.chmod(0o400)
             for _ in ArchiveReader(copy).bodies():
-                pass  # reading it is what compares it with its digest
+                pass  # reading all of it compares it with its digest
             size += copy.stat().st_size
         sync_directory(folder)
         undo.pop_all()
@@ -78,16 +83,17 @@ def _copy_archives(archives: Sequence[ArchiveReader], folder: Path) -> int:
 
 
 def _copy(reader: LedgerReader, partial: Path) -> int:
-    """The number of the last event that was copied."""
+    """Copy the ledger into ``partial``. Return the number of the last event that was copied."""
     try:
         copy = sqlite3.connect(partial, isolation_level=None)
     except sqlite3.Error as error:
         raise failure(partial, "cannot be written", error) from error
     try:
         reader.copy_to(copy, _PAGES_AT_ONCE)
-        # A file of its own, without a log beside it; the first writer puts it back into WAL mode.
+        # The copy is one file without a log beside it; its first writer puts it back into WAL mode.
         copy.execute("PRAGMA journal_mode = DELETE")
-        # Put in the place of its original it would count on from here and give names that venues have heard already.
+        # Without this a copy that is put in the place of its original would continue the original's numbers, and
+        # give order names that the venues have already received.
         copy.execute(schema.FORGET_TAG)
         last: int = copy.execute(schema.LAST_SEQ).fetchone()[0] or reader.first_seq - 1
     except sqlite3.Error as error:

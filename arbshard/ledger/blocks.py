@@ -1,4 +1,4 @@
-"""What a ledger says is blocked: for ``arbshard reconcile`` while nothing runs. Reads only."""
+"""Finds what a ledger says is blocked, for ``arbshard reconcile`` while nothing runs. It only reads."""
 
 from arbshard.ledger.events import DifferenceFound, DifferenceResolved, StrayFound, StrayGone
 from arbshard.ledger.history import LedgerHistory
@@ -8,9 +8,9 @@ _KINDS = ("DifferenceFound", "DifferenceResolved", "StrayFound", "StrayGone")
 
 
 def blocks_of(reader: LedgerHistory) -> Reconciliation:
-    """Differences and stray orders that no event has resolved. Which pairs that blocks depends on the run.
+    """Return the differences and stray orders that no event has resolved.
 
-    Raises ``LedgerError``.
+    Which pairs they block depends on the run. Raises ``LedgerError``.
     """
     differences: dict[tuple[str, str], Difference] = {}
     strays: dict[tuple[str, str], StrayOrder] = {}
@@ -31,7 +31,7 @@ def blocks_of(reader: LedgerHistory) -> Reconciliation:
             case StrayGone(venue=venue, client_id=client_id):
                 strays.pop((venue, client_id), None)
             case _:
-                pass  # a row of another kind than it says: for ``verify`` to tell
+                pass  # the row's kind is not that of its event: ``verify`` reports it
     return Reconciliation(
         tag=reader.live.meta.get("tag", ""),
         statements=(),

@@ -1,7 +1,8 @@
-"""What verification carries from one period into the next: computed by ``rebook``, stored in each archive.
+"""Says what verification carries from one period into the next: ``rebook`` computes it, and each archive
+stores it.
 
-It holds what the fills up to the end of a period have left open. ``verify`` begins a period with it, so that a period
-can be verified without the events before it.
+It holds what the fills up to the end of a period have left open. ``verify`` begins a period with it, so
+that a period can be verified without the events before it.
 """
 
 from decimal import Decimal
@@ -13,7 +14,7 @@ from arbshard.model.order import Fill, Order, OrderState
 
 
 class CarriedHolding(msgspec.Struct, frozen=True):
-    """An open position, added up leg by leg."""
+    """Is an open position whose amounts were added up leg by leg."""
 
     position_id: str
     entry: Intent
@@ -28,14 +29,14 @@ class CarriedHolding(msgspec.Struct, frozen=True):
 
 
 class CarriedOrder(msgspec.Struct, frozen=True):
-    """An order of an intent that is under way."""
+    """Is an order of an intent that is under way."""
 
     order: Order
     state: OrderState
 
 
 class CarriedIntent(msgspec.Struct, frozen=True):
-    """An approved intent without an outcome."""
+    """Is an approved intent without an outcome."""
 
     intent: Intent
     orders: tuple[CarriedOrder, ...]
@@ -43,7 +44,7 @@ class CarriedIntent(msgspec.Struct, frozen=True):
 
 
 class Carry(msgspec.Struct, frozen=True):
-    """Everything that is open at the end of a period."""
+    """Holds everything that is open at the end of a period."""
 
     holdings: tuple[CarriedHolding, ...] = ()
     intents: tuple[CarriedIntent, ...] = ()
@@ -53,7 +54,7 @@ class Carry(msgspec.Struct, frozen=True):
     apart: tuple[str, ...] = ()
     """Pairs that are set apart."""
     refusing: tuple[tuple[str, str], ...] = ()
-    """(venue, symbol or empty) of what refuses orders."""
+    """(venue, symbol) of each venue or market that refuses orders; an empty symbol means the whole venue."""
     differences: tuple[tuple[str, str], ...] = ()
     """(venue, currency) that venue and ledger do not agree on."""
     strays: tuple[tuple[str, str, str], ...] = ()

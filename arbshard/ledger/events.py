@@ -1,17 +1,20 @@
-"""What the ledger remembers: one struct per kind of event, stored as JSON text that a person can read.
+"""Defines what the ledger stores: one struct per kind of event, stored as JSON text that a person can read.
 
-``arbshard.risk`` decides and writes events; ``risk.portfolio`` is what they add up to. An event holds all that is
-needed to repeat its effect, so that replaying needs neither configuration nor clock. A change that older programs
-would misread raises ``SCHEMA_VERSION``.
+``arbshard.risk`` decides and writes events; ``risk.portfolio`` is the state that they add up to. An event
+holds all that is needed to repeat its effect, so that a replay needs neither configuration nor clock. A
+change that older programs would misread raises ``SCHEMA_VERSION``. A ledger of an older version is
+continued under its own version: it has none of the newer events, or an older program that meets one says
+that it cannot read it.
 
-Version 2: reconciliation with the venues, adjustments, fees in other coins. A ledger of version 1 is written on as
-what it is: it is one of paper, where none of these comes up.
-Version 3: shards that were fenced. A ledger of version 2 is written on as what it is: an older program that comes
-upon a fence says that it cannot read it.
-Version 4: earlier periods may be in archives, so that the events do not begin with number 1 (``ledger.period``).
-Version 5: orders that were not accepted have a state of their own, ``NOT_ACCEPTED``. Older programs called them
-``CANCELED`` and said why in ``detail``; ``decode_event`` reads such an event as it was meant. A ledger of an
-older version is written on as what it is, as above.
+Version 2 added reconciliation with the venues, adjustments, and fees in other coins.
+
+Version 3 added fenced shards.
+
+Version 4 allows earlier periods to be in archives, so that the events do not begin with number 1
+(``ledger.period``).
+
+Version 5 gives orders that were not accepted a state of their own, ``NOT_ACCEPTED``. Older programs called
+them ``CANCELED`` and gave the reason in ``detail``; ``decode_event`` reads such an event as it was meant.
 """
 
 from decimal import Decimal
@@ -30,14 +33,16 @@ from arbshard.model.transfer import TransferEnd
 SCHEMA_VERSION = 5
 
 SUPERVISOR_VANISHED = "the supervisor vanished"
-"""Why a run was cut off whose risk process closed the ledger after the supervisor was killed or had crashed."""
+"""Reason of a run that was cut off because its supervisor was killed or crashed; its risk process closed
+the ledger.
+"""
 
 Amounts = tuple[tuple[str, str, Decimal], ...]
-"""(venue, currency, amount)."""
+"""A row is (venue, currency, amount)."""
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """An amount set aside for one order, until the order has spent it or is final."""
+    """Is an amount set aside for one order, until the order has spent it or is final."""
 
     client_id: str
     venue: str
@@ -47,14 +52,14 @@ class Hold(msgspec.Struct, frozen=True):
 
 class _Event(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     at_ms: int
-    """Wall time at which risk decided."""
+    """Wall time at which risk decided, in milliseconds."""
 
 
 class Started(_Event, frozen=True, kw_only=True):
-    """Risk began to work with this ledger."""
+    """Records that risk has begun to work with this ledger."""
 
     session: int
-    """1 for the first start ever."""
+    """Number of the start; the first start of this ledger is 1."""
     run: str
     """Identity of the run: shards keep their epochs when risk alone was restarted within it."""
     mode: str
@@ -63,7 +68,7 @@ class Started(_Event, frozen=True, kw_only=True):
 
 
 class Stopped(_Event, frozen=True, kw_only=True):
-    """Risk has closed the ledger. ``balances`` are the totals of all accounts."""
+    """Records that risk has closed the ledger. ``balances`` are the totals of all accounts."""
 
     balances: Amounts
     cut_off: str = ""
@@ -71,7 +76,7 @@ class Stopped(_Event, frozen=True, kw_only=True):
 
 
 class ShardJoined(_Event, frozen=True, kw_only=True):
-    """A new incarnation of a shard said hello; older ones are refused from here on."""
+    """Records that a new incarnation of a shard has joined; older ones are refused from here on."""
 
     shard: int
     epoch: int
@@ -79,13 +84,13 @@ class ShardJoined(_Event, frozen=True, kw_only=True):
 
 
 class ShardFenced(_Event, frozen=True, kw_only=True):
-    """A shard's incarnation does not do its work: it and older ones are refused from here on."""
+    """Records that a shard's incarnation does not do its work: it and older ones are refused from here on."""
 
     shard: int
     epoch: int
-    """The last one that is refused."""
+    """The last epoch that is refused."""
     reason: str
-    """A sentence's end, for people."""
+    """The end of a sentence, for people."""
 
 
 DepositKind = Literal[
@@ -102,31 +107,37 @@ DepositKind = Literal[
 
 
 class Deposited(_Event, frozen=True, kw_only=True):
-    """A balance has changed otherwise than by trading."""
+    """Records that a balance has changed otherwise than by trading."""
 
     venue: str
     currency: str
     amount: Decimal
     """Negative for what was taken out."""
     why: DepositKind
-    """``opening`` and ``inventory``: what a ledger begins with. ``deposit`` and ``withdrawal``: from and to outside.
-    ``transfer``: from or to another venue, so the other side is what is under way. ``fee`` and ``unexplained``: a
-    person accepted what the venue says, and it counts as a result. ``adjustment``: the same in ledgers of older
-    programs, which did not ask what it was; it counts as no result. ``rounding``: the venue's rounding of fills."""
+    """``opening`` and ``inventory``: what a ledger begins with. ``deposit`` and ``withdrawal``: from and to
+    outside. ``transfer``: from or to another venue, so the other side is the account of transfers under
+    way. ``fee`` and ``unexplained``: a person accepted what the venue says, and it counts as a result.
+    ``adjustment``: the same in ledgers of older programs, which did not ask for the reason; it counts as no
+    result. ``rounding``: the venue's rounding of fills.
+    """
     pair: str = ""
     """The pair whose inventory it is; empty otherwise."""
     reason: str = ""
-    """A sentence of the person who accepted or announced it."""
+    """The reason that the person gave who accepted or announced it, as a sentence."""
     transfer: str = ""
     """The transfer that it belongs to; empty where there is none."""
     value: Decimal = ZERO
-    """What it counts as a result, in reporting currency as risk valued it: only of ``fee`` and ``unexplained``."""
+    """What it counts as a result, in reporting currency as risk valued it; only with ``fee`` and
+    ``unexplained``.
+    """
     day: int | None = None
     """Number of the trading day that the result belongs to; None: the UTC day of ``at_ms``."""
 
 
 class TransferAnnounced(_Event, frozen=True, kw_only=True):
-    """A person moves money or coins; until the amount leaves its source, nothing else may spend it there."""
+    """Records that a person moves money or coins. Until the amount leaves its source, nothing else may
+    spend it there.
+    """
 
     transfer_id: str
     source: str
@@ -140,15 +151,15 @@ class TransferAnnounced(_Event, frozen=True, kw_only=True):
 
 
 class TransferEnded(_Event, frozen=True, kw_only=True):
-    """Nothing more is expected of a transfer."""
+    """Records that nothing more is expected of a transfer."""
 
     transfer_id: str
     currency: str
     how: TransferEnd
     fee: Decimal = ZERO
-    """What has not arrived because it was paid for the transfer."""
+    """The part that has not arrived because it was paid for the transfer."""
     lost: Decimal = ZERO
-    """What has not arrived, and nothing was got for it."""
+    """The part that has not arrived and was lost without anything in return."""
     value: Decimal = ZERO
     """What both count as a result, in reporting currency; never above 0."""
     day: int | None = None
@@ -156,14 +167,14 @@ class TransferEnded(_Event, frozen=True, kw_only=True):
 
 
 class IntentApproved(_Event, frozen=True, kw_only=True):
-    """Both orders of the intent may be sent."""
+    """Records that both orders of the intent may be sent."""
 
     intent: Intent
     holds: tuple[Hold, ...]
 
 
 class IntentRefused(_Event, frozen=True, kw_only=True):
-    """Nothing of the intent may be sent."""
+    """Records that nothing of the intent may be sent."""
 
     intent_id: str
     pair: str
@@ -173,11 +184,11 @@ class IntentRefused(_Event, frozen=True, kw_only=True):
     decided_ns: int = 0
     """Monotonic time of the decision; 0 without ``paper.record_times``."""
     seen_ns: tuple[int, int, int] = (0, 0, 0)
-    """When the books were received that it was decided on: home, away, FX; 0 for none."""
+    """Monotonic times of receipt of the books (home, away, FX) that the decision used; 0 for none."""
 
 
 class OrderExtended(_Event, frozen=True, kw_only=True):
-    """A hedge or unwind is about to be sent."""
+    """Records that a hedge or unwind is about to be sent."""
 
     intent_id: str
     pair: str
@@ -186,7 +197,7 @@ class OrderExtended(_Event, frozen=True, kw_only=True):
 
 
 class OrderReported(_Event, frozen=True, kw_only=True):
-    """How an order stands. ``fills`` are only those that no earlier event holds."""
+    """Records the state of an order. ``fills`` are only those that no earlier event holds."""
 
     intent_id: str
     pair: str
@@ -196,27 +207,31 @@ class OrderReported(_Event, frozen=True, kw_only=True):
     decision_price: Decimal
     fills: tuple[Fill, ...]
     fault: OrderFault = ""
-    """Why the venue did not take the order; empty for an order that it took, and in ledgers of older programs."""
+    """Why the venue did not accept the order; empty for an accepted order, and in ledgers of older
+    programs.
+    """
     matched_ns: int = 0
-    """When the paper venue compared the order with a book (monotonic); 0 without ``paper.record_times``."""
+    """Monotonic time at which the paper venue compared the order with a book; 0 without
+    ``paper.record_times``.
+    """
     book_ns: int = 0
-    """When that book was received; 0 without one."""
+    """Monotonic time at which that book was received; 0 without one."""
 
 
 class IntentConcluded(_Event, frozen=True, kw_only=True):
-    """The intent is over."""
+    """Records that the intent is over."""
 
     intent_id: str
     pair: str
     mark: Decimal
-    """Home price of the base, for what is left over."""
+    """Home price of the base, which values what is left over."""
     fx: FxQuote
     done: bool
-    """What the worker says: the rest of the position cannot be traded."""
+    """Whether the rest of the position cannot be traded, as the worker reports it."""
     position_id: str
     """Empty when nothing was filled."""
     position_state: PositionState | None
-    """As risk decided; None when nothing was filled."""
+    """The position's state as risk decided it; None when nothing was filled."""
     day: int | None = None
     """Number of the trading day its result belongs to (``risk.days``); None: the UTC day of ``at_ms``."""
     other_fees: Decimal = ZERO
@@ -224,21 +239,25 @@ class IntentConcluded(_Event, frozen=True, kw_only=True):
 
 
 class PositionOpened(_Event, frozen=True, kw_only=True):
-    """Statement: the conclusion before it opened this position. Derived from fills, kept for comparison."""
+    """States that the conclusion before it opened this position. It is derived from fills and kept for
+    comparison.
+    """
 
     intent_id: str
     position: Position
 
 
 class PositionChanged(_Event, frozen=True, kw_only=True):
-    """Statement: the conclusion before it left this open. Derived from fills, kept for comparison."""
+    """States what the conclusion before it left open. It is derived from fills and kept for comparison."""
 
     intent_id: str
     position: Position
 
 
 class PositionClosed(_Event, frozen=True, kw_only=True):
-    """Statement: the conclusion before it closed this position. Derived from fills, kept for comparison."""
+    """States that the conclusion before it closed this position. It is derived from fills and kept for
+    comparison.
+    """
 
     intent_id: str
     position: Position
@@ -258,7 +277,9 @@ HaltCause = Literal[
 
 
 class Halted(_Event, frozen=True, kw_only=True):
-    """The kill switch: no entries from here on, until ``Resumed``. A second one may raise the level."""
+    """Records the kill switch: no entries from here on, until ``Resumed``. A second one may raise the
+    level.
+    """
 
     cause: HaltCause
     reason: str
@@ -267,24 +288,26 @@ class Halted(_Event, frozen=True, kw_only=True):
 
 
 class Resumed(_Event, frozen=True, kw_only=True):
-    """A person allowed entries again."""
+    """Records that a person has allowed entries again."""
 
     reason: str
     acknowledged: tuple[str, ...] = ()
-    """What held at this moment and is not to halt again for: cause, trading day and limit."""
+    """The conditions that held at this moment and must not halt again: cause, trading day and limit."""
     high_water: Decimal | None = None
     """The high-water mark from here on, where the person accepted a drawdown; None: as it was."""
 
 
 class ClosesOrdered(_Event, frozen=True, kw_only=True):
-    """Everything of these pairs is to be closed; each is done with when it is flat."""
+    """Records an order to close everything of these pairs; it is carried out for a pair when the pair is
+    flat.
+    """
 
     pairs: tuple[str, ...]
     reason: ExitReason
 
 
 class PairSetApart(_Event, frozen=True, kw_only=True):
-    """The pair enters nothing from here on, until ``PairReleased``."""
+    """Records that the pair enters nothing from here on, until ``PairReleased``."""
 
     pair: str
     cause: ApartCause
@@ -295,45 +318,48 @@ class PairSetApart(_Event, frozen=True, kw_only=True):
 
 
 class PairReleased(_Event, frozen=True, kw_only=True):
-    """A person allowed a pair that was set apart to trade again."""
+    """Records that a person allowed a pair that was set apart to trade again."""
 
     pair: str
     reason: str
 
 
 class CoinConfirmed(_Event, frozen=True, kw_only=True):
-    """A person confirmed that both markets of a pair trade the same coin."""
+    """Records that a person has confirmed that both markets of a pair trade the same coin."""
 
     pair: str
     ratio: Decimal
-    """Of the prices, home over away converted, when it was confirmed; 1 where it was unknown."""
+    """Home price over converted away price when it was confirmed; 1 where it was unknown."""
     reason: str
 
 
 class LimitsChanged(_Event, frozen=True, kw_only=True):
-    """A person changed limits while risk ran."""
+    """Records that a person has changed limits while risk ran."""
 
     symbol: str
-    """Empty: for all."""
+    """The symbol whose limits change; empty for all."""
     changes: tuple[tuple[str, str], ...]
-    """(key, value) as in the configuration; an empty value goes back to it."""
+    """(key, value) as in the configuration; an empty value restores the configured one."""
 
 
 class LimitsScaled(_Event, frozen=True, kw_only=True):
-    """A rule tightened order and exposure limits, or loosened them again."""
+    """Records that a rule has tightened order and exposure limits, or loosened them again."""
 
     symbol: str
-    """Empty: for all."""
+    """The symbol whose limits are scaled; empty for all."""
     factor: Decimal
-    """1: as they are set."""
+    """The factor of the limits; 1 means as they are set."""
     cause: str
 
 
 class EquityMarked(_Event, frozen=True, kw_only=True):
-    """What trading has brought, with open positions valued at the books. Amounts in reporting currency."""
+    """Records the result of trading, with open positions valued at the books. Amounts are in reporting
+    currency.
+    """
 
     equity: Decimal
-    """Realised since the ledger began, and ``unrealised``; rounded up to two places, as is ``high_water``."""
+    """Realised since the ledger began, plus ``unrealised``; rounded up to two places, as is ``high_water``.
+    """
     unrealised: Decimal
     """What closing all that is open would bring."""
     high_water: Decimal
@@ -345,37 +371,43 @@ class EquityMarked(_Event, frozen=True, kw_only=True):
     week_unrealised: Decimal
     """``unrealised`` when the week began."""
     marks: tuple[tuple[str, Decimal, int], ...] = ()
-    """(position, what closing it would bring, age in ms of the books that say so; -1: there was none)."""
+    """(position, result of closing it, age in ms of the books that it was valued with; -1 when there was
+    none).
+    """
 
 
 class RefusalsCounted(_Event, frozen=True, kw_only=True):
-    """Refusals that were not stored one by one: repetitions of stored ones within a short time."""
+    """Counts refusals that were not stored one by one: repetitions of stored ones within a short time."""
 
     counts: tuple[tuple[str, Refusal, int], ...]
-    """(symbol, reason, how many)."""
+    """(symbol, reason, number of refusals)."""
 
 
 class AccountOpened(_Event, frozen=True, kw_only=True):
-    """A venue has stated for the first time what we own there; the deposits before this are that."""
+    """Records that a venue has stated for the first time what we own there, which the deposits before this
+    event hold.
+    """
 
     venue: str
 
 
 class DifferenceFound(_Event, frozen=True, kw_only=True):
-    """Venue and ledger say different amounts of a currency, and nothing that is under way explains all of it."""
+    """Records that venue and ledger state different amounts of a currency, and orders under way do not
+    explain all of it.
+    """
 
     venue: str
     currency: str
     stated: Decimal
     booked: Decimal
     low: Decimal = ZERO
-    """By how much less the venue may have because of orders under way, and both be right; 0 or below."""
+    """By how much less the venue may have because of orders under way while both are right; 0 or below."""
     high: Decimal = ZERO
-    """By how much more; 0 or above."""
+    """By how much more it may have; 0 or above."""
 
 
 class DifferenceResolved(_Event, frozen=True, kw_only=True):
-    """They agree again: by themselves, or because a person accepted (the deposit before this)."""
+    """Records that they are equal again: by themselves, or because a person accepted (the deposit before this)."""
 
     venue: str
     currency: str
@@ -383,11 +415,11 @@ class DifferenceResolved(_Event, frozen=True, kw_only=True):
 
 
 class StrayFound(_Event, frozen=True, kw_only=True):
-    """An order with our tag is open at a venue, and no open intent owns it."""
+    """Records that an order with our tag is open at a venue, and no open intent owns it."""
 
     venue: str
     client_id: str
-    """Without the tag."""
+    """The client order id without the tag."""
     symbol: str
     remaining: Decimal
     pair: str
@@ -395,7 +427,7 @@ class StrayFound(_Event, frozen=True, kw_only=True):
 
 
 class StrayGone(_Event, frozen=True, kw_only=True):
-    """It is no longer open."""
+    """Records that a stray order is no longer open."""
 
     venue: str
     client_id: str
@@ -406,7 +438,9 @@ VenueState = Literal["takes orders", "refuses", "unknown"]
 
 
 class VenueStateChanged(_Event, frozen=True, kw_only=True):
-    """A venue or one of its markets began to refuse our orders, takes them again, or is to be tried again."""
+    """Records that a venue or market began to refuse our orders, accepts them again, or is to be tried
+    again.
+    """
 
     venue: str
     symbol: str
@@ -416,7 +450,7 @@ class VenueStateChanged(_Event, frozen=True, kw_only=True):
     why: str
     """The end of a sentence, for people."""
     fault: OrderFault = ""
-    """What the refusal is for; it is empty only when the state is no refusal."""
+    """The kind of the refusal; empty only when the state is no refusal."""
 
 
 ReconciliationEvent = AccountOpened | DifferenceFound | DifferenceResolved | StrayFound | StrayGone
@@ -466,19 +500,23 @@ _NOT_ACCEPTED_BEFORE_5 = (
     "approved too late",
     "DRY RUN: not sent",
 )
-"""How ``detail`` of a ``CANCELED`` order begins in ledgers before version 5 when no venue had accepted the order."""
+"""Beginnings of the ``detail`` of a ``CANCELED`` order that no venue had accepted, in ledgers before
+version 5.
+"""
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def encode_event(event: Event) -> str:
-    """The event as JSON text; amounts are strings."""
+    """Return the event as JSON text; amounts are strings."""
     return _encoder.encode(event).decode()
 
 
 def decode_event(body: str) -> Event:
-    """Raises ``LedgerDamaged`` for anything that is not a whole event."""
+    """Return the event that the JSON text ``body`` holds. Raises ``LedgerDamaged`` when it holds no whole
+    event.
+    """
     try:
         event = _decoder.decode(body)
     except msgspec.MsgspecError as error:
@@ -489,17 +527,17 @@ def decode_event(body: str) -> Event:
 
 
 def is_not_accepted(state: OrderState, detail: str) -> bool:
-    """Whether a program before version 5 of the events meant that no venue had accepted the order."""
+    """Return whether a program before version 5 of the events meant that no venue had accepted the order."""
     return state == "CANCELED" and detail.startswith(_NOT_ACCEPTED_BEFORE_5)
 
 
 def kind_of(event: Event) -> str:
-    """The name of the event's kind, as in the ledger's ``kind`` column."""
+    """Return the name of the event's kind, as in the ledger's ``kind`` column."""
     return type(event).__name__
 
 
 def subject_of(event: Event) -> tuple[str, str]:
-    """(pair, intent id) that the event is about, each empty where there is none."""
+    """Return the (pair, intent id) that the event is about; each is empty where there is none."""
     if isinstance(event, IntentApproved):
         return event.intent.pair, event.intent.intent_id
     if isinstance(event, IntentRefused | OrderExtended | OrderReported | IntentConcluded):

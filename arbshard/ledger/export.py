@@ -1,6 +1,7 @@
-"""``arbshard ledger export``: what the ledger holds as plain rows, one after the other, in bounded memory.
+"""``arbshard ledger export`` writes what the ledger holds as plain rows, one after the other, in bounded
+memory.
 
-Amounts are text in plain notation, times ISO 8601 in UTC with their zone. Works while risk writes.
+Amounts are text in plain notation, times ISO 8601 in UTC with their zone. It works while risk writes.
 """
 
 import csv
@@ -55,14 +56,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def iso(at_ms: int) -> str:
-    """A wall time for people and programs: ``2026-11-18T12:00:00.123+00:00``. Raises ``OverflowError``."""
+    """Return a wall time as ISO 8601: ``2026-11-18T12:00:00.123+00:00``. Raises ``OverflowError``."""
     return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds")
 
 
 def rows_of(reader: LedgerHistory, what: What, since_ms: int = EVER) -> Iterator[tuple[Cell, ...]]:
-    """The rows below ``COLUMNS[what]``, of what was booked at ``since_ms`` or later; positions also when still open.
+    """Yield the rows below ``COLUMNS[what]`` of what was booked at ``since_ms`` or later, and all open
+    positions.
 
-    Raises ``LedgerDamaged``, ``LedgerError``.
+    Raises ``LedgerDamaged`` or ``LedgerError``.
     """
     try:
         match what:
@@ -81,15 +83,16 @@ def rows_of(reader: LedgerHistory, what: What, since_ms: int = EVER) -> Iterator
                 for at_ms, (seq, line, account, currency, amount, balance) in reader.dated_lines(since_ms):
                     yield seq, line, iso(at_ms), account, currency, amount, balance
     except (ArithmeticError, UnicodeError) as error:  # a time or an amount that cannot be one
-        raise damaged(reader.path, f"it holds what is no time or no amount: {error}") from error
+        raise damaged(reader.path, f"it holds an invalid time or amount: {error}") from error
 
 
 def write_rows(
     target: TextIO, columns: Sequence[str], rows: Iterable[tuple[Cell, ...]], form: TextFormat
 ) -> int:
-    """Write the rows, below a header (csv), one a line (jsonl) or as one array (json); the number of rows.
+    """Write the rows below a header (csv), one a line (jsonl) or as one array (json). Return the number of
+    rows.
 
-    Raises ``OSError`` of ``target``.
+    Raises ``OSError`` when ``target`` cannot be written.
     """
     count = 0
     if form == "csv":
@@ -125,7 +128,9 @@ def _fills(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
 
 
 def _deposits(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
-    """What has changed balances beside trading, and what of transfers has not arrived (its venue is empty)."""
+    """Yield what has changed balances beside trading, and what of transfers has not arrived (with an empty
+    venue).
+    """
     for seq, at_ms, _, _, _, body in reader.rows(("Deposited", "TransferEnded"), since_ms):
         event = reader.decode(seq, body)
         head = iso(at_ms), seq
@@ -143,7 +148,7 @@ def _deposits(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]
 
 
 def _positions(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
-    """Closed ones as they were closed, then those that are still open."""
+    """Yield closed positions as they were closed, then those that are still open."""
     open_now: dict[str, Position] = {}
     for seq, at_ms, _, _, _, body in reader.rows(("PositionOpened", "PositionChanged", "PositionClosed")):
         event = reader.decode(seq, body)
@@ -173,7 +178,7 @@ def _position(one: Position) -> tuple[Cell, ...]:
 
 
 def _balances(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
-    """Where every account that changed since then stands."""
+    """Yield the balance of every account that has changed at ``since_ms`` or later."""
     newest: dict[tuple[str, str], tuple[str, int]] = {}
     for at_ms, (_, _, account, currency, _, balance) in reader.dated_lines(since_ms):
         newest[account, currency] = balance, at_ms

@@ -1,8 +1,9 @@
-"""The ledger as a file: made whole or not at all, told apart from what is none, opened to read or to write.
+"""Creates and opens the ledger's file: it is made whole or not at all, is recognised, and is opened to read
+or write.
 
-Used by ``store`` (the one writer), ``reader`` and ``inspection``. A reader can neither write nor checkpoint: SQLite
-opens the file itself read-only, refuses statements that write, and never starts a checkpoint. That is more than
-politeness: SQLite below 3.51.3 can corrupt a database when a second connection checkpoints.
+``store`` (the one writer), ``reader`` and ``inspection`` use it. A reader can neither write nor checkpoint:
+SQLite opens the file itself read-only, refuses statements that write, and never starts a checkpoint. This
+is necessary because SQLite below 3.51.3 can corrupt a database when a second connection checkpoints.
 """
 
 import fcntl
@@ -31,15 +32,15 @@ from arbshard.ledger.events import SCHEMA_VERSION
 from arbshard.ledger.lock import lock_of
 
 BUSY_S = 2.0
-"""How long SQLite waits for another program that holds the file."""
+"""How long SQLite waits for another program that holds the file, in seconds."""
 _OPENING_TRIES = 100
 _OPENING_PAUSE_S = 0.02
-# A commit waits for a checkpoint that falls into it, so the owner makes them between two batches; SQLite itself
-# only when the log has grown to this many pages.
+# A commit waits for a checkpoint that coincides with it, so the owner checkpoints between two batches; SQLite does
+# so itself only when the log has grown to this many pages.
 _AUTOCHECKPOINT_PAGES = 32_000
 
 _FULL_BYTES = 65_536
-"""With less room than this SQLite's next page may not fit."""
+"""Free space in bytes below which SQLite's next page may not fit."""
 
 Opening = Literal["any", "existing", "new"]
 """What must be at a ledger's path: anything (a missing ledger is begun), a ledger, or no ledger."""
@@ -59,15 +60,15 @@ _TO_DO = (
 
 
 def damaged(path: Path, problem: str) -> LedgerDamaged:
-    """The error that says what is damaged and what to do."""
+    """Return the error that says what is damaged and what to do."""
     return LedgerDamaged(
         f"{path}: damaged: {problem}; keep this file, and put a backup in its place or start with another --state-dir"
     )
 
 
 def failure(path: Path, doing: str, error: sqlite3.Error) -> LedgerError:
-    """The error that says what failed while ``doing`` ("cannot be read") and what to do."""
-    code = str(getattr(error, "sqlite_errorname", ""))  # errors of Python's own have none
+    """Return the error that says what failed while ``doing`` ("cannot be read") and what to do."""
+    code = str(getattr(error, "sqlite_errorname", ""))  # errors that Python itself raises have no code
     text = str(error)
     if code.startswith(_DAMAGED_CODES) or text.startswith(
         ("no such table", "no such column", "Could not decode")
@@ -81,49 +82,57 @@ def failure(path: Path, doing: str, error: sqlite3.Error) -> LedgerError:
 
 
 def free_bytes(path: Path) -> int:
-    """What this process may still write on the file system of ``path``. Raises ``OSError``."""
+    """Return how many bytes this process may still write on the file system of ``path``. Raises
+    ``OSError``.
+    """
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
 
 
 def _is_full(path: Path) -> bool:
-    """Whether an I/O error came of a full disk: SQLite reports some of these as errors of another family."""
+    """Return whether a full disk caused an I/O error. SQLite reports some of these as errors of another
+    family.
+    """
     try:
         return free_bytes(path.parent) < _FULL_BYTES
     except OSError:
-        return False  # then the error is about more than room
+        return False  # then the error is about more than free space
 
 
 def check_opening(path: Path, opening: Opening) -> None:
-    """Whether a ledger is, or is not yet, at ``path`` as ``opening`` demands. Raises ``UsageError``."""
+    """Raise ``UsageError`` unless a ledger is, or is not yet, at ``path`` as ``opening`` demands."""
     if opening == "new" and path.exists():
         raise UsageError(
             f"--new-ledger: there is a ledger at {path} already; "
             "leave --new-ledger away to go on with it, or name another --state-dir"
         )
-    is_lost = not path.exists() and not log_of(path).exists()  # with a log it is damaged: ``create`` says so
+    is_lost = (
+        not path.exists() and not log_of(path).exists()
+    )  # with a log it is damaged, which ``create`` reports
     if opening == "existing" and is_lost:
         raise UsageError(
-            f"{path}: there is no ledger, and a live run begins one only when it is told to: if this instance "
+            f"{path}: there is no ledger, and a live run begins one only with --new-ledger: if this instance "
             "has traded before, mount or name its state directory (--state-dir, or state_dir in the "
             "configuration); if it is new, add --new-ledger"
         )
 
 
 def shared_of(path: Path) -> Path:
-    """SQLite's shared index of the write-ahead log of the ledger at ``path``."""
+    """Return the path of SQLite's shared index of the write-ahead log of the ledger at ``path``."""
     return path.with_name(f"{path.name}-shm")
 
 
 def log_of(path: Path) -> Path:
-    """SQLite's write-ahead log of the ledger at ``path``."""
+    """Return the path of SQLite's write-ahead log of the ledger at ``path``."""
     return path.with_name(f"{path.name}-wal")
 
 
 def create(path: Path, name: str, mode: str, now_ms: int) -> None:
-    """Make an empty ledger where there is none. Crash-safe: it appears whole, by renaming, or not at all.
+    """Make an empty ledger where there is none. After a crash it is there whole (by renaming) or not at
+    all.
 
-    Raises ``LedgerDamaged`` when only the log of a lost ledger is there, ``LedgerError``, ``RunDirError``.
+    Raises ``LedgerDamaged`` when only the log of a lost ledger is there, else ``LedgerError`` or
+    ``RunDirError``.
     """
     log = log_of(path)
     if log.exists() and log.stat().st_size > 0:
@@ -132,8 +141,10 @@ def create(path: Path, name: str, mode: str, now_ms: int) -> None:
     stated = {"schema": str(SCHEMA_VERSION), "name": name, "mode": mode, "created_ms": str(now_ms)}
     stated["tag"] = new_tag()
     try:
-        partial.unlink(missing_ok=True)  # of a start that was killed; the caller holds the lock
-        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # SQLite's log gets its mode
+        partial.unlink(missing_ok=True)  # left by a start that was killed; the caller holds the lock
+        os.close(
+            os.open(partial, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        )  # SQLite gives its log the same mode
         connection = sqlite3.connect(partial, isolation_level=None)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -155,19 +166,21 @@ def create(path: Path, name: str, mode: str, now_ms: int) -> None:
 
 
 def new_tag() -> str:
-    """Five random characters: what tells this ledger's orders from those of any other, at the venues."""
+    """Return five random characters that distinguish this ledger's orders from those of any other at the
+    venues.
+    """
     return "".join(secrets.choice(_TAG_LETTERS) for _ in range(TAG_LENGTH))
 
 
 def check_writable(path: Path) -> None:
-    """Raises ``RunDirError`` when it may only be read."""
+    """Raise ``RunDirError`` when a file of the ledger at ``path`` may only be read."""
     for one in (path, path.parent):
         if not os.access(one, os.W_OK):
             raise RunDirError(f"{one}: may not be written: check its owner and mode")
 
 
 def make_private(path: Path) -> list[str]:
-    """Take from other users what they may do with the ledger's files; a line for each that was open to them.
+    """Remove other users' access to the ledger's files. Return a line for each file that was open to them.
 
     Raises ``RunDirError``.
     """
@@ -187,7 +200,9 @@ def make_private(path: Path) -> list[str]:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make a rename in ``directory`` survive the machine. Raises ``OSError``."""
+    """Write a rename in ``directory`` to the disk, so that it survives a failure of the machine. Raises
+    ``OSError``.
+    """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -197,10 +212,11 @@ def sync_directory(directory: Path) -> None:
 
 @contextmanager
 def one_file(path: Path, *, exclusive: bool = False) -> Iterator[None]:
-    """While this is held, the ledger's path leads to one and the same file, with its log and its index.
+    """Keep the ledger's path leading to one and the same file, with its log and its index.
 
-    Every reader holds it while it opens. Whoever puts another file at the path holds it exclusively, so that no
-    reader joins the new file with the log of the old one. Raises ``LedgerBusy`` when the others do not let go.
+    Every reader holds this while it opens the file. A process that puts another file at the path holds it
+    exclusively, so that no reader joins the new file with the log of the old one. Raises ``LedgerBusy``
+    when the others do not release it.
     """
     try:
         descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -215,7 +231,9 @@ def one_file(path: Path, *, exclusive: bool = False) -> Iterator[None]:
 
 def _lock_directory(descriptor: int, path: Path, *, exclusive: bool) -> None:
     kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-    tries = 1 if exclusive else _OPENING_TRIES  # who writes the ledger must not wait, and tries again later
+    tries = (
+        1 if exclusive else _OPENING_TRIES
+    )  # the writer of the ledger must not wait, and tries again later
     for attempt in range(1, tries + 1):
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -228,7 +246,7 @@ def _lock_directory(descriptor: int, path: Path, *, exclusive: bool) -> None:
 
 
 def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
-    """A connection that cannot write. Raises ``sqlite3.Error``."""
+    """Return a connection that cannot write. Raises ``sqlite3.Error``."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,
@@ -246,7 +264,9 @@ def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
 
 
 def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
-    """The connection that writes. ``durable``: every commit reaches the disk. Raises ``sqlite3.Error``."""
+    """Return the connection that writes. With ``durable`` every commit reaches the disk. Raises
+    ``sqlite3.Error``.
+    """
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=BUSY_S
     )
@@ -261,9 +281,10 @@ def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
 
 
 def check_meta(connection: sqlite3.Connection, path: Path, mode: str | None = None) -> dict[str, str]:
-    """What the ledger says of itself, if this program may read it, and in ``mode`` write it.
+    """Return the ledger's meta data if this program may read it and, where ``mode`` is given, write it in
+    that mode.
 
-    Raises ``LedgerVersionError``, ``UsageError``, ``LedgerDamaged``, ``sqlite3.Error``.
+    Raises ``LedgerVersionError``, ``UsageError``, ``LedgerDamaged`` or ``sqlite3.Error``.
     """
     if path.stat().st_size == 0:
         raise damaged(path, "the file is empty")

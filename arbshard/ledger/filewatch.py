@@ -1,13 +1,14 @@
-"""Looks at the ledger's files, so that a change made by another program is noticed. Owned by ``store``.
+"""Watches the ledger's files, so that a change made by another program is noticed. ``store`` owns it.
 
-Only risk writes the ledger while it runs, so between two of its own writes nothing about the files may change at
-all. Its own writes make the database and its write-ahead log grow and give them a new time, but they never shrink or
-replace them: a passive checkpoint lets SQLite write the log from its beginning again without cutting it, and only the
-close of the ledger empties the log, after the last look. Of the shared index (``-shm``) only the place counts: every
-reader writes to it. ``change_between`` judges by facts alone.
+Only risk writes the ledger while it runs, so between two of its own writes nothing about the files may
+change at all. Its own writes make the database and its write-ahead log grow and give them a new time, but
+they never shrink or replace them: a passive checkpoint lets SQLite write the log from its beginning again
+without cutting it, and only the close of the ledger empties the log, after the last check. Of the shared
+index (``-shm``) only device and inode are compared, because every reader writes to it. ``change_between``
+judges by these facts alone.
 
-The files are only ever looked at by name. To open and close one here would release all locks that SQLite holds on it
-in this process (POSIX locks belong to the process, not to the descriptor).
+The files are only ever examined by name. To open and close one here would release all locks that SQLite
+holds on it in this process (POSIX locks belong to the process, not to the descriptor).
 """
 
 import os
@@ -19,7 +20,7 @@ from arbshard.ledger.file import log_of, shared_of
 
 
 class FileFacts(NamedTuple):
-    """One file as ``stat`` describes it."""
+    """Describes one file by what ``stat`` returns."""
 
     device: int
     inode: int
@@ -28,7 +29,7 @@ class FileFacts(NamedTuple):
 
 
 class LedgerFacts(NamedTuple):
-    """The files of one ledger; None for a file that does not exist."""
+    """Describes the files of one ledger; None for a file that does not exist."""
 
     database: FileFacts | None
     log: FileFacts | None
@@ -38,24 +39,26 @@ class LedgerFacts(NamedTuple):
 
 
 class FileWatch:
-    """The files of one ledger from its opening to its close."""
+    """Notices when another program has changed the files of a ledger, from its opening to its close."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ``LedgerError`` when the files cannot be looked at."""
+        """Record the present facts of the files. Raises ``LedgerError`` when they cannot be examined."""
         self._path = path
         self._database, self._log, self._shared = str(path), str(log_of(path)), str(shared_of(path))
         self._known = self._facts()
 
     def check(self) -> None:
-        """Compare with the last look. Nothing was written in between. Raises ``LedgerChanged``, ``LedgerError``."""
+        """Compare with the last check, since when nothing was written. Raises ``LedgerChanged`` or
+        ``LedgerError``.
+        """
         self._compare(self._facts(), wrote=False)
 
     def look_before_write(self) -> None:
-        """Likewise for the two files that are written."""
+        """Compare the database and its log, which a write changes. Raises as ``check`` does."""
         self._compare(self._written(), wrote=False)
 
     def wrote(self) -> None:
-        """Compare after a write of our own, whose outcome is what later looks expect. Raises as ``check``."""
+        """Compare after a write of our own, and expect its outcome from now on. Raises as ``check`` does."""
         self._compare(self._written(), wrote=True)
 
     def _compare(self, found: LedgerFacts, *, wrote: bool) -> None:
@@ -85,9 +88,9 @@ def _facts_of(name: str) -> FileFacts | None:
 
 
 def change_between(before: LedgerFacts, after: LedgerFacts, *, wrote: bool) -> str | None:
-    """What somebody else did to the files, as the end of a sentence about the ledger; None for nothing.
+    """Return what another program did to the files, as the end of a sentence; None for nothing.
 
-    ``wrote``: risk itself wrote in between, so that files may have appeared, grown and become newer.
+    With ``wrote``, risk itself wrote in between, so that files may have appeared, grown and become newer.
     """
     return (
         _change_of("its file", before.database, after.database, wrote=wrote)
@@ -121,16 +124,16 @@ def _place_change(before: FileFacts | None, after: FileFacts | None) -> str | No
 
 
 class LedgerIdentity(NamedTuple):
-    """Which ledger it is, and how far it goes."""
+    """Says which ledger it is, and which event is its last."""
 
     tag: str
     last_seq: int
 
 
 def difference(began_with: LedgerIdentity, found: LedgerIdentity) -> str | None:
-    """Why ``found`` is not the ledger that the run began with; None when it is.
+    """Return why ``found`` is not the ledger that the run began with; None when it is.
 
-    It may go further than what was noted: a commit is noted after it was made.
+    It may hold more events than were noted, because a commit is noted after it was made.
     """
     if found.tag != began_with.tag:
         return f"it has the tag {found.tag}, and this run began with {began_with.tag}"

@@ -1,4 +1,4 @@
-"""The whole ledger, from its first event on: the archives, oldest first, then the ledger itself. Reads only."""
+"""Reads the whole ledger from its first event on: the archives, oldest first, then the ledger itself."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,17 +13,23 @@ from arbshard.ledger.reader import EVER, LedgerReader, Row
 
 
 class LedgerHistory(Closable):
-    """All periods, as of the moment it was made. What it tells has the shape of what ``LedgerReader`` tells."""
+    """Holds all periods as of the moment it was made. Its methods return the same shapes as those of
+    ``LedgerReader``.
+    """
 
     def __init__(self, ledger: Path) -> None:
-        """Raises ``UsageError`` when there is no ledger, ``LedgerError`` when it cannot be read."""
+        """Open the ledger. Raises ``UsageError`` when there is none, ``LedgerError`` when it cannot be
+        read.
+        """
         self.live = LedgerReader(ledger)
         self.path = ledger
         self._folder = folder_of(ledger)
         self._archives: list[ArchiveReader] | None = None
 
     def newest_first(self) -> Iterator[ArchiveReader]:
-        """The archives, each found by the name that its successor gives. Raises ``LedgerError``."""
+        """Yield the archives, newest first, each found by the name that its successor gives. Raises
+        ``LedgerError``.
+        """
         opening = self.live.period
         link = opening.archive if opening is not None else None
         named_by = self.path
@@ -33,13 +39,16 @@ class LedgerHistory(Closable):
             named_by, link = archive.path, archive.header.previous
 
     def archives(self) -> list[ArchiveReader]:
-        """The archives, oldest first. Raises ``LedgerError``."""
+        """Return the archives, oldest first. Raises ``LedgerError``."""
         if self._archives is None:
             self._archives = [*self.newest_first()][::-1]
         return self._archives
 
     def open_archive(self, link: ArchiveLink, named_by: Path) -> ArchiveReader:
-        """The archive that ``named_by`` follows. Raises ``LedgerError`` when it is missing or another one."""
+        """Open the archive that ``named_by`` follows.
+
+        Raises ``LedgerError`` when it is missing, and ``LedgerDamaged`` when it is another one.
+        """
         path = self._folder / link.name
         if not path.is_file():
             raise LedgerError(
@@ -54,22 +63,24 @@ class LedgerHistory(Closable):
         return archive
 
     def rows(self, kinds: Sequence[str] = (), since_ms: int = EVER) -> Iterator[Row]:
-        """Every event by seq: all, or those of ``kinds``, that were decided at ``since_ms`` or later."""
+        """Yield every event by seq: all, or those of ``kinds``, that were decided at ``since_ms`` or later."""
         for archive in self.archives():
             yield from archive.rows(kinds, since_ms)
         yield from self.live.rows(kinds, since_ms)
 
     def decode(self, seq: int, body: str) -> Event:
-        """The event of a row. Raises ``LedgerDamaged`` that names it."""
+        """Return the event of a row. Raises ``LedgerDamaged`` naming the event."""
         return self.live.decode(seq, body)
 
     def dated_lines(self, since_ms: int = EVER) -> Iterator[tuple[int, Line]]:
-        """(wall time, posting) of every posting whose event was decided at ``since_ms`` or later, in order."""
+        """Yield (wall time in ms, posting) of each posting whose event was decided at ``since_ms`` or
+        later, in order.
+        """
         for archive in self.archives():
             if archive.header.last_ms >= since_ms:
                 yield from (dated for dated in archive.lines() if dated[0] >= since_ms)
         yield from self.live.dated_lines(since_ms)
 
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Close the ledger."""
         self.live.close()

@@ -1,4 +1,4 @@
-"""``arbshard ledger info``: what a ledger holds, at a glance. Reads only; may run while risk writes."""
+"""``arbshard ledger info`` summarises what a ledger holds. It only reads, and may run while risk writes."""
 
 from collections import Counter, deque
 from pathlib import Path
@@ -21,28 +21,28 @@ LastStop = Literal["none", "clean", "not clean", "running"]
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
-    """From a start of risk to its stop. Times are ISO 8601 with their zone."""
+    """Describes risk's work from a start to a stop. Times are ISO 8601 with their zone."""
 
     session: int
     version: str
-    """Of arbshard."""
+    """Version of arbshard."""
     started: str
     stopped: str | None
-    """None for a session that was cut off, or still runs."""
+    """Time of the stop; None for a session that was cut off or still runs."""
     events: int
 
 
 class SnapshotInfo(msgspec.Struct, frozen=True):
-    """What spares replaying from the beginning."""
+    """Describes a snapshot, from which a start replays."""
 
     seq: int
     taken: str
     size: int
-    """Bytes."""
+    """Size in bytes."""
 
 
 class PeriodInfo(msgspec.Struct, frozen=True):
-    """An archived period."""
+    """Describes an archived period."""
 
     period: int
     archive: str
@@ -50,22 +50,22 @@ class PeriodInfo(msgspec.Struct, frozen=True):
     first_seq: int
     last_seq: int
     until: str
-    """When its last event was decided."""
+    """Time at which its last event was decided."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     digest: str
 
 
 class LedgerInfo(msgspec.Struct, frozen=True):
-    """What is in the file and in its archives."""
+    """Describes what is in the file and in its archives."""
 
     path: str
     size: int
-    """Bytes, with the part that is still in the write-ahead log."""
+    """Size in bytes, with the part that is still in the write-ahead log."""
     name: str
     mode: str
     tag: str
-    """Part of every order's name at its venue; empty as long as there is none."""
+    """Part of every order's name at its venue; empty until there is one."""
     schema: int
     created: str
     events: int
@@ -73,7 +73,7 @@ class LedgerInfo(msgspec.Struct, frozen=True):
     kinds: dict[str, int]
     first: str | None
     last: str | None
-    """When the first and the last event were decided."""
+    """Times at which the first and the last event were decided."""
     sessions: int
     newest: tuple[SessionInfo, ...]
     """The last ten sessions."""
@@ -81,22 +81,22 @@ class LedgerInfo(msgspec.Struct, frozen=True):
     writer: str | None
     """The process that writes it now."""
     snapshots: tuple[SnapshotInfo, ...]
-    """Newest first."""
+    """The snapshots, newest first."""
     archives: int
-    """Periods that are in archives."""
+    """Number of periods that are in archives."""
     archives_size: int
-    """Bytes."""
+    """Size of all archives in bytes."""
     periods: tuple[PeriodInfo, ...]
     """The last ten archived periods."""
 
 
 def look_into(path: Path) -> LedgerInfo:
-    """Raises ``UsageError`` (no ledger), ``LedgerError``."""
+    """Describe the ledger at ``path``. Raises ``UsageError`` when there is none, else ``LedgerError``."""
     with LedgerHistory(path) as history:
         try:
             return _look(history)
         except (OverflowError, ValueError) as error:
-            raise damaged(path, f"it holds a time that is none: {error}") from error
+            raise damaged(path, f"it holds an invalid time: {error}") from error
 
 
 def _look(history: LedgerHistory) -> LedgerInfo:
@@ -154,7 +154,7 @@ def _period(archive: ArchiveReader) -> PeriodInfo:
 
 
 def _sessions(reader: LedgerHistory) -> tuple[int, deque[SessionInfo], int]:
-    """(number of sessions, the newest, number of the last stop's event)."""
+    """Return (number of sessions, the newest sessions, number of the last stop's event)."""
     count = ended_seq = began_seq = 0
     newest: deque[SessionInfo] = deque(maxlen=_SESSIONS_SHOWN)
 

@@ -1,8 +1,8 @@
-"""Looks through a long ledger for damage while trading goes on. Started by ``store``.
+"""Searches a long ledger for damage while trading goes on. ``store`` starts it.
 
-A start from a snapshot reads only the newest events. What lies before is walked here, in a thread of the lowest
-priority over a connection that cannot write: every page, and that no event is missing. The content of old events is
-for ``ledger verify``.
+A start from a snapshot reads only the newest events. What is before them is read here, in a thread of the
+lowest priority over a connection that cannot write: it checks every page, and that no event is missing.
+``ledger verify`` checks the content of old events.
 """
 
 import os
@@ -20,10 +20,10 @@ _END_S = 5.0
 
 
 class Inspection:
-    """One walk through the file."""
+    """Is one walk through the file."""
 
     def __init__(self, path: Path) -> None:
-        """Begin. Raises ``LedgerError``."""
+        """Begin the walk. Raises ``LedgerError``."""
         self._path = path
         self._problem: LedgerError | None = None
         self._is_stopped = False
@@ -36,16 +36,16 @@ class Inspection:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has come to its end."""
+        """Return whether the walk has ended."""
         return not self._thread.is_alive()
 
     def check(self) -> None:
-        """Raises what was found, ``LedgerDamaged`` or ``LedgerError``."""
+        """Raise what was found, a ``LedgerDamaged`` or ``LedgerError``."""
         if self._problem is not None:
             raise self._problem
 
     def stop(self) -> None:
-        """Break it off, and let go of the file. May be called again."""
+        """End the walk early and close the file. May be called again."""
         self._is_stopped = True
         if self._thread.is_alive():
             self._connection.interrupt()
@@ -66,14 +66,16 @@ class Inspection:
 
 
 def check_pages(connection: sqlite3.Connection, path: Path) -> None:
-    """Walk every page. Raises ``LedgerDamaged``, ``sqlite3.Error``."""
+    """Check every page. Raises ``LedgerDamaged`` or ``sqlite3.Error``."""
     said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     if said != "ok":
         raise damaged(path, " ".join(said.split()))
 
 
 def check_numbers(connection: sqlite3.Connection, path: Path) -> None:
-    """Whether no event is missing after the last archived one. Raises ``LedgerDamaged``, ``sqlite3.Error``."""
+    """Raise ``LedgerDamaged`` when an event is missing after the last archived one. Raises
+    ``sqlite3.Error``.
+    """
     _, before = head_of_period(connection, path)
     count, first, last = connection.execute(schema.COUNT).fetchone()
     if count and (first, last) != (before + 1, before + count):

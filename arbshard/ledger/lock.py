@@ -1,4 +1,4 @@
-"""One writer per ledger: a lock file beside it, held for as long as the process lives."""
+"""Allows one writer per ledger: the lock file beside the ledger is held for as long as the process lives."""
 
 import errno
 import fcntl
@@ -11,7 +11,9 @@ from arbshard.errors import ArbshardError, LedgerFull, RunDirError
 
 _TRIES = 5
 _PAUSE_S = 0.02
-"""Whoever only asks for the holder (``writer_of``) holds the lock for a moment too."""
+"""Pause before another try in seconds, because ``writer_of`` holds the lock for a moment too when it looks
+for the holder.
+"""
 
 
 class FileLock:
@@ -21,7 +23,9 @@ class FileLock:
     """What is raised when the disk has no room for the file."""
 
     def __init__(self, path: Path, held_by: Callable[[str], str]) -> None:
-        """Take the lock. Raises ``RunDirError``: ``held_by`` makes its line from the process that holds it."""
+        """Take the lock. Raises ``RunDirError``; ``held_by`` makes its text from the process that holds the
+        lock.
+        """
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -47,7 +51,7 @@ class FileLock:
         self._descriptor: int | None = descriptor
 
     def release(self) -> None:
-        """Let the next writer in. May be called again."""
+        """Release the lock. May be called again."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -67,11 +71,11 @@ class WriterLock(FileLock):
 
 
 def writer_of(ledger: Path) -> str | None:
-    """The process that writes the ledger now; None when none does."""
+    """Return the process that writes the ledger now; None when none does."""
     try:
         descriptor = os.open(lock_of(ledger), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return None  # never written here: a copy
+        return None  # a copy, which no process has written here
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
@@ -83,7 +87,7 @@ def writer_of(ledger: Path) -> str | None:
 
 
 def lock_of(ledger: Path) -> Path:
-    """The lock file of the ledger at ``ledger``."""
+    """Return the path of the lock file of the ledger at ``ledger``."""
     return ledger.with_name(f"{ledger.name}.lock")
 
 
@@ -95,7 +99,7 @@ def _name_holder(descriptor: int) -> None:
 
 
 def _take(descriptor: int) -> None:
-    """Raises ``BlockingIOError`` when somebody else keeps it."""
+    """Lock the file. Raises ``BlockingIOError`` when another process keeps the lock."""
     for attempt in range(1, _TRIES + 1):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

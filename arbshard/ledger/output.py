@@ -1,6 +1,7 @@
-"""A new file that appears whole or not at all, and never in the place of another. Used by backups and exports.
+"""Makes a new file that appears whole or not at all, and never replaces another. Backups and exports use
+it.
 
-Nobody but its owner may read it.
+Only its owner may read the file.
 """
 
 import os
@@ -14,9 +15,9 @@ from arbshard.ledger.file import sync_directory
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Gives the name to write under; what was written becomes ``path`` unless something is raised meanwhile.
+    """Yield the path to write to; what was written becomes ``path`` unless something is raised meanwhile.
 
-    Raises ``UsageError`` when ``path`` exists or cannot be made, ``OSError`` of the disk.
+    Raises ``UsageError`` when ``path`` exists or cannot be made, ``OSError`` when the disk fails.
     """
     partial = path.with_name(f".{path.name}.partial")
     _must_not_exist(path)

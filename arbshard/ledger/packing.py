@@ -1,9 +1,9 @@
-"""Events as columns: what makes an archive small. Pure; used by ``archive``.
+"""Stores events as columns, which makes an archive small. The code is pure; ``archive`` uses it.
 
-The JSON text of an event is split into its values and the text between them, its *shape*. A ledger has few shapes,
-so one table per shape holds the values of all its events, column by column; like values stand beside each other,
-which halves what a compressor leaves. Joining a shape with a row of its table gives back the very bytes that were
-split, whatever they are.
+The JSON text of an event is split into its values and the text between them, its *shape*. A ledger has few
+shapes, so one table per shape holds the values of all its events, column by column; similar values are then
+next to each other, which halves the compressed size. Joining a shape with a row of its table gives back the
+very bytes that were split, whatever they are.
 """
 
 import re
@@ -18,7 +18,7 @@ _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,14}")
 
 
 class Table(msgspec.Struct, frozen=True, array_like=True):
-    """All events of one shape."""
+    """Holds all events of one shape."""
 
     shape: tuple[str, ...]
     """The text before, between and after the values."""
@@ -28,7 +28,7 @@ class Table(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Pack(msgspec.Struct, frozen=True, array_like=True):
-    """Texts of consecutive events."""
+    """Holds the texts of consecutive events."""
 
     order: tuple[int, ...]
     """For each event in order, the number of its table."""
@@ -36,7 +36,7 @@ class Pack(msgspec.Struct, frozen=True, array_like=True):
 
 
 def pack(bodies: Sequence[str]) -> Pack:
-    """Split ``bodies``."""
+    """Split ``bodies`` into tables."""
     shapes: dict[tuple[str, ...], int] = {}
     rows: list[list[tuple[str, ...]]] = []
     order: list[int] = []
@@ -61,7 +61,7 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...] | int, ..
 
 
 def unpack(packed: Pack) -> Iterator[str]:
-    """The texts in their order. Raises ``LedgerDamaged`` for what ``pack`` cannot have made."""
+    """Yield the texts in their order. Raises ``LedgerDamaged`` when ``pack`` cannot have made ``packed``."""
     waiting = [_joined(table, packed.order.count(number)) for number, table in enumerate(packed.tables)]
     try:
         for number in packed.order:

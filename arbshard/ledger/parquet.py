@@ -1,7 +1,9 @@
-"""Exports as Parquet files with typed columns, in bounded memory. Used by ``arbshard ledger export``. Needs pyarrow.
+"""Exports rows as Parquet files with typed columns, in bounded memory, for ``arbshard ledger export``.
+Needs pyarrow.
 
-Times are ``timestamp[ms, UTC]``, amounts ``decimal128(38, 18)``, numbers ``int64`` and ``double``. A column has one
-type: where an amount does not fit exactly, the column is text in all rows, and the rows are read again.
+Times are ``timestamp[ms, UTC]``, amounts ``decimal128(38, 18)``, numbers ``int64`` and ``double``. A column
+has one type: where an amount does not fit exactly, the column is text in all rows, and the rows are read
+again.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -42,7 +44,10 @@ class _DoesNotFit(Exception):
 def write_parquet(
     path: Path, columns: Sequence[str], read_rows: Callable[[], Iterable[tuple[Cell, ...]]]
 ) -> int:
-    """Write what ``read_rows`` returns, which may be called again; the number of rows. Raises ``OSError``."""
+    """Write the rows that ``read_rows`` returns. Return the number of rows. Raises ``OSError``.
+
+    ``read_rows`` is called again when a column has to become text.
+    """
     kinds = {column: _KINDS.get(column, pa.string()) for column in columns}
     while True:
         try:

@@ -1,8 +1,10 @@
-"""Where a period of the ledger begins: what it takes over from the period before, which is in an archive.
+"""Describes how a period of the ledger begins: what it takes over from the period before, which is in an
+archive.
 
-The record stands in the ledger's own file, beside the events of the period. It holds the opening balance of every
-account, the state after the last archived event (open positions, intents under way, results, halts, limits), and the
-name and digest of the newest archive, which itself names its predecessor. A ledger that was never archived has none.
+The record is kept in the ledger's own file, beside the events of the period. It holds the opening balance
+of every account, the state after the last archived event (open positions, intents under way, results,
+halts, limits), and the name and digest of the newest archive, which itself names its predecessor. A ledger
+that was never archived has no such record.
 """
 
 import sqlite3
@@ -25,19 +27,19 @@ BalanceRows = tuple[tuple[str, str, str], ...]
 
 
 class ArchiveLink(msgspec.Struct, frozen=True):
-    """An archive, as its successor names it."""
+    """Is the reference to an archive that its successor stores."""
 
     name: str
     """The name of the archive's file, without its folder."""
     digest: str
-    """Of all that it holds, and of its predecessor's digest."""
+    """Digest of all that it holds, and of its predecessor's digest."""
 
 
 class PeriodOpening(msgspec.Struct, frozen=True):
-    """What a period begins with."""
+    """Holds what a period begins with."""
 
     number: int
-    """Of the period, 2 for the first one that has an archive before it."""
+    """Number of the period; it is 2 for the first one that has an archive before it."""
     state: Snapshot
     """The state and all balances after the last archived event."""
     archive: ArchiveLink
@@ -45,22 +47,24 @@ class PeriodOpening(msgspec.Struct, frozen=True):
 
     @property
     def seq(self) -> int:
-        """The last archived event."""
+        """Return the number of the last archived event."""
         return self.state.seq
 
 
 def rows_of_balances(table: Mapping[tuple[str, str], Decimal]) -> BalanceRows:
-    """``table`` as it is stored."""
+    """Return ``table`` as it is stored."""
     return tuple((*account, plain(balance)) for account, balance in sorted(table.items()))
 
 
 def table_of_balances(rows: BalanceRows) -> dict[tuple[str, str], Decimal]:
-    """What ``rows_of_balances`` was given. Raises ``ArithmeticError``."""
+    """Return the table that ``rows_of_balances`` was given. Raises ``ArithmeticError``."""
     return {(account, currency): Decimal(balance) for account, currency, balance in rows}
 
 
 def save_opening(connection: sqlite3.Connection, opening: PeriodOpening) -> None:
-    """Store it in a ledger that has none, within the caller's transaction. Raises ``sqlite3.Error``."""
+    """Store ``opening`` in a ledger that has none, within the caller's transaction. Raises
+    ``sqlite3.Error``.
+    """
     state, archive = opening.state, opening.archive
     balances = msgspec.json.encode(rows_of_balances(state.balances)).decode()
     row = (opening.number, state.seq, state.made_ms, state.version, state.hash, balances, state.body)
@@ -69,9 +73,9 @@ def save_opening(connection: sqlite3.Connection, opening: PeriodOpening) -> None
 
 
 def load_opening(connection: sqlite3.Connection, path: Path) -> PeriodOpening | None:
-    """What the ledger at ``path`` begins with; None when it was never archived.
+    """Return what the ledger at ``path`` begins with; None when it was never archived.
 
-    Raises ``LedgerDamaged``, ``sqlite3.Error``.
+    Raises ``LedgerDamaged`` or ``sqlite3.Error``.
     """
     rows: list[tuple[object, ...]] = _rows(connection, path, schema.PERIODS)
     if not rows:
@@ -91,9 +95,10 @@ def load_opening(connection: sqlite3.Connection, path: Path) -> PeriodOpening | 
 
 
 def head_of_period(connection: sqlite3.Connection, path: Path) -> tuple[int, int]:
-    """(number of the period, last archived event) of the ledger at ``path``; (1, 0) when it was never archived.
+    """Return (number of the period, last archived event) of the ledger at ``path``; (1, 0) when never
+    archived.
 
-    Much quicker than ``load_opening``. Raises ``LedgerDamaged``, ``sqlite3.Error``.
+    This is much faster than ``load_opening``. Raises ``LedgerDamaged`` or ``sqlite3.Error``.
     """
     rows: list[tuple[int, int]] = _rows(connection, path, schema.PERIOD_HEADS)
     return rows[0] if rows else (1, 0)

@@ -1,9 +1,9 @@
-"""Double entry: what an event moves between accounts, and the running balance of every account.
+"""Computes double entry: what an event moves between accounts, and the running balance of every account.
 
 ``postings_of`` is pure. ``RunningBalances`` is owned by ``store``, which writes the lines beside the event.
 
-Every amount is written twice, once where it arrives and once where it comes from, so the lines of an event add up
-to zero in each currency:
+Every amount is written twice, once where it arrives and once where it comes from, so the lines of an event
+add up to zero in each currency:
 
     ====================  =================================================================
     ``venue:<name>``      what we own there
@@ -13,7 +13,7 @@ to zero in each currency:
     ``rounding:<name>``   what the venue's rounding of fills has brought or cost
     ``transfers``         what has left one venue and not arrived at another one
     ``lost``              what of that never arrived
-    ``unexplained:…``     the other side of differences that nobody could explain
+    ``unexplained:…``     the other side of differences that no person could explain
     ====================  =================================================================
 """
 
@@ -31,17 +31,17 @@ from arbshard.model.money import ZERO, plain
 from arbshard.model.order import Fill
 
 Account = tuple[str, str]
-"""(account, currency)."""
+"""A key is (account, currency)."""
 Line = tuple[int, int, str, str, str, str]
 """(seq, line, account, currency, amount, balance), as stored."""
 
 
 TRANSFERS = "transfers"
-"""The account of what is under way between venues."""
+"""The account of amounts that are under way between venues."""
 
 
 class Posting(NamedTuple):
-    """One line: ``amount`` of ``currency`` comes to ``account`` (negative: leaves it)."""
+    """Is one line: ``amount`` of ``currency`` comes to ``account`` (a negative amount leaves it)."""
 
     account: str
     currency: str
@@ -49,12 +49,12 @@ class Posting(NamedTuple):
 
 
 def venue_account(venue: str) -> str:
-    """The account of what we own on ``venue``."""
+    """Return the account of what we own on ``venue``."""
     return f"venue:{venue}"
 
 
 def postings_of(event: Event) -> list[Posting]:
-    """The lines of ``event``; empty for an event that moves nothing."""
+    """Return the lines of ``event``; empty for an event that moves nothing."""
     if not isinstance(event, MOVING):
         return []
     if isinstance(event, OrderReported):
@@ -74,7 +74,7 @@ def postings_of(event: Event) -> list[Posting]:
 
 
 def _other_side(event: Deposited) -> str:
-    """The account that a deposit comes from."""
+    """Return the account that a deposit comes from."""
     match event.why:
         case "transfer":
             return TRANSFERS
@@ -103,15 +103,16 @@ def _moved(venue: str, other: str, currency: str, amount: Decimal) -> tuple[Post
 
 
 class RunningBalances:
-    """All accounts that ever had a posting."""
+    """Holds the balance of every account that ever had a posting."""
 
     def __init__(self, table: Mapping[Account, Decimal] | None = None) -> None:
         self.table: dict[Account, Decimal] = dict(table or {})
 
     def read(self, connection: sqlite3.Connection, path: Path, after: int) -> None:
-        """Move on by the stored postings of all events after the event ``after``.
+        """Add the stored postings of all events after the event ``after``.
 
-        Raises ``LedgerDamaged`` when one does not carry what the amounts add up to, ``sqlite3.Error``.
+        Raises ``LedgerDamaged`` when a posting's balance is not the sum of the amounts, and
+        ``sqlite3.Error``.
         """
         table = self.table
         for seq, line, account, currency, amount, balance in connection.execute(
@@ -123,16 +124,20 @@ class RunningBalances:
                 stated = Decimal(balance)
                 is_wrong = stated != total
             except (ArithmeticError, TypeError, ValueError) as error:
-                raise damaged(path, f"posting {seq}.{line} is no amount: {amount!r}, {balance!r}") from error
+                raise damaged(
+                    path, f"posting {seq}.{line} is not an amount: {amount!r}, {balance!r}"
+                ) from error
             if is_wrong:
                 raise damaged(
                     path,
-                    f"posting {seq}.{line}: {account} {currency} stands at {plain(stated)}, "
+                    f"posting {seq}.{line}: {account} {currency} is stated as {plain(stated)}, "
                     f"the amounts add up to {plain(total)}",
                 )
 
     def check(self, path: Path, owned: Amounts) -> None:
-        """Raises ``LedgerDamaged`` unless both sides of all accounts are equal, and the venues' are ``owned``."""
+        """Raise ``LedgerDamaged`` unless both sides of all accounts are equal, and the venues' accounts
+        hold ``owned``.
+        """
         sums: dict[str, Decimal] = defaultdict(lambda: ZERO)
         for (_, currency), balance in self.table.items():
             sums[currency] += balance
@@ -146,11 +151,11 @@ class RunningBalances:
             if said != found:
                 raise damaged(
                     path,
-                    f"{account} {currency} stands at {plain(said)}, its deposits and fills come to {plain(found)}",
+                    f"{account} {currency} is booked as {plain(said)}, its deposits and fills come to {plain(found)}",
                 )
 
     def follow(self, events: Sequence[Event], moved: dict[Account, Decimal]) -> None:
-        """Put into ``moved`` the balances that ``events`` lead to. Makes no lines, for ledgers that store none."""
+        """Put into ``moved`` the balances after ``events``. It makes no lines, for ledgers that store none."""
         for event in events:
             for account, currency, amount in postings_of(event):
                 key = account, currency
@@ -158,7 +163,9 @@ class RunningBalances:
                 moved[key] = before + amount
 
     def lines(self, seq: int, events: Sequence[Event], moved: dict[Account, Decimal]) -> Iterator[Line]:
-        """The postings of ``events``, numbered from ``seq`` on; the balances they lead to are put into ``moved``."""
+        """Yield the postings of ``events``, numbered from ``seq`` on, and put the balances after them into
+        ``moved``.
+        """
         for number, event in enumerate(events, seq):
             for line, (account, currency, amount) in enumerate(postings_of(event)):
                 key = account, currency
@@ -176,7 +183,7 @@ class UnstoredLedger:
 
     @property
     def balances(self) -> Mapping[Account, Decimal]:
-        """Running balance by (account, currency)."""
+        """Return the running balance by (account, currency)."""
         return self._running.table
 
     def append(self, events: Sequence[Event]) -> None:

@@ -1,7 +1,8 @@
-"""``arbshard ledger prove``: recomputes the chain of digests from the first archive to the ledger. Reads only.
+"""``arbshard ledger prove`` recomputes the chain of digests from the first archive to the ledger. It only
+reads.
 
-The chain shows that nothing was altered, removed or put in after a period was closed. Whether the figures follow from
-the fills is for ``verify`` to say, which was done before each period was closed.
+The chain shows that nothing was altered, removed or inserted after a period was closed. ``verify`` checks
+whether the figures follow from the fills, which was done before each period was closed.
 """
 
 from collections.abc import Iterator
@@ -16,18 +17,20 @@ from arbshard.ledger.period import PeriodOpening, rows_of_balances
 
 
 class Proven(NamedTuple):
-    """One link of the chain that holds."""
+    """Is one link of the chain that was proven."""
 
     name: str
     first_seq: int
     last_seq: int
-    """Below ``first_seq`` for a period without an event yet."""
+    """Number of the link's last event; below ``first_seq`` for a period without an event yet."""
     digest: str
-    """Empty for the ledger itself: its period is not closed."""
+    """Digest of the archive; empty for the ledger itself, whose period is not closed."""
 
 
 def prove(ledger: Path) -> Iterator[Proven]:
-    """Each link, oldest first. Raises ``LedgerError`` naming the first one that is broken; ``UsageError``."""
+    """Yield each link, oldest first. Raises ``LedgerError`` naming the first one that is broken, or
+    ``UsageError``.
+    """
     with LedgerHistory(ledger) as history:
         archives, broken = _found(history)
         before: ArchiveReader | None = None
@@ -49,7 +52,9 @@ def prove(ledger: Path) -> Iterator[Proven]:
 
 
 def _found(history: LedgerHistory) -> tuple[list[ArchiveReader], LedgerError | None]:
-    """The archives that can be reached, oldest first, and why no older one can."""
+    """Return the archives that can be reached, oldest first, and why no older one can; None for the latter
+    if all can.
+    """
     archives: list[ArchiveReader] = []
     try:
         archives.extend(history.newest_first())
@@ -59,7 +64,7 @@ def _found(history: LedgerHistory) -> tuple[list[ArchiveReader], LedgerError | N
 
 
 def _follows(archive: ArchiveReader, before: ArchiveReader | None) -> None:
-    """Raises ``LedgerDamaged`` unless ``archive`` continues ``before``; None: the ledger's beginning."""
+    """Raise ``LedgerDamaged`` unless ``archive`` continues ``before`` (None: it begins the ledger)."""
     header, path = archive.header, archive.path
     previous = before.header if before is not None else None
     period, first = (previous.period + 1, previous.last_seq + 1) if previous is not None else (1, 1)

@@ -1,4 +1,6 @@
-"""Reads a ledger without ever writing: for ``verify``, exports and reports, also while risk writes."""
+"""Reads a ledger without ever writing, for ``verify``, exports and reports. It works while risk writes,
+too.
+"""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -20,19 +22,21 @@ Row = tuple[int, int, str, str, str, str]
 T = TypeVar("T")
 
 EVER = -(2**63)
-"""Before every wall time and every number."""
+"""Is before every wall time and every number."""
 _PIECE_ROWS = 2000
 
 
 class LedgerReader(Closable):
-    """A read-only connection; ``ledger.file`` says what makes it so.
+    """Is a read-only connection; ``ledger.file`` explains what makes it so.
 
-    All it tells is of one moment, the one it was made in: events and postings are only ever added, so the number of
-    the last event marks it. It holds no lock and no read transaction in between.
+    All that it returns is as of the moment in which it was made: events and postings are only ever added,
+    so the number of the last event marks that moment. It holds no lock and no read transaction in between.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises ``UsageError`` when there is no ledger, ``LedgerError`` when it cannot be read."""
+        """Open the ledger. Raises ``UsageError`` when there is none, ``LedgerError`` when it cannot be
+        read.
+        """
         if not path.is_file():
             raise UsageError(f"{path}: no ledger here")
         self.path = path
@@ -68,9 +72,10 @@ class LedgerReader(Closable):
         after: int = EVER,
         until: int | None = None,
     ) -> Iterator[Row]:
-        """Every event by seq: all, or those of ``kinds``, that were decided at ``since_ms`` or later.
+        """Yield every event by seq: all, or those of ``kinds``, that were decided at ``since_ms`` or later.
 
-        Only events after the number ``after`` and up to the number ``until``.
+        Only events after the number ``after`` and up to the number ``until`` are read. Raises
+        ``LedgerError``.
         """
         last = self.last_seq if until is None else min(until, self.last_seq)
         wanted = f",{','.join(kinds)}," if kinds else ""
@@ -86,14 +91,14 @@ class LedgerReader(Closable):
             after = rows[-1][0]
 
     def decode(self, seq: int, body: str) -> Event:
-        """The event of a row. Raises ``LedgerDamaged`` that names it."""
+        """Return the event of a row. Raises ``LedgerDamaged`` naming the event."""
         try:
             return decode_event(body)
         except LedgerDamaged as error:
             raise damaged(self.path, f"event {seq}: {error}") from error
 
     def lines(self, after: int = EVER) -> Iterator[Line]:
-        """Every posting after the event ``after``, in order."""
+        """Yield every posting after the event ``after``, in order. Raises ``LedgerError``."""
         seq, number = after, 2**63 - 1
         while True:
             lines: list[Line] = self._all(schema.POSTINGS_PIECE, (seq, number, self.last_seq, _PIECE_ROWS))
@@ -105,7 +110,9 @@ class LedgerReader(Closable):
             seq, number = lines[-1][:2]
 
     def dated_lines(self, since_ms: int = EVER) -> Iterator[tuple[int, Line]]:
-        """(wall time, posting) of every posting whose event was decided at ``since_ms`` or later, in order."""
+        """Yield (wall time in ms, posting) of each posting whose event was decided at ``since_ms`` or
+        later, in order.
+        """
         seq, number = EVER, EVER
         while True:
             given = (seq, number, self.last_seq, since_ms, _PIECE_ROWS)
@@ -122,16 +129,16 @@ class LedgerReader(Closable):
                 return
 
     def stray_lines(self) -> Iterator[tuple[int, int]]:
-        """(seq, line) of postings after the last event that belong to none."""
+        """Yield (seq, line) of postings after the last event, which belong to no event."""
         yield from self._all(schema.STRAY_POSTINGS, (self.last_seq,))
 
     def counts(self) -> dict[str, int]:
-        """Events by kind."""
+        """Return the number of events by kind."""
         counted: list[tuple[str, int]] = self._all(schema.COUNT_BY_KIND, (self.last_seq,))
         return dict(counted)
 
     def extent_ms(self) -> tuple[int, int] | None:
-        """(earliest, latest) wall time of an event; None when there is none."""
+        """Return the (earliest, latest) wall time of an event in milliseconds; None when there is no event."""
         found: list[tuple[object, object]] = self._all(schema.EXTENT_MS, (self.last_seq,))
         first, last = found[0]
         if first is None or last is None:
@@ -141,26 +148,28 @@ class LedgerReader(Closable):
         return first, last
 
     def count_postings(self) -> int:
-        """The number of postings."""
+        """Return the number of postings."""
         found: list[tuple[int]] = self._all(schema.COUNT_POSTINGS, (self.last_seq,))
         return found[0][0]
 
     def snapshots(self) -> Iterator[Snapshot | LedgerDamaged]:
-        """The snapshots, newest first; in place of one that is not whole, why. Raises ``LedgerError``."""
+        """Yield the snapshots, newest first; in place of a damaged one, the error that says why. Raises
+        ``LedgerError``.
+        """
         try:
             yield from snapshots.load(self._connection, self.last_seq)
         except sqlite3.Error as error:
             raise failure(self.path, "cannot be read", error) from error
 
     def check_pages(self) -> None:
-        """Walk every page. Raises ``LedgerDamaged``, ``LedgerError``."""
+        """Check every page. Raises ``LedgerDamaged`` or ``LedgerError``."""
         try:
             check_pages(self._connection, self.path)
         except sqlite3.Error as error:
             raise failure(self.path, "cannot be read", error) from error
 
     def check_numbers(self) -> None:
-        """Whether no event of the period is missing. Raises ``LedgerDamaged``, ``LedgerError``."""
+        """Raise ``LedgerDamaged`` when an event of the period is missing. Raises ``LedgerError``."""
         try:
             check_numbers(self._connection, self.path)
         except sqlite3.Error as error:
@@ -169,8 +178,8 @@ class LedgerReader(Closable):
     def copy_to(self, target: sqlite3.Connection, pages_at_once: int) -> None:
         """Copy the whole file as it is now, by SQLite's online backup. Raises ``sqlite3.Error``.
 
-        One read transaction holds the moment from the first page to the last; without it every commit of the
-        writer would have the copy begin again.
+        One read transaction holds the moment from the first page to the last; without it, every commit of
+        the writer would make the copy begin again.
         """
         self._connection.execute("BEGIN")
         try:
@@ -180,7 +189,7 @@ class LedgerReader(Closable):
             self._connection.execute("ROLLBACK")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()
 
     def _all(self, query: str, given: Sequence[object]) -> list[T]:

@@ -1,7 +1,8 @@
-"""Which pairs could enter nothing, a second time: from the events alone, for ``rebook`` to compare. Pure.
+"""Recomputes which pairs could not be entered, from the events alone, for ``rebook`` to compare. The code
+is pure.
 
-Blocks are what venues and ledger did not agree on, the pairs that were set apart, and the venues and markets that
-refused orders.
+Blocks are what venues and ledger did not agree on, the pairs that were set apart, and the venues and
+markets that refused orders.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from arbshard.model.intent import Intent
 
 
 class Blocks:
-    """What blocks entries, as the events have it."""
+    """Holds what blocks entries, as the events state it."""
 
     def __init__(self, differ: Callable[[str], None]) -> None:
         self._differ = differ
@@ -37,19 +38,21 @@ class Blocks:
         apart: tuple[str, ...],
         refusing: tuple[tuple[str, str], ...],
     ) -> None:
-        """Begin with what ``carry`` gave at the end of the period before."""
+        """Begin with what ``carry`` returned at the end of the period before."""
         self._differences = set(differences)
         self._strays = {(venue, client_id): pair for venue, client_id, pair in strays}
         self._apart = set(apart)
         self._refusing = set(refusing)
 
     def carry(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, str], ...], tuple[str, ...]]:
-        """(venue, currency) of differences, (venue, client id, pair) of strays, and pairs set apart; all sorted."""
+        """Return (venue, currency) of differences, (venue, client id, pair) of strays, and pairs set apart;
+        all sorted.
+        """
         strays = ((*order, pair) for order, pair in self._strays.items())
         return tuple(sorted(self._differences)), tuple(sorted(strays)), tuple(sorted(self._apart))
 
     def add(self, seq: int, event: ReconciliationEvent) -> None:
-        """The next event."""
+        """Apply the next event."""
         match event:
             case AccountOpened():
                 self._differences = {one for one in self._differences if one[0] != event.venue}
@@ -69,7 +72,9 @@ class Blocks:
                     self._differ(f"event {seq}: {event.client_id} was not astray at {event.venue}")
 
     def bar(self, seq: int, event: PairSetApart | PairReleased | VenueStateChanged) -> None:
-        """A pair is set apart or released; a venue or a market begins to refuse orders, or no longer does."""
+        """Apply an event by which a pair is set apart or released, or a venue or market refuses orders or
+        accepts them again.
+        """
         match event:
             case PairSetApart():
                 self._apart.add(event.pair)
@@ -84,11 +89,13 @@ class Blocks:
 
     @property
     def refusing(self) -> tuple[tuple[str, str], ...]:
-        """(venue, symbol or empty) of what refused orders, sorted."""
+        """Return the (venue, symbol) of each venue or market that refused orders, sorted; an empty symbol
+        means the venue.
+        """
         return tuple(sorted(self._refusing))
 
     def block_of(self, intent: Intent) -> str | None:
-        """Why nothing of its pair may be entered, as the end of a sentence."""
+        """Return why the pair of ``intent`` may not be entered, as the end of a sentence; None when it may."""
         if intent.pair in self._apart:
             return f"{intent.pair} was set apart"
         for market in (intent.home.market, intent.away.market):

@@ -1,6 +1,8 @@
-"""The positions a second time: from approved intents and fills, for ``verify`` to compare with what was stated. Pure.
+"""Computes the positions a second time, from approved intents and fills, for ``verify`` to compare with the
+statements.
 
-Deliberately shares nothing with ``risk.settlement``: amounts are added up here leg by leg.
+It deliberately shares nothing with ``risk.settlement``: amounts are added up here leg by leg. The code is
+pure.
 """
 
 from collections.abc import Callable
@@ -38,11 +40,11 @@ from arbshard.model.order import FINAL_STATES, Fill, Order, OrderState
 from arbshard.model.position import Position
 
 _ROUNDED = Decimal("0.02")
-"""By how much the difference of two valuations may be off: each is rounded to two places."""
+"""By how much the difference of two valuations may be off, because each is rounded to two places."""
 
 
 class _Running:
-    """An approved intent without an outcome."""
+    """Is an approved intent without an outcome."""
 
     def __init__(self, intent: Intent) -> None:
         self.intent = intent
@@ -60,7 +62,7 @@ class _Running:
 
 
 class _Holding:
-    """A position, as its fills make it."""
+    """Is a position as its fills make it."""
 
     def __init__(self, intent: Intent) -> None:
         self.entry = intent
@@ -73,7 +75,7 @@ class _Holding:
         signed = fill.quantity if fill.side == "buy" else -fill.quantity
         in_coin, in_quote = (
             fill.fee_currency == one for one in (fill.market.base, fill.market.quote)
-        )  # a fee in any other coin is in neither, and stated as a whole
+        )  # a fee in any other coin is in neither amount; its sum is stated separately
         base = signed - (fill.fee if in_coin else ZERO)
         quote = -signed * fill.price - (fill.fee if in_quote else ZERO)
         paid = fill.fee * fill.price if in_coin else fill.fee if in_quote else ZERO
@@ -105,7 +107,7 @@ class _Holding:
 
 
 class Rebook:
-    """Takes the events in order and tells ``differ`` what does not follow from the fills."""
+    """Applies the events in order and calls ``differ`` with each thing that does not follow from the fills."""
 
     def __init__(self, differ: Callable[[str], None]) -> None:
         self._differ = differ
@@ -113,23 +115,23 @@ class Rebook:
         self._ended: set[str] = set()
         self._fill_ids: set[str] = set()
         self._due: tuple[int, IntentConcluded, Intent, _Holding] | None = None
-        """A conclusion whose statement must come next."""
+        """A conclusion whose statement must be the next event."""
         self._halted = False
         self._stopped = False
         """Whether the halt stops exits too."""
         self._realised: tuple[Decimal, Decimal] | None = None
-        """What was realised by the last valuation, and ``pnl`` at that time."""
+        """The realised result at the last valuation, and ``pnl`` at that time."""
         self._blocks = Blocks(differ)
         self.positions: dict[str, _Holding] = {}
         self.fills = 0
         self.closed = 0
         self.pnl = ZERO
-        """Of closed positions, in reporting currency."""
+        """Result of closed positions, in reporting currency."""
         self.beside = ZERO
-        """What counts as a result beside them."""
+        """What counts as a result beside them, in reporting currency."""
 
     def resume(self, carry: Carry) -> None:
-        """Begin with what the period before has left open. Before the first event."""
+        """Begin with what the period before has left open. Called before the first event."""
         self.positions = {one.position_id: _Holding.resumed(one) for one in carry.holdings}
         for carried in carry.intents:
             running = _Running(carried.intent)
@@ -145,7 +147,9 @@ class Rebook:
         self._blocks.resume(carry.differences, carry.strays, carry.apart, carry.refusing)
 
     def carry(self) -> Carry:
-        """What is open now. Not between a conclusion and its statement (``is_settled``)."""
+        """Return what is open now. Not to be called between a conclusion and its statement
+        (``is_settled``).
+        """
         differences, strays, apart = self._blocks.carry()
         return Carry(
             holdings=tuple(
@@ -172,18 +176,18 @@ class Rebook:
         )
 
     def forget_ended(self) -> None:
-        """Let go of intents, positions and fills that nothing can follow any more."""
+        """Forget intents, positions and fills that no later event can refer to."""
         self.positions = {name: one for name, one in self.positions.items() if one.is_open}
         self._ended.clear()
         self._fill_ids = {fill.fill_id for running in self._running.values() for fill in running.fills}
 
     @property
     def is_settled(self) -> bool:
-        """Whether no statement of a position is due."""
+        """Return whether no statement of a position is due."""
         return self._due is None
 
     def add(self, seq: int, event: Event) -> None:
-        """The next event."""
+        """Apply the next event."""
         if isinstance(event, PositionOpened | PositionChanged | PositionClosed):
             self._statement(seq, event)
             return
@@ -209,7 +213,7 @@ class Rebook:
                 pass  # moves no position
 
     def _moved(self, seq: int, event: Deposited | TransferEnded) -> None:
-        """Count what was moved beside trading; of deposits only some kinds may count as a result."""
+        """Count what was moved beside trading; only some kinds of deposits may count as a result."""
         counts = event.value
         self.beside += counts
         result_kinds = ("fee", "unexplained")
@@ -218,7 +222,9 @@ class Rebook:
             self._differ(f"event {seq}: {plain(counts)} count as a result, and nothing was gained or lost")
 
     def finish(self) -> None:
-        """The last event was taken, or another kind than a statement follows."""
+        """Report a statement that is missing: there is no further event, or the next one is not a
+        statement.
+        """
         if self._due is not None:
             self._differ(
                 f"event {self._due[0]}: the position that {self._due[1].intent_id} left is not stated"
@@ -239,7 +245,11 @@ class Rebook:
         self._running[intent.intent_id] = _Running(intent)
 
     def _watched(self, seq: int, event: Halted | Resumed | EquityMarked | Deposited | TransferEnded) -> None:
-        """Between two valuations, closed positions and what counts beside them have brought what was realised."""
+        """Follow halts, transfers and valuations.
+
+        What is realised between two valuations must equal the results of the positions closed meanwhile and
+        what counts beside them.
+        """
         if isinstance(event, Deposited | TransferEnded):
             self._moved(seq, event)
             return
@@ -326,7 +336,7 @@ class Rebook:
         self._due = seq, event, intent, holding
 
     def _other_fees(self, seq: int, event: IntentConcluded, running: _Running, holding: _Holding) -> None:
-        """Their worth cannot be recomputed; whether there are any can."""
+        """Check whether there are fees in other coins; their value cannot be recomputed."""
         paid = any(
             fill.fee and fill.fee_currency not in (fill.market.base, fill.market.quote)
             for fill in running.fills
@@ -386,7 +396,9 @@ def _figures(stated: Position, holding: _Holding) -> list[tuple[str, str, str]]:
 def _fx_figures(
     stated: Position, conclusion: IntentConcluded, holding: _Holding
 ) -> list[tuple[str, str, str]]:
-    """What FX has brought, where neither this statement nor an earlier one is of a program that did not say."""
+    """Return what FX has brought; empty where this statement or an earlier one comes from a program that
+    did not state it.
+    """
     cost = holding.away_cost
     if stated.fx_pnl is None or cost is None:
         return []

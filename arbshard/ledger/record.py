@@ -1,8 +1,9 @@
-"""What a run knows of its ledger: a page in the run directory that outlives the process which writes the ledger.
+"""Records which ledger a run uses, on a page in the run directory that outlives the process which writes
+the ledger.
 
-The first risk process of a run makes it, each successor goes on with it, and the last event moves with every commit.
-The words are plain numbers, so that no state of the page is half a record: the tag, which is written last, is its
-five letters read as one number.
+The first risk process of a run makes it, each successor continues it, and its last event moves with every
+commit. The values are plain numbers, so that the page never holds half a record: the tag, which is written
+last, is its five letters read as one number.
 """
 
 from pathlib import Path
@@ -17,7 +18,7 @@ _COUNTERS = ("last_seq", "began_ms", "is_new", "tag")
 
 
 class LedgerRecord:
-    """The owner's side: of the risk process that writes the ledger now."""
+    """Is the side of the risk process that writes the ledger now."""
 
     def __init__(self, page: PageWriter) -> None:
         self._page = page
@@ -25,7 +26,8 @@ class LedgerRecord:
 
     @classmethod
     def begin(cls, path: Path, store: LedgerStore, *, is_new: bool) -> Self:
-        """Note ``store`` as the ledger of the run that begins. ``is_new``: it had no event before this run.
+        """Record ``store`` as the ledger of the run that begins. ``is_new``: it had no event before this
+        run.
 
         Raises ``SharedMemoryError``.
         """
@@ -41,30 +43,30 @@ class LedgerRecord:
 
     @classmethod
     def go_on(cls, path: Path) -> Self:
-        """Take over the record of the predecessor. Raises ``SharedMemoryError``."""
+        """Continue the record of the predecessor. Raises ``SharedMemoryError``."""
         return cls(PageWriter.reopen(path))
 
     def note(self, last_seq: int) -> None:
-        """The ledger has this event now."""
+        """Record ``last_seq`` as the last event of the ledger."""
         self._page.set(self._last_seq, last_seq)
 
     def close(self) -> None:
-        """Let go of the page."""
+        """Close the page."""
         self._page.close()
 
 
 class NotedLedger(NamedTuple):
-    """What a record says."""
+    """Is what a record holds."""
 
     identity: LedgerIdentity
     began_ms: int
-    """When the ledger was begun (wall time)."""
+    """Wall time at which the ledger was begun, in milliseconds."""
     is_new: bool
     """Whether this run is the ledger's first."""
 
 
 def read_record(path: Path) -> NotedLedger | None:
-    """The record at ``path``; None when nothing is noted yet."""
+    """Return the record at ``path``; None when nothing is recorded yet."""
     try:
         with PageReader.attach(path) as page:
             found = page.values()
@@ -78,14 +80,14 @@ def read_record(path: Path) -> NotedLedger | None:
 
 
 def require_same(noted: NotedLedger, store: LedgerStore) -> None:
-    """Raises ``LedgerChanged`` unless ``store`` is the ledger that was noted."""
+    """Raise ``LedgerChanged`` unless ``store`` is the ledger that was recorded."""
     problem = difference(noted.identity, LedgerIdentity(store.tag, store.last_seq))
     if problem is not None:
         raise not_the_same(store.path, problem)
 
 
 def not_the_same(path: Path, problem: str) -> LedgerChanged:
-    """The error that says why the ledger at ``path`` is not the one of this run, and what to do."""
+    """Return the error that says why the ledger at ``path`` is not the one of this run, and what to do."""
     return LedgerChanged(
         f"the ledger at {path} is not the one this run began with: {problem}; "
         "put that one back, then start again"

@@ -1,4 +1,4 @@
-"""From the ledger to the state: start-up and recovery are this one code. Called by ``arbshard.risk``."""
+"""Builds the state from the ledger. Start and recovery are the same code, and ``arbshard.risk`` calls it."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,26 +23,28 @@ CONTRADICTIONS = (
     TypeError,
     ValueError,
 )
-"""What an event raises that does not fit the state it meets: a stored one cannot be refused like a request."""
+"""Errors raised by an event that does not fit the state before it. A stored event cannot be refused like a
+request.
+"""
 
 
 class Replayable(Protocol):
-    """What events add up to: ``risk.portfolio.PortfolioState``."""
+    """Is a state that events add up to: ``risk.portfolio.PortfolioState``."""
 
     def apply(self, event: Event) -> None:
-        """Take in one event. Raises ``LedgerDamaged`` when it contradicts the earlier ones."""
+        """Apply one event. Raises ``LedgerDamaged`` when it contradicts the earlier ones."""
         ...
 
     def commit(self) -> None:
-        """What was applied is final."""
+        """Make what was applied final."""
         ...
 
 
 class Hashed(Replayable, Protocol):
-    """A state that can be compared with another."""
+    """Is a state that can be compared with another."""
 
     def state_hash(self) -> str:
-        """Equal for equal states."""
+        """Return a text that is equal for equal states."""
         ...
 
 
@@ -50,49 +52,51 @@ State = TypeVar("State", bound=Hashed)
 
 
 class StateCodec(Protocol[State]):
-    """Makes states: ``risk.snapshot.PortfolioCodec``."""
+    """Makes states and stores them in snapshots: ``risk.snapshot.PortfolioCodec``."""
 
     @property
     def version(self) -> str:
-        """The version of the snapshots that ``dump`` makes."""
+        """Return the version of the snapshots that ``dump`` makes."""
         ...
 
     def fresh(self) -> State:
-        """A state before the first event."""
+        """Return a state before the first event."""
         ...
 
     def load(self, snapshot: Snapshot) -> State:
-        """The state a snapshot was made of. Raises ``LedgerDamaged``, also for a snapshot of another version."""
+        """Return the state that a snapshot was made of. Raises ``LedgerDamaged``, also for a snapshot of
+        another version.
+        """
         ...
 
     def adopt(self, snapshot: Snapshot) -> State:
-        """The state that a period opens with, which an older version of the program may have made.
+        """Return the state that a period opens with, which an older version of the program may have made.
 
         Raises ``LedgerDamaged`` when this program cannot take it over.
         """
         ...
 
     def dump(self, state: State) -> tuple[str, bytes]:
-        """Hash and body, for ``load`` and ``adopt`` to read back. Raises ``LedgerError``."""
+        """Return hash and body, which ``load`` and ``adopt`` can read. Raises ``LedgerError``."""
         ...
 
     def open_positions(self, state: State) -> tuple[Position, ...]:
-        """The positions that are open."""
+        """Return the positions that are open."""
         ...
 
     def owned(self, state: State) -> Amounts:
-        """(venue, currency, total) of all we own."""
+        """Return (venue, currency, total) of all that we own."""
         ...
 
 
 class Recovery(NamedTuple, Generic[State]):
-    """How the state was found."""
+    """Holds a recovered state, and says how it was found."""
 
     state: State
     snapshot_seq: int
     """Last event of the snapshot, or of the archived period, that it began with; 0 for neither."""
     replayed: int
-    """Events replayed."""
+    """Number of events replayed."""
     ignored: tuple[str, ...]
     """Why snapshots were not used, a sentence each."""
 
@@ -104,11 +108,12 @@ def _no_progress() -> None:
 def recover(
     store: LedgerStore, codec: StateCodec[State], on_progress: Callable[[], None] = _no_progress
 ) -> Recovery[State]:
-    """The state after the last event: from the newest snapshot that can be trusted, or from the beginning.
+    """Return the state after the last event, from the newest snapshot that can be trusted, or from the
+    beginning.
 
-    After it the store is ready to append. ``on_progress`` is called every thousand events: replaying a long ledger
-    takes time, and whoever waits should see that it goes on. Raises ``LedgerDamaged`` naming what is at fault,
-    ``LedgerError``.
+    Afterwards the store is ready to append. ``on_progress`` is called every thousand events, because
+    replaying a long ledger takes time and the caller can show that it goes on. Raises ``LedgerDamaged``
+    naming what is at fault, or ``LedgerError``.
     """
     ignored: list[str] = []
     found = _load_newest(store, codec, ignored)
@@ -117,7 +122,8 @@ def recover(
         try:
             count = _carry_on(store, codec, state, snapshot, on_progress)
         except LedgerDamaged as error:
-            # Either what follows it is damaged or the snapshot is wrong: the beginning tells.
+            # Either what follows the snapshot is damaged or the snapshot is wrong: a replay from the beginning
+            # shows which.
             ignored.append(f"what follows the snapshot at event {snapshot.seq} does not fit: {error}")
         else:
             store.inspect()
@@ -131,7 +137,7 @@ def recover(
 
 
 def begin_period(opening: PeriodOpening | None, codec: StateCodec[State], ledger: Path) -> State:
-    """The state before the first event of the ledger's period. Raises ``LedgerDamaged``."""
+    """Return the state before the first event of the ledger's period. Raises ``LedgerDamaged``."""
     if opening is None:
         return codec.fresh()
     try:
@@ -144,7 +150,7 @@ def begin_period(opening: PeriodOpening | None, codec: StateCodec[State], ledger
 
 
 def state_at(reader: LedgerReader, codec: StateCodec[State], seq: int) -> State:
-    """The state after the event ``seq`` of the ledger's period. Raises ``LedgerError``."""
+    """Return the state after the event ``seq`` of the ledger's period. Raises ``LedgerError``."""
     opening = reader.period
     after = opening.seq if opening is not None else 0
     state = begin_period(opening, codec, reader.path)
@@ -154,7 +160,9 @@ def state_at(reader: LedgerReader, codec: StateCodec[State], seq: int) -> State:
 
 
 def newest_state(reader: LedgerReader, codec: StateCodec[State]) -> State:
-    """The state after the last event, from the newest snapshot that can be used. Raises ``LedgerError``."""
+    """Return the state after the last event, from the newest snapshot that can be used. Raises
+    ``LedgerError``.
+    """
     for snapshot in reader.snapshots():
         if isinstance(snapshot, LedgerDamaged):
             continue
@@ -177,7 +185,8 @@ def replay(
     ledger: Path | None = None,
     on_progress: Callable[[], None] = _no_progress,
 ) -> int:
-    """Apply all events in order; their number. ``after`` is the last event that ``state`` already holds.
+    """Apply all events in order. Return their number. ``after`` is the last event that ``state`` already
+    holds.
 
     Raises ``LedgerDamaged`` naming the event at fault, and ``ledger``.
     """
@@ -218,7 +227,9 @@ def _carry_on(
 def _load_newest(
     store: LedgerStore, codec: StateCodec[State], ignored: list[str]
 ) -> tuple[Snapshot, State] | None:
-    """The newest snapshot that gives back what it was made of; why newer ones do not goes to ``ignored``."""
+    """Return the newest snapshot that can be read, with its state; add to ``ignored`` why newer ones
+    cannot.
+    """
     try:
         for snapshot in store.snapshots():
             if isinstance(snapshot, LedgerDamaged):

@@ -1,7 +1,7 @@
-"""Room kept beside the ledger for the moment in which its disk is full: a file that can be given up.
+"""Keeps room beside the ledger for the moment in which its disk is full: a file that can be given up.
 
-Owned by ``store``. Its blocks are really taken from the disk. Giving it up lets the commit through that found no
-room, and some hundred after it, so that open positions can still be closed and booked.
+``store`` owns it. Its blocks are really allocated on the disk. Giving it up lets the commit through that
+found no room, and some hundred after it, so that open positions can still be closed and booked.
 """
 
 import errno
@@ -15,7 +15,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Reserve:
-    """The file beside one ledger."""
+    """Is the reserve file beside one ledger."""
 
     def __init__(self, ledger: Path, size: int = RESERVE_BYTES) -> None:
         self.path = ledger.with_name(f"{ledger.name}.reserve")
@@ -23,14 +23,15 @@ class Reserve:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the file is there in its full size."""
+        """Return whether the file is there in its full size. Raises ``OSError``."""
         try:
             return self.path.stat().st_size >= self._size
         except FileNotFoundError:
             return False
 
     def keep(self, spare_bytes: int = 0) -> bool:
-        """Make the file if it is missing and ``spare_bytes`` stay free beside it; whether it is kept.
+        """Make the file if it is missing and ``spare_bytes`` stay free beside it. Return whether it is
+        there.
 
         Raises ``OSError`` for anything but a lack of room.
         """
@@ -51,7 +52,7 @@ class Reserve:
         return True
 
     def give_up(self) -> bool:
-        """Return its room to the disk; whether there was any. Raises ``OSError``."""
+        """Return its room to the disk. Return whether there was any. Raises ``OSError``."""
         try:
             self.path.unlink()
         except FileNotFoundError:

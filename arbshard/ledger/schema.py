@@ -1,7 +1,9 @@
-"""The ledger's tables. Amounts are TEXT in plain notation; no event or posting is ever changed or removed.
+"""Defines the ledger's tables. Amounts are TEXT in plain notation; no event or posting is ever changed or
+removed.
 
-``snapshots`` is beside the record, not part of it: a cache that spares replaying from the beginning. Its rows may go
-at any time, so older programs need not know it and it is made when it is first needed.
+``snapshots`` is a cache beside the record, and not part of it: it spares replaying from the beginning. Its
+rows may be removed at any time, so older programs need not know the table, and it is made when it is first
+needed.
 """
 
 _TABLES = (
@@ -49,7 +51,7 @@ def _guards(*tables: str) -> tuple[str, ...]:
 
 STATEMENTS = (*_TABLES, *_guards("events", "postings"))
 PERIOD_STATEMENTS = (_PERIOD, *_guards("period"))
-"""Beside ``STATEMENTS``: of a ledger whose earlier periods are in archives."""
+"""The statements that a ledger needs beside ``STATEMENTS`` when its earlier periods are in archives."""
 
 INSERT_META = "INSERT INTO meta (key, value) VALUES (?, ?)"
 FORGET_TAG = "DELETE FROM meta WHERE key = 'tag'"
@@ -90,7 +92,7 @@ ALL_SNAPSHOTS = (
 
 TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 ALL_META = "SELECT key, value FROM meta"
-# One aggregate to a query: then SQLite looks at one end of the table and not at all of it.
+# One aggregate to a query: then SQLite reads one end of the table and not all of it.
 LAST_SEQ = "SELECT MAX(seq) FROM events"
 COUNT = "SELECT COUNT(*), MIN(seq), MAX(seq) FROM events"
 BODY_AT = "SELECT body FROM events WHERE seq = ?"
@@ -99,9 +101,9 @@ EVENTS_AFTER = "SELECT seq, ts_ms, kind, pair, intent_id, body FROM events WHERE
 POSTINGS_AFTER = (
     "SELECT seq, line, account, currency, amount, balance FROM postings WHERE seq > ? ORDER BY seq, line"
 )
-# What a reader asks for, a piece at a time up to a last event: between two pieces it holds nothing, so however long
-# it takes, the write-ahead log can be emptied. ?4 is a list of kinds with a comma before and after each; an empty one
-# stands for all.
+# A reader asks for these a piece at a time up to a last event. Between two pieces it holds nothing, so however long
+# it takes, the write-ahead log can be emptied. ?4 is a list of kinds with a comma before and after each; an empty
+# list means all.
 EVENTS_PIECE = (
     "SELECT seq, ts_ms, kind, pair, intent_id, body FROM events WHERE seq > ?1 AND seq <= ?2 "
     "AND ts_ms >= ?3 AND (?4 = '' OR instr(?4, ',' || kind || ',')) ORDER BY seq LIMIT ?5"
@@ -110,7 +112,7 @@ POSTINGS_PIECE = (
     "SELECT seq, line, account, currency, amount, balance FROM postings "
     "WHERE (seq, line) > (?1, ?2) AND seq <= ?3 ORDER BY seq, line LIMIT ?4"
 )
-# CROSS JOIN keeps SQLite from walking the events first, which would need a sort.
+# CROSS JOIN prevents SQLite from reading the events first, which would need a sort.
 DATED_POSTINGS_PIECE = (
     "SELECT postings.seq, line, account, currency, amount, balance, ts_ms FROM postings "
     "CROSS JOIN events ON events.seq = postings.seq WHERE (postings.seq, line) > (?1, ?2) "

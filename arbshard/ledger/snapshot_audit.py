@@ -1,4 +1,4 @@
-"""Whether each snapshot is what the events before it add up to. Part of ``verify``."""
+"""Checks whether each snapshot is what the events before it add up to. Part of ``verify``."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -20,10 +20,10 @@ class _Claim(NamedTuple):
 
 
 class SnapshotAudit(Generic[State]):
-    """Follows ``verify`` from event to event and tells ``differ`` what a snapshot says otherwise.
+    """Follows ``verify`` from event to event and calls ``differ`` with each difference of a snapshot.
 
-    The balances of every snapshot are compared. Its state's hash only with a ``codec``, and only if this program's
-    code made it: another's may count what this one does not.
+    The balances of every snapshot are compared. Its state's hash is compared only with a ``codec``, and
+    only if this program's version made it: another version's hash may cover what this one does not.
     """
 
     def __init__(self, codec: StateCodec[State] | None, differ: Callable[[str], None]) -> None:
@@ -31,12 +31,12 @@ class SnapshotAudit(Generic[State]):
         self._differ = differ
         self._claims: dict[int, _Claim] = {}
         self._state: State | None = None
-        """Replayed as long as a snapshot is to come."""
+        """The replayed state; None when no further snapshot is to be compared."""
         self._until = 0
         self.compared = 0
 
     def begin(self, reader: LedgerReader) -> None:
-        """Learn what the snapshots say. Raises ``LedgerError``."""
+        """Read what the snapshots state. Raises ``LedgerError``."""
         for snapshot in reader.snapshots():
             if isinstance(snapshot, LedgerDamaged):
                 self._differ(str(snapshot))
@@ -48,7 +48,7 @@ class SnapshotAudit(Generic[State]):
             self._state = begin_period(reader.period, self._codec, reader.path) if mine else None
 
     def add(self, seq: int, event: Event, balances: dict[tuple[str, str], Decimal]) -> None:
-        """The next event, and the running balances after it."""
+        """Apply the next event, and compare the running balances after it with those of a snapshot."""
         state = self._state
         if state is not None:
             try:

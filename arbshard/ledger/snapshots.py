@@ -1,8 +1,9 @@
-"""What spares replaying from the beginning: the state at some event, kept in the ledger's own file.
+"""A snapshot is the state after some event, kept in the ledger's own file. It spares replaying from the beginning.
 
-A snapshot is a cache. Losing it costs time, never truth: nobody verifies from it, and ``ledger.replay`` uses one
-only if it was made by the same code, is whole, and gives back the very state it was made of. It lies in the ledger's
-file, so that one transaction binds it to the events before it and a copy of the file takes it along.
+Snapshots are a cache. Losing it costs time and no information: nothing is verified from it, and
+``ledger.replay`` uses one only if it was made by the same version, is whole, and gives back the very state
+it was made of. It is in the ledger's file, so that one transaction binds it to the events before it and a
+copy of the file includes it.
 """
 
 import sqlite3
@@ -18,11 +19,13 @@ from arbshard.ledger import schema
 
 SNAPSHOTS_KEPT = 3
 SNAPSHOT_DUE = 10_000
-"""Events after which one is taken as soon as nothing else is to do."""
+"""Number of events after which a snapshot is taken as soon as nothing else is to do."""
 SNAPSHOT_OVERDUE = 50_000
-"""Events after which one is taken all the same, so that no start has to replay many more than this."""
+"""Number of events after which a snapshot is taken in any case, so that no start has to replay many more
+than this.
+"""
 SNAPSHOT_AT_STOP = 2_000
-"""A stop after fewer events leaves none: replaying them is as quick."""
+"""A stop after fewer events than this takes no snapshot: replaying them takes no longer."""
 
 BalanceTable = Mapping[tuple[str, str], Decimal]
 """Running balance by (account, currency)."""
@@ -34,21 +37,21 @@ _decoder: msgspec.msgpack.Decoder[dict[tuple[str, str], Decimal]] = msgspec.msgp
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """The state after the event ``seq``."""
+    """Is the state after the event ``seq``."""
 
     seq: int
     made_ms: int
     version: str
-    """Of the code that made it; another code's is of no use."""
+    """Version of the code that made it; a snapshot of another version is not used."""
     hash: str
-    """Of the state that ``body`` holds."""
+    """Hash of the state that ``body`` holds."""
     balances: BalanceTable
-    """Of all accounts, as the postings up to here have them."""
+    """Balances of all accounts, as the postings up to here state them."""
     body: bytes
 
 
 class Prepared(NamedTuple):
-    """A snapshot as it is stored."""
+    """Is a snapshot as it is stored."""
 
     seq: int
     made_ms: int
@@ -58,7 +61,7 @@ class Prepared(NamedTuple):
     body: bytes
 
     def digest(self) -> bytes:
-        """Of all of it: a snapshot that was damaged is not even decoded."""
+        """Return the digest of the whole snapshot: one that was damaged is not even decoded."""
         head = f"{self.seq} {self.made_ms} {self.version} {self.hash} {len(self.balances)} "
         digest = blake2b(head.encode(), digest_size=16)
         digest.update(self.balances)
@@ -67,13 +70,13 @@ class Prepared(NamedTuple):
 
 
 def prepare(snapshot: Snapshot) -> Prepared:
-    """What ``save`` stores, now or later: the state may move on meanwhile."""
+    """Return what ``save`` stores, now or later: the state may change meanwhile."""
     balances = _encoder.encode(snapshot.balances)
     return Prepared(snapshot.seq, snapshot.made_ms, snapshot.version, snapshot.hash, balances, snapshot.body)
 
 
 def save(connection: sqlite3.Connection, prepared: Prepared) -> None:
-    """Store it, and let go of the oldest, in one transaction of the writing ``connection``.
+    """Store ``prepared`` and remove the oldest ones, in one transaction of the writing ``connection``.
 
     Raises ``sqlite3.Error``; the caller rolls back.
     """
@@ -85,7 +88,8 @@ def save(connection: sqlite3.Connection, prepared: Prepared) -> None:
 
 
 def load(connection: sqlite3.Connection, last_seq: int) -> Iterator[Snapshot | LedgerDamaged]:
-    """Every snapshot up to the event ``last_seq``, newest first; in place of one that is not whole, why.
+    """Yield every snapshot up to the event ``last_seq``, newest first; in place of a damaged one, the
+    error.
 
     Raises ``sqlite3.Error``.
     """

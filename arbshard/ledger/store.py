@@ -1,11 +1,13 @@
-"""The ledger's one writer, owned by ``arbshard.risk``.
+"""Writes the ledger. ``arbshard.risk`` owns its one writer.
 
-Nothing here decides. ``append`` is all-or-nothing: when it raises, the file and the balances kept here are as
-before, unless somebody else has changed the file meanwhile (``LedgerChanged``). Until the first ``append`` the file
-is only read, so a ledger that is refused stays byte for byte as it was. Other programs use ``ledger.reader``.
+Nothing here decides. ``append`` is all-or-nothing: when it raises, the file and the balances kept here are
+as before, unless another program has changed the file meanwhile (``LedgerChanged``). Until the first
+``append`` the file is only read, so a ledger that is refused stays byte for byte as it was. Other programs
+use ``ledger.reader``.
 
-The files are looked at before and after each write. What remains is a change that is made and hidden again between
-these two looks: a file that is cut while a transaction is written, and has grown beyond its old size when it is done.
+The files are examined before and after each write. What remains undetected is a change that is made and
+hidden again between these two checks: a file that is cut while a transaction is written, and has grown
+beyond its old size when it is done.
 """
 
 import sqlite3
@@ -43,39 +45,39 @@ _COMMITS_OVERDUE = 500
 T = TypeVar("T")
 
 TakeSnapshot = Callable[[], tuple[str, bytes]]
-"""Hash and body of the state as it is now. Raises ``LedgerError`` when it cannot be kept."""
+"""Returns hash and body of the state as it is now. Raises ``LedgerError`` when it cannot be stored."""
 
 
 class LedgerStore:
-    """The one writer."""
+    """Is the one writer of a ledger."""
 
     def __init__(
         self, path: Path, reader: sqlite3.Connection, lock: WriterLock, tag: str | None, *, durable: bool
     ) -> None:
         self.path = path
         self.tag = tag if tag is not None else file.new_tag()
-        """Part of every order's name at its venue, so that no other ledger's orders have the same."""
+        """Part of every order's name at its venue, so that no other ledger's orders have the same name."""
         self.began_ms = 0
-        """When the ledger was begun (wall time); 0 when it does not say."""
+        """Wall time at which the ledger was begun, in milliseconds; 0 when it does not say."""
         self.reserve = Reserve(path)
         self.reserve_used = 0
-        """Times that the reserve was given up to let a write through."""
+        """How often the reserve was given up to let a write through."""
         self._files = FileWatch(path)
         self._must_store_tag = tag is None
         self._reader = reader
         self._connection: sqlite3.Connection | None = None
-        """What writes; opened by the first write."""
+        """The connection that writes; the first write opens it."""
         self._lock = lock
         self._durable = durable
         self._running: RunningBalances | None = None
         """None until they are needed or ``resume`` has read them."""
         self._unmoved = 0
-        """Commits since the last checkpoint."""
+        """Number of commits since the last checkpoint."""
         self._take: TakeSnapshot | None = None
         self._version = ""
         self._overdue: int | None = None
         self._kept_seq = 0
-        """Last event of the newest snapshot, or when one could not be taken."""
+        """Last event of the newest snapshot, or the event at which the last attempt failed."""
         self._prepared: snapshots.Prepared | None = None
         """A snapshot that is yet to be written."""
         self.snapshot_seq = 0
@@ -87,7 +89,7 @@ class LedgerStore:
         """The last event that is in an archive; 0 when none is."""
         self.last_seq = 0
         self.failure: LedgerError | None = None
-        """Why nothing more could be written, once that is so."""
+        """Why nothing can be written any more; None as long as it can."""
 
     @classmethod
     def open(
@@ -139,7 +141,7 @@ class LedgerStore:
 
     @property
     def period(self) -> PeriodOpening | None:
-        """What the period begins with; None when nothing is in archives. Raises ``LedgerError``."""
+        """Return what the period begins with; None when nothing is in archives. Raises ``LedgerError``."""
         try:
             return load_opening(self._reader, self.path)
         except sqlite3.Error as error:
@@ -147,7 +149,7 @@ class LedgerStore:
 
     @property
     def ended_in_order(self) -> bool:
-        """Whether the last writer did. Raises ``LedgerError``."""
+        """Return whether the last writer closed the ledger in order. Raises ``LedgerError``."""
         try:
             ended = self._reader.execute(schema.KIND_AT, (self.last_seq,)).fetchone()
         except sqlite3.Error as error:
@@ -155,7 +157,9 @@ class LedgerStore:
         return ended is None or ended[0] == "Stopped"
 
     def events(self, after: int = 0) -> Iterator[tuple[int, Event]]:
-        """(sequence, event) of all that follows the event ``after``, oldest first. Raises ``LedgerError``."""
+        """Yield (sequence, event) of all that follows the event ``after``, oldest first. Raises
+        ``LedgerError``.
+        """
         try:
             for seq, _, _, _, _, body in self._reader.execute(schema.EVENTS_AFTER, (after,)):
                 try:
@@ -166,14 +170,16 @@ class LedgerStore:
             raise failure(self.path, "cannot be read", error) from error
 
     def snapshots(self) -> Iterator[Snapshot | LedgerDamaged]:
-        """The snapshots, newest first; in place of one that is not whole, why. Raises ``LedgerError``."""
+        """Yield the snapshots, newest first; in place of a damaged one, the error that says why. Raises
+        ``LedgerError``.
+        """
         try:
             yield from snapshots.load(self._reader, self.last_seq)
         except sqlite3.Error as error:
             raise failure(self.path, "cannot be read", error) from error
 
     def check_pages(self) -> None:
-        """Walk every page. Raises ``LedgerError``."""
+        """Check every page. Raises ``LedgerError``."""
         try:
             check_pages(self._reader, self.path)
         except sqlite3.Error as error:
@@ -182,8 +188,8 @@ class LedgerStore:
     def resume(self, snapshot: Snapshot | None, owned: Amounts) -> None:
         """Take over the running balances: those of ``snapshot``, moved by the postings after it.
 
-        ``owned`` is what the events add up to. Raises ``LedgerDamaged`` when the postings contradict that or
-        themselves, ``LedgerError``.
+        ``owned`` is what the events add up to. Raises ``LedgerDamaged`` when the postings contradict that
+        or themselves, else ``LedgerError``.
         """
         running = self._read_balances(snapshot)
         running.check(self.path, owned)
@@ -191,7 +197,7 @@ class LedgerStore:
         self._kept_seq = self.snapshot_seq = snapshot.seq if snapshot is not None else 0
 
     def inspect(self) -> None:
-        """Look the whole file through meanwhile; ``checkpoint_if_due`` raises what is found.
+        """Start to search the whole file for damage; ``checkpoint_if_due`` raises what is found.
 
         Raises ``LedgerError``.
         """
@@ -200,7 +206,9 @@ class LedgerStore:
     # writing
 
     def append(self, events: Sequence[Event]) -> None:
-        """Store ``events`` and their postings in one transaction. Raises ``LedgerError``; then nothing is stored."""
+        """Store ``events`` and their postings in one transaction. Raises ``LedgerError``; then nothing is
+        stored.
+        """
         if not events:
             return
         moved = self._with_reserve(lambda: self._write(events))
@@ -212,7 +220,7 @@ class LedgerStore:
             self._balances().table.update(moved)
 
     def _write(self, events: Sequence[Event]) -> dict[tuple[str, str], Decimal]:
-        """Commit ``events`` and their postings in one transaction; returns the balances that have changed."""
+        """Commit ``events`` and their postings in one transaction. Return the balances that have changed."""
         first = self.last_seq + 1
         rows = [
             (seq, event.at_ms, kind_of(event), *subject_of(event), encode_event(event))
@@ -240,15 +248,15 @@ class LedgerStore:
         return moved
 
     def keep_reserve(self) -> bool:
-        """Keep the reserve beside the ledger; whether it is there. Raises ``OSError``."""
+        """Keep the reserve beside the ledger. Return whether it is there. Raises ``OSError``."""
         return self.reserve.keep(spare_bytes=RESERVE_BYTES)
 
     def free_bytes(self) -> int:
-        """How much room the ledger's disk has. Raises ``OSError``."""
+        """Return how many bytes are free on the ledger's disk. Raises ``OSError``."""
         return file.free_bytes(self.path.parent)
 
     def check_files(self) -> None:
-        """Whether the files are as the last write left them. Raises ``LedgerChanged``, ``LedgerError``."""
+        """Raise ``LedgerChanged`` unless the files are as the last write left them. Raises ``LedgerError``."""
         self._check(self._files.check)
 
     def _check(self, look: Callable[[], None]) -> None:
@@ -259,7 +267,9 @@ class LedgerStore:
             raise
 
     def _with_reserve(self, write: Callable[[], T]) -> T:
-        """Do ``write``; when the disk is full, give up the reserve and do it once more. Raises ``LedgerError``."""
+        """Do ``write``; when the disk is full, give up the reserve and do it once more. Raises
+        ``LedgerError``.
+        """
         try:
             return write()
         except LedgerFull:
@@ -277,29 +287,31 @@ class LedgerStore:
 
     @property
     def balances(self) -> Mapping[tuple[str, str], Decimal]:
-        """Running balance by (account, currency). Raises ``LedgerError``."""
+        """Return the running balance by (account, currency). Raises ``LedgerError``."""
         return self._balances().table
 
     def keep_snapshots(self, version: str, take: TakeSnapshot, overdue: int | None = None) -> None:
-        """From now on leave snapshots of what ``take`` gives: now and then, and at the end.
+        """Store snapshots of what ``take`` returns from now on: now and then, and at the end.
 
-        ``overdue``: after how many events one is taken even when there is no time; ``snapshots.SNAPSHOT_OVERDUE``
-        unless given. A period can only end at a snapshot, so they must not be rarer than periods are to be long.
+        ``overdue`` is the number of events after which one is taken even when there is no time;
+        ``snapshots.SNAPSHOT_OVERDUE`` unless given. A period can only end at a snapshot, so they must not
+        be rarer than periods are to be long.
         """
         self._overdue = overdue
         self._version = version
         self._take = take
 
     def checkpoint_if_due(self, *, is_idle: bool) -> bool:
-        """Move the write-ahead log into the file when it has grown, sooner when ``is_idle``; whether it was moved.
+        """Move the write-ahead log into the file when it has grown, sooner when ``is_idle``. Return whether
+        it was moved.
 
-        Called between two batches, a few times a second; snapshots are taken here too, and what the inspection has
-        found comes out here. Raises ``LedgerError``.
+        It is called between two batches, a few times a second; snapshots are taken here too, and what the
+        inspection has found is raised here. Raises ``LedgerError``.
         """
         self._look_at_inspection()
         overdue = snapshots.SNAPSHOT_OVERDUE if self._overdue is None else self._overdue
         due = min(overdue, snapshots.SNAPSHOT_DUE) if is_idle else overdue
-        # Never two of these at once: each is a pause in which nobody is answered.
+        # Never do two of these at once: each is a pause in which no request is answered.
         if self._write_snapshot() or self._prepare_snapshot(due):
             return False
         if self._unmoved < (_COMMITS_DUE if is_idle else _COMMITS_OVERDUE):
@@ -313,7 +325,10 @@ class LedgerStore:
         self._unmoved = 0
 
     def prepare_successor(self, successor: Path) -> None:
-        """Do beforehand most of what ``take_over`` would do while nobody is answered. Raises ``LedgerError``."""
+        """Do most of the work of ``take_over`` beforehand, because no request is answered during that.
+
+        Raises ``LedgerError``.
+        """
         try:
             bring_up_to_date(successor, self._reader, self.path, self.last_seq)
         except sqlite3.Error as error:
@@ -324,9 +339,9 @@ class LedgerStore:
     def take_over(self, successor: Path) -> None:
         """Put ``successor`` (``ledger.successor``) in the place of the ledger's file, and go on in it.
 
-        It is brought up to date first. Whatever ends the process meanwhile, the file at the ledger's path is the old
-        one or the new one, and whole. Raises ``LedgerBusy`` when somebody else is just reading (nothing has changed,
-        and another try is worth it), ``LedgerError``.
+        It is brought up to date first. Whatever ends the process meanwhile, the file at the ledger's path
+        is the old one or the new one, and whole. Raises ``LedgerBusy`` when another program is reading at
+        the moment (nothing has changed, and another try is worth it), else ``LedgerError``.
         """
         if self._inspection is not None:
             raise LedgerBusy(f"{self.path}: it is still looked through for damage")
@@ -351,7 +366,9 @@ class LedgerStore:
         self._unmoved = 0
 
     def _empty_log(self) -> None:
-        """Move all of the log into the file, and close the writer. Raises ``LedgerBusy``, ``sqlite3.Error``."""
+        """Move all of the log into the file, and close the writer. Raises ``LedgerBusy`` or
+        ``sqlite3.Error``.
+        """
         writer = self._writer()
         writer.execute("PRAGMA busy_timeout = 0")
         try:
@@ -374,9 +391,10 @@ class LedgerStore:
             self._check(self._files.wrote)
 
     def close(self) -> None:
-        """Leave a snapshot, move everything into the file, empty the log, let the next writer in.
+        """Take a snapshot, move everything into the file, empty the log, and release the lock.
 
-        What can then be read at the ledger's path is compared with what was written. Raises ``LedgerError``.
+        What can then be read at the ledger's path is compared with what was written. Raises
+        ``LedgerError``.
         """
         if self._is_closed:
             return
@@ -388,7 +406,8 @@ class LedgerStore:
             if wrote:
                 self._let_go_of_reading()  # whoever still read would keep the log from being emptied
                 self._with_reserve(lambda: self._checkpoint("TRUNCATE"))
-                # Before the writer is closed: the last connection to close takes SQLite's other files away.
+                # This is done before the writer is closed, because the last connection to close removes SQLite's
+                # other files.
                 self._read_back()
         finally:
             self.abandon()
@@ -398,7 +417,7 @@ class LedgerStore:
         try:
             with LedgerReader(self.path) as reader:
                 found = LedgerIdentity(reader.meta.get("tag", ""), reader.last_seq)
-        except UsageError as error:  # no ledger is there
+        except UsageError as error:  # there is no ledger
             self.failure = LedgerChanged(f"{error}: it was removed while it was being closed")
             raise self.failure from error
         except LedgerError as error:
@@ -415,7 +434,8 @@ class LedgerStore:
     def abandon(self) -> None:
         """Close without writing anything more, after a failure. May be called again.
 
-        The last connection to close moves the log into the file, unless it cannot write: so what reads goes last.
+        The last connection to close moves the log into the file, unless it cannot write. So the reading one
+        is closed last.
         """
         self._is_closed = True
         if self._connection is not None:
@@ -427,7 +447,7 @@ class LedgerStore:
         if self._is_closed:
             raise sqlite3.ProgrammingError("it is closed")
         if self._connection is None:
-            self.check_files()  # all that was read until now is of the file that is opened here
+            self.check_files()  # all that was read until now came from the file that is opened here
             self._connection = file.open_writer(self.path, durable=self._durable)
             self._check(self._files.wrote)
         return self._connection
@@ -448,7 +468,7 @@ class LedgerStore:
         return running
 
     def _prepare_snapshot(self, due: int) -> bool:
-        """Take one if so many events have come since the last; whether it was."""
+        """Take a snapshot if ``due`` events have come since the last one. Return whether it was taken."""
         if self._take is None or self.last_seq - self._kept_seq < due:
             return False
         self._kept_seq = self.last_seq
@@ -463,7 +483,9 @@ class LedgerStore:
         return True
 
     def _write_snapshot(self) -> bool:
-        """Store what was prepared; whether it was. A failure costs only time at a later start."""
+        """Store the snapshot that was prepared. Return whether it was stored. A failure costs only time at
+        a later start.
+        """
         prepared, self._prepared = self._prepared, None
         if prepared is None:
             return False
@@ -502,7 +524,7 @@ class LedgerStore:
 
     def _roll_back(self) -> None:
         try:
-            # Some errors (disk full) have SQLite roll back by itself.
+            # After some errors (disk full) SQLite has rolled back by itself.
             if self._connection is not None and not self._is_closed and self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error as error:

@@ -1,8 +1,9 @@
-"""``arbshard ledger verify``: recomputes everything from deposits and fills alone, and compares.
+"""``arbshard ledger verify`` recomputes everything from deposits and fills alone, and compares.
 
-Written a second time on purpose, without ``risk.portfolio`` and ``ledger.postings``: a mistake there, a hand in the
-file or a bad disk shows here. Never begins from a snapshot; the snapshots are compared with what is found. A period
-begins with what this same code found at the end of the period before. Reads only; may run while risk writes.
+It is written a second time on purpose, without ``risk.portfolio`` and ``ledger.postings``: it shows a
+mistake there, an edit of the file or a bad disk. It never begins from a snapshot; the snapshots are
+compared with what is found. A period begins with what this same code found at the end of the period before.
+It only reads, and may run while risk writes.
 """
 
 from collections import Counter, defaultdict
@@ -40,11 +41,11 @@ NOTHING = Carry()
 EMPTY: Mapping[tuple[str, str], Decimal] = MappingProxyType({})
 
 _DIFFERENCES_MAX = 100
-"""Of each run; a damaged ledger need not be listed row by row."""
+"""How many differences a run lists; a damaged ledger need not be listed row by row."""
 
 
 class VerifyReport(msgspec.Struct, frozen=True):
-    """What was looked at and what does not agree, a sentence each."""
+    """Says what was examined and what does not agree, a sentence each."""
 
     events: int
     postings: int
@@ -52,32 +53,35 @@ class VerifyReport(msgspec.Struct, frozen=True):
     fills: int
     intents: int
     positions: int
-    """Positions opened."""
+    """Number of positions opened."""
     closed: int
     pnl: Decimal
-    """Of all closed positions, recomputed, in reporting currency."""
+    """Result of all closed positions, recomputed, in reporting currency."""
     beside: Decimal
-    """What fees and losses of transfers and unexplained differences count as results; as risk valued them."""
+    """Result of transfer fees and losses and of unexplained differences, in reporting currency as risk
+    valued them.
+    """
     kinds: dict[str, int]
-    """Events by kind."""
+    """Number of events by kind."""
     snapshots: int
-    """Snapshots compared with what was recomputed."""
+    """Number of snapshots compared with what was recomputed."""
     differences: tuple[str, ...]
     suppressed: int
-    """Differences beyond the first 100."""
+    """Number of differences beyond the first 100."""
 
     @property
     def is_clean(self) -> bool:
-        """Whether everything agrees."""
+        """Return whether everything agrees."""
         return not self.differences
 
 
 def verify(path: Path, codec: StateCodec[State] | None = None) -> VerifyReport:
-    """Check the ledger at ``path``. With ``codec`` the states it holds too, by replaying up to them.
+    """Check the ledger at ``path``. With ``codec``, the states that it holds are checked too, by replaying
+    up to them.
 
-    Of a ledger with archives this is the period since the newest of them, beginning with what that archive carries
-    over. Raises ``UsageError`` (no ledger), ``LedgerVersionError``, ``LedgerDamaged`` (not readable as a ledger at
-    all), ``LedgerError`` (the newest archive is missing).
+    In a ledger with archives this checks the period since the newest of them, beginning with what that
+    archive carries over. Raises ``UsageError`` (no ledger), ``LedgerVersionError``, ``LedgerDamaged`` (not
+    readable as a ledger at all), ``LedgerError`` (the newest archive is missing).
     """
     with localcontext(MONEY_CONTEXT), LedgerReader(path) as reader:
         reader.check_pages()
@@ -91,7 +95,9 @@ def verify(path: Path, codec: StateCodec[State] | None = None) -> VerifyReport:
 
 
 def verify_archive(path: Path) -> VerifyReport:
-    """Check the archive at ``path``, beginning with what its predecessor carries over. Raises ``LedgerError``."""
+    """Check the archive at ``path``, beginning with what its predecessor carries over. Raises
+    ``LedgerError``.
+    """
     with localcontext(MONEY_CONTEXT):
         archive = ArchiveReader(path)
         header, previous = archive.header, archive.header.previous
@@ -120,7 +126,7 @@ class Verifier:
     def __init__(
         self, after: int = 0, carry: Carry = NOTHING, balances: Mapping[tuple[str, str], Decimal] = EMPTY
     ) -> None:
-        """``carry`` and ``balances`` are what the events up to ``after`` have led to."""
+        """Begin after the event ``after``, whose state is ``carry`` and ``balances``."""
         self._differences: list[str] = []
         self._suppressed = 0
         self._rebook = Rebook(self.differ)
@@ -136,7 +142,7 @@ class Verifier:
         self.balances: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO, balances)
         """Running balance by (account, currency), from the amounts of the postings."""
         self._under_way: dict[str, Decimal] = defaultdict(lambda: ZERO)
-        """What is between venues by currency, from deposits and ended transfers alone."""
+        """Amount between venues by currency, from deposits and ended transfers alone."""
         for (account, currency), balance in balances.items():
             owner, _, venue = account.partition(":")
             if owner == "venue":
@@ -146,29 +152,29 @@ class Verifier:
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """What does not agree so far."""
+        """Return what does not agree so far."""
         return tuple(self._differences)
 
     @property
     def postings(self) -> int:
-        """Postings so far."""
+        """Return the number of postings so far."""
         return self._postings_seen
 
     @property
     def is_settled(self) -> bool:
-        """Whether a period may end here: no statement of a position is due."""
+        """Return whether a period may end here: no statement of a position is due."""
         return self._rebook.is_settled
 
     def carry(self) -> Carry:
-        """What is open now."""
+        """Return what is open now."""
         return self._rebook.carry()
 
     def forget_ended(self) -> None:
-        """Let go of what has ended, as if a period began here: of a long ledger it would fill the memory."""
+        """Forget what has ended, as if a period began here: in a long ledger it would fill the memory."""
         self._rebook.forget_ended()
 
     def walk(self, rows: Iterable[Row], lines: Iterable[Line]) -> Iterator[Row]:
-        """Check ``rows`` with their postings ``lines``; gives each row when it has been checked."""
+        """Check ``rows`` with their postings ``lines``. Yield each row when it has been checked."""
         waiting = iter(lines)
         line = next(waiting, None)
         for row in rows:
@@ -188,20 +194,20 @@ class Verifier:
             line = next(waiting, None)
 
     def walk_events(self, rows: Iterable[Row], lines: Iterable[Line]) -> Iterator[tuple[int, Event]]:
-        """Likewise; gives the number and the event of each row that holds one."""
+        """Check as ``walk`` does. Yield the number and the event of each row that holds a readable one."""
         for row in self.walk(rows, lines):
             if self._event_taken is not None:
                 yield row[0], self._event_taken
 
     def stray(self, seq: int, number: int) -> None:
-        """A posting was found that belongs to no event."""
+        """Report a posting that belongs to no event."""
         self._postings_seen += 1
         self.differ(f"posting {seq}.{number} belongs to no event")
 
     def compare_opening(
         self, opening: PeriodOpening, before: ArchiveReader, codec: StateCodec[State] | None
     ) -> None:
-        """What the period begins with must be what its predecessor ended with."""
+        """Compare what the period begins with to what its predecessor ended with."""
         header = before.header
         if (opening.seq, opening.archive.digest, opening.number) != (
             header.last_seq,
@@ -247,7 +253,7 @@ class Verifier:
                 self.differ(f"the state that opens the period has {name} as its fills do not make it")
 
     def compare_closing(self, header: Header) -> None:
-        """What an archive says that it ends with must be what its events lead to."""
+        """Compare what an archive states as its end to what its events lead to."""
         for account, said, found in differing(table_of_balances(header.closing), self.balances):
             self.differ(
                 f"the closing balance of {' '.join(account)} is {plain(said)}, the events lead to {plain(found)}"
@@ -256,7 +262,7 @@ class Verifier:
             self.differ("what it carries over is not what its events leave open")
 
     def report(self, snapshots: int = 0) -> VerifyReport:
-        """What was found. After the last event."""
+        """Return what was found. Called after the last event."""
         self._balances()
         self._rebook.finish()
         return VerifyReport(
@@ -290,8 +296,8 @@ class Verifier:
             self.differ(f"event {seq}: its columns are not what its body says")
         try:
             self._event(seq, event, lines)
-        except ArithmeticError as error:  # such as NaN: a number, but none to count with
-            self.differ(f"event {seq}: it holds a number that is none: {error!r}")
+        except ArithmeticError as error:  # such as NaN: a number that cannot be computed with
+            self.differ(f"event {seq}: it holds an invalid number: {error!r}")
         self._event_taken = event
 
     def _event(self, seq: int, event: Event, lines: list[Line]) -> None:
@@ -309,7 +315,7 @@ class Verifier:
         self._rebook.add(seq, event)
 
     def _moved_by(self, event: Event) -> dict[tuple[str, str], Decimal]:
-        """By how much an event changes our balances; what it puts under way is noted."""
+        """Return by how much an event changes our balances, and note what it puts under way."""
         moved: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO)
         if isinstance(event, Deposited):
             moved[event.venue, event.currency] += event.amount
@@ -324,7 +330,9 @@ class Verifier:
         return moved
 
     def _transfers(self, seq: int, currency: str) -> None:
-        """What the ledger has between venues must be what has left and not arrived; never less than nothing."""
+        """Compare what the ledger has under way with what has left and not arrived, which is never below
+        zero.
+        """
         booked = self.balances.get(("transfers", currency), ZERO)
         found = self._under_way[currency]
         if booked != found or found < 0:
@@ -338,7 +346,7 @@ class Verifier:
         for number, (_, line, account, currency, amount_text, balance_text) in enumerate(lines):
             amount, balance = _amount(amount_text), _amount(balance_text)
             if amount is None or balance is None:
-                self.differ(f"posting {seq}.{line}: {amount_text!r} or {balance_text!r} is no amount")
+                self.differ(f"posting {seq}.{line}: {amount_text!r} or {balance_text!r} is not an amount")
                 continue
             if line != number:
                 self.differ(f"posting {seq}.{number} is missing")
@@ -350,10 +358,10 @@ class Verifier:
             self.balances[key] += amount
             if balance != self.balances[key]:
                 self.differ(
-                    f"posting {seq}.{line}: {account} {currency} stands at {plain(balance)}, "
+                    f"posting {seq}.{line}: {account} {currency} is stated as {plain(balance)}, "
                     f"the amounts add up to {plain(self.balances[key])}"
                 )
-                self.balances[key] = balance  # one difference, not one for every line that follows
+                self.balances[key] = balance  # so that the lines that follow are no further differences
         for currency, total in sums.items():
             if total:
                 self.differ(f"event {seq}: its postings in {currency} add up to {plain(total)}, not to 0")
@@ -392,7 +400,7 @@ class Verifier:
             last, found = booked.get((venue, currency), ZERO), self._owned[venue, currency]
             if last != found:
                 self.differ(
-                    f"{venue} {currency} stands at {plain(last)}, deposits and fills come to {plain(found)}"
+                    f"{venue} {currency} is booked as {plain(last)}, deposits and fills come to {plain(found)}"
                 )
 
     def differ(self, sentence: str) -> None:
@@ -414,7 +422,9 @@ def _amount(text: str) -> Decimal | None:
 def differing(
     said: Mapping[tuple[str, str], Decimal], found: Mapping[tuple[str, str], Decimal]
 ) -> Iterator[tuple[tuple[str, str], Decimal, Decimal]]:
-    """(account, said, found) wherever the two tables differ; what one does not name is zero."""
+    """Yield (account, said, found) wherever the two tables differ; an account that one lacks counts as zero
+    there.
+    """
     for account in sorted(said.keys() | found.keys()):
         one, other = said.get(account, ZERO), found.get(account, ZERO)
         if one != other:

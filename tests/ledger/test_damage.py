@@ -43,9 +43,9 @@ def alter(path, *statements: str) -> None:
         ("UPDATE events SET body = (SELECT body FROM events WHERE seq = 9) WHERE seq = 10", "event 10: "),
         (
             "UPDATE postings SET balance = '5' WHERE seq = 10 AND line = 0",
-            "posting 10.0: venue:upbit BTC stands",
+            "posting 10.0: venue:upbit BTC is stated",
         ),
-        ("UPDATE postings SET amount = 'x' WHERE seq = 10 AND line = 0", "posting 10.0 is no amount"),
+        ("UPDATE postings SET amount = 'x' WHERE seq = 10 AND line = 0", "posting 10.0 is not an amount"),
         ("UPDATE postings SET amount = 'NaN' WHERE seq = 10 AND line = 0", "posting 10.0"),
         ("DELETE FROM postings WHERE seq = 10 AND line = 1", "posting"),
         ("INSERT INTO postings VALUES (99999, 0, 'venue:mars', 'BTC', '5', '5')", "BTC postings differ by 5"),
@@ -75,5 +75,7 @@ def test_balances_that_are_not_what_the_events_say(short, opened, codec) -> None
         "DELETE FROM postings WHERE seq > 3",
         "DELETE FROM events WHERE seq > 3",
     )
-    with pytest.raises(LedgerDamaged, match="venue:upbit KRW stands at -7, its deposits and fills come to"):
+    with pytest.raises(
+        LedgerDamaged, match="venue:upbit KRW is booked as -7, its deposits and fills come to"
+    ):
         recover(opened(short), codec)

@@ -76,7 +76,7 @@ def test_what_must_be_at_the_path(opened, tmp_path) -> None:
     path = tmp_path / "state" / "ledger.sqlite"
     with pytest.raises(UsageError) as caught:
         opened(path, opening="existing")
-    assert str(caught.value).startswith(f"{path}: there is no ledger, and a live run begins one only when ")
+    assert str(caught.value).startswith(f"{path}: there is no ledger, and a live run begins one only with ")
     assert "--state-dir" in str(caught.value)
     assert "add --new-ledger" in str(caught.value)
     assert not path.exists()

@@ -96,7 +96,7 @@ def test_a_changed_posting_amount(ledger) -> None:
 
 def test_a_changed_balance(ledger) -> None:
     tamper(ledger, "UPDATE postings SET balance = '123' WHERE seq = 10 AND line = 0")
-    assert "stands at 123" in found(ledger)
+    assert "is stated as 123" in found(ledger)
 
 
 def test_a_changed_pair_of_postings_that_still_adds_up_to_zero(ledger) -> None:
@@ -120,7 +120,7 @@ def test_an_invented_posting(ledger) -> None:
 
 def test_a_posting_that_is_no_amount(ledger) -> None:
     tamper(ledger, "UPDATE postings SET amount = 'much' WHERE seq = 10 AND line = 0")
-    assert "is no amount" in found(ledger)
+    assert "is not an amount" in found(ledger)
 
 
 def test_a_removed_event(ledger) -> None:
