@@ -1,1 +1,1 @@
-"""Shared memory: book slots, shard rings, process pages. Plain mmap, one writer each."""
+"""Holds book slots, shard rings and process pages in shared memory. Each is a plain mapped file with one writer."""

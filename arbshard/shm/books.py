@@ -1,4 +1,4 @@
-"""The feed: the newest raw frame of every market, a slot each. The supervisor writes it, workers read it."""
+"""Keeps the newest raw frame of every market, a slot each. The supervisor writes the file, workers read it."""
 
 from pathlib import Path
 from typing import Self
@@ -26,7 +26,7 @@ _BACK = 25
 
 
 class BooksWriter(Mapped):
-    """The supervisor's side. One thread of one process."""
+    """Is the supervisor's side, for one thread of one process."""
 
     def __init__(self, segment: Segment, slot_count: int, slot_bytes: int, *, checked: bool) -> None:
         super().__init__(segment)
@@ -46,7 +46,8 @@ class BooksWriter(Mapped):
         epoch: int,
         checked: bool = not ORDERED_STORES,
     ) -> Self:
-        """A feed of ``slot_count`` empty slots for frames of up to ``slot_bytes``; replaces an older one.
+        """Create a file of ``slot_count`` empty slots for frames of up to ``slot_bytes``; it replaces an older
+        one.
 
         ``epoch`` is the supervisor's incarnation. Raises ``SharedMemoryError``.
         """
@@ -59,43 +60,44 @@ class BooksWriter(Mapped):
     def write(self, slot: int, frame: bytes | bytearray | memoryview, received_ns: int) -> None:
         """Put ``frame``, received at ``received_ns`` (monotonic), into ``slot``.
 
-        Raises ``FrameError`` ("oversize", "empty"), to be counted by the caller; the slot is then as before.
+        Raises ``FrameError`` ("oversize", "empty"), which the caller counts; the slot is then as before.
         """
         self._write(slot, frame, received_ns)
 
     def set_live(self, slot: int, live: bool) -> None:
-        """Say whether the connection that carries this market is up. The frame stays, the sequence grows."""
+        """Set whether the connection that carries this market is up. The frame stays, and the sequence grows."""
         self._slots.set_flag(slot, int(live))
 
     def confirm(self, slot: int, at_ns: int) -> None:
-        """Say that the book in ``slot`` was still the market's newest one at ``at_ns`` (monotonic).
+        """Record that the book in ``slot`` was still the market's newest one at ``at_ns`` (monotonic).
 
         The sequence stays as it is: no worker is woken, and nothing is decoded again.
         """
         self._slots.set_proof(slot, at_ns)
 
     def set_late_after(self, slot: int, difference_ns: int) -> None:
-        """Say by how much the receipt of a frame of this market (monotonic) may be above its sending (wall clock).
+        """Set by how much the receipt of a frame of this market (monotonic) may be above its sending (wall
+        clock).
 
-        A frame with a larger difference came late. The difference is far below 0, as monotonic time begins with the
-        machine's start; 0 means that nothing is known.
+        A frame with a larger difference came late. The difference is far below 0, because monotonic time begins
+        with the machine's start; 0 means that nothing is known.
         """
         self._slots.set_bound(slot, difference_ns)
 
     def times(self, slot: int) -> tuple[int, int]:
-        """When the slot's frame was received, and when it was last confirmed (monotonic ns); 0 for never."""
+        """Return when the slot's frame was received and when it was last confirmed (monotonic ns); 0 for never."""
         return self._slots.header(slot)
 
     def clear(self, slot: int) -> None:
-        """Take the frame of a market away that is no longer carried: the slot may be given to another one."""
+        """Remove the frame of a market that is no longer carried: the slot may be given to another one."""
         self._slots.clear(slot)
 
     def sequence(self, slot: int) -> int:
-        """The slot's sequence: grows by two with every write."""
+        """Return the slot's sequence, which grows by two with every write."""
         return self._slots.sequence(slot)
 
     def set_universe(self, serial: int) -> None:
-        """Say that ``universe.json`` has this serial now; after the file was written."""
+        """Set the serial of the newest ``universe.json``. It is set after the file was written."""
         self._words[_UNIVERSE] = serial
 
     def set_phase(self, phase: int) -> None:
@@ -103,10 +105,10 @@ class BooksWriter(Mapped):
         self._words[_PHASE] = phase
 
     def beat(self, now_ns: int) -> None:
-        """Note that the supervisor's loop was alive at ``now_ns`` (monotonic).
+        """Record that the supervisor's loop was alive at ``now_ns`` (monotonic).
 
-        After a silence the header says since when the supervisor is back, and says it before the beat: a process that
-        sees the new beat knows of the silence.
+        After a silence the header states since when the supervisor is back, and that is written before the beat:
+        a process that sees the new beat knows of the silence.
         """
         before_ns = self._words[_BEAT]
         if before_ns and now_ns - before_ns > SUPERVISOR_SILENT_NS:
@@ -115,7 +117,7 @@ class BooksWriter(Mapped):
 
 
 class BooksReader(Mapped):
-    """A reader's side."""
+    """Is a reader's side."""
 
     def __init__(
         self, segment: Segment, slot_count: int, slot_bytes: int, epoch: int, *, checked: bool
@@ -129,33 +131,35 @@ class BooksReader(Mapped):
 
     @classmethod
     def attach(cls, path: Path) -> Self:
-        """Raises ``SharedMemoryError`` when there is no feed of this layout at ``path``."""
+        """Map the file at ``path``. Raises ``SharedMemoryError`` when there is none of this layout."""
         segment = attach_segment(path, _MAGIC)
         slot_count, slot_bytes, epoch, checked, _ = segment.args()
         require(segment, len(segment.raw) == _FIRST_SLOT + slot_count * stride(slot_bytes))
         return cls(segment, slot_count, slot_bytes, epoch, checked=bool(checked))
 
     def sequence(self, slot: int) -> int:
-        """The slot's sequence: 0 before the first write, odd inside one, larger after every change."""
+        """Return the slot's sequence: 0 before the first write, odd inside one, larger after every change."""
         return self._slots.sequence(slot)
 
     def live(self, slot: int) -> bool:
-        """Whether the connection that carries this market is up."""
+        """Return whether the connection that carries this market is up."""
         return self._slots.flag(slot) != 0
 
     def confirmed_ns(self, slot: int) -> int:
-        """When the slot's book was last confirmed (monotonic): see ``BooksWriter.confirm``; 0 for never."""
+        """Return when the slot's book was last confirmed (monotonic ns), as ``BooksWriter.confirm`` sets it; 0
+        for never.
+        """
         return self._slots.proof(slot)
 
     def late_after_ns(self, slot: int) -> int:
-        """The difference above which a frame of this market came late: see ``BooksWriter.set_late_after``."""
+        """Return the difference in ns above which a frame came late, as ``BooksWriter.set_late_after`` sets it."""
         return self._slots.bound(slot)
 
     def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
-        """(sequence, received_ns, live, frame), all of one moment, or None.
+        """Return (sequence, received_ns, live, frame), all of one moment, or None.
 
-        None means no frame yet, or that the writer stayed inside a write (counted in ``torn``). In the second
-        case nothing is lost: a living writer announces the slot once it is done.
+        None means that there is no frame yet, or that the writer stayed inside a write (counted in ``torn``). In
+        the second case nothing is lost: a living writer announces the slot once it is done.
         """
         found = self._slots.read(slot)
         if found is None:
@@ -165,25 +169,25 @@ class BooksReader(Mapped):
 
     @property
     def torn(self) -> int:
-        """Reads given up because the slot stayed inside a write."""
+        """Return how many reads were given up because the slot stayed inside a write."""
         return self._slots.torn
 
     @property
     def phase(self) -> int:
-        """The run's phase; 0 until it is set."""
+        """Return the run's phase; 0 until it is set."""
         return self._words[_PHASE]
 
     @property
     def universe(self) -> int:
-        """Serial of the newest ``universe.json``; 0 before the first change."""
+        """Return the serial of the newest ``universe.json``; 0 before the first change."""
         return self._words[_UNIVERSE]
 
     @property
     def beat_ns(self) -> int:
-        """When the supervisor's loop was last known to be alive (monotonic); 0 before the first beat."""
+        """Return when the supervisor's loop was last known to be alive (monotonic ns); 0 before the first beat."""
         return self._words[_BEAT]
 
     @property
     def back_ns(self) -> int:
-        """The first beat after the supervisor's last silence (monotonic); 0 if it never was silent."""
+        """Return the first beat after the supervisor's last silence (monotonic ns); 0 if it never was silent."""
         return self._words[_BACK]

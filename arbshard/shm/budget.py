@@ -1,10 +1,12 @@
-"""The rate budget of a venue, shared by all processes of a run: one small file each, read by everyone.
+"""Shares the rate budget of a venue between all processes of a run: each has one small file, which all of them
+read.
 
-A file has one writer, which notes what it has spent in each window, what the venue last said of it, and until when
-the venue refuses everything. Who wants to spend adds up all files. Spending is noted first and looked at after:
-two who do so at once both see too much, and both take it back; neither goes over.
+A file has one writer, which records what it has spent in each window, what the venue last stated, and until when
+the venue refuses everything. A process that wants to spend adds up all files. It records its spending first and
+reads the others after: two processes that do so at once both see too much, and both take it back; neither exceeds
+the limit.
 
-A window slides: it is kept in eight parts, so that it fits however the venue's own windows lie.
+A window slides: it is kept in eight parts, so that it is safe for any position of the venue's own windows.
 """
 
 import os
@@ -19,38 +21,40 @@ _MAGIC = b"ARBBUDG "
 _PREFIX = "budget-"
 _PARTS = 8
 _RING = _PARTS + 1
-"""The part that has just begun, and eight whole ones behind it."""
+"""Number of words of a ring: the part that has just begun, and eight whole ones before it."""
 _SAID, _NOTED_THEN = _RING, _RING + 1
 _WINDOW_WORDS = _RING + 2
-"""The ring, what the venue said, and what all had noted in that part by then: it is in what the venue said."""
+"""The ring, what the venue stated, and what all had recorded in that part by then, which the venue's figure
+includes.
+"""
 _AMOUNT_BITS = 24
 _AMOUNT_MAX = (1 << _AMOUNT_BITS) - 1
 _SAID_NS_MAX = 60_000_000_000
-"""What a venue said longer ago than this counts no more: the next answer tells anew."""
+"""What a venue stated longer ago than this is not used: its next answer states it anew."""
 _LIST_AGAIN_NS = 1_000_000_000
 _MS = 1_000_000
 
 
 class Window(NamedTuple):
-    """At most ``limit`` in any ``span_ns``, as the venue counts."""
+    """Is a limit of a venue: at most ``limit`` in any ``span_ns``, as the venue counts."""
 
     name: str
     venue: str
     limit: int
     span_ns: int
     gives_back: bool = False
-    """The venue takes back what it counted (orders that filled): what it says goes before our own sum."""
+    """Whether the venue subtracts what it counted for orders that filled: its figure then replaces our own sum."""
 
 
 class Usage(NamedTuple):
-    """How a window stands."""
+    """Says how much of a window is used."""
 
     used: int
     limit: int
 
 
 class Budget(Mapped):
-    """One process's file, and the sum of all."""
+    """Is one process's file, with the sum of all files."""
 
     def __init__(self, segment: Segment, windows: Sequence[Window]) -> None:
         super().__init__(segment)
@@ -68,7 +72,8 @@ class Budget(Mapped):
 
     @classmethod
     def open(cls, run_dir: Path, owner: str, windows: Sequence[Window]) -> Self:
-        """The file of ``owner`` (``worker-0``, ``accounts`` …), with what a predecessor of the name has spent.
+        """Open the file of ``owner`` (``worker-0``, ``accounts`` …), with what a predecessor of the name has
+        spent.
 
         All processes of a run must name the same windows. Raises ``SharedMemoryError``.
         """
@@ -87,13 +92,15 @@ class Budget(Mapped):
 
     @classmethod
     def attach(cls, run_dir: Path, owner: str, windows: Sequence[Window]) -> Self:
-        """The file of ``owner`` for looking at, with all others. Raises ``SharedMemoryError`` when there is none."""
+        """Map the file of ``owner`` and all others read-only. Raises ``SharedMemoryError`` when there is none."""
         return cls(attach_segment(run_dir / f"{_PREFIX}{owner}", _MAGIC), windows)
 
     def spend(self, costs: Mapping[str, int], share: float, now_ns: int) -> bool:
-        """Take ``costs`` (by window) if that leaves every window within ``share`` of its limit; else take nothing.
+        """Take ``costs`` (by window) if that leaves every window within ``share`` of its limit; else take
+        nothing.
 
-        Nothing is taken either while one of the venues concerned refuses everything.
+        Nothing is taken either while one of the venues concerned refuses everything. Return whether they were
+        taken.
         """
         venues = {self._windows[name].venue for name in costs}
         if any(self.blocked_until_ns(venue, now_ns) > now_ns for venue in venues):
@@ -107,7 +114,7 @@ class Budget(Mapped):
         return False
 
     def correct(self, name: str, used: int, now_ns: int) -> None:
-        """The venue says that ``used`` of a window is gone."""
+        """Record the venue's statement that ``used`` of a window is used."""
         first = self._first[name]
         part = _part_of(now_ns // _MS * _MS, self._windows[name])
         self._words[first + _NOTED_THEN] = sum(
@@ -116,17 +123,19 @@ class Budget(Mapped):
         self._words[first + _SAID] = (now_ns // _MS) << _AMOUNT_BITS | min(max(used, 0), _AMOUNT_MAX)
 
     def block(self, venue: str, until_ns: int) -> None:
-        """The venue refuses everything until then (monotonic)."""
+        """Record that the venue refuses everything until ``until_ns`` (monotonic)."""
         word = self._venues[venue]
         self._words[word] = max(self._words[word], until_ns)
 
     def blocked_until_ns(self, venue: str, now_ns: int) -> int:
-        """Until when (monotonic) the venue refuses everything, by anybody's word; 0 if it does not."""
+        """Return until when (monotonic ns) the venue refuses everything, as any process recorded it; 0 if it does
+        not.
+        """
         word = self._venues[venue]
         return max(segment.words[word] for segment in self._all(now_ns))
 
     def usage(self, name: str, now_ns: int) -> Usage:
-        """What is gone of a window, by our own sum or by the venue's word, whichever is more."""
+        """Return what is used of a window: our own sum or the venue's statement, whichever is more."""
         window = self._windows[name]
         first = self._first[name]
         noted = self._noted(name, now_ns)
@@ -139,8 +148,8 @@ class Budget(Mapped):
             return Usage(own, window.limit)
         part = _part_of(said_ns, window)
         since = sum(word & _AMOUNT_MAX for word in noted if word >> _AMOUNT_BITS >= part)
-        heard = (said & _AMOUNT_MAX) + max(since - newest.words[first + _NOTED_THEN], 0)
-        return Usage(heard if window.gives_back else max(own, heard), window.limit)
+        stated = (said & _AMOUNT_MAX) + max(since - newest.words[first + _NOTED_THEN], 0)
+        return Usage(stated if window.gives_back else max(own, stated), window.limit)
 
     def close(self) -> None:
         """Unmap all files. May be called again."""
@@ -154,11 +163,11 @@ class Budget(Mapped):
         word = self._first[name] + part % _RING
         noted = self._words[word]
         spent = noted & _AMOUNT_MAX if noted >> _AMOUNT_BITS == part else 0
-        # Number and amount in one word: a reader never sees the one without the other.
+        # Number and amount are in one word, so that a reader never sees one without the other.
         self._words[word] = part << _AMOUNT_BITS | min(max(spent + cost, 0), _AMOUNT_MAX)
 
     def _noted(self, name: str, now_ns: int) -> list[int]:
-        """The rings of all processes."""
+        """Return the words of the rings of all processes."""
         first = self._first[name]
         return [
             word for segment in self._all(now_ns) for word in segment.words[first : first + _RING].tolist()

@@ -1,4 +1,4 @@
-"""Waking a worker: the bell, and the two ends that join ring, sleep word and bell for one shard.
+"""Wakes workers: holds the bell, and the two ends that join ring, sleep word and bell for one shard.
 
 ``ShardNotifier`` is the supervisor's end, ``ShardWaiter`` the worker's. The bell of kind ``pipe`` is a named FIFO
 in the run directory; another kind is another ``Bell`` and ``Ringer``.
@@ -16,34 +16,34 @@ from arbshard.errors import SharedMemoryError
 from arbshard.shm.rings import ParkReader, ParkWriter, RingReader, RingWriter
 
 _CLEAR_BYTES = 65536
-"""A FIFO's capacity on Linux: one read empties it."""
+"""Capacity of a FIFO on Linux in bytes: one read empties it."""
 
 
 class Bell(Protocol):
-    """The worker's side of a doorbell."""
+    """Is the worker's side of a doorbell."""
 
     def fileno(self) -> int:
-        """The descriptor that becomes readable when the bell was rung."""
+        """Return the descriptor that becomes readable when the bell was rung."""
         ...
 
     def clear(self) -> None:
-        """Take back all rings so far."""
+        """Discard all rings so far."""
         ...
 
     def close(self) -> None:
-        """Give the descriptor back. May be called again."""
+        """Close the descriptor. May be called again."""
         ...
 
 
 class Ringer(Protocol):
-    """The supervisor's side of a doorbell."""
+    """Is the supervisor's side of a doorbell."""
 
     def ring(self) -> None:
         """Wake the worker. Does not wait."""
         ...
 
     def close(self) -> None:
-        """Give the descriptor back. May be called again."""
+        """Close the descriptor. May be called again."""
         ...
 
 
@@ -54,35 +54,35 @@ def _open_fifo(path: Path) -> int:
         except FileExistsError:
             if not stat.S_ISFIFO(path.lstat().st_mode):
                 raise SharedMemoryError(f"{path}: is in the way of a FIFO") from None
-        # Read and write on both sides: opening never waits, and a restart of either side breaks nothing.
+        # Both sides open it to read and write: opening never waits, and a restart of either side breaks nothing.
         return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise SharedMemoryError(f"{path}: cannot be opened: {error.strerror}") from error
 
 
 class _Fifo:
-    """The FIFO at a path, created if need be. Raises ``SharedMemoryError``."""
+    """Is the FIFO at a path, created if need be. Raises ``SharedMemoryError``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor = _open_fifo(path)
 
     def close(self) -> None:
-        """Give the descriptor back; the FIFO stays. May be called again."""
+        """Close the descriptor; the FIFO stays. May be called again."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
 
 class PipeBell(_Fifo):
-    """``Bell`` of kind ``pipe``."""
+    """Is the ``Bell`` of kind ``pipe``."""
 
     def fileno(self) -> int:
-        """See ``Bell``."""
+        """Return the descriptor that becomes readable when the bell was rung."""
         return self._descriptor
 
     def clear(self) -> None:
-        """See ``Bell``."""
+        """Discard all rings so far."""
         try:
             os.read(self._descriptor, _CLEAR_BYTES)
         except BlockingIOError:
@@ -90,18 +90,18 @@ class PipeBell(_Fifo):
 
 
 class PipeRinger(_Fifo):
-    """``Ringer`` of kind ``pipe``."""
+    """Is the ``Ringer`` of kind ``pipe``."""
 
     def ring(self) -> None:
-        """See ``Ringer``."""
+        """Wake the worker. Does not wait."""
         try:
             os.write(self._descriptor, b"\x01")
         except BlockingIOError:
-            return  # full: it has been rung and nobody has looked yet
+            return  # full: it has been rung, and the worker has not read it yet
 
 
 class ShardFiles:
-    """Where a shard's ring, sleep word and bell stand in the run directory."""
+    """Names the paths of a shard's ring, sleep word and bell, which are in the run directory."""
 
     def __init__(self, run_dir: Path, shard: int) -> None:
         self.ring = run_dir / f"ring-{shard}"
@@ -110,7 +110,7 @@ class ShardFiles:
 
 
 class ShardNotifier(Closable):
-    """The supervisor's end: tells one shard which slots changed."""
+    """Is the supervisor's end: it informs one shard which slots changed."""
 
     def __init__(self, ring: RingWriter, park: ParkReader, ringer: Ringer) -> None:
         self._ring = ring
@@ -119,7 +119,7 @@ class ShardNotifier(Closable):
         self._push = ring.push
         self._due = park.due
         self.rings = 0
-        """Times the bell was rung."""
+        """How often the bell was rung."""
 
     @classmethod
     def create(cls, run_dir: Path, shard: int, capacity: int = 4096, *, ringer: Ringer | None = None) -> Self:
@@ -138,7 +138,7 @@ class ShardNotifier(Closable):
             return cls(ring, park, bell)
 
     def push(self, slot: int) -> None:
-        """Note that ``slot`` changed, after the change. Rings only if the worker sleeps, once per sleep."""
+        """Record that ``slot`` changed, after the change. Rings only if the worker sleeps, once per sleep."""
         self._push(slot)
         if self._due():
             self.rings += 1
@@ -146,7 +146,7 @@ class ShardNotifier(Closable):
 
     @property
     def asleep(self) -> bool:
-        """Whether the worker sleeps now."""
+        """Return whether the worker sleeps now."""
         return self._park.asleep
 
     def close(self) -> None:
@@ -157,8 +157,10 @@ class ShardNotifier(Closable):
 
 
 class ShardWaiter(Closable):
-    """The worker's end. Its loop: ``drain``; nothing there: ``park``; True: wait for ``fileno`` with a time
-    limit, then ``unpark`` and ``clear``; and again.
+    """Is the worker's end.
+
+    Its loop calls ``drain``; when nothing is there, ``park``; when that returns True, it waits for ``fileno``
+    with a time limit, and then calls ``unpark`` and ``clear``; and again.
     """
 
     def __init__(self, ring: RingReader, park: ParkWriter, bell: Bell) -> None:
@@ -182,15 +184,15 @@ class ShardWaiter(Closable):
             return cls(ring, park, own)
 
     def drain(self) -> list[int] | None:
-        """Slots changed since the last call, None for all: see ``RingReader.drain``."""
+        """Return the slots that changed since the last call, None for all, as ``RingReader.drain`` does."""
         return self._ring.drain()
 
     def is_behind(self) -> bool:
-        """Whether ``drain`` would return something."""
+        """Return whether ``drain`` would return something."""
         return self._ring.behind()
 
     def comes_within(self, duration_ns: int) -> bool:
-        """Whether something comes within ``duration_ns``; keeps the CPU busy until then."""
+        """Return whether a change comes within ``duration_ns``; this keeps the CPU busy until then."""
         end_ns = monotonic_ns() + duration_ns
         while not self._ring.behind():
             if monotonic_ns() >= end_ns:
@@ -198,7 +200,9 @@ class ShardWaiter(Closable):
         return True
 
     def park(self) -> bool:
-        """Go to sleep: True. False, and awake, when something has come meanwhile: drain again."""
+        """Mark the worker as asleep and return True. Return False, and stay awake, when a change came meanwhile:
+        drain again.
+        """
         self._park.park()
         if self._ring.behind():
             self._park.unpark()
@@ -206,25 +210,25 @@ class ShardWaiter(Closable):
         return True
 
     def unpark(self) -> None:
-        """Be awake again. Only after a ``park`` that answered True."""
+        """Mark the worker as awake. Called only after a ``park`` that returned True."""
         self._park.unpark()
 
     def fileno(self) -> int:
-        """The descriptor that becomes readable when the bell was rung."""
+        """Return the descriptor that becomes readable when the bell was rung."""
         return self._bell.fileno()
 
     def clear(self) -> None:
-        """Take back all rings so far."""
+        """Discard all rings so far."""
         self._bell.clear()
 
     @property
     def seen(self) -> int:
-        """How far was looked into the ring: see ``RingReader.seen``."""
+        """Return up to which change the ring was read, as ``RingReader.seen`` does."""
         return self._ring.seen
 
     @property
     def overflows(self) -> int:
-        """Times that entries of the ring were lost and all slots had to be looked at."""
+        """Return how often entries of the ring were lost, so that all slots had to be read."""
         return self._ring.overflows
 
     def close(self) -> None:

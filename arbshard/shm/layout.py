@@ -1,8 +1,8 @@
-"""One mapped file: how it begins, how it is created, how it is attached. Every file of this package is one.
+"""Creates and maps the files of this package: every one of them begins as described here.
 
-A file has one writer; all others map it read-only. It appears under its name only when it is whole, so a
-reader never sees half a header. Words are 8 bytes in the machine's own order; a word is read and written in
-one piece, because ``memoryview.cast`` copies an aligned item with a single machine instruction.
+A file has one writer; all others map it read-only. It appears under its name only when it is whole, so a reader
+never sees half a header. Words are 8 bytes in the machine's own order; a word is read and written in one piece,
+because ``memoryview.cast`` copies an aligned item with a single machine instruction.
 """
 
 import mmap
@@ -19,26 +19,26 @@ from arbshard.model.rundir import reason_of
 LAYOUT_VERSION = 1
 WORD = 8
 HEADER_BYTES = 256
-"""Header of every file: three common words, five of its kind, then words that change, a cache line apart."""
+"""Size of every file's header: three common words, five of its kind, then words that change, a cache line apart."""
 
 FIRST_ARG = 3
 ARGS_MAX = 5
 HOT_A = 8
 """First word of the header's second cache line."""
 HOT_B = 16
-"""First word of its third."""
+"""First word of the header's third cache line."""
 
 ORDERED_STORES = platform.machine().lower() in {"x86_64", "amd64", "i686", "i386"}
 """Whether another core sees the stores of this one in program order. Elsewhere slots carry a checksum."""
 
 
 def aligned(size: int, step: int = 64) -> int:
-    """``size`` rounded up to a multiple of ``step`` bytes."""
+    """Return ``size`` rounded up to a multiple of ``step`` bytes."""
     return -(-size // step) * step
 
 
 class Segment(Closable):
-    """A mapped file. ``raw`` is addressed by byte, ``words`` by 8-byte word, ``signed`` likewise."""
+    """Is a mapped file. ``raw`` is addressed by byte, ``words`` and ``signed`` by 8-byte word."""
 
     def __init__(self, path: Path, raw: mmap.mmap) -> None:
         self.path = path
@@ -48,26 +48,26 @@ class Segment(Closable):
         self.signed = self._view.cast("q")
 
     def args(self) -> tuple[int, ...]:
-        """The words of the header that belong to the file's kind."""
+        """Return the words of the header that belong to the file's kind."""
         return tuple(self.words[FIRST_ARG : FIRST_ARG + ARGS_MAX].tolist())
 
     def close(self) -> None:
         """Unmap the file. May be called again."""
-        # A mapping with an exported view cannot be closed: views first.
+        # A mapping with an exported view cannot be closed, so the views are released first.
         for view in (self.words, self.signed, self._view):
             view.release()
         self.raw.close()
 
 
 class Mapped(Closable):
-    """Base of all that owns one segment: ``path``, ``close()``, context manager."""
+    """Is the base of all classes that own one segment: ``path``, ``close()``, context manager."""
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
 
     @property
     def path(self) -> Path:
-        """The mapped file."""
+        """Return the path of the mapped file."""
         return self._segment.path
 
     def close(self) -> None:
@@ -78,9 +78,9 @@ class Mapped(Closable):
 def create_segment(
     path: Path, magic: bytes, size: int, args: Sequence[int], *, blob: bytes = b"", replace: bool = True
 ) -> Segment:
-    """Create a file of ``size`` zero bytes with its header and ``blob`` behind it; map it for writing.
+    """Create a file of ``size`` zero bytes with its header and ``blob`` behind it, and map it for writing.
 
-    With ``replace`` an older file of the name gives way (its readers keep the old one); without, it is an
+    With ``replace`` an older file of the name is replaced (its readers keep the old one); without, it is an
     error. Raises ``SharedMemoryError``.
     """
     assert len(magic) == WORD, magic
@@ -101,7 +101,7 @@ def create_segment(
                 path.hardlink_to(name)
         finally:
             os.close(descriptor)
-            Path(name).unlink(missing_ok=True)  # gone already when it was renamed
+            Path(name).unlink(missing_ok=True)  # it does not exist any more when it was renamed
     except OSError as error:
         if segment is not None:
             segment.close()
@@ -141,7 +141,7 @@ def attach_segment(path: Path, magic: bytes, *, writable: bool = False) -> Segme
 
 
 def require(segment: Segment, fits: bool) -> None:
-    """Close ``segment`` and raise ``SharedMemoryError`` unless what its header says ``fits`` its size."""
+    """Close ``segment`` and raise ``SharedMemoryError`` unless what its header states fits its size (``fits``)."""
     if not fits:
         segment.close()
         raise SharedMemoryError(f"{segment.path}: the header contradicts the size")
@@ -153,7 +153,7 @@ def _number(magic: bytes) -> int:
 
 def _map_new(descriptor: int, size: int) -> mmap.mmap:
     if hasattr(os, "posix_fallocate"):
-        # Take the pages now: a full file system is an error here and would be a SIGBUS in a later store.
+        # Allocate the pages now: a full file system is an error here, and would be a SIGBUS in a later store.
         os.posix_fallocate(descriptor, 0, size)
     else:
         os.ftruncate(descriptor, size)

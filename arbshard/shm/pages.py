@@ -1,12 +1,12 @@
-"""One page per process: counters, gauges, latency histograms and a note, readable by anybody without asking.
+"""Each process has a page of counters, gauges, latency histograms and a note, which all others can read.
 
 The page describes itself: its header holds the names, so that status, metrics and dashboard show whatever a
 process counts. The owner writes from one thread; a word is never seen half written. The note (JSON of the
-owner's, such as risk's portfolio) stands in two slots written in turn: one whole note can always be read, also
-after its owner died while it wrote.
+owner's, such as risk's portfolio) is kept in two slots that are written in turn: one whole note can always be
+read, also after its owner died while it wrote.
 
-Histograms have fixed log-linear buckets: eight per power of two, 1 ns to about 73 minutes. A percentile is the upper
-edge of its bucket: never below the truth, and at most 12.5 % above it.
+Histograms have fixed log-linear buckets: eight per power of two, 1 ns to about 73 minutes. A percentile is the
+upper edge of its bucket: never below the true value, and at most 12.5 % above it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -35,23 +35,26 @@ from arbshard.shm.layout import (
 from arbshard.shm.seqlock import SlotsReader, SlotsWriter, stride
 
 NS_MAX = (1 << 42) - 1
-"""Longest duration told apart from a longer one."""
+"""Longest duration that is distinguished from longer ones, in nanoseconds."""
 BUCKETS = 320
 
 _MAGIC = b"ARBPAGE "
 _NOTE = HOT_A
-"""Number of notes written; note n stands in slot n modulo 2."""
+"""Number of notes written; note n is in slot n modulo 2."""
 _NOTE_TRIES = 100
 
-# A histogram's words: its buckets, total, longest. Written in the opposite order, so that a reader who sees a
-# duration in its bucket sees it in the other two as well.
+# A histogram's words: its buckets, total, longest. They are written in the opposite order, so that a reader that
+# sees a duration in its bucket sees it in the other two as well.
 _TOTAL = BUCKETS
 _MAX = BUCKETS + 1
 _HISTOGRAM_WORDS = BUCKETS + 2
 
 
 def bucket_of(ns: int) -> int:
-    """The bucket of a duration in ns: 0-15 exact, then eight per power of two. Out of range goes to the ends."""
+    """Return the bucket of a duration in ns: 0-15 exact, then eight per power of two.
+
+    A duration outside of the range belongs to the first or last bucket.
+    """
     if ns < 16:
         return max(ns, 0)
     shift = ns.bit_length() - 4
@@ -59,7 +62,7 @@ def bucket_of(ns: int) -> int:
 
 
 def bucket_end(bucket: int) -> int:
-    """The longest duration (ns) that ``bucket`` holds."""
+    """Return the longest duration (ns) that ``bucket`` holds."""
     if bucket < 16:
         return bucket
     shift = (bucket >> 3) - 1
@@ -67,7 +70,7 @@ def bucket_end(bucket: int) -> int:
 
 
 class Histogram(msgspec.Struct, frozen=True):
-    """What was recorded, at one moment."""
+    """Holds what was recorded, at one moment."""
 
     buckets: tuple[int, ...] = (0,) * BUCKETS
     total_ns: int = 0
@@ -75,7 +78,7 @@ class Histogram(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, durations_ns: Iterable[int]) -> Self:
-        """The histogram of these durations; a negative one counts as 0."""
+        """Return the histogram of these durations; a negative one counts as 0."""
         buckets = [0] * BUCKETS
         total = longest = 0
         for ns in durations_ns:
@@ -86,17 +89,17 @@ class Histogram(msgspec.Struct, frozen=True):
 
     @property
     def count(self) -> int:
-        """Number of durations."""
+        """Return the number of durations."""
         return sum(self.buckets)
 
     @property
     def mean_ns(self) -> float:
-        """Average duration; 0 when there is none."""
+        """Return the average duration; 0 when there is none."""
         count = self.count
         return self.total_ns / count if count else 0.0
 
     def percentile_ns(self, p: float) -> int:
-        """The duration that ``p`` percent (0-100) did not exceed, nearest rank; 0 when there is none."""
+        """Return the duration that ``p`` percent (0-100) did not exceed, by nearest rank; 0 when there is none."""
         assert 0 <= p <= 100, p
         count = self.count
         if count == 0:
@@ -116,9 +119,9 @@ class Histogram(msgspec.Struct, frozen=True):
         )
 
     def minus(self, earlier: "Histogram") -> "Histogram":
-        """What was recorded since ``earlier``, a reading of the same page.
+        """Return what was recorded since ``earlier``, a reading of the same page.
 
-        Its ``max_ns`` is known to the bucket only. If the page has begun anew since, all of it is new.
+        Its ``max_ns`` is known to the bucket only. If the page has begun anew since, all of it is returned.
         """
         buckets = tuple(a - b for a, b in zip(self.buckets, earlier.buckets, strict=True))
         if min(buckets) < 0:
@@ -128,7 +131,7 @@ class Histogram(msgspec.Struct, frozen=True):
         return Histogram(buckets, max(self.total_ns - earlier.total_ns, 0), longest)
 
     def _end(self, bucket: int) -> int:
-        # The longest of all may be known exactly, and the last bucket has no end.
+        # The longest duration of all may be known exactly, and the last bucket has no end.
         return self.max_ns if bucket == BUCKETS - 1 else min(bucket_end(bucket), self.max_ns)
 
 
@@ -142,7 +145,7 @@ class _Names(msgspec.Struct, frozen=True):
 
 
 class _Plan:
-    """Where things stand in the file, from its names."""
+    """Computes the positions of all fields in the file from their names."""
 
     def __init__(self, names: _Names, blob_bytes: int, note_bytes: int) -> None:
         word = aligned(HEADER_BYTES + blob_bytes) // WORD
@@ -155,7 +158,7 @@ class _Plan:
 
 
 class PageWriter(Mapped):
-    """The owner's side."""
+    """Is the owner's side."""
 
     def __init__(self, segment: Segment, plan: _Plan, note_bytes: int, *, checked: bool) -> None:
         super().__init__(segment)
@@ -174,7 +177,7 @@ class PageWriter(Mapped):
         *,
         checked: bool = not ORDERED_STORES,
     ) -> Self:
-        """A page with these names, all 0, and room for a note (0: none); replaces an older one.
+        """Create a page with these names, all 0, and room for a note (0: none); it replaces an older one.
 
         Raises ``SharedMemoryError``.
         """
@@ -189,7 +192,7 @@ class PageWriter(Mapped):
 
     @classmethod
     def reopen(cls, path: Path) -> Self:
-        """The page at ``path`` with all that stands in it, for the next process that owns it.
+        """Open the page at ``path`` with all that it holds, for the next process that owns it.
 
         Raises ``SharedMemoryError`` when there is no page of this layout at ``path``.
         """
@@ -197,11 +200,11 @@ class PageWriter(Mapped):
         return cls(segment, plan, note_bytes, checked=checked)
 
     def counter(self, name: str) -> int:
-        """The handle of a counter or gauge, for ``add`` and ``set``. Raises ``KeyError``."""
+        """Return the handle of a counter or gauge, for ``add`` and ``set``. Raises ``KeyError``."""
         return self._plan.counters[name]
 
     def histogram(self, name: str) -> int:
-        """The handle of a histogram, for ``record``. Raises ``KeyError``."""
+        """Return the handle of a histogram, for ``record``. Raises ``KeyError``."""
         return self._plan.histograms[name]
 
     def add(self, counter: int, n: int = 1) -> None:
@@ -213,7 +216,7 @@ class PageWriter(Mapped):
         self._signed[counter] = value
 
     def record(self, histogram: int, ns: int) -> None:
-        """Count one duration; a negative one (clocks of two cores) counts as 0."""
+        """Count one duration in ns; a negative one (clocks of two cores) counts as 0."""
         words = self._words
         if ns > words[histogram + _MAX]:  # noqa: PLR1730 -- max() costs 0.1 µs more
             words[histogram + _MAX] = ns
@@ -232,7 +235,7 @@ class PageWriter(Mapped):
 
 
 class PageReader(Mapped):
-    """Anybody's side."""
+    """Is a reader's side, in any process."""
 
     def __init__(self, segment: Segment, plan: _Plan, note_bytes: int, *, checked: bool) -> None:
         super().__init__(segment)
@@ -243,26 +246,27 @@ class PageReader(Mapped):
 
     @classmethod
     def attach(cls, path: Path) -> Self:
-        """Raises ``SharedMemoryError`` when there is no page of this layout at ``path``."""
+        """Map the page at ``path``. Raises ``SharedMemoryError`` when there is none of this layout."""
         segment, plan, note_bytes, checked = _attach(path, writable=False)
         return cls(segment, plan, note_bytes, checked=checked)
 
     @property
     def counters(self) -> tuple[str, ...]:
-        """Names of the counters and gauges."""
+        """Return the names of the counters and gauges."""
         return tuple(self._plan.counters)
 
     @property
     def histograms(self) -> tuple[str, ...]:
-        """Names of the histograms."""
+        """Return the names of the histograms."""
         return tuple(self._plan.histograms)
 
     def value(self, name: str) -> int:
-        """A counter or gauge now. Raises ``KeyError``."""
+        """Return the present value of a counter or gauge. Raises ``KeyError``."""
         return self._signed[self._plan.counters[name]]
 
     def reader(self, *names: str) -> Callable[[], tuple[int, ...]]:
-        """Return what reads these counters and gauges, two at least, in this order: for who reads them all the time.
+        """Return a function that reads these counters and gauges, at least two, in this order, for frequent
+        reading.
 
         Raises ``KeyError``.
         """
@@ -270,18 +274,18 @@ class PageReader(Mapped):
         return partial(itemgetter(*[self._plan.counters[name] for name in names]), self._signed)
 
     def values(self) -> dict[str, int]:
-        """All counters and gauges by name."""
+        """Return all counters and gauges by name."""
         signed = self._signed
         return {name: signed[word] for name, word in self._plan.counters.items()}
 
     def histogram(self, name: str) -> Histogram:
-        """A histogram now. Raises ``KeyError``."""
+        """Return the present histogram. Raises ``KeyError``."""
         word = self._plan.histograms[name]
         *buckets, total, longest = self._words[word : word + _HISTOGRAM_WORDS].tolist()
         return Histogram(tuple(buckets), total, longest)
 
     def note(self) -> bytes:
-        """The newest whole note; empty before the first one.
+        """Return the newest whole note; empty before the first one.
 
         Raises ``SharedMemoryError`` if the owner wrote so fast that none could be read whole.
         """
@@ -310,7 +314,7 @@ def _attach(path: Path, *, writable: bool) -> tuple[Segment, _Plan, int, bool]:
 
 
 def private_page(counters: Sequence[str], histograms: Sequence[str]) -> tuple[PageReader, PageWriter]:
-    """Both ends of a page in memory that no other process finds and that goes with this one."""
+    """Return both ends of a page in memory that no other process finds and that ends with this one."""
     with TemporaryDirectory(prefix="arbshard-") as folder:
         path = Path(folder, "page")
         writer = PageWriter.create(path, counters, histograms, 0)

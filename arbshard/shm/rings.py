@@ -1,14 +1,14 @@
-"""Which slots changed (supervisor → worker), and whether the worker sleeps (worker → supervisor).
+"""States which slots changed (supervisor → worker), and whether the worker sleeps (worker → supervisor).
 
-A ring entry carries its own number (from 1) beside the slot's, in one word. The reader takes an entry only if
-it has the number it expects, so that an entry overwritten during the read, or not yet visible, can never be
-mistaken: it counts as an overflow, and the worker looks at all its slots.
+A ring entry carries its own number (from 1) beside the slot's, in one word. The reader accepts an entry only if
+it has the number it expects, so that an entry that was overwritten during the read, or is not yet visible, can
+never be mistaken: it counts as an overflow, and the worker reads all its slots.
 
-No lost wake-up. Each side stores its own word and then loads the other's: the supervisor the head, then the
-sleep word; the worker the sleep word, then the head (Dekker's pattern). If both stores come before both loads,
-at least one side sees the other: the ringer rings, or the worker does not go to sleep. x86 may let a load
-overtake an earlier store, so both sides put ``full_fence`` between the two. Where that is not a full barrier, a
-wake-up may be late but not lost: a worker's sleep has a time limit.
+No wake-up is lost. Each side stores its own word and then loads the other's: the supervisor the head, then the
+sleep word; the worker the sleep word, then the head (Dekker's pattern). If both stores come before both loads, at
+least one side sees the other: the ringer rings, or the worker does not go to sleep. x86 may let a load overtake
+an earlier store, so both sides put ``full_fence`` between the two. Where that is not a full barrier, a wake-up
+may be late but not lost: a worker's sleep has a time limit.
 """
 
 import threading
@@ -41,16 +41,16 @@ _release = _fence_lock.release
 
 
 def full_fence() -> None:
-    """Order the stores before against the loads behind.
+    """Order the stores before this call against the loads after it.
 
-    Taking and giving back a free lock are locked instructions, and on x86 each is a full barrier.
+    Acquiring and releasing a free lock are locked instructions, and on x86 each is a full barrier.
     """
     _acquire()
     _release()
 
 
 class RingWriter(Mapped):
-    """The supervisor's side of one shard's ring."""
+    """Is the supervisor's side of one shard's ring."""
 
     def __init__(self, segment: Segment, capacity: int) -> None:
         super().__init__(segment)
@@ -60,13 +60,13 @@ class RingWriter(Mapped):
 
     @classmethod
     def create(cls, path: Path, capacity: int = 4096) -> Self:
-        """An empty ring; ``capacity`` is a power of two. Raises ``SharedMemoryError``."""
+        """Create an empty ring; ``capacity`` is a power of two. Raises ``SharedMemoryError``."""
         assert capacity > 0, capacity
         assert capacity & (capacity - 1) == 0, capacity
         return cls(create_segment(path, _RING_MAGIC, HEADER_BYTES + capacity * WORD, (capacity,)), capacity)
 
     def push(self, slot: int) -> None:
-        """Note that ``slot`` (below 2^20) changed. The oldest entry gives way in a full ring."""
+        """Record that ``slot`` (below 2^20) changed. In a full ring the oldest entry is overwritten."""
         words = self._words
         head = self._head
         number = self._head = head + 1
@@ -75,7 +75,7 @@ class RingWriter(Mapped):
 
 
 class RingReader(Mapped):
-    """The worker's side. Where it stands in the ring is its own business: the writer does not know."""
+    """Is the worker's side. It keeps its position in the ring itself; the writer does not know it."""
 
     def __init__(self, segment: Segment, capacity: int) -> None:
         super().__init__(segment)
@@ -84,7 +84,7 @@ class RingReader(Mapped):
         self._cursor = segment.words[_HEAD]
         self._fresh = True
         self.overflows = 0
-        """Times that entries were lost and all slots had to be looked at."""
+        """How often entries were lost, so that all slots had to be read."""
 
     @classmethod
     def attach(cls, path: Path) -> Self:
@@ -97,22 +97,22 @@ class RingReader(Mapped):
 
     @property
     def seen(self) -> int:
-        """The head up to which was looked."""
+        """Return the head up to which the ring was read."""
         return self._cursor
 
     @property
     def head(self) -> int:
-        """How many changes were ever noted."""
+        """Return the number of changes that were ever recorded."""
         return self._words[_HEAD]
 
     def behind(self) -> bool:
-        """Whether ``drain`` would have something to tell."""
+        """Return whether ``drain`` would return something."""
         return self._fresh or self._words[_HEAD] != self._cursor
 
     def drain(self) -> list[int] | None:
-        """The distinct slots that changed since the last call, oldest change first; at most the capacity.
+        """Return the distinct slots that changed since the last call, oldest change first; at most the capacity.
 
-        None means that all slots must be looked at: on the first call, and after an overflow (counted).
+        None means that all slots must be read: on the first call, and after an overflow (counted).
         """
         head = self._words[_HEAD]
         cursor = self._cursor
@@ -142,7 +142,9 @@ class RingReader(Mapped):
 
 
 class ParkWriter(Mapped):
-    """The worker's word: odd while it sleeps. Each sleep has another number, through restarts too."""
+    """Sets the worker's sleep word, which is odd while it sleeps. Each sleep has another number, through restarts
+    too.
+    """
 
     def __init__(self, segment: Segment) -> None:
         super().__init__(segment)
@@ -161,7 +163,7 @@ class ParkWriter(Mapped):
         try:
             create_segment(path, _PARK_MAGIC, HEADER_BYTES, (), replace=False).close()
         except SharedMemoryError:
-            if not path.exists():  # otherwise the other side was quicker
+            if not path.exists():  # otherwise the other side was faster
                 raise
 
     @classmethod
@@ -171,19 +173,19 @@ class ParkWriter(Mapped):
         return cls(attach_segment(path, _PARK_MAGIC, writable=True))
 
     def park(self) -> None:
-        """Say that the worker sleeps from now on. It must look at its ring once more before it does."""
+        """Mark the worker as asleep. It must read its ring once more before it does sleep."""
         assert not self._words[_SLEEP] & 1, "asleep already"
         self._words[_SLEEP] += 1
         full_fence()
 
     def unpark(self) -> None:
-        """Say that it is awake."""
+        """Mark the worker as awake."""
         assert self._words[_SLEEP] & 1, "awake already"
         self._words[_SLEEP] += 1
 
 
 class ParkReader(Mapped):
-    """The supervisor's view of that word."""
+    """Is the sleep word as the supervisor reads it."""
 
     def __init__(self, segment: Segment) -> None:
         super().__init__(segment)
@@ -192,16 +194,16 @@ class ParkReader(Mapped):
 
     @classmethod
     def attach(cls, path: Path) -> Self:
-        """Raises ``SharedMemoryError`` when there is no such file."""
+        """Map the file at ``path``. Raises ``SharedMemoryError`` when there is none."""
         return cls(attach_segment(path, _PARK_MAGIC))
 
     @property
     def asleep(self) -> bool:
-        """Whether the worker sleeps now."""
+        """Return whether the worker sleeps now."""
         return self._words[_SLEEP] & 1 == 1
 
     def due(self) -> bool:
-        """Whether to ring: the worker sleeps and this was not answered True in the same sleep before."""
+        """Return whether to ring: the worker sleeps, and this has not returned True in the same sleep before."""
         full_fence()
         generation = self._words[_SLEEP]
         if generation & 1 == 0 or generation == self._rung:

@@ -1,4 +1,4 @@
-"""Slots of bytes under a sequence lock: the one place that prevents a torn read. Used by books and pages.
+"""Keeps slots of bytes under a sequence lock. Books and pages use it, and only this prevents torn reads.
 
 A slot is eight header words and room for the frame::
 
@@ -8,10 +8,10 @@ A slot is eight header words and room for the frame::
                                                    6 bound      a signed number of the owner's, likewise
                                                    7 free
 
-The writer makes the sequence odd, changes the slot, and makes it even as its last store. The reader takes a
-copy between two looks at the sequence and keeps it only if both were the same even number. x86 shows stores
-and does loads in program order, and nothing else is needed. Other CPUs may do neither: there the copy must
-also match its checksum, which covers the sequence too.
+The writer makes the sequence odd, changes the slot, and makes it even as its last store. The reader takes a copy
+between two reads of the sequence and keeps it only if both were the same even number. x86 shows stores and does
+loads in program order, and nothing else is needed. Other CPUs may do neither: there the copy must also match its
+checksum, which covers the sequence too.
 """
 
 from zlib import crc32
@@ -21,24 +21,25 @@ from arbshard.shm.layout import WORD, Segment, aligned
 
 SLOT_HEADER_BYTES = 64
 RETRIES = 64
-"""Looks at a slot before a reader gives up. A write takes below a microsecond; longer means the writer was
-put off the CPU inside it (it will announce the change when it is done) or has died there."""
+"""Number of tries before a reader gives up. A write takes below a microsecond; a longer one means that the writer
+was descheduled inside it (it announces the change when it is done) or has died there.
+"""
 
 STAMP, LENGTH, FLAG, CHECKSUM, PROOF, BOUND = 1, 2, 3, 4, 5, 6
 
 
 def stride(capacity: int) -> int:
-    """Bytes from one slot to the next for frames of up to ``capacity`` bytes."""
+    """Return the number of bytes from one slot to the next for frames of up to ``capacity`` bytes."""
     return SLOT_HEADER_BYTES + aligned(capacity)
 
 
 def _checksum(frame: bytes | bytearray | memoryview, sequence: int, stamp: int, flag: int) -> int:
-    # A changed header word must change the sum as well, so that it seeds the sum.
+    # The sum is seeded with the header words, so that a change of one of them changes the sum as well.
     return crc32(frame, (sequence + stamp + len(frame) + flag) & 0xFFFFFFFF)
 
 
 class SlotsWriter:
-    """The only writer of ``count`` slots that begin at byte ``offset`` of ``segment``."""
+    """Is the only writer of ``count`` slots that begin at byte ``offset`` of ``segment``."""
 
     def __init__(self, segment: Segment, offset: int, count: int, capacity: int, *, checked: bool) -> None:
         self._raw = segment.raw
@@ -53,7 +54,7 @@ class SlotsWriter:
     def write(self, slot: int, frame: bytes | bytearray | memoryview, stamp: int) -> None:
         """Replace the slot's frame. ``stamp`` is kept with it.
 
-        Raises ``FrameError`` ("oversize", "empty"), then the slot is as before; ``IndexError`` for a slot
+        Raises ``FrameError`` ("oversize", "empty"), and the slot is then as before; ``IndexError`` for a slot
         that does not exist.
         """
         length = len(frame)
@@ -63,7 +64,7 @@ class SlotsWriter:
             raise IndexError(slot)
         words = self._words
         base = self._first + slot * self._step
-        odd = words[base] | 1  # odd already if the last write was broken off by an exception
+        odd = words[base] | 1  # odd already if an exception ended the last write
         words[base] = odd
         words[base + STAMP] = stamp
         words[base + LENGTH] = length
@@ -74,7 +75,7 @@ class SlotsWriter:
         words[base] = odd + 1
 
     def set_flag(self, slot: int, flag: int) -> None:
-        """Change the flag alone; the frame stays and the sequence moves on. ``IndexError`` as above."""
+        """Change the flag alone; the frame stays and the sequence grows. Raises ``IndexError`` as ``write`` does."""
         if not 0 <= slot < self._count:
             raise IndexError(slot)
         words = self._words
@@ -89,26 +90,28 @@ class SlotsWriter:
         words[base] = odd + 1
 
     def set_proof(self, slot: int, proof: int) -> None:
-        """Set the slot's proof, which the lock does not cover: the sequence stays. ``IndexError`` as above."""
+        """Set the slot's proof, which the lock does not cover: the sequence stays. Raises ``IndexError`` as
+        ``write`` does.
+        """
         if not 0 <= slot < self._count:
             raise IndexError(slot)
         self._words[self._first + slot * self._step + PROOF] = proof
 
     def set_bound(self, slot: int, bound: int) -> None:
-        """Set the slot's bound, which the lock does not cover either. ``IndexError`` as above."""
+        """Set the slot's bound, which the lock does not cover either. Raises ``IndexError`` as ``write`` does."""
         if not 0 <= slot < self._count:
             raise IndexError(slot)
         self._signed[self._first + slot * self._step + BOUND] = bound
 
     def header(self, slot: int) -> tuple[int, int]:
-        """(stamp, proof) as they were last written. ``IndexError`` as above."""
+        """Return (stamp, proof) as they were last written. Raises ``IndexError`` as ``write`` does."""
         if not 0 <= slot < self._count:
             raise IndexError(slot)
         base = self._first + slot * self._step
         return self._words[base + STAMP], self._words[base + PROOF]
 
     def clear(self, slot: int) -> None:
-        """Take the frame away: the slot is as before its first write, but for a sequence that has moved on."""
+        """Remove the frame: the slot is as before its first write, except that its sequence has grown."""
         if not 0 <= slot < self._count:
             raise IndexError(slot)
         words = self._words
@@ -120,14 +123,14 @@ class SlotsWriter:
         words[base] = odd + 1
 
     def sequence(self, slot: int) -> int:
-        """The slot's sequence as it was last written. ``IndexError`` as above."""
+        """Return the slot's sequence as it was last written. Raises ``IndexError`` as ``write`` does."""
         if not 0 <= slot < self._count:
             raise IndexError(slot)
         return self._words[self._first + slot * self._step]
 
 
 class SlotsReader:
-    """Any reader of the same slots."""
+    """Is a reader of the same slots."""
 
     def __init__(self, segment: Segment, offset: int, count: int, capacity: int, *, checked: bool) -> None:
         self._raw = segment.raw
@@ -138,36 +141,39 @@ class SlotsReader:
         self._count = count
         self._checked = checked
         self.torn = 0
-        """Reads given up because the slot stayed inside a write."""
+        """Number of reads that were given up because the slot stayed inside a write."""
 
     def sequence(self, slot: int) -> int:
-        """The slot's sequence: 0 before the first write, odd inside one. ``IndexError`` for no such slot."""
+        """Return the slot's sequence: 0 before the first write, odd inside one. Raises ``IndexError`` if there is
+        no such slot.
+        """
         if not 0 <= slot < self._count:
             raise IndexError(slot)
         return self._words[self._first + slot * self._step]
 
     def flag(self, slot: int) -> int:
-        """The slot's flag now. ``IndexError`` if there is no such slot."""
+        """Return the slot's present flag. Raises ``IndexError`` if there is no such slot."""
         if not 0 <= slot < self._count:
             raise IndexError(slot)
         return self._words[self._first + slot * self._step + FLAG]
 
     def proof(self, slot: int) -> int:
-        """The slot's proof now. ``IndexError`` if there is no such slot."""
+        """Return the slot's present proof. Raises ``IndexError`` if there is no such slot."""
         if not 0 <= slot < self._count:
             raise IndexError(slot)
         return self._words[self._first + slot * self._step + PROOF]
 
     def bound(self, slot: int) -> int:
-        """The slot's bound now. ``IndexError`` if there is no such slot."""
+        """Return the slot's present bound. Raises ``IndexError`` if there is no such slot."""
         if not 0 <= slot < self._count:
             raise IndexError(slot)
         return self._signed[self._first + slot * self._step + BOUND]
 
     def read(self, slot: int) -> tuple[int, int, int, bytes] | None:
-        """(sequence, stamp, flag, frame), all of one write; None if there is no frame yet or no whole one.
+        """Return (sequence, stamp, flag, frame), all of one write; None if there is no frame yet or no whole one.
 
-        The second case is counted in ``torn``. Takes a bounded time. ``IndexError`` if there is no such slot.
+        The second case is counted in ``torn``. It takes a bounded time. Raises ``IndexError`` if there is no such
+        slot.
         """
         if not 0 <= slot < self._count:
             raise IndexError(slot)

@@ -1,6 +1,7 @@
-"""``UniverseFile``: what is traded now, as the supervisor says it: a file, and a word that tells of a newer one.
+"""``UniverseFile`` reads what is traded now, as the supervisor writes it: a file, and a word with its newest
+serial.
 
-The file is written whole before the word is set. Looked at by workers and risk on their timers.
+The file is written whole before the word is set. Workers and risk read the word on their timers.
 """
 
 from collections.abc import Container, Mapping
@@ -16,22 +17,22 @@ from arbshard.model.universe import Universe, with_shared_rules
 
 
 class Word(Protocol):
-    """Where the newest serial stands: ``books.BooksReader``."""
+    """Has the newest serial: ``books.BooksReader``."""
 
     @property
     def universe(self) -> int:
-        """0 before the first change."""
+        """Return the newest serial; 0 before the first change."""
         ...
 
 
 class ShardUniverse(NamedTuple):
-    """What one shard must know of a universe."""
+    """Holds what one shard must know of a universe."""
 
     serial: int
     mine: frozenset[str]
-    """Its bases."""
+    """The shard's bases."""
     leaving: frozenset[str]
-    """Those of them that are being closed and taken out."""
+    """Those of its bases that are being closed and removed."""
     new: dict[str, Pair]
     """Those of its pairs that it did not know."""
     revised: Mapping[str, Pair] = MappingProxyType({})
@@ -43,7 +44,7 @@ class _Base(msgspec.Struct, frozen=True):
 
 
 class _Outline(msgspec.Struct, frozen=True):
-    """A universe with its pairs left as they stand in the file."""
+    """Is a universe whose pairs are left undecoded, as they are in the file."""
 
     pairs: tuple[msgspec.Raw, ...]
     shards: tuple[tuple[str, ...], ...]
@@ -53,7 +54,7 @@ class _Outline(msgspec.Struct, frozen=True):
 
 
 class UniverseFile:
-    """Of one run directory."""
+    """Is the file with the universe of one run directory."""
 
     def __init__(self, word: Word, path: Path) -> None:
         self._word = word
@@ -61,18 +62,19 @@ class UniverseFile:
 
     @property
     def serial(self) -> int:
-        """Of the newest universe; a load finds this one or a later one."""
+        """Return the serial of the newest universe; a load finds this one or a later one."""
         return self._word.universe
 
     def load(self) -> Universe:
-        """All of it. Raises ``SharedMemoryError``."""
+        """Return all of the universe. Raises ``SharedMemoryError``."""
         try:
             return msgspec.json.decode(self._read(), type=Universe)
         except msgspec.MsgspecError as error:
             raise SharedMemoryError(f"{self._path}: {error}") from error
 
     def load_shard(self, shard: int, known: Container[str], since: int = -1) -> ShardUniverse:
-        """What ``shard`` must know; of its pairs those that are not ``known``, or changed after serial ``since``.
+        """Return what ``shard`` must know; of its pairs those that are not ``known``, or changed after serial
+        ``since``.
 
         Raises ``SharedMemoryError``.
         """
