@@ -1,1 +1,1 @@
-"""Messages between processes, and the Unix and ZeroMQ sockets that carry them."""
+"""Defines the messages between processes, and the Unix and ZeroMQ sockets that carry them."""

@@ -1,9 +1,11 @@
-"""One publisher, many subscribers: topics with a sequence number each, so that a loss is seen and counted.
+"""Connects one publisher with many subscribers. Each topic has sequence numbers, so that a loss is seen and
+counted.
 
-Frames: topic, sequence (8 bytes, little endian, from 1), payload parts. A subscriber that reads too slowly loses
-messages at the high-water mark; it then knows how many, and where the truth is (shared memory, ledger).
+A message has these frames: topic, sequence (8 bytes, little endian, from 1), payload parts. A subscriber that
+reads too slowly loses messages at the high-water mark; it then knows how many, and can read the present state
+elsewhere (shared memory, ledger).
 
-A publisher knows what is subscribed to. Whoever has something to publish asks ``wanted`` first, or has itself called
+A publisher knows what is subscribed to. Code that has something to publish asks ``wanted`` first, or is called
 when that changes (``on_subscriptions``), and does nothing for a topic without a subscriber.
 """
 
@@ -20,15 +22,15 @@ _UNSUBSCRIBE = b"\x00"
 _SEQUENCE_BYTES = 8
 _BATCH = 1024
 HIGH_WATER = 4096
-"""Messages that are usually kept for a subscriber."""
+"""Number of messages that are usually kept for a subscriber."""
 _TOPIC_BYTES_MAX = 4096
-"""What subscribers send is topics."""
+"""Limit of a frame from a subscriber, which sends only topics."""
 _PREFIXES_MAX = 65536
-"""Prefixes of all subscribers together that a publisher keeps."""
+"""Number of prefixes of all subscribers together that a publisher keeps."""
 
 
 class BusMessage(NamedTuple):
-    """What a subscriber gets."""
+    """Is what a subscriber receives."""
 
     topic: bytes
     sequence: int
@@ -36,12 +38,12 @@ class BusMessage(NamedTuple):
 
 
 class Prefixes:
-    """A set of topic prefixes. ``match`` costs one look-up for each different length, however many there are."""
+    """Is a set of topic prefixes. ``match`` costs one look-up for each different length, however many there are."""
 
     def __init__(self, prefixes: Iterable[bytes] = ()) -> None:
         self._all: set[bytes] = set()
         self._lengths: dict[int, int] = {}
-        """How many there are of each length."""
+        """Number of prefixes of each length."""
         for prefix in prefixes:
             self.add(prefix)
 
@@ -52,13 +54,13 @@ class Prefixes:
         return iter(self._all)
 
     def add(self, prefix: bytes) -> None:
-        """Add ``prefix``, also if it is in already."""
+        """Add ``prefix``, also if it is in the set already."""
         if prefix not in self._all:
             self._all.add(prefix)
             self._lengths[len(prefix)] = self._lengths.get(len(prefix), 0) + 1
 
     def discard(self, prefix: bytes) -> None:
-        """Remove ``prefix`` if it is in."""
+        """Remove ``prefix`` if it is in the set."""
         if prefix in self._all:
             self._all.remove(prefix)
             self._lengths[len(prefix)] -= 1
@@ -66,18 +68,18 @@ class Prefixes:
                 del self._lengths[len(prefix)]
 
     def match(self, topic: bytes) -> bool:
-        """Whether ``topic`` begins with one of them."""
+        """Return whether ``topic`` begins with one of them."""
         return any(topic[:length] in self._all for length in self._lengths)
 
 
 class Publisher(Closable):
-    """Binds ``endpoint``. ``high_water``: messages kept per subscriber. Raises ``TransportError``."""
+    """Binds ``endpoint`` and sends. ``high_water``: messages kept per subscriber. Raises ``TransportError``."""
 
     def __init__(self, endpoint: str, *, high_water: int = HIGH_WATER) -> None:
         self._socket = open_socket(
             zmq.XPUB, endpoint, bind=True, high_water=high_water, frame_max=_TOPIC_BYTES_MAX
         )
-        # Otherwise the second subscriber of a topic would not be noticed, and it wants the newest message too.
+        # Without this the second subscriber of a topic would not be noticed, and it wants the newest message too.
         self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)
         self._reader: SocketReader | None = None
         self._prefixes = Prefixes()
@@ -86,21 +88,21 @@ class Publisher(Closable):
         self._sequences: dict[bytes, int] = {}
         self.published = 0
         self.unwanted = 0
-        """Messages that nobody had subscribed to and that were not sent."""
+        """Number of messages that had no subscriber and were not sent."""
         self.refused = 0
-        """Subscriptions that were not kept because there are too many."""
+        """Number of subscriptions that were not kept because there are too many."""
 
     def on_subscriptions(self, callback: Callable[[Prefixes], None]) -> None:
         """Call ``callback`` after every change of the subscriptions, with the prefixes that are new."""
         self._on_subscriptions.append(callback)
 
     def start(self) -> None:
-        """Notice subscriptions in the running loop from now on."""
+        """Handle subscriptions in the running loop from now on."""
         assert self._reader is None, "started already"
         self._reader = SocketReader(self._socket, self.pump)
 
     def pump(self) -> None:
-        """Notice the subscriptions that have come. To be called by those who have no loop."""
+        """Handle the subscriptions that have arrived. Programs without a loop call this."""
         subscribed, gone = Prefixes(), False
         for _ in range(_BATCH):
             frames = receive(self._socket)
@@ -122,14 +124,14 @@ class Publisher(Closable):
                 callback(subscribed)
 
     def wanted(self, topic: bytes) -> bool:
-        """Whether anybody has subscribed to a prefix of ``topic``."""
+        """Return whether anything has subscribed to a prefix of ``topic``."""
         known = self._wanted.get(topic)
         if known is None:
             known = self._wanted[topic] = self._prefixes.match(topic)
         return known
 
     def publish(self, topic: bytes, payload: bytes | tuple[bytes, ...]) -> bool:
-        """Send if anybody wants it; whether that was so. Never waits."""
+        """Send if there is a subscriber. Return whether there is one. Never waits."""
         if not self.wanted(topic):
             self.unwanted += 1
             return False
@@ -153,7 +155,7 @@ class Publisher(Closable):
 
 
 class Subscriber(Closable):
-    """Connects to ``endpoint``, there or not yet. ``high_water``: messages kept. Raises ``TransportError``."""
+    """Connects to ``endpoint``, even before it is bound. ``high_water``: messages kept. Raises ``TransportError``."""
 
     def __init__(
         self, endpoint: str, topics: tuple[bytes, ...] = (), *, high_water: int = HIGH_WATER
@@ -162,32 +164,34 @@ class Subscriber(Closable):
         self._reader: SocketReader | None = None
         self._last: dict[bytes, int] = {}
         self.gaps: dict[bytes, int] = {}
-        """Messages lost, by topic."""
+        """Number of messages lost, by topic."""
         self.restarts = 0
-        """Times that a topic's sequence began anew: its publisher was restarted."""
+        """How often a topic's sequence began anew because its publisher was restarted."""
         self.bad = 0
-        """Messages without topic and sequence, dropped."""
+        """Number of messages without topic and sequence, which were dropped."""
         for topic in topics:
             self.subscribe(topic)
 
     def subscribe(self, prefix: bytes) -> None:
-        """Ask for all topics that begin with ``prefix``."""
+        """Subscribe to all topics that begin with ``prefix``."""
         self._socket.setsockopt(zmq.SUBSCRIBE, prefix)
         self._poke()
 
     def unsubscribe(self, prefix: bytes) -> None:
-        """Take one ``subscribe`` of ``prefix`` back. What is missed from then on is no gap."""
+        """Cancel one ``subscribe`` of ``prefix``. What is missed from then on is no gap."""
         self._socket.setsockopt(zmq.UNSUBSCRIBE, prefix)
         for topic in [topic for topic in self._last if topic.startswith(prefix)]:
             del self._last[topic]
         self._poke()
 
     def fileno(self) -> int:
-        """The socket's edge-triggered descriptor: ``drain`` until it gives nothing, then wait for it."""
+        """Return the socket's edge-triggered descriptor: call ``drain`` until it returns nothing, then wait for
+        this.
+        """
         return descriptor(self._socket)
 
     def start(self, on_message: Callable[[BusMessage], None]) -> None:
-        """Call ``on_message`` for each message in the running loop. What it raises, the loop reports."""
+        """Call ``on_message`` for each message in the running loop. The loop reports what it raises."""
         assert self._reader is None, "started already"
 
         def drain() -> None:
@@ -202,7 +206,7 @@ class Subscriber(Closable):
         self._reader = SocketReader(self._socket, drain)
 
     def drain(self, max_messages: int = _BATCH) -> list[BusMessage]:
-        """The messages waiting now, at most so many. Does not wait."""
+        """Return the messages waiting now, at most ``max_messages``. Does not wait."""
         messages: list[BusMessage] = []
         for _ in range(max_messages):
             frames = receive(self._socket)
@@ -215,7 +219,7 @@ class Subscriber(Closable):
 
     @property
     def lost(self) -> int:
-        """Messages lost on all topics."""
+        """Return the number of messages lost on all topics."""
         return sum(self.gaps.values())
 
     def _check(self, frames: list[bytes]) -> BusMessage | None:

@@ -1,4 +1,4 @@
-"""What the command line says to a running supervisor, and its answers."""
+"""Defines the orders that the command line sends to a running supervisor, and its answers."""
 
 from typing import Literal
 
@@ -9,70 +9,73 @@ from arbshard.wire.messages import UNREADABLE
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):
-    """End the run in order."""
+    """Asks to end the run in order."""
 
     keep_positions: bool = False
 
 
 class Ping(msgspec.Struct, frozen=True, tag=True):
-    """Are you there?"""
+    """Asks whether the supervisor answers."""
 
 
 class ShowShards(msgspec.Struct, frozen=True, tag=True):
-    """Which shard has which pairs, and what changes are under way? Answer: ``Shards``."""
+    """Asks which shard has which pairs, and which changes are under way. Answer: ``Shards``."""
 
 
 class MovePairs(msgspec.Struct, frozen=True, tag=True):
-    """Move pairs to another shard. Answer: ``Accepted`` or ``ControlDenied``."""
+    """Asks to move pairs to another shard. Answer: ``Accepted`` or ``ControlDenied``."""
 
     symbols: tuple[str, ...]
-    """By base or either market's name, here and in the other orders."""
+    """Pairs by base or by either market's name, here and in the other orders."""
     shard: int
 
 
 class BalanceShards(msgspec.Struct, frozen=True, tag="Balance"):
-    """Move the fewest pairs that even the load out. Answer: ``Accepted``, or ``ControlDone`` when nothing is
-    moved.
+    """Asks to move the fewest pairs that balance the load.
+
+    Answer: ``Accepted``, or ``ControlDone`` when nothing is moved.
     """
 
     dry_run: bool = False
-    """Only say what would be moved."""
+    """Whether to only report what would be moved."""
 
 
 class AddSymbols(msgspec.Struct, frozen=True, tag=True):
-    """Trade more pairs. Answer: ``Accepted`` or ``ControlDenied``."""
+    """Asks to trade more pairs. Answer: ``Accepted`` or ``ControlDenied``."""
 
     symbols: tuple[str, ...]
 
 
 class RemoveSymbols(msgspec.Struct, frozen=True, tag=True):
-    """Trade these pairs no more. Answer: ``Accepted`` or ``ControlDenied``."""
+    """Asks to stop trading these pairs. Answer: ``Accepted`` or ``ControlDenied``."""
 
     symbols: tuple[str, ...]
     keep_positions: bool = False
-    """Do not close what is open."""
+    """Whether open positions are left open."""
 
 
 class RestartShard(msgspec.Struct, frozen=True, tag=True):
-    """Replace a shard's worker, or start it again when it was given up. Answer: ``Accepted`` or ``ControlDenied``."""
+    """Asks to replace a shard's worker, or to start a shard that was given up. Answer: ``Accepted`` or
+    ``ControlDenied``.
+    """
 
     shard: int
 
 
 class ControlDone(msgspec.Struct, frozen=True, tag="Done"):
-    """It is being done. ``text`` is for the person who asked."""
+    """Answers that the order is being carried out. ``text`` is for the person who asked."""
 
     text: str
 
 
 class ControlDenied(msgspec.Struct, frozen=True, tag="Denied"):
-    """It cannot be done, and why."""
+    """Answers that the order cannot be carried out, and why."""
 
     why: str
 
 
 class Accepted(msgspec.Struct, frozen=True, tag=True):
-    """It waits for its turn, or is under way: ``Shards.changes`` says how it goes."""
+    """Answers that the change waits for its turn or is under way; ``Shards.changes`` has its progress."""
 
     number: int
     text: str
@@ -83,54 +86,54 @@ ChangeState = Literal["queued", "running", "done", "failed", "refused"]
 
 
 class ChangeLine(msgspec.Struct, frozen=True):
-    """One change to who trades what."""
+    """Is one change of the pairs or of their shards."""
 
     number: int
     what: str
     state: ChangeState
     text: str = ""
-    """What was achieved, or why it was not."""
+    """What was achieved, or why nothing was."""
 
 
 class ShardLine(msgspec.Struct, frozen=True):
-    """One shard."""
+    """Is one shard."""
 
     shard: int
     bases: tuple[str, ...]
     frames_s: float
     """Frames of its pairs per second."""
     cpu: float
-    """Share of a core that its worker takes."""
+    """Share of a core that its worker uses."""
     loop_gap_us: float
-    """How late its timer comes, 99th percentile since it began."""
+    """Delay of its timer in microseconds, 99th percentile since it began."""
     serial: int
-    """Of the universe it has carried out; -1 while it is not up."""
+    """Serial of the universe that it has carried out; -1 while its worker is not up."""
 
 
 class PairLine(msgspec.Struct, frozen=True):
-    """One pair."""
+    """Is one pair."""
 
     base: str
     home: str
-    """Its market, as the venue names it."""
+    """Its home market, as the venue names it."""
     away: str
     shard: int
-    """-1: on its way from one shard to another."""
+    """Number of its shard; -1 while it moves from one shard to another."""
     frames_s: float
     is_leaving: bool = False
-    """It is being closed and taken out."""
+    """Whether it is being closed and removed."""
 
 
 class Shards(msgspec.Struct, frozen=True, tag=True):
-    """All shards and pairs."""
+    """Is the answer with all shards and pairs."""
 
     serial: int
     shards: tuple[ShardLine, ...]
     pairs: tuple[PairLine, ...]
     changes: tuple[ChangeLine, ...]
-    """Under way and waiting, and the last ones that are over; oldest first."""
+    """Changes under way and waiting, and the last ones that have ended; oldest first."""
     imbalance: float
-    """Load of the fullest shard over the mean."""
+    """Load of the fullest shard divided by the mean."""
 
 
 Order = Stop | Ping | ShowShards | MovePairs | BalanceShards | AddSymbols | RemoveSymbols | RestartShard
@@ -141,12 +144,12 @@ _answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
 
 def encode(message: Order | Answer) -> bytes:
-    """The message as MessagePack."""
+    """Return the message as MessagePack."""
     return msgspec.msgpack.encode(message)
 
 
 def decode_order(payload: bytes) -> Order:
-    """Raises ``ProtocolError`` for anything that is not a whole, well-typed order."""
+    """Return the order. Raises ``ProtocolError`` for anything that is not a whole, well-typed one."""
     try:
         return _orders.decode(payload)
     except UNREADABLE as error:
@@ -154,7 +157,7 @@ def decode_order(payload: bytes) -> Order:
 
 
 def decode_answer(payload: bytes) -> Answer:
-    """Raises ``ProtocolError`` likewise."""
+    """Return the answer. Raises ``ProtocolError`` for anything that is not a whole, well-typed one."""
     try:
         return _answers.decode(payload)
     except UNREADABLE as error:

@@ -1,9 +1,11 @@
-"""The doorbell of kind ``zmq``: rung over the bus, for systems without FIFOs. Same ends as ``shm.doorbell``."""
+"""Is the doorbell of kind ``zmq``: it is rung over the bus, for systems without FIFOs. Same ends as
+``shm.doorbell``.
+"""
 
 from arbshard.wire.bus import Publisher, Subscriber
 
 _DRAINS_MAX = 16
-"""More rings than so many batches hold are left for the next look: the descriptor stays readable."""
+"""Number of batches that one ``clear`` reads. Further rings are read next time: the descriptor stays readable."""
 
 
 def _topic(shard: int) -> bytes:
@@ -11,32 +13,34 @@ def _topic(shard: int) -> bytes:
 
 
 class BusRinger:
-    """The supervisor's side. The bus is its owner's to close."""
+    """Is the supervisor's side. Its owner closes the bus."""
 
     def __init__(self, bus: Publisher, shard: int) -> None:
         self._bus = bus
         self._topic = _topic(shard)
 
     def ring(self) -> None:
-        """Wake the worker. A ring before its subscription has arrived is lost; its sleeps have a limit."""
+        """Wake the worker. A ring before its subscription has arrived is lost, but the worker's sleep has a time
+        limit.
+        """
         self._bus.publish(self._topic, b"")
 
     def close(self) -> None:
-        """Nothing of its own to close."""
+        """Do nothing: the bus is not closed here."""
 
 
 class BusBell:
-    """The worker's side."""
+    """Is the worker's side."""
 
     def __init__(self, endpoint: str, shard: int) -> None:
         self._subscriber = Subscriber(endpoint, (_topic(shard),))
 
     def fileno(self) -> int:
-        """The descriptor that becomes readable when the bell was rung."""
+        """Return the descriptor that becomes readable when the bell was rung."""
         return self._subscriber.fileno()
 
     def clear(self) -> None:
-        """Take back all rings so far."""
+        """Discard all rings so far."""
         for _ in range(_DRAINS_MAX):
             if not self._subscriber.drain():
                 return

@@ -1,4 +1,4 @@
-"""The frames of a request and of its reply: version, request id, payload. Pure."""
+"""Packs a request and its reply into frames: version, request id, payload. The code is pure."""
 
 from collections.abc import Sequence
 
@@ -13,19 +13,21 @@ REPLY_BYTES_MAX = 4 * 1024 * 1024
 
 
 def pack(request_id: bytes, payload: bytes) -> list[bytes]:
-    """The three frames."""
+    """Return the three frames."""
     assert 0 < len(request_id) <= ID_BYTES_MAX, request_id
     return [VERSION, request_id, payload]
 
 
 def unpack(frames: Sequence[bytes]) -> tuple[bytes, bytes] | None:
-    """(request id, payload); None if these are not the three frames of this version."""
+    """Return (request id, payload); None if these are not the three frames of this version."""
     if len(frames) != 3 or frames[0] != VERSION or not 0 < len(frames[1]) <= ID_BYTES_MAX:
         return None
     return frames[1], frames[2]
 
 
 def require_size(endpoint: str, payload: bytes) -> None:
-    """Raises ``TransportError`` for a request that no server would take: it would be sent again and again."""
+    """Raise ``TransportError`` for a request that no server would accept, because it would be sent again and
+    again.
+    """
     if len(payload) > REQUEST_BYTES_MAX - 2 * ID_BYTES_MAX:
         raise TransportError(f"{endpoint}: a request of {len(payload)} bytes is too large")

@@ -1,6 +1,7 @@
-"""What workers and operators say to risk, and its answers: tagged structs in MessagePack, one union per speaker.
+"""Defines what workers and operators send to risk, and its answers: tagged structs in MessagePack, one union per
+sender.
 
-Workers put requests, operators (the command line) give commands. Every request carries the shard and its epoch;
+Workers send requests, operators (the command line) send commands. Every request carries the shard and its epoch;
 risk answers ``Refused(STALE_EPOCH)`` to anything from an older incarnation. All requests are idempotent by their
 ids, so a repeated one changes nothing.
 """
@@ -28,13 +29,14 @@ from arbshard.wire.reconciliation import (
 )
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What a decoder raises. Text that is no UTF-8 and arrays a thousand deep have types of their own, and whoever can
-connect can send them."""
+"""What a decoder raises. Text that is not UTF-8 and arrays a thousand deep have types of their own, and any
+process that can connect can send them.
+"""
 
 Message = TypeVar("Message", bound=msgspec.Struct)
 
 Available = tuple[tuple[str, str, Decimal], ...]
-"""(venue, currency, free amount): what is left after all holds. Only the currencies a reply concerns."""
+"""(venue, currency, free amount after all holds), only for the currencies that a reply concerns."""
 
 
 class _Request(msgspec.Struct, frozen=True, tag=True):
@@ -43,15 +45,17 @@ class _Request(msgspec.Struct, frozen=True, tag=True):
 
 
 class Hello(_Request, frozen=True):
-    """The first word of a worker. Answer: ``Welcome``."""
+    """Is the first message of a worker. Answer: ``Welcome``."""
 
     pid: int
     pairs: tuple[str, ...]
 
 
 class Fund(_Request, frozen=True):
-    """May the pair be traded? On paper: open its inventory at this price, once for ever. Answer: ``Funded``; live, as
-    long as its venues have not stated what we own there, ``Refused(NO_STATEMENT)``: to be asked again.
+    """Asks whether the pair may be traded. On paper this opens its inventory at this price, once for ever.
+
+    Answer: ``Funded``; live, as long as its venues have not stated what we own there, ``Refused(NO_STATEMENT)``,
+    and the worker asks again.
     """
 
     pair: str
@@ -60,57 +64,60 @@ class Fund(_Request, frozen=True):
 
 
 class Submit(_Request, frozen=True):
-    """Ask for approval of an intent. Answer: ``Approved`` (in the ledger, balances held) or ``Refused``."""
+    """Asks for approval of an intent. Answer: ``Approved`` (in the ledger, balances held) or ``Refused``."""
 
     intent: Intent
 
 
 class Extend(_Request, frozen=True):
-    """Record a hedge or unwind order before it is sent. Answer: ``Approved``, limits or not."""
+    """Records a hedge or unwind order before it is sent. Answer: ``Approved``, whatever the limits are."""
 
     intent_id: str
     order: Order
 
 
 class Report(_Request, frozen=True):
-    """How an order of an intent stands; its fills are booked once each. Answer: ``Noted``."""
+    """Reports the state of an order of an intent; its fills are booked once each. Answer: ``Noted``."""
 
     intent_id: str
     result: OrderResult
 
 
 class Conclude(_Request, frozen=True):
-    """All orders of the intent are final: release its holds, settle. Answer: ``Settled``."""
+    """Reports that all orders of the intent are final: risk releases its holds and settles. Answer: ``Settled``."""
 
     intent_id: str
     mark: Decimal
     """Home price of the base now, for left-over base."""
     fx: FxQuote
     done: bool
-    """True when what is left of the position cannot be traded: below the venues' minimum, or nothing."""
+    """Whether what is left of the position cannot be traded: below the venues' minimum, or nothing."""
 
 
 class Instructions(_Request, frozen=True):
-    """What is to be done beside trading? Answer: ``Instructed``."""
+    """Asks what is to be done beside trading. Answer: ``Instructed``."""
 
 
 class ReadTerms(_Request, frozen=True):
-    """What entries may the shard's pairs make, as far as it has changed since ``serial``? Answer: ``EntryTerms``."""
+    """Asks what entries the shard's pairs may make, as far as it has changed since ``serial``. Answer:
+    ``EntryTerms``.
+    """
 
     serial: int
-    """Of the newest answer; 0 for none: then everything is told."""
+    """Serial of the newest answer; 0 for none, and then the answer is complete."""
 
 
 class Adopt(_Request, frozen=True):
-    """These pairs have come to this shard while it runs: what is there to carry on with? Answer: ``Welcome`` of them
-    alone, or ``Refused(NOT_OWNER)``, to be asked again.
+    """Asks what there is to continue for pairs that have come to this shard while it runs.
+
+    Answer: ``Welcome`` of these pairs alone, or ``Refused(NOT_OWNER)``, and the worker asks again.
     """
 
     pairs: tuple[str, ...]
 
 
 class SetApart(_Request, frozen=True):
-    """Have a pair set apart: it enters nothing until a person releases it. Answer: ``Noted``."""
+    """Asks to set a pair apart: it enters nothing until a person releases it. Answer: ``Noted``."""
 
     pair: str
     cause: ApartCause
@@ -128,11 +135,11 @@ class _Reply(msgspec.Struct, frozen=True, tag=True):
 
 
 Closings = tuple[tuple[str, ExitReason], ...]
-"""(pair, reason): pairs to be closed until risk says they are flat."""
+"""(pair, reason): pairs to be closed until risk reports them as flat."""
 
 
 class Welcome(_Reply, frozen=True):
-    """All that a worker must know to carry on."""
+    """Answers with all that a worker must know to continue."""
 
     session: int
     """Number of risk's starts with this ledger; part of every intent id."""
@@ -142,39 +149,41 @@ class Welcome(_Reply, frozen=True):
     """Pairs whose inventory exists: on paper it was opened, live both venues have stated it."""
     available: Available
     halted: bool = False
-    """No entries."""
+    """Whether there may be no entries."""
     closing: Closings = ()
     serial: int = 0
-    """See ``Instructed``."""
+    """The same as in ``Instructed``."""
     residues: tuple[tuple[str, Decimal], ...] = ()
-    """(pair, residue) of the worker's pairs that have one: see ``Settled``."""
+    """(pair, residue) of the worker's pairs that have one, as in ``Settled``."""
     tag: str = ""
-    """Five characters of ``[a-z0-9]``, the ledger's own for ever: a venue knows an order as ``<tag>-<client id>``."""
+    """Five characters of ``[a-z0-9]`` that the ledger keeps for ever: a venue knows an order as ``<tag>-<client
+    id>``.
+    """
     retries: tuple[tuple[str, Retry], ...] = ()
     """(pair, how its next trade of a kind may be made) after trades that achieved nothing."""
     strangers: tuple[str, ...] = ()
-    """Pairs of the ``Hello`` that are not the shard's, as risk has it: one of both has an older universe."""
+    """Pairs of the ``Hello`` that do not belong to the shard, as risk knows it: one of both has an older universe."""
     apart: tuple[str, ...] = ()
     """All pairs that are set apart: they enter nothing."""
     stopped: bool = False
-    """See ``Instructed``."""
+    """The same as in ``Instructed``."""
 
 
 class Funded(_Reply, frozen=True):
-    """The inventory exists (also when it did before)."""
+    """Answers that the inventory exists (also when it did before)."""
 
     available: Available
 
 
 class Approved(_Reply, frozen=True):
-    """Send it: the ledger has it."""
+    """Answers that it may be sent: the ledger has it."""
 
     intent_id: str
     available: Available
 
 
 class Refused(_Reply, frozen=True):
-    """Do not send it."""
+    """Answers that it must not be sent."""
 
     reason: Refusal
     detail: str
@@ -184,13 +193,13 @@ class Refused(_Reply, frozen=True):
 
 
 class Noted(_Reply, frozen=True):
-    """What was reported, or that the pair is set apart, is in the ledger."""
+    """Answers that what was reported, or that the pair is set apart, is in the ledger."""
 
     intent_id: str
 
 
 class Settled(_Reply, frozen=True):
-    """The intent is over. ``position`` is None when nothing was filled."""
+    """Answers that the intent is over. ``position`` is None when nothing was filled."""
 
     intent_id: str
     position: Position | None
@@ -203,7 +212,7 @@ class Settled(_Reply, frozen=True):
 
 
 class Instructed(_Reply, frozen=True):
-    """What stands now."""
+    """Answers with the instructions that are in force now."""
 
     serial: int
     """Changes with every change of what follows; also the word ``instructions`` on risk's page."""
@@ -212,11 +221,11 @@ class Instructed(_Reply, frozen=True):
     apart: tuple[str, ...] = ()
     """All pairs that are set apart: they enter nothing."""
     stopped: bool = False
-    """Exits are stopped too, except those that a person orders."""
+    """Whether exits are stopped too, except those that a person orders."""
 
 
 class EntryTerms(_Reply, frozen=True):
-    """What entries may be made, of the pairs and balances for which that has changed."""
+    """Answers with the terms of entry, for the pairs and balances for which they have changed."""
 
     serial: int
     """Changes with every change; also the word ``terms`` on risk's page."""
@@ -229,7 +238,7 @@ Reply = Welcome | Funded | Approved | Refused | Noted | Settled | Instructed | E
 
 
 class Halt(msgspec.Struct, frozen=True, tag=True):
-    """The kill switch, by hand. Answer: ``Done``."""
+    """Asks to turn on the kill switch, by hand. Answer: ``Done``."""
 
     reason: str
     flatten: bool
@@ -237,7 +246,7 @@ class Halt(msgspec.Struct, frozen=True, tag=True):
 
 
 class Resume(msgspec.Struct, frozen=True, tag=True):
-    """Allow entries again. Answer: ``Done`` or ``Denied``."""
+    """Allows entries again. Answer: ``Done`` or ``Denied``."""
 
     reason: str
     symbols: tuple[str, ...] = ()
@@ -245,43 +254,47 @@ class Resume(msgspec.Struct, frozen=True, tag=True):
 
 
 class ConfirmCoin(msgspec.Struct, frozen=True, tag=True):
-    """Both markets of a pair trade the same coin, says a person. Answer: ``Done`` or ``Denied``."""
+    """Says that a person has confirmed that both markets of a pair trade the same coin. Answer: ``Done`` or
+    ``Denied``.
+    """
 
     symbol: str
-    """Of the pair, by base or either market's name."""
+    """The pair, by base or either market's name."""
     reason: str
 
 
 class Close(msgspec.Struct, frozen=True, tag=True):
-    """Close all that is open of these pairs (by base or either market's name). Answer: ``Done`` or ``Denied``."""
+    """Orders to close all that is open of these pairs. Answer: ``Done`` or ``Denied``."""
 
     symbols: tuple[str, ...]
-    """Empty: of every pair."""
+    """Pairs by base or either market's name; empty: every pair."""
     one_leg: bool = False
-    """Where one venue of a pair cannot be used, close the leg on the other one alone, which leaves it naked."""
+    """Whether to close one leg alone where the other venue of a pair cannot be used, which leaves the other leg
+    naked.
+    """
 
 
 class SetLimits(msgspec.Struct, frozen=True, tag=True):
-    """Change limits. Answer: ``Done`` or ``Denied``."""
+    """Asks to change limits. Answer: ``Done`` or ``Denied``."""
 
     changes: tuple[tuple[str, str], ...]
-    """(key, value) as in the configuration; an empty value goes back to it."""
+    """(key, value) as in the configuration; an empty value restores the configured one."""
     symbol: str = ""
-    """Empty: for all."""
+    """The symbol whose limits change; empty for all."""
 
 
 class ShowLimits(msgspec.Struct, frozen=True, tag=True):
-    """What limits are in force? Answer: ``Limits`` or ``Denied``."""
+    """Asks what limits are in force. Answer: ``Limits`` or ``Denied``."""
 
     symbol: str = ""
 
 
 class ShowPositions(msgspec.Struct, frozen=True, tag=True):
-    """What is open? Answer: ``Positions``."""
+    """Asks what is open. Answer: ``Positions``."""
 
 
 class AccountFees(msgspec.Struct, frozen=True):
-    """What our account pays as a taker, as the venue states it, in basis points."""
+    """Holds what our account pays as a taker, as the venue states it, in basis points."""
 
     symbol: str
     """The market that was asked about."""
@@ -292,24 +305,27 @@ class AccountFees(msgspec.Struct, frozen=True):
 
 
 class Statement(msgspec.Struct, frozen=True, tag=True):
-    """What a venue says of our account, by the accounts process, live only. Answer: ``Done`` or ``Denied``."""
+    """Reports what a venue states of our account. The accounts process sends it, live only. Answer: ``Done`` or
+    ``Denied``.
+    """
 
     venue: str
     at_ms: int
-    """Wall time just before the balances were asked for."""
+    """Wall time in ms just before the balances were requested."""
     balances: tuple[tuple[str, Decimal, Decimal], ...]
     """(currency, free, locked in open orders). Every currency that is not zero; one that is missing is zero."""
     open_orders: tuple[tuple[str, str, Decimal], ...]
-    """(client id as the venue has it, with its tag; market as the venue names it; remaining base). An order that has
-    no client id has an empty one."""
+    """(client id as the venue has it, with its tag; market as the venue names it; remaining base). An order
+    without a client id has an empty one.
+    """
     settled: bool
     """Whether no order of ours changed between two readings, so that balances and orders are of one instant."""
     read_ns: int
-    """Monotonic time just before the balances were asked for. The wall clock may be set back in between."""
+    """Monotonic time in ns just before the balances were requested. The wall clock may be set back in between."""
     wallets: WalletReport | None = None
     """Which deposits and withdrawals are not open; None where the venue is not asked."""
     fees: AccountFees | None = None
-    """None before the venue has stated them."""
+    """Our account's fees; None before the venue has stated them."""
 
 
 Command = (
@@ -329,7 +345,7 @@ Command = (
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """It is in the ledger. ``text`` is for the person who asked."""
+    """Answers that it is in the ledger. ``text`` is for the person who asked."""
 
     text: str
     pairs: tuple[str, ...] = ()
@@ -337,27 +353,27 @@ class Done(msgspec.Struct, frozen=True, tag=True):
 
 
 class Denied(msgspec.Struct, frozen=True, tag=True):
-    """It is not done, and why."""
+    """Answers that it is not done, and why."""
 
     why: str
 
 
 class LimitLine(msgspec.Struct, frozen=True):
-    """One limit."""
+    """Is one limit."""
 
     key: str
     value: str
-    """In force, before any tightening."""
+    """The value in force, before any tightening."""
     configured: str
-    """By the file."""
+    """The value in the configuration file."""
     factor: str
-    """What a rule multiplies it with now; ``1`` for none."""
+    """The factor by which a rule multiplies it now; ``1`` for none."""
     used: str
-    """How much of it is taken now; empty where that is no single number."""
+    """How much of it is used now; empty where that is not a single number."""
 
 
 class Limits(msgspec.Struct, frozen=True, tag=True):
-    """All limits, or those of a symbol."""
+    """Is the answer with all limits, or those of a symbol."""
 
     symbol: str
     lines: tuple[LimitLine, ...]
@@ -367,23 +383,23 @@ class Limits(msgspec.Struct, frozen=True, tag=True):
     halted: str
     """Why nothing may be entered; empty when it may."""
     tightened: tuple[tuple[str, str, str], ...]
-    """(symbol or empty for all, factor, cause)."""
+    """(symbol, factor, cause); an empty symbol means all."""
 
 
 class ValuedPosition(msgspec.Struct, frozen=True):
-    """What closing a position now would bring, in reporting currency."""
+    """Holds what closing a position now would bring, in reporting currency."""
 
     position_id: str
     pnl: Decimal
-    """Of the whole round trip: flows and fees so far, and the fees of closing."""
+    """Result of the whole round trip: flows and fees so far, and the fees of closing."""
     books_ms: int
-    """Wall time of the books that say so; 0: no book was there yet."""
+    """Wall time in ms of the books that this was computed with; 0: there was no book yet."""
     is_whole: bool
     """Whether both books are deep enough for all of it."""
 
 
 class Positions(msgspec.Struct, frozen=True, tag=True):
-    """All open positions."""
+    """Is the answer with all open positions."""
 
     positions: tuple[Position, ...]
     closing: Closings
@@ -400,12 +416,12 @@ _command_replies: msgspec.msgpack.Decoder[CommandReply] = msgspec.msgpack.Decode
 
 
 def encode(message: Request | Reply | Command | CommandReply) -> bytes:
-    """The message as MessagePack."""
+    """Return the message as MessagePack."""
     return _encoder.encode(message)
 
 
 def decode_request(payload: bytes) -> Request:
-    """Raises ``ProtocolError`` for anything that is not a whole, well-typed request."""
+    """Return the request. Raises ``ProtocolError`` for anything that is not a whole, well-typed one."""
     try:
         return comparable(payload, _requests.decode(payload))
     except UNREADABLE as error:
@@ -413,7 +429,7 @@ def decode_request(payload: bytes) -> Request:
 
 
 def decode_reply(payload: bytes) -> Reply:
-    """Raises ``ProtocolError`` for anything that is not a whole, well-typed reply."""
+    """Return the reply. Raises ``ProtocolError`` for anything that is not a whole, well-typed one."""
     try:
         return comparable(payload, _replies.decode(payload))
     except UNREADABLE as error:
@@ -421,7 +437,7 @@ def decode_reply(payload: bytes) -> Reply:
 
 
 def decode_command(payload: bytes) -> Command:
-    """An operator's message. Raises ``ProtocolError`` for anything that is not a whole, well-typed one."""
+    """Return the operator's command. Raises ``ProtocolError`` for anything that is not a whole, well-typed one."""
     try:
         return comparable(payload, _commands.decode(payload))
     except UNREADABLE as error:
@@ -429,7 +445,7 @@ def decode_command(payload: bytes) -> Command:
 
 
 def decode_command_reply(payload: bytes) -> CommandReply:
-    """Raises ``ProtocolError`` likewise."""
+    """Return the reply to a command. Raises ``ProtocolError`` for anything that is not a whole, well-typed one."""
     try:
         return comparable(payload, _command_replies.decode(payload))
     except UNREADABLE as error:
@@ -437,14 +453,14 @@ def decode_command_reply(payload: bytes) -> CommandReply:
 
 
 def comparable(payload: bytes, message: Message) -> Message:
-    """``message``, decoded from ``payload``, if all its amounts can be compared.
+    """Return ``message``, decoded from ``payload``, if all its amounts can be compared.
 
-    A signalling NaN reads as a decimal, and whoever compares it, were it to see whether a request is a repeated one,
-    is thrown an exception. Raises ``ProtocolError``.
+    A signalling NaN reads as a decimal, but each comparison with it, even the one that recognises a repeated
+    request, raises an exception. Raises ``ProtocolError``.
     """
     if b"snan" in payload.lower():  # a coin may be called so, too
-        told = msgspec.to_builtins(message, builtin_types=(Decimal,))
-        if any(one.is_snan() for one in _amounts(told)):
+        plain = msgspec.to_builtins(message, builtin_types=(Decimal,))
+        if any(one.is_snan() for one in _amounts(plain)):
             raise ProtocolError("an amount that signals")
     return message
 

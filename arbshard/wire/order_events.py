@@ -1,7 +1,8 @@
-"""What the venues' private streams say of our orders: published by the accounts process, heard by workers.
+"""Defines what the venues' private streams state of our orders: the accounts process publishes it, workers
+receive it.
 
-An event is news, never a question's answer: it may be lost, come twice, or come before the REST reply. Who hears it
-books every fill once, by its ``fill_id``, and asks by REST for what it has not heard.
+An event is news and never the answer to a question: it may be lost, come twice, or come before the REST reply.
+Its receiver books every fill once, by its ``fill_id``, and asks by REST for what it has not received.
 """
 
 import re
@@ -17,21 +18,21 @@ _SHARD = re.compile(r"s\d+-(\d+)-\d+-\d+-")
 
 
 class OrderEvent(msgspec.Struct, frozen=True):
-    """How one of our orders stands at its venue."""
+    """Is the state of one of our orders at its venue."""
 
     venue: str
     client_id: str
-    """Ours, without the tag."""
+    """Our name of the order, without the tag."""
     venue_order_id: str
     state: OrderState
     filled: Decimal
     """Base quantity executed so far."""
     fills: tuple[Fill, ...] = ()
-    """New ones, under the ids that REST gives them, too. A final state may come before the last of its fills."""
+    """New fills, under the ids that REST gives them, too. A final state may come before the last of its fills."""
     detail: str = ""
-    """Why it was rejected or expired, in the venue's words."""
+    """Why it was rejected or expired, as the venue states it."""
     at_ms: int = 0
-    """Wall time of the venue."""
+    """Wall time of the venue in milliseconds."""
     fault: OrderFault = ""
     """Why the venue refused the order; empty if it did not."""
 
@@ -41,12 +42,12 @@ _decoder: msgspec.msgpack.Decoder[OrderEvent] = msgspec.msgpack.Decoder(OrderEve
 
 
 def encode(event: OrderEvent) -> bytes:
-    """As MessagePack, amounts as text."""
+    """Return the event as MessagePack, amounts as text."""
     return _encoder.encode(event)
 
 
 def decode(payload: bytes) -> OrderEvent:
-    """The event. Raises ``ProtocolError``."""
+    """Return the event. Raises ``ProtocolError``."""
     try:
         return comparable(payload, _decoder.decode(payload))
     except UNREADABLE as error:
@@ -54,11 +55,13 @@ def decode(payload: bytes) -> OrderEvent:
 
 
 def topic_of(client_id: str) -> bytes | None:
-    """``order.<shard>.`` of the shard that made ``client_id``; None for an id that no shard made."""
+    """Return the topic of the shard that made ``client_id``, ``order.<shard>.``; None for an id that no shard
+    made.
+    """
     found = _SHARD.match(client_id)
     return topic(int(found.group(1))) if found else None
 
 
 def topic(shard: int) -> bytes:
-    """What the worker of ``shard`` subscribes to. Ends in a dot, so that shard 1 does not hear of shard 10."""
+    """Return the topic of ``shard``. It ends in a dot, so that shard 1 does not receive what is for shard 10."""
     return b"order.%d." % shard

@@ -1,4 +1,6 @@
-"""What ``arbshard reconcile`` and risk say to each other: where venues and ledger differ. Part of ``messages``."""
+"""Defines the messages between ``arbshard reconcile`` and risk about differences of venues and ledger. Part of
+``messages``.
+"""
 
 from decimal import Decimal
 
@@ -9,11 +11,11 @@ from arbshard.model.transfer import AdjustmentKind
 
 
 class ShowReconciliation(msgspec.Struct, frozen=True, tag=True):
-    """Where do venues and ledger differ? Answer: ``Reconciliation``."""
+    """Asks where venues and ledger differ. Answer: ``Reconciliation``."""
 
 
 class AcceptDifference(msgspec.Struct, frozen=True, tag=True):
-    """Book what the venue says of a currency. Answer: ``Done`` or ``Denied``."""
+    """Asks to book what the venue states of a currency. Answer: ``Done`` or ``Denied``."""
 
     venue: str
     currency: str
@@ -21,11 +23,13 @@ class AcceptDifference(msgspec.Struct, frozen=True, tag=True):
     kind: AdjustmentKind = "unexplained"
     """What the difference is; ``fee`` and ``unexplained`` count as results."""
     price: Decimal | None = None
-    """Worth of one unit in reporting currency; None: as the books have it."""
+    """Value of one unit in reporting currency; None: as the books state it."""
 
 
 class EndIntent(msgspec.Struct, frozen=True, tag=True):
-    """End the open intent of a pair that is set apart, with what is booked of it. Answer: ``Done`` or ``Denied``."""
+    """Asks to end the open intent of a pair that is set apart, with what is booked of it. Answer: ``Done`` or
+    ``Denied``.
+    """
 
     symbol: str
     """The pair, by base or either market's name."""
@@ -33,9 +37,10 @@ class EndIntent(msgspec.Struct, frozen=True, tag=True):
 
 
 class VenueStatement(msgspec.Struct, frozen=True):
-    """The newest statement of a venue. 0 for never in this session.
+    """Describes the newest statement of a venue. A time is 0 for never in this session.
 
-    Wall times are for people. Ages go by the monotonic times, which every process of the machine can compare.
+    Wall times are for people. Ages are measured with the monotonic times, which every process of the machine can
+    compare.
     """
 
     venue: str
@@ -53,52 +58,52 @@ class VenueStatement(msgspec.Struct, frozen=True):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A currency of which venue and ledger say different amounts. Its pairs are blocked."""
+    """Is a currency of which venue and ledger state different amounts. Its pairs are blocked."""
 
     venue: str
     currency: str
     stated: Decimal
-    """By the venue, free and locked."""
+    """Amount that the venue states, free and locked."""
     booked: Decimal
-    """By the ledger, when both were compared."""
+    """Amount in the ledger when both were compared."""
     since_ms: int
     pairs: tuple[str, ...]
-    """Blocked by it; of a quote currency, all pairs that are priced in it."""
+    """Pairs that it blocks; for a quote currency, all pairs that are priced in it."""
     uncertain: Decimal = ZERO
     """How much more of it orders under way may explain: it can be accepted when this is 0."""
 
 
 class StrayOrder(msgspec.Struct, frozen=True):
-    """An open order of ours that no open intent owns. Its pair is blocked until it is gone."""
+    """Is an open order of ours that no open intent owns. Its pair is blocked until it is gone."""
 
     venue: str
     client_id: str
-    """Ours, without the tag."""
+    """Our name of the order, without the tag."""
     symbol: str
     remaining: Decimal
     since_ms: int
     pair: str
-    """Empty for a market that is not traded in this run."""
+    """The pair; empty for a market that is not traded in this run."""
 
 
 class UnknownOrder(msgspec.Struct, frozen=True):
-    """An order of an open intent whose fate at the venue is not known."""
+    """Is an order of an open intent whose outcome at the venue is not known."""
 
     venue: str
     client_id: str
     symbol: str
     pair: str
     since_ms: int
-    """When its intent was decided."""
+    """Wall time in ms at which its intent was decided."""
 
 
 class Reconciliation(msgspec.Struct, frozen=True, tag=True):
-    """Where venues and ledger differ."""
+    """Is the answer where venues and ledger differ."""
 
     tag: str
-    """Of the ledger: see ``Welcome``."""
+    """Tag of the ledger, as in ``Welcome``."""
     statements: tuple[VenueStatement, ...]
-    """Of every venue of the run; none on paper."""
+    """Statements of every venue of the run; none on paper."""
     differences: tuple[Difference, ...]
     strays: tuple[StrayOrder, ...]
     unknown: tuple[UnknownOrder, ...]

@@ -1,8 +1,9 @@
-"""What a venue's feed publishes for a recorder: every frame as it came, and what happened to the connections.
+"""Defines what a venue's feed publishes for a recorder: every frame as received, and what happened to the
+connections.
 
-The topic is ``raw.<venue>.``, on a socket of its own with a bound of its own. Many records go in one message, as each
-message costs a feed some 40 µs, and the system as much again on its way to the recorder. They are numbered: where the
-numbers leap, the recorder has lost as many records as are missing.
+The topic is ``raw.<venue>.``, on a socket of its own with a bound of its own. Many records are sent in one
+message, because each message costs a feed some 40 µs, and the system as much again on its way to the recorder.
+They are numbered: where the numbers have a gap, the recorder has lost as many records as are missing.
 """
 
 from typing import Literal, get_args
@@ -15,7 +16,7 @@ from arbshard.wire.topics import VERSION
 
 RAW = "raw."
 RAW_HIGH_WATER = 1024
-"""Messages that are kept for a recorder that stands still. Each has some 60 KB at most."""
+"""Number of messages that are kept for a recorder that does not read. Each has some 60 KB at most."""
 
 FeedRecordKind = Literal["frame", "known", "connect", "disconnect", "subscribe", "resubscribe", "gap", "rest"]
 """``frame``: a message of the venue. ``known``: the newest frame of a market, received before the recorder
@@ -26,25 +27,27 @@ FEED_KINDS: tuple[str, ...] = get_args(FeedRecordKind)
 
 
 class FeedRecord(msgspec.Struct, frozen=True, array_like=True):
-    """One thing that a venue's feed has received or done."""
+    """Is one thing that a venue's feed has received or done."""
 
     kind: FeedRecordKind
     connection: str
     """The stream, by a name that no other stream of the run has; empty for REST."""
     at_ns: int
-    """When it was received or happened: monotonic, of this machine."""
+    """Monotonic time of this machine, in ns, at which it was received or happened."""
     began_ns: int
-    """When that began which ended now: a request over REST, the life of a stream. 0 where nothing did."""
+    """When what ended now had begun (monotonic ns): a request over REST, the life of a stream. 0 where nothing
+    had.
+    """
     symbol: str
     """The market where only one is concerned and the data do not name it."""
     detail: str
-    """Why a stream ended, what was asked for over REST, what is wrong with a book."""
+    """Why a stream ended, what was requested over REST, or what is wrong with a book."""
     data: bytes
-    """As the venue sent it, or as it was sent to the venue."""
+    """The data as the venue sent it, or as it was sent to the venue."""
 
 
 class FeedRecords(msgspec.Struct, frozen=True, array_like=True):
-    """A message of the topic."""
+    """Is a message of the topic."""
 
     first: int
     """The number of the first record; grows by one with each record since the run began, from 1."""
@@ -55,17 +58,19 @@ _decoder: msgspec.msgpack.Decoder[FeedRecords] = msgspec.msgpack.Decoder(FeedRec
 
 
 def raw_topic(venue: str) -> str:
-    """The topic of what one venue's feed receives."""
+    """Return the topic of what one venue's feed receives."""
     return f"{RAW}{venue}."
 
 
 def encode(records: FeedRecords) -> tuple[bytes, bytes]:
-    """The parts of the message on the bus: version, and the records as MessagePack."""
+    """Return the parts of the message on the bus: version, and the records as MessagePack."""
     return VERSION, msgspec.msgpack.encode(records)
 
 
 def decode(parts: list[bytes]) -> FeedRecords:
-    """Raises ``ProtocolError`` for anything that is not a whole, well-typed message of this version."""
+    """Return the records. Raises ``ProtocolError`` for anything that is not a whole, well-typed message of this
+    version.
+    """
     if len(parts) != 2 or parts[0] != VERSION:
         raise ProtocolError("not records of this version")
     try:

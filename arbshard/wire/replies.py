@@ -1,15 +1,15 @@
-"""Stored replies: what makes a repeated request harmless. Pure; ``serve`` runs it."""
+"""Stored replies make a repeated request harmless. The code is pure; ``serve`` runs it."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 Handler = Callable[[list[bytes]], list[bytes]]
-"""Takes the payloads of new requests in the order they came, gives as many replies in the same order."""
+"""Accepts the payloads of new requests in the order they came, and returns as many replies in the same order."""
 
 
 class Asked(NamedTuple):
-    """A request that waits, and the way back to whoever asked."""
+    """Is a request that waits, with the function that sends its reply."""
 
     request_id: bytes
     payload: bytes
@@ -17,23 +17,23 @@ class Asked(NamedTuple):
 
 
 class StoredReplies:
-    """The replies of the last ``limit`` request ids, least recently asked first to go."""
+    """Holds the replies of the last ``limit`` request ids; the id that was asked least recently is removed first."""
 
     def __init__(self, limit: int) -> None:
         assert limit > 0, limit
         self._limit = limit
         self._stored: OrderedDict[bytes, bytes] = OrderedDict()
         self.repeated = 0
-        """Requests answered from the store."""
+        """Number of requests answered from the store."""
 
     def __len__(self) -> int:
         return len(self._stored)
 
     def answer(self, batch: Sequence[tuple[bytes, bytes]], handler: Handler) -> list[bytes]:
-        """The replies to ``batch`` of (request id, payload), in its order.
+        """Return the replies to ``batch`` of (request id, payload), in its order.
 
         ``handler`` is called once with the payloads whose ids are new, or not at all if none is. If it raises,
-        nothing is stored. Raises ``ValueError`` when it gives another number of replies.
+        nothing is stored. Raises ``ValueError`` when it returns another number of replies.
         """
         known: dict[bytes, bytes] = {}
         new: dict[bytes, bytes] = {}

@@ -1,8 +1,8 @@
-"""The asking side of REQ/REP, as a Lazy Pirate: time out, drop the connection, resend under the same request id.
+"""Asks by REQ/REP, as a Lazy Pirate: time out, drop the connection, resend under the same request id.
 
-A few questions are out at a time (over ZeroMQ one, as REQ wants it); what comes at once is one batch for the server.
-The others wait in a bounded queue, lower priority number first, then in the order they came. Used by workers
-towards risk.
+A few questions are out at a time (over ZeroMQ one, as REQ wants it); what arrives at once is one batch for the
+server. The others wait in a bounded queue, lower priority number first, then in the order they came. Workers ask
+risk with it.
 """
 
 import asyncio
@@ -22,20 +22,20 @@ from arbshard.wire.unix import SCHEME, Messages, UnixChannel, encode, path_of
 _READ_BYTES = 64 * 1024
 _CONNECT_AGAIN_S = 0.01
 _CONNECT_AGAIN_MAX_S = 0.2
-"""Pause of ``ask`` between two tries to connect: the first one, and the longest."""
+"""Pause of ``ask`` between two tries to connect, in seconds: the first one, and the longest."""
 
 
 class Channel(Protocol):
-    """Carries questions to the server. Made with a callable that is given what comes back.
+    """Carries questions to the server. It is made with a callable that receives each reply.
 
-    That is (request id, payload), or None for what is no reply of this version.
+    The callable's argument is (request id, payload), or None for an invalid reply or one of another version.
     """
 
     WINDOW: int
     """How many questions may be out at a time."""
 
     def send(self, request_id: bytes, payload: bytes) -> None:
-        """Ask. Raises ``TransportError`` when that cannot be."""
+        """Send the question. Raises ``TransportError`` when that is not possible."""
         ...
 
     def drop(self) -> None:
@@ -52,11 +52,12 @@ class _Question:
     answer: asyncio.Future[bytes] = field(compare=False)
     tries_left: int = field(compare=False)
     due_s: float = field(compare=False, default=0.0)
-    """When its try is over, by the loop's clock."""
+    """Time at which its try is over, in seconds by the loop's clock."""
 
 
 class RequestClient(Closable):
-    """Asks the server at ``endpoint`` (``unix://`` or ZeroMQ's own), there or not yet. For use in a running loop.
+    """Asks the server at ``endpoint`` (``unix://`` or ZeroMQ's own), even before it listens. For use in a running
+    loop.
 
     A question waits ``timeout_ms`` for its reply on each of ``tries`` tries; time spent in the queue is not
     counted. At most ``queue_limit`` questions wait.
@@ -72,28 +73,28 @@ class RequestClient(Closable):
         self._queue: list[_Question] = []
         self._out: dict[bytes, _Question] = {}
         is_unix = endpoint.startswith(SCHEME)
-        self._channel: Channel = (UnixChannel if is_unix else RouterChannel)(endpoint, self._heard)
+        self._channel: Channel = (UnixChannel if is_unix else RouterChannel)(endpoint, self._on_reply)
         self._timer: asyncio.TimerHandle | None = None
         self._id_prefix = os.urandom(8)
         self._serial = 0
         self._closed = False
         self.sent = 0
-        """Questions sent, resends not counted."""
+        """Number of questions sent, resends not counted."""
         self.retried = 0
-        """Resends."""
+        """Number of resends."""
         self.timed_out = 0
-        """Questions given up."""
+        """Number of questions given up."""
         self.late = 0
-        """Replies to no question that is out, or not replies at all; dropped."""
+        """Number of replies to no question that is out, and of invalid replies; all were dropped."""
         self.refused = 0
-        """Questions not taken because the queue was full."""
+        """Number of questions refused because the queue was full."""
 
     async def request(self, payload: bytes, *, priority: int = 0, request_id: bytes | None = None) -> bytes:
-        """The reply's payload.
+        """Return the reply's payload.
 
         Raises ``RequestTimeout`` when no try was answered (the server may have acted all the same: ask again
-        under the same ``request_id``), ``TransportError`` when the queue is full, the client is closed, or the server
-        would not take so large a payload.
+        under the same ``request_id``), ``TransportError`` when the queue is full, the client is closed, or the
+        server would not accept so large a payload.
         """
         if self._closed:
             raise TransportError(f"{self.endpoint}: the client is closed")
@@ -109,7 +110,7 @@ class RequestClient(Closable):
         if same is not None:
             if not same.answer.done():
                 raise TransportError(f"{request_id!r} is asked already")
-            same.answer = answer  # whoever asked before has given up, its reply is still to come
+            same.answer = answer  # the earlier caller has given up, and the reply is still to come
             return await answer
         question = _Question(priority, self._serial, request_id, payload, answer, self._tries)
         heapq.heappush(self._queue, question)
@@ -117,7 +118,7 @@ class RequestClient(Closable):
         return await answer
 
     def _next(self) -> None:
-        """Send what may go out."""
+        """Send the questions that may be sent now."""
         while len(self._out) < self._channel.WINDOW and self._queue:
             question = heapq.heappop(self._queue)
             if question.answer.done():  # cancelled while it waited
@@ -126,7 +127,7 @@ class RequestClient(Closable):
                 self.sent += 1
 
     def _send(self, question: _Question) -> bool:
-        """Begin a try of ``question``; whether that could be."""
+        """Begin a try of ``question``. Return whether that was possible."""
         loop = asyncio.get_running_loop()
         question.tries_left -= 1
         question.due_s = loop.time() + self._timeout_s
@@ -143,10 +144,10 @@ class RequestClient(Closable):
             return False
         return True
 
-    def _heard(self, reply: tuple[bytes, bytes] | None) -> None:
+    def _on_reply(self, reply: tuple[bytes, bytes] | None) -> None:
         question = self._out.pop(reply[0], None) if reply is not None else None
         if question is None or reply is None:
-            # One reply is heard per try: the right one can now only come on another.
+            # Each try accepts one reply: the right one can now only come on another try.
             self.late += 1
             return
         if not question.answer.done():
@@ -154,7 +155,9 @@ class RequestClient(Closable):
         self._next()
 
     def _on_timer(self) -> None:
-        """The first try may be over. Its connection is dropped, so whatever else is out goes out anew."""
+        """Repeat the questions whose try is over. The connection is dropped, so all others that are out are sent
+        anew.
+        """
         self._timer = None
         now_s = asyncio.get_running_loop().time()
         if any(question.due_s <= now_s for question in self._out.values()):
@@ -197,12 +200,11 @@ class RequestClient(Closable):
 
 
 def ask(endpoint: str, payload: bytes, timeout_ms: int) -> bytes:
-    """Put one question to a ``unix://`` endpoint and wait for its answer; for programs without a loop.
+    """Send one question to a ``unix://`` endpoint and return its answer; for programs without a loop.
 
-    Where no server listens yet, it waits for one as long as for an answer.
-
-    Raises ``RequestTimeout`` (no answer came; whether the server acted is unknown), ``ProtocolError`` (not an
-    answer to this question), ``TransportError``.
+    Where no server listens yet, it waits for one as long as for an answer. Raises ``RequestTimeout`` (no answer
+    came; whether the server acted is unknown), ``ProtocolError`` (not an answer to this question) or
+    ``TransportError``.
     """
     require_size(endpoint, payload)
     request_id = os.urandom(16)
@@ -234,7 +236,7 @@ def ask(endpoint: str, payload: bytes, timeout_ms: int) -> bytes:
 
 
 def _connected(path: str, deadline_s: float, late: str) -> socket.socket:
-    """A connected socket. Raises ``RequestTimeout`` with the text ``late`` if no server listens until then."""
+    """Return a connected socket. Raises ``RequestTimeout`` with the text ``late`` if no server listens until then."""
     pause_s = _CONNECT_AGAIN_S
     while True:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

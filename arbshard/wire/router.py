@@ -1,4 +1,6 @@
-"""Requests and replies over ZeroMQ: a REQ socket asks, a ROUTER socket answers. The same two classes as ``unix``."""
+"""Carries requests and replies over ZeroMQ: a REQ socket asks, a ROUTER socket answers. Same two classes as
+``unix``.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +17,7 @@ _LISTENER_HIGH_WATER = 4096
 
 
 class RouterChannel:
-    """The asking side: implements ``request.Channel`` by a REQ socket, which is replaced when a reply is missing."""
+    """Is the asking side: ``request.Channel`` by a REQ socket, which is replaced when a reply is missing."""
 
     WINDOW = 1
     """A REQ socket sends a question only after the reply to the one before."""
@@ -27,7 +29,7 @@ class RouterChannel:
         self._reader: SocketReader | None = None
 
     def send(self, request_id: bytes, payload: bytes) -> None:
-        """Ask. Raises ``TransportError`` when the socket cannot be opened or does not accept the question."""
+        """Send the question. Raises ``TransportError`` when the socket cannot be opened or does not accept it."""
         if self._socket is None:
             self._socket = open_socket(
                 zmq.REQ, self._endpoint, bind=False, high_water=_CHANNEL_HIGH_WATER, frame_max=REPLY_BYTES_MAX
@@ -58,11 +60,11 @@ class RouterChannel:
 
 
 class RouterListener:
-    """The answering side: implements ``serve.Listener`` by a ROUTER socket."""
+    """Is the answering side: ``serve.Listener`` by a ROUTER socket."""
 
     def __init__(self, endpoint: str) -> None:
         self.socket = open_socket(zmq.ROUTER, endpoint, bind=True, high_water=_LISTENER_HIGH_WATER)
-        # Otherwise a reply that cannot be delivered would vanish uncounted.
+        # Without this a reply that cannot be delivered would vanish uncounted.
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._reader: SocketReader | None = None
         self.bad = 0
@@ -73,13 +75,13 @@ class RouterListener:
         self._reader = SocketReader(self.socket, on_ready)
 
     def receive(self, limit: int) -> list[Asked]:
-        """Up to ``limit`` waiting requests."""
+        """Return up to ``limit`` waiting requests."""
         taken: list[Asked] = []
         for _ in range(limit):
             frames = receive(self.socket)
             if frames is None:
                 break
-            # A REQ socket's message comes as its identity, an empty frame, and what was sent.
+            # A REQ socket's message arrives as its identity, an empty frame, and what was sent.
             request = unpack(frames[2:]) if len(frames) > 2 and frames[1] == b"" else None
             if request is None:
                 self.bad += 1

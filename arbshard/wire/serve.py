@@ -1,4 +1,4 @@
-"""The answering side of requests: takes all requests that wait and answers them as one batch.
+"""Answers requests: takes all requests that wait and answers them as one batch.
 
 Risk and the supervisor's control socket are such servers.
 """
@@ -17,19 +17,21 @@ _BATCH = 1024
 
 
 class Listener(Protocol):
-    """Where requests come in."""
+    """Receives requests."""
 
     bad: int
-    """Messages that are not requests of this version, and connections closed because there was too much."""
+    """Number of messages that are not requests of this version, and of connections closed because there was too
+    much.
+    """
     unsent: int
-    """Replies whose asker had gone, or does not read."""
+    """Number of replies that could not be sent, because the client had gone or does not read."""
 
     def start(self, on_ready: Callable[[], None]) -> None:
         """Call ``on_ready`` in the running loop whenever requests wait."""
         ...
 
     def receive(self, limit: int) -> Sequence[Asked]:
-        """Up to ``limit`` waiting requests."""
+        """Return up to ``limit`` waiting requests."""
         ...
 
     def close(self) -> None:
@@ -38,9 +40,10 @@ class Listener(Protocol):
 
 
 class ReplyServer(Closable):
-    """Binds ``endpoint`` and those of ``also``; ``handler`` gets the payloads of all new requests that wait at once.
+    """Binds ``endpoint`` and those of ``also``; ``handler`` gets the payloads of all new requests that wait at
+    once.
 
-    A repeated request id gets its stored reply and ``handler`` never hears of it. Endpoints are ``unix://`` or
+    A repeated request id gets its stored reply without a call of ``handler``. Endpoints are ``unix://`` or
     ZeroMQ's own. Raises ``TransportError``.
     """
 
@@ -61,29 +64,31 @@ class ReplyServer(Closable):
         self._replies = StoredReplies(stored_replies)
         self._on_error: Callable[[Exception], None] | None = None
         self.requests = 0
-        """Requests answered, repeated ones included."""
+        """Number of requests answered, repeated ones included."""
         self.batches = 0
 
     @property
     def repeated(self) -> int:
-        """Requests answered from the store."""
+        """Return the number of requests answered from the store."""
         return self._replies.repeated
 
     @property
     def bad(self) -> int:
-        """Messages that are not requests of this version, and connections closed because there was too much."""
+        """Return the number of messages that are not requests of this version, and of connections closed for too
+        much data.
+        """
         return sum(listener.bad for listener in self._listeners)
 
     @property
     def unsent(self) -> int:
-        """Replies whose asker had gone, or does not read."""
+        """Return the number of replies that could not be sent, because the client had gone or does not read."""
         return sum(listener.unsent for listener in self._listeners)
 
     def start(self, on_error: Callable[[Exception], None]) -> None:
         """Answer in the running loop from now on.
 
-        When the handler raises, the server stops for good and hands the exception to ``on_error``: nobody is
-        answered wrongly, and the owner decides how its process ends.
+        When the handler raises, the server stops and gives the exception to ``on_error``: no client gets a wrong
+        answer, and the owner decides how its process ends.
         """
         assert self._on_error is None, "started already"
         self._on_error = on_error
@@ -99,7 +104,7 @@ class ReplyServer(Closable):
             self._on_error(error)
 
     def step(self) -> int:
-        """Answer what waits now, at most 1024 requests; their number. Raises what the handler raises."""
+        """Answer what waits now, at most 1024 requests. Return their number. Raises what the handler raises."""
         asked = [one for listener in self._listeners for one in listener.receive(_BATCH)]
         if not asked:
             return 0

@@ -1,4 +1,4 @@
-"""``Tap``: reads what a running instance publishes. For recorders, screens, and ``arbshard tap``.
+"""``Tap`` reads what a running instance publishes, for recorders, screens, and ``arbshard tap``.
 
 A tap never slows the instance down: what it does not read in time is lost, and it knows how many messages of each
 topic those were.
@@ -15,11 +15,11 @@ from arbshard.wire.topics import ALL_TOPICS, Publication, decode
 
 
 class Received(NamedTuple):
-    """A message with its place in its topic."""
+    """Is a message with its number in its topic."""
 
     topic: str
     sequence: int
-    """Grows by one with each message of the topic since the instance began, as long as anybody subscribes."""
+    """Grows by one with each message of the topic since the instance began, as long as there is a subscriber."""
     message: Publication
 
 
@@ -30,7 +30,7 @@ class Tap(Closable):
     """
 
     def __init__(self, endpoint: str, topics: Iterable[str] = ALL_TOPICS, *, high_water: int = 4096) -> None:
-        """``high_water``: messages that are kept until they are read, at each end."""
+        """Subscribe. ``high_water``: messages that are kept until they are read, at each end."""
         self._subscriber = Subscriber(
             endpoint, tuple(topic.encode() for topic in topics), high_water=high_water
         )
@@ -38,19 +38,20 @@ class Tap(Closable):
 
     @property
     def missed(self) -> dict[str, int]:
-        """Messages lost so far, by topic: their sequence numbers did not come."""
+        """Return the number of messages lost so far, by topic: their sequence numbers did not come."""
         return {topic.decode(errors="replace"): lost for topic, lost in self._subscriber.gaps.items()}
 
     @property
     def bad(self) -> int:
-        """Messages that were none of this version, dropped."""
+        """Return the number of invalid messages, and of messages of another version, which were dropped."""
         return self._subscriber.bad + self._unreadable
 
     def read(self, timeout_s: float) -> list[Received]:
-        """What has come; where nothing has, waits up to ``timeout_s`` for it."""
+        """Return what has been received; where nothing has, wait up to ``timeout_s`` seconds for it."""
         found = self._drain()
         if not found and timeout_s > 0:
-            # The descriptor is edge-triggered: it is asked only after the socket said that it has nothing more.
+            # The descriptor is edge-triggered: it is waited for only after the socket reported that it has nothing
+            # more.
             select.select([self._subscriber.fileno()], [], [], timeout_s)
             found = self._drain()
         return found

@@ -1,4 +1,4 @@
-"""What a running instance publishes on its bus: the topics, and the message that belongs to each.
+"""Defines what a running instance publishes on its bus: the topics, and the message that belongs to each.
 
 | topic | message | published |
 |---|---|---|
@@ -9,9 +9,9 @@
 | ``beat.`` | ``Beat`` | fifty times a second |
 
 A topic ends with a dot because ZeroMQ subscribes to prefixes: without it, a subscription to ``book.home.KRW-A``
-would get ``KRW-AB`` too. A new subscriber gets the newest book of each market, the state of each venue, and all that
-``control.`` has to say. Nothing is encoded for a topic without a subscriber. ``bell.<shard>.`` (see ``doorbell``)
-wakes workers and carries no message.
+would get ``KRW-AB`` too. A new subscriber gets the newest book of each market, the state of each venue, and the
+present value of each ``control.`` item. Nothing is encoded for a topic without a subscriber. ``bell.<shard>.``
+(see ``doorbell``) wakes workers and carries no message.
 """
 
 from typing import Literal
@@ -23,7 +23,7 @@ from arbshard.model.notes import VenueNote
 from arbshard.wire.messages import UNREADABLE
 
 VERSION = b"arb1"
-"""Stands before each message; another one means another layout of the messages."""
+"""Precedes each message; another one means another layout of the messages."""
 
 BOOKS, VENUES, CONTROL, ALERT, BEAT = "book.", "venue.", "control.", "alert.", "beat."
 ALL_TOPICS = (BOOKS, VENUES, CONTROL, ALERT, BEAT)
@@ -42,58 +42,59 @@ ControlKind = Literal[
     "ledger",
     "unattended",
 ]
-"""``run``: state of the run. ``process``: a child process, by name. ``pair``: a pair's shard, by base. ``halt``: the
-kill switch. ``closing``: a pair that is being closed. ``apart``: a pair that is set apart. ``refusing``: a venue or
-market that takes no orders. ``limit``: a limit changed by hand. ``tightened``: limits that a rule has tightened, by
-symbol. ``fence``: a shard of which an incarnation was fenced. ``ledger``: why the books do not balance.
-``unattended``: an open position of a pair that the run does not trade."""
+"""``run``: state of the run. ``process``: a child process, by name. ``pair``: a pair's shard, by base. ``halt``:
+the kill switch. ``closing``: a pair that is being closed. ``apart``: a pair that is set apart. ``refusing``: a
+venue or market that refuses orders. ``limit``: a limit changed by hand. ``tightened``: limits that a rule has
+tightened, by symbol. ``fence``: a shard of which an incarnation was fenced. ``ledger``: why the books do not
+balance. ``unattended``: an open position of a pair that the run does not trade.
+"""
 
 
 class BookUpdate(msgspec.Struct, frozen=True, tag="book"):
-    """One market's newest frame."""
+    """Is one market's newest frame."""
 
     venue: str
     symbol: str
     sequence: int
     """Number of the market's change in shared memory; grows with each one."""
     received_ns: int
-    """When the frame was received: monotonic, of this machine."""
+    """Monotonic time of this machine, in ns, at which the frame was received."""
     live: bool
     """Whether a connection carries the market."""
     frame: bytes
-    """As the venue sent it: ``venues.registry.get_venue(venue).decode(frame, received_ns)`` is the book."""
+    """The frame as the venue sent it: ``venues.registry.get_venue(venue).decode(frame, received_ns)`` is the book."""
 
 
 class VenueUpdate(msgspec.Struct, frozen=True, tag="venue"):
-    """The state of one venue's feed."""
+    """Is the state of one venue's feed."""
 
     at_ms: int
     venue: VenueNote
 
 
 class ControlChange(msgspec.Struct, frozen=True, tag="control"):
-    """One thing about the run that has changed."""
+    """Is one thing about the run that has changed."""
 
     at_ms: int
     what: ControlKind
     name: str
     """What it is about: a process, a pair, a limit; empty where there is only one."""
     value: str
-    """How it is now; empty when it is over."""
+    """The present value; empty when it is over."""
 
 
 class Alert(msgspec.Struct, frozen=True, tag="alert"):
-    """Something that a person should know."""
+    """Is something that a person should know."""
 
     at_ms: int
     text: str
 
 
 class Beat(msgspec.Struct, frozen=True, tag="beat"):
-    """The supervisor's loop is alive."""
+    """Shows that the supervisor's loop is alive."""
 
     at_ns: int
-    """Monotonic, of this machine."""
+    """Monotonic time of this machine, in ns."""
 
 
 Publication = BookUpdate | VenueUpdate | ControlChange | Alert | Beat
@@ -102,22 +103,24 @@ _decoder: msgspec.msgpack.Decoder[Publication] = msgspec.msgpack.Decoder(Publica
 
 
 def book_topic(venue: str, symbol: str = "") -> str:
-    """The topic of one market; without ``symbol`` the prefix of all markets of the venue."""
+    """Return the topic of one market; without ``symbol`` the prefix of all markets of the venue."""
     return f"{BOOKS}{venue}.{symbol}." if symbol else f"{BOOKS}{venue}."
 
 
 def venue_topic(venue: str) -> str:
-    """The topic of one venue's feed."""
+    """Return the topic of one venue's feed."""
     return f"{VENUES}{venue}."
 
 
 def encode(message: Publication) -> tuple[bytes, bytes]:
-    """The parts of the message on the bus: version, and the message as MessagePack."""
+    """Return the parts of the message on the bus: version, and the message as MessagePack."""
     return VERSION, msgspec.msgpack.encode(message)
 
 
 def decode(parts: list[bytes]) -> Publication:
-    """Raises ``ProtocolError`` for anything that is not a whole, well-typed message of this version."""
+    """Return the publication. Raises ``ProtocolError`` for anything that is not a whole, well-typed message of
+    this version.
+    """
     if len(parts) != 2 or parts[0] != VERSION:
         raise ProtocolError("not a publication of this version")
     try:

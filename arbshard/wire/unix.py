@@ -1,12 +1,12 @@
-"""Requests and replies over a Unix socket: what workers and risk use on one machine.
+"""Carries requests and replies over a Unix socket, which workers and risk use on one machine.
 
-A message is its length and its frames. Where ZeroMQ hands a message from thread to thread on both sides, one system
-call sends it here and one receives it: a question that comes after a pause is answered in a fifth of the time
-(``perf``, stage "risk round trip"). The event loop's transports read, write and buffer; this file has the framing,
-the client's reconnection, and the server's bounds.
+A message is its length and its frames. Where ZeroMQ hands a message from thread to thread on both sides, one
+system call sends it here and one receives it: a question that comes after a pause is answered in a fifth of the
+time (``perf``, stage "risk round trip"). The event loop's transports read, write and buffer; this file has the
+framing, the client's reconnection, and the server's bounds.
 
 Whatever clients do, the server holds a bounded number of connections and bytes. Beyond the bounds it closes the
-connection that takes up most, and counts it as ``bad``: its client asks again under the same ids.
+connection that holds most, and counts it as ``bad``: its client asks again under the same ids.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import cast
+
+from typing_extensions import override
 
 from arbshard.errors import TransportError
 from arbshard.wire.envelope import (
@@ -32,31 +34,35 @@ from arbshard.wire.replies import Asked
 
 SCHEME = "unix://"
 PATH_BYTES_MAX = 107
-"""What ``sockaddr_un`` holds."""
+"""Longest path in bytes that ``sockaddr_un`` holds."""
 CONNECTIONS_MAX = 256
-"""Connections of a server. Every process of a run has one, and every operator's command."""
+"""Largest number of connections of a server. Every process of a run has one, and every operator's command."""
 HELD_BYTES_MAX = 8 * 1024 * 1024
-"""What a server holds of all clients together: unfinished messages, and requests that wait for the handler."""
+"""Largest number of bytes that a server holds of all clients: unfinished messages, and requests that wait for the
+handler.
+"""
 _UNSENT_BYTES_MAX = 4 * 1024 * 1024
-"""Replies kept for a client that does not read; beyond that its connection is closed."""
+"""Bytes of replies kept for a client that does not read; beyond that its connection is closed."""
 _UNSENT_BYTES_SUM_MAX = 4 * _UNSENT_BYTES_MAX
-"""Replies kept for all clients together."""
+"""Bytes of replies kept for all clients together."""
 _WAITING_MAX = 65536
-"""Requests that wait for the handler."""
+"""Largest number of requests that wait for the handler."""
 _BACKLOG = 256
 _ACCEPTS = 32
-"""Connections accepted in one turn of the loop."""
+"""Number of connections accepted in one turn of the loop."""
 _ACCEPT_AGAIN_S = 0.1
-"""Pause after the system had no descriptor for a connection; without it the loop would try again at once."""
+"""Pause in seconds after the system had no descriptor for a connection; without it the loop would try again at
+once.
+"""
 _CONNECT_AGAIN_S = 0.01
 _CONNECT_AGAIN_MAX_S = 0.1
-"""Pause between two tries to connect: the first one, and the longest."""
+"""Pause in seconds between two tries to connect: the first one, and the longest."""
 _HEAD = struct.Struct("<IB")
-"""Bytes that follow, bytes of the request id."""
+"""Number of bytes that follow, and number of bytes of the request id."""
 
 
 def path_of(endpoint: str) -> str:
-    """The socket's path. Raises ``TransportError`` for one that is too long."""
+    """Return the socket's path. Raises ``TransportError`` for one that is too long."""
     path = endpoint.removeprefix(SCHEME)
     size = len(os.fsencode(path))
     if size > PATH_BYTES_MAX:
@@ -68,14 +74,14 @@ def path_of(endpoint: str) -> str:
 
 
 def encode(request_id: bytes, payload: bytes) -> bytes:
-    """A message as its bytes on the socket."""
+    """Return a message as its bytes on the socket."""
     version, *_ = pack(request_id, payload)
     size = 1 + len(version) + len(request_id) + len(payload)
     return b"".join((_HEAD.pack(size, len(request_id)), version, request_id, payload))
 
 
 class Messages:
-    """Cuts a stream of bytes into messages of at most ``size_max`` bytes."""
+    """Divides a stream of bytes into messages of at most ``size_max`` bytes."""
 
     def __init__(self, size_max: int) -> None:
         self._size_max = size_max
@@ -83,11 +89,11 @@ class Messages:
 
     @property
     def unfinished(self) -> int:
-        """Bytes kept of a message that has not arrived whole."""
+        """Return the number of bytes kept of a message that has not arrived whole."""
         return len(self._waiting)
 
     def feed(self, data: bytes) -> list[tuple[bytes, bytes] | None]:
-        """(request id, payload) of each message that is complete now; None for one of another version.
+        """Return (request id, payload) of each message that is complete now; None for one of another version.
 
         Raises ``ValueError`` when the bytes cannot be a message at all.
         """
@@ -110,11 +116,11 @@ class Messages:
 
 
 def _ignore(_: "Connection") -> None:
-    """Nothing is left to do after a read."""
+    """Do nothing after a read."""
 
 
 class Connection(asyncio.Protocol):
-    """One side of a connection. The loop's transport reads, writes and buffers."""
+    """Is one side of a connection. The loop's transport reads, writes and buffers."""
 
     def __init__(
         self,
@@ -124,10 +130,10 @@ class Connection(asyncio.Protocol):
         on_end: Callable[["Connection"], None],
         on_read: Callable[["Connection"], None] = _ignore,
     ) -> None:
-        """``size_max``: bytes of the longest message that may arrive.
+        """Begin without a transport. ``size_max``: bytes of the longest message that may arrive.
 
-        ``on_message`` gets None for a message of another version and for bytes that are no message; ``on_read`` is
-        called after all messages of a read, if the connection is still open; ``on_end`` is called once.
+        ``on_message`` gets None for a message of another version and for invalid bytes; ``on_read`` is called
+        after all messages of a read, if the connection is still open; ``on_end`` is called once.
         """
         self._on_open = on_open
         self._on_message = on_message
@@ -138,23 +144,23 @@ class Connection(asyncio.Protocol):
 
     @property
     def unfinished(self) -> int:
-        """Bytes kept of a message that has not arrived whole."""
+        """Return the number of bytes kept of a message that has not arrived whole."""
         return self._messages.unfinished
 
     @property
     def unsent(self) -> int:
-        """Bytes that the other side has not read yet."""
+        """Return the number of bytes that the other side has not read yet."""
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the loop: the connection is open."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's do not inherit from it
         # With 0 uvloop writes at once, as asyncio does; otherwise only at the end of the loop's turn.
         self._transport.set_write_buffer_limits(high=0)
         self._on_open(self)
 
+    @override
     def data_received(self, data: bytes) -> None:
-        """Called by the loop with what it has read."""
         try:
             found = self._messages.feed(data)
         except ValueError:
@@ -167,13 +173,13 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._on_read(self)
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the loop: the connection is closed."""
         del exc  # whether the other side closed or died makes no difference
         self.end()
 
     def send(self, message: bytes) -> bool:
-        """Send now, or when the other side reads again; whether that is still possible."""
+        """Send now, or when the other side reads again. Return whether that is still possible."""
         if self._transport is None:
             return False
         self._transport.write(message)
@@ -190,7 +196,7 @@ class Connection(asyncio.Protocol):
 
 
 class UnixChannel:
-    """The asking side: implements ``request.Channel``. Connects, and connects again, while there is a question."""
+    """Is the asking side: ``request.Channel``. It connects, and connects again, while there is a question."""
 
     WINDOW = 64
 
@@ -200,10 +206,10 @@ class UnixChannel:
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._questions: dict[bytes, bytes] = {}
-        """Those without a reply, as they go over the socket."""
+        """Questions without a reply, as they are sent over the socket."""
 
     def send(self, request_id: bytes, payload: bytes) -> None:
-        """Ask, as soon as a server listens."""
+        """Send the question as soon as a server listens."""
         message = self._questions[request_id] = encode(request_id, payload)
         if self._connection is not None:
             self._connection.send(message)
@@ -252,37 +258,39 @@ class UnixChannel:
         if connection is not self._connection:
             return
         self._connection = None
-        if self._questions:  # the server's successor is asked: under the questions' ids that is safe
+        if (
+            self._questions
+        ):  # the server's successor is asked, which is safe because the questions keep their ids
             self._connecting = asyncio.ensure_future(self._connect(_CONNECT_AGAIN_S))
 
 
 @dataclass
 class _Client:
-    """What the server knows of a connection."""
+    """Holds what the server knows of a connection."""
 
-    last_heard: int
+    last_asked: int
     """When it last asked, counted in requests and connections of all clients; for a new one, when it connected."""
     has_asked: bool = False
     unfinished: int = 0
-    """Its unfinished bytes that are in the sum of all."""
+    """Number of its unfinished bytes that are in the sum of all."""
     waiting: int = 0
-    """Bytes of its requests that wait for the handler."""
+    """Number of bytes of its requests that wait for the handler."""
 
     @property
     def held(self) -> int:
-        """Bytes that the server holds for it."""
+        """Return the number of bytes that the server holds for it."""
         return self.unfinished + self.waiting
 
 
 class UnixListener:
-    """The answering side: implements ``serve.Listener``."""
+    """Is the answering side: ``serve.Listener``."""
 
     def __init__(self, endpoint: str) -> None:
         path = path_of(endpoint)
         self._clients: dict[Connection, _Client] = {}
         self._waiting: list[tuple[Connection, bytes, bytes]] = []
         self._held = 0
-        """Bytes of unfinished messages and of requests that wait for the handler."""
+        """Number of bytes of unfinished messages and of requests that wait for the handler."""
         self._order = 0
         self._on_ready: Callable[[], None] | None = None
         self._soon: asyncio.Handle | None = None
@@ -306,7 +314,7 @@ class UnixListener:
         self._watch_listener()
 
     def receive(self, limit: int) -> list[Asked]:
-        """Up to ``limit`` waiting requests."""
+        """Return up to ``limit`` waiting requests."""
         taken, self._waiting = self._waiting[:limit], self._waiting[limit:]
         for connection, request_id, payload in taken:
             size = len(request_id) + len(payload)
@@ -372,19 +380,23 @@ class UnixListener:
         return Connection(REQUEST_BYTES_MAX, self._connected, self._received, self._ended, self._read)
 
     def _connected(self, connection: Connection) -> None:
-        """Where there are too many connections, the least useful one is closed."""
+        """Admit a connection. Where there are too many, the least useful one is closed."""
         if len(self._clients) >= CONNECTIONS_MAX:
             self._drop(min(self._clients, key=self._usefulness))
         self._order += 1
         self._clients[connection] = _Client(self._order)
 
     def _usefulness(self, connection: Connection) -> tuple[bool, int]:
-        """Who has never asked goes first, then who has not asked for the longest time: a worker is neither."""
+        """Return what to compare: first closed is a client that has never asked, then one that has not asked for
+        longest.
+
+        A worker is neither.
+        """
         client = self._clients[connection]
-        return client.has_asked, client.last_heard
+        return client.has_asked, client.last_asked
 
     def _received(self, connection: Connection, message: tuple[bytes, bytes] | None) -> None:
-        """The request waits for the handler; those of one turn are one batch."""
+        """Let the request wait for the handler; those of one turn are one batch."""
         if message is None:
             self.bad += 1
             return
@@ -396,14 +408,14 @@ class UnixListener:
         client.has_asked = True
         client.waiting += size
         self._order += 1
-        client.last_heard = self._order
+        client.last_asked = self._order
         self._held += size
         self._waiting.append((connection, *message))
         if self._soon is None:
             self._soon = asyncio.get_running_loop().call_soon(self._ready)
 
     def _read(self, connection: Connection) -> None:
-        """Where too much is held, the client that holds most is closed."""
+        """Account for a read. Where too much is held, the client that holds most is closed."""
         client = self._clients[connection]
         self._held += connection.unfinished - client.unfinished
         client.unfinished = connection.unfinished
@@ -415,7 +427,7 @@ class UnixListener:
             self._drop(largest)
 
     def _ended(self, connection: Connection) -> None:
-        """Its requests stay: they may be the last reports of a worker."""
+        """Forget a connection. Its requests stay: they may be the last reports of a worker."""
         self._held -= self._clients.pop(connection).unfinished
 
     def _forget_requests(self, connection: Connection) -> None:
