@@ -190,7 +190,7 @@ class InnerClient(RequestClient):
 
     def __init__(self, listener: InnerListener, timeout_ms: float, tries: int) -> None:
         super().__init__("unix:///in-this-process", timeout_ms, tries)
-        self._channel = _InnerChannel(listener, self._heard)
+        self._channel = _InnerChannel(listener, self._on_reply)
         self._id_prefix = b"backtest"
 
 

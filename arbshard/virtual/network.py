@@ -217,7 +217,7 @@ class VirtualClient(RequestClient):
 
     def __init__(self, port: Port, name: str, timeout_ms: float, tries: int) -> None:
         super().__init__("unix:///virtual", timeout_ms, tries)
-        self._channel = VirtualChannel(port, self._heard)
+        self._channel = VirtualChannel(port, self._on_reply)
         self._id_prefix = blake2b(name.encode(), digest_size=8).digest()
 
 
