@@ -1,1 +1,1 @@
-"""What the venues say of our accounts: private streams, balances, open orders, and whether a key is fit to trade."""
+"""Follows our accounts at the venues: private streams, balances, open orders, and whether a key is fit to trade."""

@@ -1,4 +1,4 @@
-"""``python -m arbshard.accounts``."""
+"""Is the accounts process as a program: ``python -m arbshard.accounts``."""
 
 import sys
 

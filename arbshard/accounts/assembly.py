@@ -1,6 +1,6 @@
-"""The accounts process, put together from its ports: ``main`` gives real ones, the simulation virtual ones.
+"""Assembles the accounts process from its ports: ``main`` gives real ones, the simulation virtual ones.
 
-Whatever the ports are, the same code watches the venues, beats, follows the universe and ends.
+With all ports the same code watches the venues, beats, follows the universe and ends.
 """
 
 import asyncio
@@ -31,27 +31,27 @@ from arbshard.wire.order_events import OrderEvent
 
 BEAT_S = 0.05
 LAST_STATEMENT_S = 3.0
-"""How long the venues may take to say how the accounts stand when the process ends."""
+"""How long the venues may take to state the accounts when the process ends, in seconds."""
 RISK_TIMEOUT_MS = 1000
 RISK_TRIES = 2
 
 
 class EventPublisher(Protocol):
-    """The way of order events to the workers: ``wire.bus.Publisher``."""
+    """Sends order events to the workers: ``wire.bus.Publisher``."""
 
     def publish(self, topic: bytes, payload: bytes, /) -> bool:
-        """Send if a worker has subscribed to ``topic``; whether one has."""
+        """Send if a worker has subscribed to ``topic``. Return whether one has."""
         ...
 
 
 class AccountsPorts(NamedTuple):
-    """What the process needs from outside. Whoever makes them closes them."""
+    """Holds what the process needs from outside. The code that makes them closes them."""
 
     config: Config
     keys: Mapping[str, Keys]
-    """By venue, as ``clients`` are."""
+    """Keys by venue, with the same venues as ``clients``."""
     tag: str
-    """What the names of our orders at the venues begin with."""
+    """Beginning of the names of our orders at the venues."""
     pid: int
     page: PageWriter
     markets: MarketTables
@@ -63,7 +63,7 @@ class AccountsPorts(NamedTuple):
     """Opens private streams."""
     clock: Clock
     is_orphan: Callable[[], bool]
-    """Whether the supervisor has died."""
+    """Returns whether the supervisor has died."""
     beat_s: float = BEAT_S
 
 
@@ -75,7 +75,7 @@ class Announcer:
         self._meter = meter
 
     def publish(self, event: OrderEvent) -> None:
-        """Send ``event`` to the worker of its shard; counted when no worker has subscribed."""
+        """Send ``event`` to the worker of its shard. It is counted when no worker has subscribed."""
         reach("before_publish")
         topic = order_events.topic_of(event.client_id)
         if topic is None or not self._publisher.publish(topic, order_events.encode(event)):
@@ -83,7 +83,7 @@ class Announcer:
 
 
 class AccountsProcess:
-    """One incarnation. Made and run in the running loop."""
+    """Is one incarnation. It is made and run in the running loop."""
 
     def __init__(self, ports: AccountsPorts) -> None:
         self._ports = ports
@@ -97,7 +97,7 @@ class AccountsProcess:
             self._end.set_result(code)
 
     async def run(self) -> int:
-        """Watch until told to end, or until a part fails; the exit code."""
+        """Watch until ``stop`` is called, or until a part fails. Return the exit code."""
         self._meter.set("pid", self._ports.pid)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stop, 0)
         tasks = BackgroundTasks(self._failed)
@@ -119,10 +119,10 @@ class AccountsProcess:
         self.stop(1)
 
     async def _beat(self) -> None:
-        """Show that the loop is alive, see that the supervisor is, and whether pairs have come.
+        """Show that the loop is alive, and check whether the supervisor is and whether pairs have come.
 
-        A supervisor that is merely silent is no reason to stop: what the venues say of our orders is wanted all the
-        more.
+        A supervisor that is merely silent is no reason to stop: what the venues state of our orders is needed all
+        the more.
         """
         ports = self._ports
         due_ns = ports.clock.monotonic_ns() + int(ports.beat_s * 1e9)
@@ -143,7 +143,7 @@ class AccountsProcess:
 
 
 async def _last_statements(watches: Sequence[VenueWatch]) -> None:
-    """The workers have ended: what the venues say now is what risk closes its books with."""
+    """Send the last statements after the workers have ended: risk closes its books with them."""
     try:
         async with asyncio.timeout(LAST_STATEMENT_S):
             await asyncio.gather(*(watch.state() for watch in watches))
@@ -152,7 +152,7 @@ async def _last_statements(watches: Sequence[VenueWatch]) -> None:
 
 
 def _watches(ports: AccountsPorts, meter: AccountsMeter) -> list[VenueWatch]:
-    """One per venue."""
+    """Return one watch for each venue."""
     announcer, statements = Announcer(ports.publisher, meter), Statements(ports.risk, meter)
     gate = RateLimiter(ports.budget, ports.config.live, ports.clock, meter.count)
     return [

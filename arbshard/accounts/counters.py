@@ -1,4 +1,4 @@
-"""What the accounts process counts: the names on its page. Written by ``meter.py``, read by ``arbshard.status``."""
+"""Names what the accounts process counts on its page. ``meter.py`` writes it, ``arbshard.status`` reads it."""
 
 from collections.abc import Iterable
 
@@ -21,15 +21,16 @@ _PER_VENUE = (
     "wallet_errors",
     "fee_errors",
 )
-"""``stream_up``: 1 while the private stream is on. ``events``: order events published. ``repeated``: tellings without
-news. ``foreign``: of orders that are not ours. ``unknown_words``: orders told in a state that is in no table.
-``unsettled``: statements between whose readings something changed. ``statement_ms``: wall time of the newest one.
-``skew_ms``: how far the venue's clock is ahead of ours. ``wallet_errors``: questions about deposits and withdrawals
-that failed. ``fee_errors``: questions about the account's fees that failed."""
+"""``stream_up``: 1 while the private stream is on. ``events``: order events published. ``repeated``: reports without
+news. ``foreign``: reports of orders that are not ours. ``unknown_words``: orders reported in a state that is in no
+table. ``unsettled``: statements between whose readings something changed. ``statement_ms``: wall time of the newest
+one. ``skew_ms``: how far the venue's clock is ahead of ours. ``wallet_errors``: questions about deposits and
+withdrawals that failed. ``fee_errors``: questions about the account's fees that failed.
+"""
 
 
 def counters(traded: Iterable[str] = TRADED) -> tuple[str, ...]:
-    """The names of all counters of a run on the venues ``traded``."""
+    """Return the names of all counters of a run on the venues ``traded``."""
     return (
         "pid",
         "ready",
@@ -46,7 +47,8 @@ def counters(traded: Iterable[str] = TRADED) -> tuple[str, ...]:
     )
 
 
-"""``silent``: statements that risk did not answer. ``denied``: those it refused. ``unheard``: events no worker had
-subscribed to."""
+"""``silent``: statements that risk did not answer. ``denied``: those it refused. The third: events to which no
+worker had subscribed.
+"""
 
 HISTOGRAMS = ("loop_gap",)

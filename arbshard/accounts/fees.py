@@ -13,11 +13,11 @@ from arbshard.wire.messages import AccountFees
 
 _EVERY_NS = 600_000_000_000
 _AGAIN_NS = 60_000_000_000
-"""After a failure."""
+"""Pause after a failure, in nanoseconds."""
 
 
 class FeeReader:
-    """Keeps what the venue stated last. A failure keeps it, is counted, and is followed by another try."""
+    """Keeps the fees that the venue stated last. A failure keeps them, is counted, and is followed by another try."""
 
     def __init__(
         self,
@@ -28,7 +28,9 @@ class FeeReader:
         meter: VenueMeter,
         clock: Clock,
     ) -> None:
-        """``markets``: those that are traded there, changed in place; the first by name is asked about."""
+        """Begin without an answer. ``markets``: those traded there, changed in place; the first by name is asked
+        about.
+        """
         self._venue = venue
         self._rules = rules
         self._asker = asker
@@ -39,7 +41,7 @@ class FeeReader:
         self._fees: AccountFees | None = None
 
     async def fees(self) -> AccountFees | None:
-        """What the account pays as a taker, asked again when that is due; None before the first answer."""
+        """Return what the account pays as a taker, asked again when that is due; None before the first answer."""
         now_ns = self._clock.monotonic_ns()
         if now_ns < self._due_ns or not self._markets:
             return self._fees

@@ -1,8 +1,8 @@
-"""The accounts process: ``python -m arbshard.accounts --run-dir DIR --state-dir DIR``. Live only.
+"""Is the program of the accounts process: ``python -m arbshard.accounts --run-dir DIR --state-dir DIR``. Live only.
 
-Started by the supervisor. Publishes what the venues say of our orders, and states balances and open orders to risk.
-``assembly`` puts it together; here are its real ports.
-Exit codes: 0 told to end, 1 a defect (logged), 2 settings that cannot work, 4 the supervisor died.
+The supervisor starts it. It publishes what the venues state of our orders, and sends statements of balances and open
+orders to risk. ``assembly`` puts it together; its real ports are here. Exit codes: 0 it was asked to end, 1 a defect
+(logged), 2 settings that cannot work, 4 the supervisor died.
 """
 
 import argparse
@@ -90,13 +90,15 @@ async def _work(arguments: argparse.Namespace) -> int:
 
 
 def _tag(state_dir: Path) -> str:
-    """What our orders' names at the venues begin with. Risk has opened the ledger before we are started."""
+    """Return the beginning of our orders' names at the venues. Risk has opened the ledger before this process
+    starts.
+    """
     with closing(LedgerReader(state_dir / "ledger.sqlite")) as ledger:
         return ledger.meta["tag"]
 
 
 def main() -> int:
-    """Run until told to end; the exit code."""
+    """Run until asked to end. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m arbshard.accounts")
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)

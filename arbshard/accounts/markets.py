@@ -1,6 +1,6 @@
-"""The markets of a run by venue and symbol, kept up with the universe as pairs come. Used by ``main``.
+"""Keeps the markets of a run by venue and symbol, and adds those of new pairs. ``main`` uses it.
 
-What has gone stays known: the venues may still have something to say of its orders.
+A market that was removed stays known, because the venues may still report its orders.
 """
 
 from arbshard.errors import SharedMemoryError
@@ -11,27 +11,27 @@ from arbshard.shm.universe import UniverseFile
 
 
 class MarketTables:
-    """Tables that are added to in place: whoever was given one sees what comes."""
+    """Holds tables that are extended in place: their users see new markets."""
 
     def __init__(self, source: UniverseFile) -> None:
-        """Raises ``SharedMemoryError``."""
+        """Read the universe. Raises ``SharedMemoryError``."""
         self._source = source
         self._serial = -1
         self._tables: dict[str, dict[str, Market]] = {}
         self._take(source.load())
 
     def of(self, venue: str) -> dict[str, Market]:
-        """Those of ``venue`` by symbol."""
+        """Return the markets of ``venue`` by symbol."""
         return self._tables.setdefault(venue, {})
 
     def follow(self) -> None:
-        """Look whether pairs have come."""
+        """Add the markets of pairs that have come."""
         if self._source.serial <= self._serial:
             return
         try:
             self._take(self._source.load())
         except SharedMemoryError as error:
-            get_logger().error("the universe cannot be read", error=str(error))  # and is tried again
+            get_logger().error("the universe cannot be read", error=str(error))  # the next call tries again
 
     def _take(self, universe: Universe) -> None:
         self._serial = universe.serial

@@ -5,7 +5,7 @@ from arbshard.shm.pages import PageWriter
 
 
 class AccountsMeter:
-    """Counts by name; ``of`` gives the counters of one venue."""
+    """Adds to counters by name; ``of`` returns the counters of one venue."""
 
     def __init__(self, page: PageWriter) -> None:
         self._page = page
@@ -19,19 +19,19 @@ class AccountsMeter:
         self._page.set(self._page.counter(name), value)
 
     def beat(self, now_ns: int, late_ns: int) -> None:
-        """The loop is alive. ``late_ns``: how much later than planned its timer came."""
+        """Record that the loop is alive. ``late_ns``: how much later than planned its timer came."""
         self.count("beat")
         self.set("beat_ns", now_ns)
         self.set("errors", error_count())
         self._page.record(self._page.histogram("loop_gap"), late_ns)
 
     def of(self, venue: str) -> "VenueMeter":
-        """The counters of ``venue``."""
+        """Return the counters of ``venue``."""
         return VenueMeter(self, venue)
 
 
 class VenueMeter:
-    """The counters of one venue."""
+    """Is the counters of one venue."""
 
     def __init__(self, meter: AccountsMeter, venue: str) -> None:
         self._meter = meter

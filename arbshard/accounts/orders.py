@@ -1,6 +1,6 @@
-"""What is known of our orders at one venue, out of all that its stream and REST have told. Pure.
+"""Keeps what is known of our orders at one venue, from all that its stream and REST have reported. The code is pure.
 
-``stream`` and ``recovery`` feed it; what comes out are the events that workers are to hear, each piece of news once.
+``stream`` and ``recovery`` feed it; it returns the events that workers receive, each piece of news once.
 """
 
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ from arbshard.wire.order_events import OrderEvent
 
 _RECENT_ORDERS = 500
 ORDERS_MAX = 20_000
-"""Remembered; the oldest are forgotten first."""
+"""Number of orders that are remembered; the oldest are forgotten first."""
 
 
 class OpenOrder(NamedTuple):
-    """One of which no end was heard."""
+    """Is an order of which no end was reported."""
 
     symbol: str
     venue_order_id: str
@@ -39,41 +39,41 @@ class _Known:
 
 
 class VenueOrders:
-    """The orders of one venue whose ids carry ``tag``."""
+    """Holds the orders of one venue whose ids carry ``tag``."""
 
     def __init__(self, venue: str, tag: str, markets: Mapping[str, Market], kept: int = ORDERS_MAX) -> None:
-        """``markets`` of this run, by symbol."""
+        """Begin without orders. ``markets``: those of this run, by symbol."""
         self._venue = venue
         self._tag = tag
         self.markets = markets
-        """Those of this run, by symbol."""
+        """Markets of this run, by symbol."""
         self._kept = kept
         self._known: dict[str, _Known] = {}
         self.changes = 0
-        """How often an order of this account was told to have changed, whoever placed it."""
+        """How often an order of this account was reported to have changed, whichever program placed it."""
         self.repeated = 0
-        """Tellings with nothing new in them."""
+        """Number of reports with nothing new in them."""
         self.foreign = 0
-        """Tellings of orders that are not ours."""
+        """Number of reports of orders that are not ours."""
 
-    def update(self, heard: HeardOrder) -> OrderEvent | None:
-        """What is new in ``heard``; None when nothing is, or when the order is not ours."""
+    def update(self, report: HeardOrder) -> OrderEvent | None:
+        """Return what is new in ``report``; None when nothing is, or when the order is not ours."""
         self.changes += 1
-        client_id = client_id_of(self._tag, heard.client_id)
+        client_id = client_id_of(self._tag, report.client_id)
         if client_id is None:
             self.foreign += 1
             return None
         known = self._known.get(client_id)
         if known is None:
-            known = self._remember(client_id, _Known(heard.symbol, heard.venue_order_id))
-        market = self.markets.get(heard.symbol)
+            known = self._remember(client_id, _Known(report.symbol, report.venue_order_id))
+        market = self.markets.get(report.symbol)
         fills: tuple[Fill, ...] = ()
-        if heard.fill is not None and market is not None:
-            fill = _fill(client_id, market, heard, heard.fill)
+        if report.fill is not None and market is not None:
+            fill = _fill(client_id, market, report, report.fill)
             if fill.fill_id not in known.fill_ids:
                 known.fill_ids.add(fill.fill_id)
                 fills = (fill,)
-        state, filled = _newest(known.state, heard.state), max(known.filled, heard.filled)
+        state, filled = _newest(known.state, report.state), max(known.filled, report.filled)
         if not fills and (state, filled) == (known.state, known.filled):
             self.repeated += 1
             return None
@@ -81,17 +81,17 @@ class VenueOrders:
         return OrderEvent(
             venue=self._venue,
             client_id=client_id,
-            venue_order_id=heard.venue_order_id,
+            venue_order_id=report.venue_order_id,
             state=state,
             filled=filled,
             fills=fills,
-            detail=f"unknown order state {heard.word!r}" if heard.state == "UNKNOWN" else heard.detail,
-            at_ms=heard.at_ms,
-            fault=heard.fault,
+            detail=f"unknown order state {report.word!r}" if report.state == "UNKNOWN" else report.detail,
+            at_ms=report.at_ms,
+            fault=report.fault,
         )
 
     def unfinished(self) -> tuple[OpenOrder, ...]:
-        """Those of which no end was heard."""
+        """Return the orders of which no end was reported."""
         return tuple(
             OpenOrder(known.symbol, known.venue_order_id)
             for known in self._known.values()
@@ -99,7 +99,7 @@ class VenueOrders:
         )
 
     def recent_symbols(self, count: int) -> tuple[str, ...]:
-        """The markets of the newest orders, at most ``count``."""
+        """Return the markets of the newest orders, at most ``count``."""
         symbols: dict[str, None] = {}
         for known in islice(reversed(self._known.values()), _RECENT_ORDERS):
             symbols[known.symbol] = None
@@ -115,18 +115,18 @@ class VenueOrders:
 
 
 def _newest(old: OrderState, new: OrderState) -> OrderState:
-    """Tellings overtake each other: an end stays, and a fill is not taken back."""
+    """Return the newer of two states. Reports overtake each other: an end stays, and a fill is not taken back."""
     if old in FINAL_STATES or (old == "PARTIAL" and new == "ACCEPTED"):
         return old
     return new
 
 
-def _fill(client_id: str, market: Market, heard: HeardOrder, fill: HeardFill) -> Fill:
+def _fill(client_id: str, market: Market, report: HeardOrder, fill: HeardFill) -> Fill:
     return Fill(
         fill_id=fill_id(market, fill.trade_id),
         client_id=client_id,
         market=market,
-        side=heard.side,
+        side=report.side,
         quantity=fill.quantity,
         price=fill.price,
         fee=fill.fee,

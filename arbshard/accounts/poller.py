@@ -1,7 +1,7 @@
 """Reads balances and open orders of one venue, again and again, and makes statements of them for risk.
 
-A statement is settled when the balances read twice are the same and the private stream, on all the while, told of no
-change. Open orders are asked for only when something is locked: an order always locks something.
+A statement is settled when the balances read twice are the same and the private stream was on all the while and
+reported no change. Open orders are requested only when something is locked: an order always locks something.
 """
 
 import asyncio
@@ -21,19 +21,19 @@ from arbshard.wire.messages import Statement
 
 CLOCK_EVERY_NS = 30_000_000_000
 _SOON_S = 0.3
-"""After activity: until the last of its events has come."""
+"""Pause in seconds after activity, until the last of its events has come."""
 _PAUSE_MAX_S = 60.0
 
 
 class Sight(NamedTuple):
-    """What the stream knows at a moment: two that are equal have nothing between them."""
+    """Is what the stream knows at a moment: when two are equal, nothing happened between them."""
 
     is_up: bool
     changes: int
 
 
 class Poller:
-    """``run`` until it is cancelled."""
+    """Makes statements while ``run`` is not cancelled."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Poller:
         wallets: WalletReader,
         fees: FeeReader,
     ) -> None:
-        """``set_clock`` is told how far (ms) the venue's clock is ahead of ours."""
+        """Begin. ``set_clock`` receives how far (ms) the venue's clock is ahead of ours."""
         self._venue = venue
         self._asker = asker
         self._look = look
@@ -64,20 +64,20 @@ class Poller:
         self._failures = 0
 
     def nudge(self) -> None:
-        """Something happened in the account."""
+        """Note that something happened in the account."""
         self._active.set()
 
     async def run(self) -> None:
-        """Make statements."""
+        """Make statements until cancelled."""
         while True:
             await self._turn()
             await self._pause()
 
     async def statement(self) -> Statement:
-        """How the account stands. Raises ``VenueUnavailable``, ``FrameError``."""
+        """Return the present state of the account. Raises ``VenueUnavailable`` or ``FrameError``."""
         wallets, fees = await self._wallets.report(), await self._fees.fees()
         sight = self._look()
-        # Of before the reading: what risk books later than this is not in it for certain.
+        # The time is taken before the reading: what risk books later than this may be missing in it.
         at_ms, read_ns = self._clock.wall_ms(), self._clock.monotonic_ns()
         before = await self._balances()
         orders = await self._orders(before)
@@ -103,7 +103,7 @@ class Poller:
         ahead_ms = said_ms - (before_ms + after_ms) // 2
         self._clock_ns = self._clock.monotonic_ns()
         self._meter.set("skew_ms", ahead_ms)
-        # A clock that tells whole seconds says nothing about less.
+        # A clock that states whole seconds shows no smaller difference.
         self._set_clock(ahead_ms if abs(ahead_ms) > off_ms else 0)
 
     async def state(self) -> None:
@@ -118,7 +118,7 @@ class Poller:
             statement = await self.statement()
         except (VenueUnavailable, FrameError) as error:
             self._failures += 1
-            self._clock_ns = 0  # the clock may be what is wrong
+            self._clock_ns = 0  # a wrong clock may be the cause, so it is measured again
             self._meter.count("poll_errors")
             if self._failures == 1:
                 get_logger().warning("no balances", venue=self._venue.name, why=str(error))
@@ -129,12 +129,12 @@ class Poller:
         self._meter.count("statements")
         if not statement.settled:
             self._meter.count("unsettled")
-            self._active.set()  # once more, soon
+            self._active.set()  # so that another statement follows soon
         self._meter.set("statement_ms", statement.at_ms)
         await self._send(statement)
 
     async def _pause(self) -> None:
-        """Until the next turn is due: at half the usual time when something happened."""
+        """Wait until the next turn is due: at half the usual time when something happened."""
         if self._failures:
             await asyncio.sleep(min(self._every_s * self._failures, _PAUSE_MAX_S))
             return
@@ -143,7 +143,7 @@ class Poller:
             async with asyncio.timeout(self._every_s / 2):
                 await self._active.wait()
         except TimeoutError:
-            return  # nothing happened: it is simply time
+            return  # nothing happened, and the next turn is due
         self._active.clear()
         await asyncio.sleep(min(_SOON_S, self._every_s / 2))
 

@@ -1,7 +1,8 @@
-"""After a stream was lost: asks the venue what happened to our orders meanwhile, and tells it like the stream would.
+"""Asks the venue after a stream was lost what happened to our orders meanwhile, and reports it like the stream
+would.
 
-Workers ask about their own orders too; this only makes sure that nobody waits for an event that will not come.
-Fills are not told here, only how much was executed: who needs them asks for them.
+Workers ask about their own orders too; this only ensures that none waits for an event that will not come. Fills are
+not reported here, only how much was executed: workers ask for the fills that they need.
 """
 
 from collections.abc import Callable
@@ -11,14 +12,14 @@ from arbshard.accounts.rest_client import Questioned
 from arbshard.venues.base.account import AccountVenue, HeardOrder
 
 _UNFINISHED_MAX = 50
-"""Orders asked about one by one; one that is open longer is told by the list of open orders."""
+"""Number of orders asked about one by one; an older open order is in the list of open orders."""
 _SYMBOLS_MAX = 5
 _MARGIN_MS = 120_000
-"""A connection that died silently is noticed by its pings, so long after at the latest."""
+"""Margin in ms: the pings notice a connection that died silently at the latest after this time."""
 
 
 async def open_orders(venue: AccountVenue, asker: Questioned, *, urgent: bool = False) -> list[HeardOrder]:
-    """All open orders. Raises ``VenueUnavailable``, ``FrameError``."""
+    """Return all open orders. Raises ``VenueUnavailable`` or ``FrameError``."""
     found: list[HeardOrder] = []
     page = 1
     while (request := venue.orders_call(page)) is not None:
@@ -38,9 +39,9 @@ async def recover(
     since_ms: int,
     tell: Callable[[HeardOrder], None],
 ) -> int:
-    """Tell how our orders stand that may have changed since then (wall time of the venue); how many those are.
+    """Report our orders that may have changed since ``since_ms`` (wall time of the venue). Return their number.
 
-    Raises ``VenueUnavailable``, ``FrameError``; what was told until then stays told.
+    Raises ``VenueUnavailable`` or ``FrameError``; what was reported until then stays valid.
     """
     found: dict[str, HeardOrder] = {}
     unfinished = orders.unfinished()[-_UNFINISHED_MAX:]

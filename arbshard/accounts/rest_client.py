@@ -1,6 +1,6 @@
-"""REST questions about an account: within the rate budget, and with what the venue refused told apart from silence.
+"""Asks about an account over REST: within the rate budget, and with a venue's refusal distinguished from silence.
 
-Used by ``poller`` and ``recovery``.
+``poller`` and ``recovery`` use it.
 """
 
 from typing import Protocol
@@ -13,10 +13,10 @@ from arbshard.venues.base.request import VenueRequest
 
 
 class Questioned(Protocol):
-    """Who answers: an ``Asker``."""
+    """Is what requests are sent with: an ``Asker``."""
 
     async def ask(self, request: VenueRequest, *, urgent: bool = False) -> Answer:
-        """The answer, always a good one. Raises ``VenueUnavailable``."""
+        """Return the answer, which is never a refusal. Raises ``VenueUnavailable``."""
         ...
 
 
@@ -29,7 +29,9 @@ class Asker:
         self._gate = gate
 
     async def ask(self, request: VenueRequest, *, urgent: bool = False) -> Answer:
-        """See ``Questioned``. What is not ``urgent`` leaves exits and hedges their share of the rate limits."""
+        """Ask as ``Questioned.ask``. A request that is not ``urgent`` leaves exits and hedges their share of the
+        rate limits.
+        """
         admitted = await self._gate.admit(request.cost) if urgent else self._gate.spare(request.cost)
         if not admitted:
             raise VenueUnavailable("no room in the rate limits")

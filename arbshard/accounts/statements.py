@@ -1,4 +1,4 @@
-"""The way of a statement to risk. A statement that does not arrive is not repeated: the next one says it anew."""
+"""Sends statements to risk. A statement that does not arrive is not repeated: the next one states everything anew."""
 
 from typing import Protocol
 
@@ -10,15 +10,15 @@ from arbshard.wire.messages import Denied, Statement, decode_command_reply, enco
 
 
 class StatementTransport(Protocol):
-    """What carries it: a ``RequestClient``."""
+    """Carries statements: a ``RequestClient``."""
 
     async def request(self, payload: bytes, *, priority: int = 0) -> bytes:
-        """One question, one answer; raises ``TransportError``."""
+        """Send one request and return its reply. Raises ``TransportError``."""
         ...
 
 
 class Statements:
-    """Sends statements, and notes what became of them."""
+    """Sends statements, and counts those that risk refuses or does not answer."""
 
     def __init__(self, transport: StatementTransport, meter: AccountsMeter) -> None:
         self._transport = transport
@@ -26,7 +26,7 @@ class Statements:
         self._trouble = ""
 
     async def send(self, statement: Statement) -> None:
-        """Tell risk."""
+        """Send ``statement`` to risk."""
         trouble = ""
         reach("before_state")
         try:

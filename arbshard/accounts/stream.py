@@ -1,6 +1,6 @@
-"""One venue's private stream: connect, subscribe, read every frame, and begin again when it is lost.
+"""Follows one venue's private stream: connect, subscribe, read every frame, and begin again when it is lost.
 
-``watch`` holds one per venue. What is read goes to a ``StreamListener`` in the very call that read it.
+``watch`` has one per venue. What is read is passed to a ``StreamListener`` in the very call that read it.
 """
 
 import asyncio
@@ -29,35 +29,35 @@ SUBSCRIBE_TIMEOUT_S = 10.0
 
 
 class StreamListener(Protocol):
-    """Who is told what a private stream says."""
+    """Receives what a private stream reports."""
 
     def on_up(self) -> None:
-        """The stream is on; until now nothing could be heard."""
+        """Handle that the stream is on; until now it could report nothing."""
         ...
 
-    def on_order(self, heard: HeardOrder) -> None:
-        """An order changed."""
+    def on_order(self, report: HeardOrder) -> None:
+        """Handle a changed order."""
         ...
 
-    def on_balances(self, heard: HeardBalances) -> None:
-        """Balances changed."""
+    def on_balances(self, report: HeardBalances) -> None:
+        """Handle changed balances."""
         ...
 
 
 class Counting(Protocol):
-    """Who counts: ``meter.VenueMeter``."""
+    """Adds to counters and sets gauges: ``meter.VenueMeter``."""
 
     def count(self, name: str) -> None:
-        """Add one."""
+        """Add one to the counter ``name``."""
         ...
 
     def set(self, name: str, value: int) -> None:
-        """Set a gauge."""
+        """Set the gauge ``name``."""
         ...
 
 
 class PrivateStream:
-    """``run`` until it is cancelled."""
+    """Keeps the stream on while ``run`` is not cancelled."""
 
     def __init__(
         self,
@@ -71,7 +71,10 @@ class PrivateStream:
         receiver: Receiver = "auto",
         opener: Opener = open_stream,
     ) -> None:
-        """``window_ms``: for how long the venue may take what we sign. Raises ``UsageError`` for its settings."""
+        """Begin without a connection. ``window_ms``: for how long the venue may accept what we sign.
+
+        Raises ``UsageError`` for invalid settings.
+        """
         self._venue = venue
         address = venue.address(config)
         assert address is not None, "a venue without a private stream"
@@ -91,21 +94,21 @@ class PrivateStream:
         self._next: asyncio.Queue[str] = asyncio.Queue(maxsize=4)
         self._subscribed = asyncio.Event()
         self.ahead_ms = 0
-        """How far the venue's clock is ahead of ours."""
+        """How far the venue's clock is ahead of ours, in milliseconds."""
         self.why = ""
         """Why it was lost, or could not be opened."""
         self.tried = asyncio.Event()
         """Set once it has been on, or could not be opened."""
         self.lost_ms = clock.wall_ms()
-        """When it was last found to be lost (wall); at first, when nothing could be heard yet."""
+        """Wall time in ms at which it was last found to be lost; at first, when it was made."""
 
     @property
     def is_up(self) -> bool:
-        """Whether everything that happens is heard."""
+        """Return whether everything that happens is reported."""
         return self._subscribed.is_set()
 
     async def run(self) -> None:
-        """Keep the stream on."""
+        """Keep the stream on until cancelled."""
         while True:
             opened_ns = 0
             why = ""
@@ -147,11 +150,11 @@ class PrivateStream:
             await asyncio.sleep(pause_s)
 
     def _target(self) -> Target:
-        """A token is good for one handshake."""
+        """Return the target with a new token, because a token is valid for one handshake."""
         return self._reach._replace(headers=self._venue.headers(self._keys, str(uuid4())))
 
     async def _subscribe(self, stream: Stream, over: asyncio.Future[str]) -> None:
-        """Raises ``VenueUnavailable`` when the venue refuses, stays silent or goes."""
+        """Send the subscription. Raises ``VenueUnavailable`` when the venue refuses, stays silent or closes."""
         self._turned = ""
         while not self._next.empty():
             self._next.get_nowait()
@@ -178,18 +181,18 @@ class PrivateStream:
     def _take(self, frame: bytes, received_ns: int) -> None:
         del received_ns
         try:
-            heard = self._venue.read(frame)
+            report = self._venue.read(frame)
         except FrameError as error:
             self._meter.count("bad_frames")
-            if str(error) != self._bad:  # one line for a whole series of the same
+            if str(error) != self._bad:  # one line for a series of equal problems
                 self._bad = str(error)
                 get_logger().warning("private frame", venue=self._venue.name, why=self._bad)
             return
-        match heard:
+        match report:
             case HeardOrder():
-                self._listener.on_order(heard)
+                self._listener.on_order(report)
             case HeardBalances():
-                self._listener.on_balances(heard)
+                self._listener.on_balances(report)
             case Subscribed():
                 self._subscribed.set()
                 self._answer("")
@@ -206,8 +209,8 @@ class PrivateStream:
                 pass
 
     def _answer(self, message: str) -> None:
-        """To ``_subscribe``: what to send next; empty when there is nothing more to wait for."""
-        if not self._next.full():  # nobody waits any more for what comes then
+        """Give ``_subscribe`` what to send next; empty when there is nothing more to wait for."""
+        if not self._next.full():  # otherwise ``_subscribe`` no longer waits for it
             self._next.put_nowait(message)
 
     def _drop(self) -> None:

@@ -15,7 +15,7 @@ _REASON_CHARS_MAX = 200
 
 
 class WalletReader:
-    """Keeps what the venue said last. A failure keeps it, and is part of the report."""
+    """Keeps what the venue stated last. A failure keeps it, and is part of the report."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class WalletReader:
         clock: Clock,
         every_s: float,
     ) -> None:
-        """``markets``: those that are traded there, changed in place. ``every_s``: 0 never asks."""
+        """Begin without a report. ``markets``: those traded there, changed in place. ``every_s``: 0 never asks."""
         self._venue = venue
         self._asker = asker
         self._markets = markets
@@ -37,7 +37,9 @@ class WalletReader:
         self._report: WalletReport | None = None
 
     async def report(self) -> WalletReport | None:
-        """What the venue says of the coins traded there, asked again when that is due; None if it is never asked."""
+        """Return what the venue states of the coins traded there, asked again when that is due; None if it is never
+        asked.
+        """
         request = self._venue.wallets_call() if self._every_ns else None
         if request is None:
             return None

@@ -1,4 +1,4 @@
-"""One venue's account, watched: its private stream, what is asked after a loss of it, and the polling of balances.
+"""Watches one venue's account: its private stream, what is asked after a loss of it, and the polling of balances.
 
 ``main`` runs one per venue. Each of its three tasks ends only by being cancelled, or by a defect.
 """
@@ -30,7 +30,7 @@ _RECOVER_PAUSE_S = 1.0
 
 
 class VenueWatch:
-    """Implements ``stream.StreamListener`` for one venue."""
+    """Is the ``stream.StreamListener`` of one venue."""
 
     def __init__(
         self,
@@ -46,7 +46,10 @@ class VenueWatch:
         clock: Clock,
         opener: Opener = open_stream,
     ) -> None:
-        """``set_clock``: to sign with the venue's time, told as ms ahead of ours. Raises ``UsageError``."""
+        """Begin. ``set_clock`` receives how far (ms) the venue's clock is ahead of ours, to sign with its time.
+
+        Raises ``UsageError``.
+        """
         self._venue = venue
         self._asker = asker
         self._orders = orders
@@ -93,21 +96,21 @@ class VenueWatch:
                 tasks.create_task(self._recover(self._stream), name=f"{self._venue.name}-recovery")
 
     async def state(self) -> None:
-        """Tell risk once more how the account stands: the last word of a run."""
+        """Send risk one more statement of the account, the last of a run."""
         await self._poller.state()
 
     def on_up(self) -> None:
-        """See ``StreamListener``."""
+        """Handle that the stream is on: orders are asked about, and a statement is made soon."""
         self._came_up.set()
         self._poller.nudge()
 
-    def on_order(self, heard: HeardOrder) -> None:
-        """See ``StreamListener``."""
-        if heard.state == "UNKNOWN":
+    def on_order(self, report: HeardOrder) -> None:
+        """Publish what is new about an order, and count the rest."""
+        if report.state == "UNKNOWN":
             self._meter.count("unknown_words")
-            get_logger().error("unknown order state", venue=self._venue.name, word=heard.word)
+            get_logger().error("unknown order state", venue=self._venue.name, word=report.word)
         repeated, foreign = self._orders.repeated, self._orders.foreign
-        event = self._orders.update(heard)
+        event = self._orders.update(report)
         self._poller.nudge()
         if event is not None:
             self._meter.count("events")
@@ -117,9 +120,9 @@ class VenueWatch:
         elif self._orders.repeated != repeated:
             self._meter.count("repeated")
 
-    def on_balances(self, heard: HeardBalances) -> None:
-        """See ``StreamListener``."""
-        self._balance_changes += len(heard.balances)
+    def on_balances(self, report: HeardBalances) -> None:
+        """Note that balances changed, so that a statement is made soon."""
+        self._balance_changes += len(report.balances)
         self._poller.nudge()
 
     def _look(self) -> Sight:

@@ -1,1 +1,1 @@
-"""What things are: markets, pairs, books, orders, positions, money."""
+"""Defines the things that arbshard trades with: markets, pairs, books, orders, positions, money."""

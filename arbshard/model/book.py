@@ -1,4 +1,4 @@
-"""``OrderBookSnapshot``: what a market offered at one instant; ``BookTop``: the best of it."""
+"""``OrderBookSnapshot`` is what a market offered at one instant, and ``BookTop`` the best bid and ask of it."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ Levels = tuple[tuple[float, float], ...]
 
 
 class BookTop(msgspec.Struct, frozen=True, gc=False):
-    """The best bid and ask of one market, in quote per base, with sizes in base. Most ticks need nothing else."""
+    """Is the best bid and ask of one market, in quote per base, with sizes in base. Most ticks need nothing else."""
 
     best_bid: float
     bid_size: float
@@ -20,15 +20,15 @@ class BookTop(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def mid(self) -> float:
-        """Mean of best bid and best ask."""
+        """Return the mean of best bid and best ask."""
         return (self.best_bid + self.best_ask) / 2
 
 
 class OrderBookSnapshot(msgspec.Struct, frozen=True, gc=False):
-    """Bids and asks of one market, best first; never empty and never crossed.
+    """Holds bids and asks of one market, best first; never empty and never crossed.
 
-    Prices and sizes are floats: they only feed the edge calculation. What reaches an order is made exact
-    again by ``model.money.exact``.
+    Prices and sizes are floats: they only feed the edge calculation. ``model.money.exact`` makes what reaches an
+    order exact again.
     """
 
     venue: str
@@ -41,34 +41,35 @@ class OrderBookSnapshot(msgspec.Struct, frozen=True, gc=False):
     """When the frame was received, monotonic nanoseconds."""
     sent_ms: int | None = None
     """The exchange time, if it is that of the sending, as it is in a stream's changes. The first frame of a
-    subscription and a book over REST may carry the time of the book's last change, however long ago that is."""
+    subscription and a book over REST may carry the time of the book's last change, however long ago that is.
+    """
 
     @property
     def top(self) -> BookTop:
-        """The best bid and the best ask with their sizes."""
+        """Return the best bid and the best ask with their sizes."""
         (bid, bid_size), (ask, ask_size) = self.bids[0], self.asks[0]
         return BookTop(bid, bid_size, ask, ask_size, self.received_ns)
 
     @property
     def best_bid(self) -> float:
-        """The highest bid, in quote per base. A book is never empty: codecs refuse empty books."""
+        """Return the highest bid, in quote per base. A book is never empty: codecs refuse empty books."""
         return self.bids[0][0]
 
     @property
     def best_ask(self) -> float:
-        """The lowest ask, in quote per base."""
+        """Return the lowest ask, in quote per base."""
         return self.asks[0][0]
 
     @property
     def mid(self) -> float:
-        """Mean of best bid and best ask."""
+        """Return the mean of best bid and best ask."""
         return (self.bids[0][0] + self.asks[0][0]) / 2
 
 
 class PairView(NamedTuple):
-    """The best of a pair's two books, as one reader saw them last."""
+    """Is the best of a pair's two books, as one reader read them last."""
 
     home: BookTop
     away: BookTop
     seen_ns: int
-    """When they were read, monotonic; both were fresh then."""
+    """Monotonic time in ns at which they were read; both were fresh then."""

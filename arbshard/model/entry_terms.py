@@ -1,4 +1,4 @@
-"""What risk says about the entries of a pair before any is asked for: its baseline, the room, and what bars it."""
+"""Defines what risk states about the entries of a pair in advance: its baseline, the room, and what bars it."""
 
 from decimal import Decimal
 from typing import Literal
@@ -10,39 +10,42 @@ from arbshard.model.refusal import Refusal
 
 
 class Baseline(msgspec.Struct, frozen=True):
-    """The level that a pair's gap returns to, and how fast it does. Gaps as of ``engine.closing.gap_bps``."""
+    """Is the level that a pair's gap returns to, and how fast it does. Gaps are computed by
+    ``engine.closing.gap_bps``.
+    """
 
     level_bps: float
-    """The median of the window."""
+    """The median of the window, in basis points."""
     band_bps: float
-    """The usual distance from the level: 1.4826 times the median absolute deviation, which is the standard deviation
-    if the gaps are normally distributed."""
+    """The usual distance from the level in basis points: 1.4826 times the median absolute deviation, which is the
+    standard deviation if the gaps are normally distributed.
+    """
     half_life_s: float | None
     """The median time in which an excursion loses half of its height; None while too few have been seen to return."""
     samples: int
-    """Samples in the window."""
+    """Number of samples in the window."""
     returns: int
-    """Excursions in the window that have lost half of their height."""
+    """Number of excursions in the window that have lost half of their height."""
     excursion_s: float = 0.0
-    """For how long the excursion of now has lasted; 0 when there is none."""
+    """For how long the present excursion has lasted, in seconds; 0 when there is none."""
 
 
 class Bar(msgspec.Struct, frozen=True):
-    """A rule that refuses entries of a pair whatever their size."""
+    """Is a rule that refuses entries of a pair whatever their size."""
 
     direction: Direction | Literal[""]
-    """Empty for both."""
+    """The direction that is refused; empty for both."""
     reason: Refusal
     detail: str
     """A sentence for people, with the figures."""
 
 
 class PairTerms(msgspec.Struct, frozen=True):
-    """What entries a pair may make, as far as its worker must know."""
+    """States what entries a pair may make, as far as its worker must know it."""
 
     pair: str
     level_bps: float | None
-    """See ``Baseline``; None while it is not known, and the gap is measured against 0 then."""
+    """The level as in ``Baseline``; None while it is not known, and the gap is measured against 0 then."""
     band_bps: float | None
     cost_max: Decimal
     """The largest entry, in reporting currency, that the limits in force have room for."""

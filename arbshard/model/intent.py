@@ -1,4 +1,4 @@
-"""An intent: one opportunity submitted for approval, both legs in one request."""
+"""An intent is one opportunity that is submitted for approval, with both legs in one request."""
 
 from decimal import Decimal
 from typing import Literal
@@ -23,16 +23,17 @@ ExitReason = Literal[
     "one_leg",
     "warned",
 ]
-"""``one_leg``: a person has the leg on the living venue closed alone, which leaves the other one naked. ``warned``: a
-venue warns of the market or the coin, and the rule for that is to close."""
+"""``one_leg``: a person has the leg on the usable venue closed alone, which leaves the other one naked. ``warned``:
+a venue warns of the market or the coin, and the rule for that is to close.
+"""
 BY_HAND: frozenset[ExitReason] = frozenset(("manual", "kill_switch", "one_leg"))
 """Reasons that a person has given."""
 Lead = Literal["both", "home", "away"]
-"""Which legs go out first: both at once, or one alone."""
+"""Which legs are sent first: both at once, or one alone."""
 HaltLevel = Literal["reduce_only", "stopped"]
 """How much a halt stops. ``reduce_only``: entries. ``stopped``: exits too, except those that a person orders."""
 CloseReason = ExitReason | Literal["entry_unwound"]
-"""``entry_unwound``: one leg of the entry filled, the other could not be had, and it was taken back."""
+"""``entry_unwound``: one leg of the entry filled, the other could not be filled, and the first was taken back."""
 RETURNED: frozenset[CloseReason] = frozenset(("take_profit", "spread_reversal"))
 """Positions closed for these reasons: the gap had come back."""
 NOT_RETURNED: frozenset[CloseReason] = frozenset(("stop_loss", "max_hold"))
@@ -43,11 +44,11 @@ exits cost too much or failed too often. ``bad_report``: risk refused what a wor
 ``position_loss``: an open position has lost too much. ``no_reversion``: too many of the pair's last positions were
 closed before its gap had come back."""
 CLOSED_BY_HAND: frozenset[ApartCause] = frozenset(("exits_fail", "position_loss", "identity"))
-"""Of these causes: positions of the pair are closed only when a person orders it."""
+"""With these causes, positions of the pair are closed only when a person orders it."""
 
 
 class FxQuote(msgspec.Struct, frozen=True):
-    """What one away quote (USDT) fetches and costs in home quote (KRW)."""
+    """States what one away quote (USDT) brings and costs in home quote (KRW)."""
 
     bid: Decimal
     ask: Decimal
@@ -56,24 +57,24 @@ class FxQuote(msgspec.Struct, frozen=True):
 
     @property
     def mid(self) -> Decimal:
-        """Mean of both sides."""
+        """Return the mean of both sides."""
         return (self.bid + self.ask) * _HALF
 
     def value(self, amount: Decimal) -> Decimal:
-        """``amount`` of away quote in home quote, at the side that is worse for us."""
+        """Return ``amount`` of away quote in home quote, at the side that is worse for us."""
         return amount * (self.bid if amount >= 0 else self.ask)
 
 
 class Intent(msgspec.Struct, frozen=True):
-    """Two IOC limit orders that belong together."""
+    """Is two IOC limit orders that belong together."""
 
     intent_id: str
     """Unique for ever: ``s<session>-<shard>-<epoch>-<n>``; at most 24 characters of ``[a-z0-9-]``."""
     kind: IntentKind
     pair: str
-    """The base."""
+    """The base of the pair."""
     direction: Direction
-    """Of this trade: an exit has the reverse of its position's entry."""
+    """The direction of this trade: an exit has the reverse of its position's entry."""
     position_id: str
     """Entry: the intent's own id, under which the position will be known. Exit: the position to close."""
     home: Order
@@ -83,29 +84,29 @@ class Intent(msgspec.Struct, frozen=True):
     """Entry: net edge of this trade. Exit: net result of the whole round trip, if the books stay as seen."""
     fx: FxQuote
     decided_ms: int
-    """Wall time of the decision."""
+    """Wall time of the decision, in milliseconds."""
     lead: Lead = "both"
     """The leg that is sent first and alone; what it fills is then completed on the other venue."""
     decided_ns: int = 0
-    """Monotonic time of the decision; 0 without ``paper.record_times``."""
+    """Monotonic time of the decision, in ns; 0 without ``paper.record_times``."""
     seen_ns: tuple[int, int, int] = (0, 0, 0)
-    """When the books were received that it was decided on: home, away, FX; 0 for none."""
+    """Monotonic times of receipt of the books (home, away, FX) that the decision used; 0 for none."""
 
     def order(self, venue: str) -> Order:
-        """The leg on ``venue``."""
+        """Return the leg on ``venue``."""
         return self.home if self.home.market.venue == venue else self.away
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """How the next trade of one kind of a pair may be made, after trades in a row that achieved nothing."""
+    """States how the next trade of one kind of a pair may be made, after trades in a row that achieved nothing."""
 
     kind: IntentKind
     tries: int
-    """Trades in a row that achieved nothing, at a cost or against a refusal."""
+    """Number of trades in a row that achieved nothing, at a cost or against a refusal."""
     wait_ms: int
-    """Pause before the next one, from the message that says so."""
+    """Pause in milliseconds before the next one, from the receipt of this message."""
     lead: Lead = "both"
-    """Exits: the leg that has to go first, for it failed last time."""
+    """Exits: the leg that has to be sent first, because it failed last time."""
     is_small: bool = False
     """Exits: whether the next one only tests with the smallest order whether the venue takes orders again."""
     why: str = ""
@@ -113,7 +114,7 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class OpenIntent(msgspec.Struct, frozen=True):
-    """An intent without an outcome, with what is known of its orders: what a successor takes over."""
+    """Is an intent without an outcome, with what is known of its orders. A successor takes it over."""
 
     intent: Intent
     orders: tuple[OrderResult, ...]

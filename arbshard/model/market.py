@@ -1,4 +1,4 @@
-"""Markets, pairs, and the trading rules of a market."""
+"""Defines markets, pairs, and the trading rules of a market."""
 
 from decimal import Decimal
 from typing import Literal
@@ -11,12 +11,12 @@ Side = Literal["buy", "sell"]
 
 
 def opposite(side: Side) -> Side:
-    """The other side."""
+    """Return the other side."""
     return "sell" if side == "buy" else "buy"
 
 
 class Market(msgspec.Struct, frozen=True, order=True):
-    """One instrument as its venue names it."""
+    """Is one instrument as its venue names it."""
 
     venue: str
     symbol: str
@@ -28,14 +28,14 @@ class Market(msgspec.Struct, frozen=True, order=True):
 
 
 class TickBand(msgspec.Struct, frozen=True):
-    """Prices at or above ``price_min`` move in steps of ``tick`` (quote units)."""
+    """Is a range of prices: those at or above ``price_min`` move in steps of ``tick`` (quote units)."""
 
     price_min: Decimal
     tick: Decimal
 
 
 class MarketRules(msgspec.Struct, frozen=True):
-    """What the venue accepts on one market. All in quote or base units of that market."""
+    """States what the venue accepts on one market, all in quote or base units of that market."""
 
     ticks: tuple[TickBand, ...]
     """Bands by falling ``price_min``; the last one starts at 0."""
@@ -51,7 +51,7 @@ class MarketRules(msgspec.Struct, frozen=True):
     """Largest quantity of an order (base units)."""
 
     def tick_at(self, price: Decimal) -> Decimal:
-        """The tick of the band ``price`` lies in."""
+        """Return the tick of the band that ``price`` is in."""
         for band in self.ticks:
             if price >= band.price_min:
                 return band.tick
@@ -63,46 +63,46 @@ class MarketRules(msgspec.Struct, frozen=True):
         return floor_to(price, tick) if side == "buy" else ceil_to(price, tick)
 
     def round_quantity(self, quantity: Decimal) -> Decimal:
-        """Round a quantity down to the lot, and to what one order may have."""
+        """Round a quantity down to the lot, and to the largest quantity of one order."""
         return floor_to(min(quantity, self.quantity_max), self.lot)
 
     def allows(self, price: Decimal, quantity: Decimal, side: Side) -> bool:
-        """Whether an order meets all of these rules: tick, lot, minimum and maximum."""
+        """Return whether an order meets all of these rules: tick, lot, minimum and maximum."""
         is_on_grid = self.round_price(price, side) == price and self.round_quantity(quantity) == quantity
         return is_on_grid and self.accepts(price, quantity)
 
     def accepts(self, price: Decimal, quantity: Decimal) -> bool:
-        """Whether an order of ``quantity`` at ``price`` meets the venue's minimum and maximum."""
+        """Return whether an order of ``quantity`` at ``price`` meets the venue's minimum and maximum."""
         notional = price * quantity
         is_between = quantity > 0 and self.quantity_min <= quantity <= self.quantity_max
         return is_between and self.notional_min <= notional <= self.notional_max
 
     def is_too_small(self, price: Decimal, quantity: Decimal) -> bool:
-        """Whether an order of ``quantity`` at ``price`` is below the venue's minimum."""
+        """Return whether an order of ``quantity`` at ``price`` is below the venue's minimum."""
         return quantity <= 0 or quantity < self.quantity_min or price * quantity < self.notional_min
 
 
 class FeeSchedule(msgspec.Struct, frozen=True):
-    """Taker fees of a venue in basis points of the notional, and the coin a buyer's fee is taken in."""
+    """States a venue's taker fees in basis points of the notional, and the coin in which a buyer's fee is paid."""
 
     buy_bps: Decimal
     sell_bps: Decimal
     buy_fee_in_base: bool
-    """True where a buyer pays in the coin received; a seller always pays in the quote."""
+    """Whether a buyer pays in the coin received; a seller always pays in the quote."""
 
 
 class Leg(msgspec.Struct, frozen=True):
-    """A market of a pair with all that is needed to trade it."""
+    """Is a market of a pair with all that is needed to trade it."""
 
     market: Market
     rules: MarketRules
     fees: FeeSchedule
     slot: int
-    """The market's place in the shared-memory feed."""
+    """Number of the market's slot in the shared-memory feed."""
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """One base on two venues.
+    """Is one base on two venues.
 
     ``home`` is quoted in the reporting currency (KRW), ``away`` in the other quote (USDT). FX is the price of one
     away quote in home quote.
@@ -113,7 +113,7 @@ class Pair(msgspec.Struct, frozen=True):
     away: Leg
 
     def leg(self, venue: str) -> Leg:
-        """The leg on ``venue``. Raises ``KeyError`` for a venue the pair does not trade on."""
+        """Return the leg on ``venue``. Raises ``KeyError`` for a venue the pair does not trade on."""
         if venue == self.home.market.venue:
             return self.home
         if venue == self.away.market.venue:
@@ -121,7 +121,7 @@ class Pair(msgspec.Struct, frozen=True):
         raise KeyError(venue)
 
     def answers_to(self, name: str) -> bool:
-        """Whether a person who typed ``name`` (base or either market, any case) means this pair."""
+        """Return whether ``name`` (base or either market, any case), as typed by a person, means this pair."""
         return name.upper() in (self.base, self.home.market.symbol, self.away.market.symbol)
 
 
@@ -130,5 +130,5 @@ Direction = Literal["buy_home", "buy_away"]
 
 
 def reverse(direction: Direction) -> Direction:
-    """The direction that undoes ``direction``."""
+    """Return the direction that undoes ``direction``."""
     return "buy_away" if direction == "buy_home" else "buy_home"

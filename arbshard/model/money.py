@@ -1,4 +1,4 @@
-"""Exact money: Decimal helpers that round against ourselves, and nothing else."""
+"""Computes with exact money: Decimal helpers that round against ourselves, and nothing else."""
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, localcontext
 
@@ -6,8 +6,8 @@ ZERO = Decimal(0)
 ONE = Decimal(1)
 BPS = Decimal(10_000)
 
-# 50 digits: quantity (8 places) x price (8 places) x fee (5 places) x FX is exact with room to spare, so no
-# product or sum of money is ever rounded; only division is.
+# 50 digits: quantity (8 places) x price (8 places) x fee (5 places) x FX is exact with room to spare, so no product
+# or sum of money is ever rounded; only division is.
 MONEY_CONTEXT = Context(prec=50)
 
 
@@ -19,21 +19,21 @@ def use_money_context() -> None:
 
 
 def floor_to(value: Decimal, step: Decimal) -> Decimal:
-    """The largest multiple of ``step`` that is not above ``value``."""
+    """Return the largest multiple of ``step`` that is not above ``value``."""
     assert step > 0, step
     with localcontext(MONEY_CONTEXT):
         return (value / step).to_integral_value(ROUND_FLOOR) * step
 
 
 def ceil_to(value: Decimal, step: Decimal) -> Decimal:
-    """The smallest multiple of ``step`` that is not below ``value``."""
+    """Return the smallest multiple of ``step`` that is not below ``value``."""
     assert step > 0, step
     with localcontext(MONEY_CONTEXT):
         return (value / step).to_integral_value(ROUND_CEILING) * step
 
 
 def exact(value: float) -> Decimal:
-    """The decimal a float was written as.
+    """Return the decimal a float was written as.
 
     ``repr`` gives the shortest text that reads back as the same float, which for prices and sizes of up to 15
     significant digits is the text the venue sent.
@@ -42,7 +42,7 @@ def exact(value: float) -> Decimal:
 
 
 def plain(value: Decimal) -> str:
-    """``value`` without exponent and without trailing zeros: how it is stored and sent."""
+    """Return ``value`` without exponent and without trailing zeros, as it is stored and sent."""
     if value == 0:
         return "0"
     text = format(value, "f")

@@ -1,4 +1,4 @@
-"""What the supervisor and the workers say of themselves on their pages: the part of status that no counter holds."""
+"""Defines what the supervisor and the workers report on their pages: the part of status that is not a counter."""
 
 from typing import Literal
 
@@ -9,50 +9,51 @@ from arbshard.model.funnel import EdgeFunnel
 FeedState = Literal["connecting", "connected", "partly", "stale", "down", "rest"]
 ChildState = Literal["starting", "running", "restarting", "quarantined", "ending", "ended"]
 COMPANIONS = ("series", "metrics")
-"""Children that only look at what a run shows: a run without them is as good as one with them."""
+"""Children that only read what a run shows: a run trades as well without them."""
 SpareState = Literal["starting", "ready"]
 RunState = Literal["starting", "running", "draining", "ended"]
 
 
 class VenueNote(msgspec.Struct, frozen=True):
-    """One venue's feed."""
+    """Describes one venue's feed."""
 
     name: str
     state: FeedState
     connections: int
-    """Up now."""
+    """Number of connections that are up now."""
     symbols: int
     frames: int
     msg_s: float
     reconnects: int
     bad_frames: int
-    """Frames the supervisor could not use; the workers count those they could not decode."""
+    """Number of frames that the supervisor could not use; the workers count those that they could not decode."""
     last_error: str = ""
     wanted: int = 0
-    """Connections there should be; 0 when books are asked for over REST only."""
+    """Number of connections there should be; 0 when books are read over REST only."""
     planned: int = 0
-    """Connections renewed before they ended, without a gap; not counted as ``reconnects``."""
+    """Number of connections renewed before they ended, without a gap; not counted as ``reconnects``."""
     duplicates: int = 0
-    """Frames that another connection had brought before."""
+    """Number of frames that another connection had brought before."""
     stalls: int = 0
-    """Times that a connection or a market was silent for too long."""
+    """How often a connection or a market was silent for too long."""
     resyncs: int = 0
-    """Books made anew from a snapshot after a gap in their changes."""
+    """Number of books made anew from a snapshot after a gap in their changes."""
     refusals: int = 0
-    """Requests that the venue refused; they are made again."""
+    """Number of requests that the venue refused; they are made again."""
     source: str = "ws"
     """Where books come from: ``ws``, ``ws x2``, ``rest``, ``ws + rest``."""
     quiet: tuple[str, ...] = ()
-    """Markets from which nothing comes, whatever is done; a few at most."""
+    """Markets from which nothing comes, whatever is tried; a few at most."""
     lines: tuple[str, ...] = ()
     """Each connection in one line, a few at most."""
     confirmed: int = 0
-    """Quiet books of which REST has shown that they are still the newest."""
+    """Number of quiet books of which REST has shown that they are still the newest."""
     dead: int = 0
-    """Times that the stream of one market had stopped though its connection was alive; found by REST."""
+    """How often the stream of one market had stopped though its connection was alive, as REST showed."""
     lag_ms: int | None = None
-    """From the sending of a frame, by the venue's clock, to its receipt, by this computer's; the median of the
-    markets. None where frames do not say when they were sent."""
+    """Time in ms from the sending of a frame, by the venue's clock, to its receipt, by this computer's; the median
+    of the markets. None where frames do not state when they were sent.
+    """
     lag_ms_max: int | None = None
     """Frames with a larger lag come late, and nothing is entered on them."""
     late: tuple[str, ...] = ()
@@ -60,26 +61,26 @@ class VenueNote(msgspec.Struct, frozen=True):
 
 
 class ChildNote(msgspec.Struct, frozen=True):
-    """One child process."""
+    """Describes one child process."""
 
     name: str
     """``sim``, ``risk``, ``worker-0`` …"""
     state: ChildState
     pid: int
-    """0 while it does not run."""
+    """Its process id; 0 while it does not run."""
     epoch: int
     restarts: int
     again_in_s: float = 0.0
-    """Of ``restarting``: how long until it is started again."""
+    """Seconds until it is started again, when its state is ``restarting``."""
     reason: str = ""
     """Why its last incarnation ended; empty when none has."""
 
 
 class WorkerNote(msgspec.Struct, frozen=True):
-    """What a worker says of itself on its page, beside its counters."""
+    """Holds what a worker reports on its page beside its counters."""
 
     missing: dict[str, int] = {}
-    """Entries that were not made for want of money or coins, by ``VENUE CURRENCY``."""
+    """Number of entries that were not made for lack of money or coins, by ``VENUE CURRENCY``."""
     funnel: dict[str, EdgeFunnel] = {}
     """How far the edges of its pairs came, by base; pairs without any are left out."""
 
@@ -89,11 +90,11 @@ RECORDING = "recording"
 
 
 class SupervisorNote(msgspec.Struct, frozen=True):
-    """The run as a whole."""
+    """Describes the run as a whole."""
 
     name: str
     mode: str
-    """``paper`` or ``live``; ``RECORDING`` of a run that trades nothing."""
+    """``paper`` or ``live``; ``RECORDING`` for a run that trades nothing."""
     data: str
     """``sim`` (simulated exchanges) or ``public``."""
     state: RunState
@@ -108,7 +109,7 @@ class SupervisorNote(msgspec.Struct, frozen=True):
     """The newest last, a few at most: time and one line each."""
     alerts_total: int = 0
     unattended: tuple[str, ...] = ()
-    """Open positions of pairs that this run does not trade: nobody closes them."""
+    """Open positions of pairs that this run does not trade: no process closes them."""
     spares: tuple[SpareState, ...] = ()
     """Workers kept ready to take over a shard."""
     spares_wanted: int = 0

@@ -1,4 +1,4 @@
-"""Orders and fills: one instruction to one venue, and what came of it."""
+"""Defines orders and fills: one instruction to one venue, and its outcome."""
 
 from decimal import Decimal
 from typing import Literal
@@ -20,26 +20,29 @@ OrderState = Literal[
     "NOT_ACCEPTED",
     "UNKNOWN",
 ]
-"""``REJECTED``: the venue looked at the order and refused it. ``NOT_ACCEPTED``: the order was not sent, or the venue
-did not look at it (rate limit, overload, clock, key), so nothing was learned about its price. ``CANCELED`` and
-``EXPIRED``: the venue had the order and ended it before all of it was executed. ``UNKNOWN``: ask the venue."""
+"""``REJECTED``: the venue examined the order and refused it. ``NOT_ACCEPTED``: the order was not sent, or the venue
+did not examine it (rate limit, overload, clock, key), so nothing was learned about its price. ``CANCELED`` and
+``EXPIRED``: the venue had the order and ended it before all of it was executed. ``UNKNOWN``: ask the venue.
+"""
 OrderFault = Literal["", "busy", "order", "funds", "market", "venue"]
-"""What the venue's answer to an order says about trying again. Each venue's room ``states`` decides it by its codes.
+"""What the venue's answer to an order implies for another try. Each venue's room ``states`` decides it by its codes.
 
-Empty: the venue took the order, or nothing was learned about the venue. ``busy``: rate limit, overload, clock, or the
-order never reached the venue; an order like it may be sent after a pause. ``order``: price, quantity, minimum or
-maximum, so such an order is refused until the market's rules are read again. ``funds``: the venue's account has too
-little. ``market``: the market takes no orders (suspended, cancel-only, delisted, not permitted). ``venue``: the venue
-takes none of our orders (key, permission, address, region, ban)."""
+Empty: the venue accepted the order, or nothing was learned about the venue. ``busy``: rate limit, overload, clock,
+or the order never reached the venue; an order like it may be sent after a pause. ``order``: price, quantity, minimum
+or maximum, so such an order is refused until the market's rules are read again. ``funds``: the venue's account has
+too little. ``market``: the market accepts no orders (suspended, cancel-only, delisted, not permitted). ``venue``:
+the venue accepts none of our orders (key, permission, address, region, ban).
+"""
 FINAL_STATES: frozenset[str] = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED", "NOT_ACCEPTED"})
 
 OrderRole = Literal["leg", "hedge", "unwind"]
-"""``leg``: one of the two of an intent. ``hedge``: completes the lagging leg. ``unwind``: takes the leading
-leg back. The last two only reduce exposure."""
+"""``leg``: one of the two of an intent. ``hedge``: completes the lagging leg. ``unwind``: takes the leading leg
+back. The last two only reduce exposure.
+"""
 
 
 class Order(msgspec.Struct, frozen=True):
-    """An IOC limit order. ``quantity`` in base units, ``limit`` in quote units."""
+    """Is an IOC limit order, with ``quantity`` in base units and ``limit`` in quote units."""
 
     client_id: str
     """Unique for ever, derived from the intent id: ``<intent>-h0`` (home leg), ``-a0``, ``-h1`` (next) …"""
@@ -51,7 +54,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Fill(msgspec.Struct, frozen=True):
-    """One execution. ``fee`` is an amount of ``fee_currency`` and never negative here."""
+    """Is one execution. ``fee`` is an amount of ``fee_currency`` and never negative here."""
 
     fill_id: str
     """Unique for ever: ``<client_id>:<n>`` on paper, the venue's trade id live."""
@@ -64,7 +67,7 @@ class Fill(msgspec.Struct, frozen=True):
     fee_currency: str
 
     def changes(self) -> tuple[tuple[str, Decimal], ...]:
-        """(currency, amount) by which the venue balance changes, fee included; at most three entries."""
+        """Return each (currency, amount) by which the venue balance changes, fee included; at most three entries."""
         sign = 1 if self.side == "buy" else -1
         return (
             (self.market.base, sign * self.quantity),
@@ -74,28 +77,30 @@ class Fill(msgspec.Struct, frozen=True):
 
 
 class OrderResult(msgspec.Struct, frozen=True):
-    """How an order ended, or stands: its state and all its fills so far."""
+    """Is an order's state, final or not, with all its fills so far."""
 
     order: Order
     state: OrderState
     fills: tuple[Fill, ...] = ()
     detail: str = ""
-    """Why it was rejected, in the venue's words; empty otherwise."""
+    """Why it was rejected, as the venue states it; empty otherwise."""
     decision_price: Decimal = ZERO
     """Average price the book promised for this quantity when the decision was made; 0 if not known."""
     fault: OrderFault = ""
-    """Why the venue did not take the order; empty for an order that it took."""
+    """Why the venue did not accept the order; empty for an accepted order."""
     matched_ns: int = 0
-    """When the paper venue compared the order with a book (monotonic); 0 without ``paper.record_times``."""
+    """Monotonic time in ns at which the paper venue compared the order with a book; 0 without
+    ``paper.record_times``.
+    """
     book_ns: int = 0
-    """When that book was received; 0 without one."""
+    """Monotonic time in ns at which that book was received; 0 without one."""
 
     @property
     def filled(self) -> Decimal:
-        """Base quantity executed, before fees."""
+        """Return the base quantity executed, before fees."""
         return sum((fill.quantity for fill in self.fills), ZERO)
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more can come."""
+        """Return whether the state is final."""
         return self.state in FINAL_STATES

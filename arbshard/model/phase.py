@@ -1,10 +1,10 @@
-"""The phase of a run: one word in the feed's header, set by the supervisor, obeyed by every child."""
+"""The phase of a run is one word in the feed's header. The supervisor sets it, and every child follows it."""
 
 from enum import IntEnum
 
 
 class Phase(IntEnum):
-    """What children may do."""
+    """States what children may do."""
 
     STARTING = 0
     RUNNING = 1
@@ -15,7 +15,7 @@ class Phase(IntEnum):
 
 
 class WorkerState(IntEnum):
-    """Where a worker stands."""
+    """Is the stage of a worker's life."""
 
     STARTING = 0
     RUNNING = 1
@@ -24,6 +24,6 @@ class WorkerState(IntEnum):
 
 
 SUPERVISOR_SILENT_NS = 1_000_000_000
-"""A supervisor whose beat is older than this is silent: trading stops until it beats again. It need not be dead:
-whether it is, its children know from the pid of their parent.
+"""A supervisor whose beat is older than this is silent: trading stops until it beats again. It need not be dead: its
+children know from the pid of their parent whether it is.
 """

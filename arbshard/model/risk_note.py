@@ -1,4 +1,4 @@
-"""What risk tells everybody on its page. Written by ``risk.note``, read by status and the supervisor.
+"""Defines what risk reports on its page. ``risk.note`` writes it, status and the supervisor read it.
 
 Money is text in plain notation.
 """
@@ -15,56 +15,58 @@ from arbshard.model.order import OrderFault
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """Results of one symbol, or of all."""
+    """Holds the results of one symbol, or of all."""
 
     entries: int = 0
     exits: int = 0
     open: int = 0
-    """Open positions now."""
+    """Number of open positions."""
     wins: int = 0
     losses: int = 0
     win_rate: float | None = None
     """0 to 1; None when nothing was closed."""
     pnl: str = "0"
-    """Of positions closed, after fees."""
+    """Result of closed positions, after fees."""
     fees: str = "0"
-    """Of positions closed."""
+    """Fees of closed positions."""
     fx: str = "0"
     """The part of ``pnl`` that the change of the FX rate has brought while positions were open."""
 
     @property
     def trade(self) -> str:
-        """The part of ``pnl`` that prices have brought, before fees: ``pnl`` is this less fees and with ``fx``."""
+        """Return the part of ``pnl`` that prices have brought, before fees: ``pnl`` is this, less ``fees``, plus
+        ``fx``.
+        """
         return plain(Decimal(self.pnl) + Decimal(self.fees) - Decimal(self.fx))
 
 
 class PortfolioTally(Tally, frozen=True):
-    """Results of all symbols."""
+    """Holds the results of all symbols."""
 
     currency: str = "KRW"
-    """Of all money here."""
+    """Currency of all money here."""
     exposure: str = "0"
     """Entry notional of open positions and of entries under way."""
     beside: str = "0"
-    """What of ``pnl`` no position brought: fees and losses of transfers, unexplained differences."""
+    """The part of ``pnl`` that no position brought: fees and losses of transfers, unexplained differences."""
     residue: dict[str, dict[str, str]] = {}
-    """What all closed positions ever have left behind, by venue and coin."""
+    """What all closed positions ever have left over, by venue and coin."""
 
     @property
     def trade(self) -> str:
-        """As of a symbol, without what no position brought."""
+        """Return the same as for a symbol, without what no position brought."""
         return plain(Decimal(super().trade) - Decimal(self.beside))
 
 
 class BalanceNote(msgspec.Struct, frozen=True):
-    """One currency on one venue."""
+    """Is one currency on one venue."""
 
     total: str
     held: str
 
 
 class PositionNote(msgspec.Struct, frozen=True):
-    """A position in brief."""
+    """Is a position in brief."""
 
     position_id: str
     pair: str
@@ -77,24 +79,24 @@ class PositionNote(msgspec.Struct, frozen=True):
     closed_ms: int
     reason: CloseReason | None
     pnl: str | None
-    """Realised; None while it is open."""
+    """Realised result; None while it is open."""
     fees: str = "0"
-    """So far."""
+    """Fees so far."""
     home_flow: str = "0"
-    """What came in less what was paid so far, in home quote; fees included."""
+    """What was received less what was paid so far, in home quote; fees included."""
     away_flow: str = "0"
     """The same in away quote."""
     unrealised: str | None = None
-    """What closing it now would bring, after all fees; None while no book has said so, and once it is closed."""
+    """Result of closing it now, after all fees; None before a book has valued it, and once it is closed."""
     unrealised_bps: float | None = None
     books_ms: int = 0
-    """Wall time of the books that ``unrealised`` rests on; 0 while there was none."""
+    """Wall time in ms of the books that ``unrealised`` is computed with; 0 while there was none."""
     is_whole: bool = True
     """Whether these books are deep enough to close all of it."""
 
 
 class NakedNote(msgspec.Struct, frozen=True):
-    """An open intent, or a position, that is bought on one venue and not sold on the other, or the reverse."""
+    """Is an open intent, or a position, that is bought on one venue and not sold on the other, or the reverse."""
 
     position_id: str
     pair: str
@@ -102,14 +104,14 @@ class NakedNote(msgspec.Struct, frozen=True):
     """Base; positive when more was bought than sold."""
     notional: str
     krw_s: str
-    """Notional x seconds so far."""
+    """Notional in KRW x seconds so far."""
 
 
 class EquityNote(msgspec.Struct, frozen=True):
-    """What trading has brought, and what the account is worth. In reporting currency."""
+    """States what trading has brought, and what the account is worth, in reporting currency."""
 
     equity: str = "0"
-    """Realised since the ledger began, and unrealised: what loss limits look at."""
+    """Realised since the ledger began, plus unrealised. Loss limits use this."""
     realised: str = "0"
     unrealised: str = "0"
     high_water: str = "0"
@@ -119,54 +121,54 @@ class EquityNote(msgspec.Struct, frozen=True):
     """By how much equity fell in the trading day; negative for a gain."""
     week_loss: str = "0"
     naked: str = "0"
-    """All naked exposure."""
+    """Sum of all naked exposure."""
     naked_by: tuple[NakedNote, ...] = ()
     oldest_ms: int = 0
-    """Wall time of the oldest books that ``unrealised`` rests on; 0 where nothing is open."""
+    """Wall time in ms of the oldest books that ``unrealised`` is computed with; 0 where nothing is open."""
     unvalued: tuple[str, ...] = ()
-    """Open positions for which no book was there yet."""
+    """Open positions for which there was no book yet."""
     account_value: str = "0"
-    """All balances at the bids of now: with deposits, and with the price of the inventory."""
+    """All balances at the present bids: with deposits, and with the price of the inventory."""
     unpriced: tuple[str, ...] = ()
     """Currencies that are not in ``account_value`` because they have no price."""
 
 
 class FxNote(msgspec.Struct, frozen=True):
-    """The FX rate, and what open positions hold of the away quote."""
+    """Is the FX rate, with what open positions hold of the away quote."""
 
     rate: float = 0.0
     """Mid of the FX book; 0 before there was one."""
     implied: float | None = None
-    """What the coins imply, as the median; None with fresh books of too few pairs."""
+    """The rate that the coins imply, as the median; None with fresh books of too few pairs."""
     pairs: int = 0
-    """Pairs with fresh books."""
+    """Number of pairs with fresh books."""
     premium_bps: float | None = None
     """By how much ``implied`` is above ``rate``."""
     level_bps: float | None = None
     """The usual premium."""
     doubt: str = ""
-    """Why no pair is entered; empty while the rate is believed."""
+    """Why no pair is entered; empty while the rate is trusted."""
     since_ms: int = 0
     held: str = "0"
-    """Away quote in open positions; negative: owed."""
+    """Amount of away quote in open positions; negative: owed."""
     quote: str = ""
     """The away quote's name."""
     worth: str = "0"
-    """``held`` without its sign, in reporting currency at the rate of now."""
+    """Value of ``held`` without its sign, in reporting currency at the present rate."""
 
 
 class HaltNote(msgspec.Struct, frozen=True):
-    """The kill switch is on: no entries."""
+    """States that the kill switch is on: no entries."""
 
     at_ms: int
     cause: str
-    """``ledger.events.HaltCause``."""
+    """One of ``ledger.events.HaltCause``."""
     reason: str
     level: HaltLevel = "reduce_only"
 
 
 class ApartNote(msgspec.Struct, frozen=True):
-    """A pair is set apart: it enters nothing until a person releases it."""
+    """States that a pair is set apart: it enters nothing until a person releases it."""
 
     since_ms: int
     cause: ApartCause
@@ -177,23 +179,23 @@ class ApartNote(msgspec.Struct, frozen=True):
 
 
 class FailingNote(msgspec.Struct, frozen=True):
-    """The last exits of a pair achieved nothing."""
+    """States that the last exits of a pair achieved nothing."""
 
     tries: int
     cost: str
     """What they cost the position, in reporting currency."""
     lead: Lead
-    """The leg that has to go first."""
+    """The leg that has to be sent first."""
     why: str
 
 
 class DayNote(msgspec.Struct, frozen=True):
-    """A trading day so far, or one of the last."""
+    """Is a trading day so far, or one of the last."""
 
     label: str
     """The local date on which it begins."""
     starts_ms: int = 0
-    """Of the running day only."""
+    """Start of the day, wall time in ms; only of the running day."""
     ends_ms: int = 0
     exits: int = 0
     wins: int = 0
@@ -205,7 +207,7 @@ class DayNote(msgspec.Struct, frozen=True):
 
 
 class TightNote(msgspec.Struct, frozen=True):
-    """Limits that a rule has tightened."""
+    """Is limits that a rule has tightened."""
 
     factor: str
     cause: str
@@ -213,7 +215,7 @@ class TightNote(msgspec.Struct, frozen=True):
 
 
 class VenueWord(msgspec.Struct, frozen=True):
-    """What a venue last stated of our account. Monotonic times; 0 for never since the last start."""
+    """States when a venue last stated our account. Times are monotonic ns; 0 for never since the last start."""
 
     read_ns: int
     compared_ns: int
@@ -224,7 +226,7 @@ class VenueWord(msgspec.Struct, frozen=True):
 
 
 class DifferenceNote(msgspec.Struct, frozen=True):
-    """Venue and ledger say different amounts; ``arbshard reconcile`` tells more."""
+    """States that venue and ledger have different amounts; ``arbshard reconcile`` shows more."""
 
     venue: str
     currency: str
@@ -232,11 +234,11 @@ class DifferenceNote(msgspec.Struct, frozen=True):
     booked: str
     since_ms: int
     pairs: int
-    """So many are blocked."""
+    """Number of pairs that it blocks."""
 
 
 class StrayNote(msgspec.Struct, frozen=True):
-    """An open order of ours that no open intent owns, or one whose fate is unknown."""
+    """Is an open order of ours that no open intent owns, or one whose outcome is unknown."""
 
     venue: str
     client_id: str
@@ -246,11 +248,11 @@ class StrayNote(msgspec.Struct, frozen=True):
 
 
 class VenueRefusalNote(msgspec.Struct, frozen=True):
-    """A venue, or one of its markets, takes no orders of ours."""
+    """States that a venue, or one of its markets, accepts no orders of ours."""
 
     venue: str
     symbol: str
-    """Empty: the venue as a whole."""
+    """The market; empty: the venue as a whole."""
     pairs: tuple[str, ...]
     """The pairs of the run that it concerns."""
     fault: OrderFault
@@ -259,7 +261,7 @@ class VenueRefusalNote(msgspec.Struct, frozen=True):
 
 
 class ShortageNote(msgspec.Struct, frozen=True):
-    """Orders that a venue refused because its account had too little of a currency."""
+    """Counts orders that a venue refused because its account had too little of a currency."""
 
     venue: str
     currency: str
@@ -269,7 +271,7 @@ class ShortageNote(msgspec.Struct, frozen=True):
 
 
 class FeeNote(msgspec.Struct, frozen=True):
-    """A fee that is not the configured one: of a fill, or as the account states it."""
+    """Is a fee that is not the configured one: of a fill, or as the account states it."""
 
     venue: str
     side: Side
@@ -278,11 +280,11 @@ class FeeNote(msgspec.Struct, frozen=True):
     paid_bps: str
     since_ms: int
     stated: Literal["", "above", "below"] = ""
-    """Where the account states it, and not a fill: whether it is above or below the configured one."""
+    """Whether the fee that the account states is above or below the configured one; empty for the fee of a fill."""
 
 
 class BarNote(msgspec.Struct, frozen=True):
-    """A rule that keeps a pair from being entered."""
+    """Is a rule that keeps a pair from being entered."""
 
     direction: str
     """``buy_home`` or ``buy_away``; empty for both."""
@@ -292,24 +294,24 @@ class BarNote(msgspec.Struct, frozen=True):
 
 
 class EntryNote(msgspec.Struct, frozen=True):
-    """What is known of a pair's gap, and what keeps it from being entered."""
+    """States what is known of a pair's gap, and what keeps it from being entered."""
 
     level_bps: float | None = None
-    """What the gap returns to; None while it is being learned."""
+    """The level that the gap returns to; None while it is being learned."""
     band_bps: float | None = None
-    """Its usual distance from there."""
+    """Its usual distance from the level, in basis points."""
     half_life_s: float | None = None
     """The median time in which an excursion loses half of its height; None while too few have returned."""
     samples: int = 0
     returns: int = 0
-    """Excursions that have lost half of their height."""
+    """Number of excursions that have lost half of their height."""
     excursion_s: float = 0.0
-    """For how long the excursion of now has lasted; 0 when there is none."""
+    """For how long the present excursion has lasted, in seconds; 0 when there is none."""
     bars: tuple[BarNote, ...] = ()
 
 
 class WarningNote(msgspec.Struct, frozen=True):
-    """What a venue warns of, and what the rule for it lets the pair do."""
+    """States what a venue warns of, and what the rule for it allows the pair to do."""
 
     pair: str
     text: str
@@ -318,17 +320,17 @@ class WarningNote(msgspec.Struct, frozen=True):
 
 
 class WalletNote(msgspec.Struct, frozen=True):
-    """What a venue last said of its wallets."""
+    """States when a venue was last asked about its wallets, and with what problem."""
 
     venue: str
     at_ms: int
-    """Wall time; 0 for never."""
+    """Wall time of its last answer in ms; 0 for never."""
     problem: str
     """Why it could not be asked the last time; empty when it could."""
 
 
 class RunsOutNote(msgspec.Struct, frozen=True):
-    """A currency of which soon nothing will be free on a venue, at the present rate."""
+    """Is a currency of which soon nothing will be free on a venue, at the present rate."""
 
     venue: str
     currency: str
@@ -336,40 +338,40 @@ class RunsOutNote(msgspec.Struct, frozen=True):
 
 
 class OverdueNote(msgspec.Struct, frozen=True):
-    """A transfer that should have ended."""
+    """Is a transfer that should have ended."""
 
     transfer_id: str
     text: str
-    """What it is, with its id."""
+    """What kind of transfer it is, with its id."""
     amount: str
-    """What is still to arrive, or to leave."""
+    """The amount that is still to arrive, or to leave."""
     age_h: float
 
 
 Orders = Literal["", "paper", "dry run", "live"]
-"""Where orders go; empty before risk has said."""
+"""Where orders are sent; empty before risk has stated it."""
 
 
 class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
-    """All but what changes little from note to note."""
+    """Holds all parts of the note except those that change little from note to note."""
 
     session: int
     at_ms: int = 0
-    """When this note was written (wall time)."""
+    """Wall time at which this note was written, in ms."""
     portfolio: PortfolioTally
-    """This session."""
+    """Results of this session."""
     lifetime: PortfolioTally
     refusals: dict[str, int]
-    """This session, by name of the reason."""
+    """Number of refusals in this session, by name of the reason."""
     reasons: dict[str, int]
-    """Positions closed in this session by reason."""
+    """Number of positions closed in this session, by reason."""
     doubted: int
-    """Positions called done of which too much was left, in this session."""
+    """Number of positions in this session that a worker called done, though too much of them was left."""
     open_intents: int
     positions: tuple[PositionNote, ...]
-    """All that are open."""
+    """All positions that are open."""
     closed: tuple[PositionNote, ...]
-    """The last that were closed, newest first."""
+    """The positions that were closed last, newest first."""
     halt: HaltNote | None = None
     equity: EquityNote = EquityNote()
     fx: FxNote = FxNote()
@@ -378,12 +380,12 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     apart: dict[str, ApartNote] = {}
     """Pairs that are set apart."""
     failing: dict[str, FailingNote] = {}
-    """Pairs that could not be left."""
+    """Pairs whose exits failed."""
     day: DayNote | None = None
     days: tuple[DayNote, ...] = ()
     """The last trading days that had a result, newest first."""
     tightened: dict[str, TightNote] = {}
-    """By symbol; empty for all together."""
+    """Tightened limits by symbol; empty for all together."""
     limits_changed: dict[str, str] = {}
     """Limits that people changed while risk ran: key, or ``SYMBOL key`` → value."""
     exposures: dict[str, str] = {}
@@ -394,11 +396,11 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     """Why the books do not balance; empty when they do."""
     orders: Orders = ""
     tag: str = ""
-    """The ledger's, part of every order's name at its venue."""
+    """The ledger's tag, part of every order's name at its venue."""
     accounts: dict[str, VenueWord] = {}
-    """By venue; live only."""
+    """Statements by venue; live only."""
     states_every_s: float = 0.0
-    """How often venues are asked to state what we own; 0 for never."""
+    """How often venues are asked to state what we own, in seconds; 0 for never."""
     differences: tuple[DifferenceNote, ...] = ()
     rounding: dict[str, dict[str, str]] = {}
     """What the venues' rounding of fills has brought, or cost where it is below 0, by venue and currency."""
@@ -406,33 +408,33 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     under_way: tuple[str, ...] = ()
     """Pairs with an intent that has no outcome yet."""
     unknown: tuple[StrayNote, ...] = ()
-    """Orders of open intents whose fate at the venue is not known; ``since_ms``: when the intent was decided."""
+    """Orders of open intents whose outcome at the venue is not known; ``since_ms``: when the intent was decided."""
     unclosable: dict[str, str] = {}
     """Why open pairs cannot be closed on both venues now, by base."""
     refusing: tuple[VenueRefusalNote, ...] = ()
-    """Venues and markets that take no orders of ours."""
+    """Venues and markets that accept no orders of ours."""
     taking: dict[str, int] = {}
-    """Since when each venue takes orders (wall ms), by the orders that it took in this run."""
+    """Since when each venue accepts orders (wall ms), known from the orders that it accepted in this run."""
     short: tuple[ShortageNote, ...] = ()
     runs_out: tuple[RunsOutNote, ...] = ()
-    """The first to run out comes first."""
+    """Currencies that run out; the first to run out comes first."""
     overdue: tuple[OverdueNote, ...] = ()
     under_way_worth: str = "0"
-    """Worth of all that is between venues, in reporting currency; part of ``equity.account_value``."""
+    """Value of all that is between venues, in reporting currency; part of ``equity.account_value``."""
     entries: dict[str, EntryNote] = {}
-    """By base; all pairs of the run."""
+    """All pairs of the run, by base."""
     fees: tuple[FeeNote, ...] = ()
     warnings: tuple[WarningNote, ...] = ()
     """What the venues warn of for the run's pairs, by pair; the rule that bars most comes first."""
     wallets: tuple[WalletNote, ...] = ()
-    """Live only, of the venues that are asked."""
+    """States of wallets, live only, of the venues that are asked."""
 
 
 class RiskNote(RiskNoteHead, frozen=True, kw_only=True):
-    """The whole note."""
+    """Is the whole note."""
 
     symbols: dict[str, Tally]
-    """This session."""
+    """Results of this session by symbol."""
     balances: dict[str, dict[str, BalanceNote]]
 
 
@@ -449,7 +451,7 @@ NO_NOTE = RiskNote(
     symbols={},
     balances={},
 )
-"""Before risk has written any."""
+"""The note before risk has written any."""
 
 
 class _PairOf(msgspec.Struct, frozen=True):
@@ -457,7 +459,7 @@ class _PairOf(msgspec.Struct, frozen=True):
 
 
 class _Open(msgspec.Struct, frozen=True):
-    """What is open, by the note; the rest of the note is skipped."""
+    """Holds what is open according to the note; the rest of the note is skipped."""
 
     positions: tuple[_PairOf, ...]
     under_way: tuple[str, ...] = ()
@@ -468,11 +470,11 @@ _open_decoder = msgspec.json.Decoder(_Open)
 
 
 def decode_risk_note(note: bytes) -> RiskNote:
-    """Raises ``msgspec.MsgspecError`` for anything that is not a whole note."""
+    """Return the note. Raises ``msgspec.MsgspecError`` for anything that is not a whole note."""
     return _decoder.decode(note)
 
 
 def open_pairs(note: bytes) -> frozenset[str]:
-    """Pairs with an open position or an intent under way. Raises ``msgspec.MsgspecError`` as above."""
+    """Return the pairs with an open position or an intent under way. Raises ``msgspec.MsgspecError`` as above."""
     found = _open_decoder.decode(note)
     return frozenset((*(position.pair for position in found.positions), *found.under_way))

@@ -1,8 +1,8 @@
-"""Names of the files in a run directory: where the processes of one run find each other.
+"""Defines the names of the files in a run directory, by which the processes of one run find each other.
 
-Only files whose names are listed here are ever removed from a run directory. Whoever adds a file to it adds an
-attribute to ``RunFiles`` and the name to ``OWN_NAMES`` (or the pattern to ``_NUMBERED``, when there is one file for
-each shard or process).
+Only files whose names are listed here are ever removed from a run directory. To add a file, add an attribute to
+``RunFiles`` and the name to ``OWN_NAMES`` (or the pattern to ``_NUMBERED``, when there is one file for each shard or
+process).
 """
 
 import errno
@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 LOCK = "arbshard.lock"
-"""The lock file. It also marks the directory: where it is, arbshard made the directory and may clean it."""
+"""The lock file. It also marks the directory: arbshard made a directory that has it, and may clean it."""
 
 OWN_NAMES = frozenset(
     {
@@ -42,11 +42,11 @@ OWN_NAMES = frozenset(
 
 _NUMBERED = re.compile(r"(page-worker|budget-worker|ring|park|bell)-[0-9]{1,6}")
 _UNFINISHED = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{1,16}")
-"""What is written before it is renamed: ``write_whole`` adds a pid, ``tempfile`` adds letters."""
+"""Matches what is written before it is renamed: ``write_whole`` adds a pid, ``tempfile`` adds letters."""
 
 
 def is_own_name(name: str) -> bool:
-    """Whether a file of this name in a run directory is ours, so that we may remove it."""
+    """Return whether a file of this name in a run directory is ours, so that we may remove it."""
     unfinished = _UNFINISHED.fullmatch(name)
     if unfinished is not None:
         name = unfinished["name"]
@@ -54,7 +54,7 @@ def is_own_name(name: str) -> bool:
 
 
 def reason_of(error: OSError) -> str:
-    """Why a file of the run directory could not be written; where its place is full, also what can be done."""
+    """Return why a file of the run directory could not be written; where its place is full, also what can be done."""
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{reason}; free space there, or choose another place with $ARBSHARD_RUN_ROOT"
@@ -62,7 +62,7 @@ def reason_of(error: OSError) -> str:
 
 
 class RunFiles:
-    """Paths below a run directory. The directory is created and removed by the supervisor."""
+    """Holds paths below a run directory. The supervisor creates and removes the directory."""
 
     def __init__(self, run_dir: Path) -> None:
         self.dir = run_dir
@@ -73,7 +73,7 @@ class RunFiles:
         self.books = run_dir / "books"
         self.sim_ready = run_dir / "sim.json"
         self.sim_accounts = run_dir / "sim-accounts.sqlite"
-        """With ``-wal`` and ``-shm`` beside it."""
+        """The accounts of the simulated exchanges, with ``-wal`` and ``-shm`` beside it."""
         self.supervisor_page = run_dir / "page-supervisor"
         self.risk_page = run_dir / "page-risk"
         self.accounts_page = run_dir / "page-accounts"
@@ -83,35 +83,35 @@ class RunFiles:
         self.raw_socket = run_dir / "raw.ipc"
 
     def worker_page(self, shard: int) -> Path:
-        """The page of a shard's worker; a successor writes it anew."""
+        """Return the page of a shard's worker; a successor writes it anew."""
         return self.dir / f"page-worker-{shard}"
 
     @property
     def risk_endpoint(self) -> str:
-        """Where risk answers: operators, the accounts process, and workers."""
+        """Return the endpoint at which risk answers operators, the accounts process, and workers."""
         return f"unix://{self.dir}/risk.sock"
 
     @property
     def risk_zmq_endpoint(self) -> str:
-        """Where it answers workers besides with ``run.transport = "zmq"``."""
+        """Return the endpoint at which it also answers workers with ``run.transport = "zmq"``."""
         return f"ipc://{self.dir}/risk.ipc"
 
     @property
     def bus_endpoint(self) -> str:
-        """Where the supervisor publishes."""
+        """Return the endpoint at which the supervisor publishes."""
         return f"ipc://{self.dir}/bus.ipc"
 
     @property
     def raw_endpoint(self) -> str:
-        """Where the supervisor publishes for recorders what its feeds receive."""
+        """Return the endpoint at which the supervisor publishes for recorders what its feeds receive."""
         return f"ipc://{self.raw_socket}"
 
     @property
     def accounts_endpoint(self) -> str:
-        """Where the accounts process publishes what venues say of our orders."""
+        """Return the endpoint at which the accounts process publishes what venues state of our orders."""
         return f"ipc://{self.dir}/accounts.ipc"
 
     @property
     def control_endpoint(self) -> str:
-        """Where the supervisor takes orders from the command line."""
+        """Return the endpoint at which the supervisor accepts orders from the command line."""
         return f"unix://{self.dir}/control.sock"

@@ -1,7 +1,7 @@
-"""Whether the supervisor is silent: a verdict from its beats. Pure: the time is an argument.
+"""Judges from its beats whether the supervisor is silent. The code is pure: the time is an argument.
 
-A supervisor that gets no CPU, or that a person has stopped, hands on no books. Nothing may be decided meanwhile, but
-its children need not end: that its process has died they know from the pid of their parent (``process.Parent``).
+A supervisor that gets no CPU, or that a person has stopped, delivers no books. Nothing may be decided meanwhile, but
+its children need not end: they know from the pid of their parent (``process.Parent``) whether its process has died.
 """
 
 from arbshard.model.phase import SUPERVISOR_SILENT_NS
@@ -19,16 +19,16 @@ class SilenceWatch:
         self.is_silent = False
         """Whether trading must stop, as of the last update."""
         self.silent_ns = 0
-        """How long this process saw no beat in the last silence; 0 if it has seen none, for it began after it."""
+        """How long this process saw no beat in the last silence; 0 if it has seen none, because it began after it."""
         self._beat_ns = 0
         """The newest beat that was seen."""
 
     def update(self, beat_ns: int, back_ns: int, now_ns: int) -> bool:
         """Return whether trading must stop.
 
-        ``beat_ns``: the newest beat, 0 before the first, when nobody trades yet. ``back_ns``: the first beat after
-        the supervisor's last silence, 0 if there was none. The supervisor says the second, because a process that
-        begins right after a silence, or that stood still at the same time, has seen nothing of it.
+        ``beat_ns``: the newest beat, 0 before the first, when nothing is traded yet. ``back_ns``: the first beat
+        after the supervisor's last silence, 0 if there was none. The supervisor states the second, because a process
+        that begins right after a silence, or that was itself stopped at the same time, has seen nothing of it.
         """
         before_ns, self._beat_ns = self._beat_ns, beat_ns
         if not beat_ns:

@@ -1,4 +1,4 @@
-"""What is traded in this run: pairs, slots, shards. Written by the supervisor, read by every child."""
+"""Defines what is traded in this run: pairs, slots, shards. The supervisor writes it, every child reads it."""
 
 from collections.abc import Iterable
 
@@ -13,9 +13,9 @@ NOT_LISTED = "it is not listed any more"
 
 
 class Universe(msgspec.Struct, frozen=True):
-    """All pairs of a run and the shard each belongs to.
+    """Holds all pairs of a run and the shard each belongs to.
 
-    A pair may be in no shard: it is on its way from one to another, or out. Its books go on.
+    A pair may be in no shard: it is on its way from one to another, or out. Its books are still written.
     """
 
     fx: Leg
@@ -26,17 +26,21 @@ class Universe(msgspec.Struct, frozen=True):
     serial: int = 0
     """Grows by one with each change while the run goes on."""
     leaving: tuple[str, ...] = ()
-    """Bases that are being closed and taken out: nothing is entered, what is open is closed."""
+    """Bases that are being closed and removed: nothing is entered, what is open is closed."""
     given_up: tuple[int, ...] = ()
-    """Shards whose worker has ended for good: what it had under way is anybody's who owns the pair."""
+    """Shards whose worker has ended and is not restarted: what it had under way may be taken over by any owner of
+    the pair.
+    """
     listed_ms: int = 0
-    """When the venues were last asked what they list (wall time); 0 where that is not asked again while running."""
+    """When the venues were last asked what they list (wall time in ms); 0 where that is not asked again while
+    running.
+    """
     stopped: tuple[tuple[str, str, str], ...] = ()
     """(venue, symbol, why) of the run's markets that the venues do not list as trading."""
     warnings: tuple[MarketWarning, ...] = ()
     """What the venues warned of for the run's markets when they were last asked."""
     coin_names: tuple[CoinName, ...] = ()
-    """What the listings call the run's coins."""
+    """Names of the run's coins in the listings."""
     revised: dict[str, int] = {}
     """The serial of the universe in which a pair's rules or fees last changed, by base."""
 
@@ -64,24 +68,24 @@ class Universe(msgspec.Struct, frozen=True):
         return tuple(sorted(legs, key=lambda leg: leg.slot))
 
     def may_follow(self, before: "Universe") -> bool:
-        """Whether this may come after ``before``: later, and no pair straight from one shard to another.
+        """Return whether this may come after ``before``: later, and no pair straight from one shard to another.
 
-        A pair of a shard that is given up may: nobody touches it any more.
+        A pair of a shard that is given up may, because no process trades it any more.
         """
         owned = before.owners()
         leaps = [base for base, shard in self.owners().items() if owned.get(base, shard) != shard]
         return self.serial > before.serial and all(owned[base] in self.given_up for base in leaps)
 
-    # each the next universe: the same with one change, and the next serial
+    # Each of the following returns the next universe: the same with one change, and the next serial.
 
     def without_shard(self, bases: Iterable[str]) -> "Universe":
-        """``bases`` taken from their shards."""
+        """Return this with ``bases`` removed from their shards."""
         gone = frozenset(bases)
         shards = tuple(tuple(base for base in mine if base not in gone) for mine in self.shards)
         return replace(self, shards=shards, serial=self.serial + 1)
 
     def on_shards(self, places: dict[str, int]) -> "Universe":
-        """Each base of ``places`` in its shard, whatever it was in before."""
+        """Return this with each base of ``places`` in its shard, whatever it was in before."""
         shards = tuple(
             (
                 *(base for base in mine if places.get(base, number) == number),
@@ -92,7 +96,9 @@ class Universe(msgspec.Struct, frozen=True):
         return replace(self, shards=shards, serial=self.serial + 1)
 
     def with_pairs(self, pairs: Iterable[Pair], found: "Universe | None" = None) -> "Universe":
-        """With new pairs, in no shard yet, and what the listing in which they were ``found`` says of them."""
+        """Return this with new pairs, in no shard yet, and what the listing in which they were ``found`` states of
+        them.
+        """
         warnings, names = (found.warnings, found.coin_names) if found is not None else ((), ())
         return replace(
             self,
@@ -103,7 +109,7 @@ class Universe(msgspec.Struct, frozen=True):
         )
 
     def without_pairs(self, bases: Iterable[str]) -> "Universe":
-        """Without these pairs, which are in no shard."""
+        """Return this without these pairs, which are in no shard."""
         gone = frozenset(bases)
         assert not gone & self.owners().keys(), gone
         return replace(
@@ -115,7 +121,7 @@ class Universe(msgspec.Struct, frozen=True):
         )
 
     def with_leaving(self, leaving: Iterable[str]) -> "Universe":
-        """With these bases leaving, and no others."""
+        """Return this with these bases leaving, and no others."""
         return replace(self, leaving=tuple(leaving), serial=self.serial + 1)
 
     def with_listing(
@@ -127,7 +133,7 @@ class Universe(msgspec.Struct, frozen=True):
         warnings: Iterable[MarketWarning] = (),
         coin_names: Iterable[CoinName] = (),
     ) -> "Universe":
-        """With these pairs in place of those with the same base, and what the venues list now."""
+        """Return this with ``pairs`` in place of those with the same base, and with what the venues list now."""
         serial, changed = self.serial + 1, {pair.base: pair for pair in pairs}
         return replace(
             self,
@@ -142,12 +148,12 @@ class Universe(msgspec.Struct, frozen=True):
         )
 
     def with_given_up(self, shards: Iterable[int]) -> "Universe":
-        """With these shards given up, and no others."""
+        """Return this with these shards given up, and no others."""
         return replace(self, given_up=tuple(sorted(shards)), serial=self.serial + 1)
 
 
 def with_shared_rules(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
-    """``pairs`` with equal rules as one object."""
+    """Return ``pairs`` with equal rules as one object."""
     rules: dict[MarketRules, MarketRules] = {}
 
     def shared(leg: Leg) -> Leg:

@@ -1,4 +1,6 @@
-"""What was found wrong in a run, and the judgement on a whole campaign. Campaigns make them, reports show them."""
+"""Defines what was found wrong in a run, and the judgement on a whole campaign. Campaigns make them, reports show
+them.
+"""
 
 from typing import Literal
 
@@ -11,44 +13,44 @@ Outcome = Literal["passed", "failed", "could_not_run"]
 
 
 class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that a rule found wrong, from when to when. All times are wall times."""
+    """Is one thing that a rule found wrong, from when to when. All times are wall times in ms."""
 
     rule: str
     """The name of the rule, as in the campaign's file."""
     severity: Severity
     first_ms: int
     last_ms: int
-    """The last time it was seen."""
+    """The last time at which it was seen."""
     subject: str
     """What it is about: a shard, a venue, a pair, a process, a refusal; empty for the whole run."""
     text: str
     """One sentence for people."""
     value: float | None = None
-    """What was measured; None where nothing was."""
+    """The measured value; None where nothing was measured."""
     limit: float | None = None
-    """What the rule allows, in the unit of ``value``."""
+    """The value that the rule allows, in the unit of ``value``."""
     log: str | None = None
     """The line of a log that shows it, as it was written; None where none does."""
 
 
 class VerdictCheck(msgspec.Struct, frozen=True):
-    """One question that the verdict asks."""
+    """Is one question that the verdict asks."""
 
     name: str
     passed: bool
     text: str
-    """One sentence with the figures that it rests on."""
+    """One sentence with the figures of the answer."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Whether a campaign passed, and why."""
+    """Says whether a campaign passed, and why."""
 
     outcome: Outcome
     reasons: tuple[str, ...]
-    """Why it did not pass, one sentence each; for a campaign that passed, what it rests on."""
+    """Why it did not pass, one sentence each; for a campaign that passed, the figures that support this."""
     checks: tuple[VerdictCheck, ...]
 
     @property
     def exit_code(self) -> int:
-        """0 passed, 1 failed, 2 could not run."""
+        """Return 0 when the campaign passed, 1 when it failed, and 2 when it could not run."""
         return {"passed": 0, "failed": 1, "could_not_run": 2}[self.outcome]

@@ -1,4 +1,4 @@
-"""What a venue warns of: a market, a coin's deposits and withdrawals. Risk has a rule for each kind."""
+"""Defines a venue's warnings of a market, or of a coin's deposits and withdrawals. Risk has a rule for each kind."""
 
 from typing import Literal
 
@@ -17,14 +17,15 @@ MarketWarningKind = Literal[
 ]
 """``warning``: the venue has put the market on its watch list, and may end trading there. ``other_caution``: a kind
 that the venue has added since. ``not_trading``: the market's status. ``not_permitted``: accounts like ours may not
-trade it. The others are the venue's cautions of these names."""
+trade it. The others are the venue's cautions of these names.
+"""
 WalletKind = Literal["deposits_closed", "withdrawals_closed", "network_closed", "network_delayed"]
 """The first two: on every network. ``network_closed``: on some of them. ``network_delayed``: the venue receives the
 network's blocks late or not at all, though the wallet is open."""
 
 
 class MarketWarning(msgspec.Struct, frozen=True):
-    """A venue warns of one of its markets."""
+    """Is a venue's warning of one of its markets."""
 
     venue: str
     symbol: str
@@ -37,7 +38,7 @@ class MarketWarning(msgspec.Struct, frozen=True):
 
 
 class WalletWarning(msgspec.Struct, frozen=True):
-    """A coin cannot be moved to or from a venue as usual."""
+    """States that a coin cannot be moved to or from a venue as usual."""
 
     venue: str
     currency: str
@@ -50,7 +51,7 @@ class WalletWarning(msgspec.Struct, frozen=True):
 
 
 class CoinName(msgspec.Struct, frozen=True):
-    """What a venue calls a coin in full."""
+    """Is a venue's full name of a coin."""
 
     venue: str
     currency: str
@@ -60,10 +61,10 @@ class CoinName(msgspec.Struct, frozen=True):
 
 
 class WalletReport(msgspec.Struct, frozen=True):
-    """What a venue says about the deposits and withdrawals of the coins that are traded there."""
+    """States what a venue reports about the deposits and withdrawals of the coins that are traded there."""
 
     at_ms: int
-    """When it was last told (wall time); 0 for never in this process."""
+    """Wall time in ms at which the venue last stated it; 0 for never in this process."""
     warnings: tuple[WalletWarning, ...] = ()
     coin_names: tuple[CoinName, ...] = ()
     problem: str = ""
