@@ -107,6 +107,23 @@ class NakedNote(msgspec.Struct, frozen=True):
     """Notional in KRW x seconds so far."""
 
 
+class ValueChangeNote(msgspec.Struct, frozen=True):
+    """What has changed the account value since this run began, in reporting currency; the parts add up to all."""
+
+    started: str = "0"
+    """The account value at the first prices of this run, and with what it began a new ledger with."""
+    trading: str = "0"
+    """By how much equity changed: results and what is unrealised."""
+    moved: str = "0"
+    """What was brought from outside less what was taken there."""
+    fx: str = "0"
+    """What the change of the FX rate did to the money of the away venue."""
+    inventory: str = "0"
+    """The rest: what the prices of the coins did to the inventory."""
+    equity_started: str = "0"
+    """Equity when this run began."""
+
+
 class EquityNote(msgspec.Struct, frozen=True):
     """States what trading has brought, and what the account is worth, in reporting currency."""
 
@@ -131,6 +148,8 @@ class EquityNote(msgspec.Struct, frozen=True):
     """All balances at the present bids: with deposits, and with the price of the inventory."""
     unpriced: tuple[str, ...] = ()
     """Currencies that are not in ``account_value`` because they have no price."""
+    change: ValueChangeNote | None = None
+    """What changed ``account_value`` since this run began; None before anything was valued."""
 
 
 class FxNote(msgspec.Struct, frozen=True):

@@ -50,6 +50,7 @@ def is_own_name(name: str) -> bool:
     unfinished = _UNFINISHED.fullmatch(name)
     if unfinished is not None:
         name = unfinished["name"]
+    name = name.removesuffix(".former")
     return name in OWN_NAMES or _NUMBERED.fullmatch(name) is not None
 
 

@@ -10,6 +10,7 @@ import errno
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
+from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -25,11 +26,12 @@ from arbshard.ledger.snapshots import SNAPSHOT_OVERDUE
 from arbshard.ledger.store import LedgerStore
 from arbshard.log import error_count, get_logger
 from arbshard.model.market import Pair
+from arbshard.model.risk_note import decode_risk_note
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.risk.archivist import Archivist
 from arbshard.risk.core import RiskCore
-from arbshard.risk.counters import COUNTERS, HISTOGRAMS, NOTE_BYTES
+from arbshard.risk.counters import COUNTERS, GAUGES, HISTOGRAMS, NOTE_BYTES
 from arbshard.risk.disk import DiskWatch
 from arbshard.risk.feed_silence import FeedWatch
 from arbshard.risk.gap_files import GapFiles
@@ -42,6 +44,7 @@ from arbshard.risk.position_marker import PositionMarker
 from arbshard.risk.service import RiskService
 from arbshard.risk.shards.workers import WorkerWatch
 from arbshard.shm.books import BooksReader
+from arbshard.shm.former import keep_counts
 from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.shm.universe import UniverseFile
 from arbshard.version import __version__
@@ -121,12 +124,8 @@ class Risk(Closable):
         """Why the ledger can no longer be written, once that is so."""
         files = ports.files
         with ExitStack() as opened:
-            last_note = _note_of_predecessor(files.risk_page)
-            self._page = page = opened.enter_context(
-                PageWriter.create(files.risk_page, COUNTERS, HISTOGRAMS, NOTE_BYTES)
-            )
-            if last_note:
-                page.write_note(last_note)  # the last that is known, until there is something newer
+            page, last_note = _open_page(files.risk_page)
+            self._page = opened.enter_context(page)
             page.set(page.counter("pid"), ports.pid)
             self._pulse = page.counter("beat"), page.counter("beat_ns"), page.histogram("loop_gap")
             self._gauges = tuple(map(page.counter, _GAUGES))
@@ -136,7 +135,7 @@ class Risk(Closable):
             if noted is not None:
                 require_same(noted, store)
             is_new = store.last_seq == 0
-            self._service = service = self._begin_session(config, universe, books)
+            self._service = service = self._begin_session(config, universe, books, last_note)
             record = (
                 LedgerRecord.begin(files.ledger_page, store, is_new=is_new)
                 if noted is None
@@ -174,8 +173,13 @@ class Risk(Closable):
         self._timer: asyncio.TimerHandle | None = None
         self._end: asyncio.Future[ExitCode] = asyncio.get_running_loop().create_future()
 
-    def _begin_session(self, config: Config, universe: Universe, books: BooksReader) -> RiskService:
-        """Replay the ledger, and begin a session with what it leads to. Raises ``LedgerError``."""
+    def _begin_session(
+        self, config: Config, universe: Universe, books: BooksReader, last_note: bytes
+    ) -> RiskService:
+        """Replay the ledger, and begin a session with what it leads to. Raises ``LedgerError``.
+
+        ``last_note``: of the predecessor in this run; empty for the first.
+        """
         ports, store, clock = self._ports, self._store, self._ports.clock
         began_ns = clock.monotonic_ns()
         codec = PortfolioCodec()
@@ -185,6 +189,11 @@ class Risk(Closable):
         for why in found.ignored:
             get_logger().warning("snapshot ignored", why=why)
         self.core = ports.make_core(config, universe, state, store.tag)
+        change = decode_risk_note(last_note).equity.change if last_note else None
+        if change is not None:
+            self.core.valuation.go_on(
+                *map(Decimal, (change.started, change.moved, change.fx, change.equity_started))
+            )
         universes = UniverseFile(books, ports.files.universe)
         service = RiskService(self.core, store, self._page, books, clock, universes)
         was_stopped = state.is_stopped
@@ -373,9 +382,19 @@ def exit_code_of(error: Exception) -> ExitCode:
     return ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILED
 
 
-def _note_of_predecessor(path: Path) -> bytes:
+def _open_page(path: Path) -> tuple[PageWriter, bytes]:
+    """Make the page anew, and return it with the note of the predecessor in this run; that is empty for the first.
+
+    The page shows that note, the last that is known, until there is something newer.
+    """
+    note = b""
     try:
-        with PageReader.attach(path) as page:
-            return page.note()
+        with PageReader.attach(path) as former:
+            note = former.note()
     except SharedMemoryError:
-        return b""  # there was none
+        pass  # there is no predecessor
+    keep_counts(path, GAUGES)
+    page = PageWriter.create(path, COUNTERS, HISTOGRAMS, NOTE_BYTES)
+    if note:
+        page.write_note(note)
+    return page, note

@@ -12,6 +12,7 @@ from arbshard.config import Config, zone_of
 from arbshard.engine.baseline import Baselines
 from arbshard.ledger.events import (
     ClosesOrdered,
+    Deposited,
     Event,
     Halted,
     IntentApproved,
@@ -672,6 +673,8 @@ class RiskCore:
         for event in events:
             self.state.apply(event)
             self.guard.ways_out.add(event)
+            if isinstance(event, Deposited):
+                self.valuation.deposited(event)
 
 
 def mode_of(config: Config) -> str:

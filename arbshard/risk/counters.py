@@ -57,6 +57,15 @@ beside the ledger is there; ``reserve_used``: times that it was given up.
 ``archived``: periods of the ledger that were moved into archives; ``archive_failures``: attempts that failed.
 ``fenced``: workers taken out because they were stuck. ``fence_<shard>``: the lowest epoch that may still trade."""
 
+GAUGES = frozenset(
+    {
+        "pid", "ready", "session", "beat", "beat_ns", "doubted", "open_positions", "open_intents", "entries", "exits",
+        "instructions", "terms", "halted", "listing_wanted", "universe", "closed", "disk_free_mb", "disk_room",
+        "reserve_kept", *(f"fence_{shard}" for shard in range(SHARDS_MAX)),
+    }
+)  # fmt: skip
+"""Of the counters, those that are as the newest incarnation says and are not added to those of its predecessors."""
+
 HISTOGRAMS = ("handle", "commit", "loop_gap")
 """Nanoseconds. ``handle``: a whole batch, from bytes to bytes, with its commit. ``loop_gap``: how late the timer
 came: the longest anything waited."""

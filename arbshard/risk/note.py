@@ -34,6 +34,7 @@ from arbshard.model.risk_note import (
     StrayNote,
     Tally,
     TightNote,
+    ValueChangeNote,
     VenueRefusalNote,
     VenueWord,
     WalletNote,
@@ -254,6 +255,7 @@ class NoteWriter:
     def _equity(self, now_ms: int) -> EquityNote:
         valuation, state = self._core.valuation, self._state
         day = self._core.days.day_at(now_ms).number
+        change = valuation.value_change
         return EquityNote(
             equity=plain(valuation.equity),
             realised=plain(state.realised),
@@ -275,6 +277,7 @@ class NoteWriter:
             ),
             account_value=plain(valuation.account_value),
             unpriced=valuation.unpriced,
+            change=ValueChangeNote(*map(plain, change)) if change is not None else None,
         )
 
     def _fx(self) -> FxNote:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from arbshard.engine.closing import close_now
 from arbshard.engine.edge import terms_of
 from arbshard.engine.engine import held_of
-from arbshard.ledger.events import EquityMarked
+from arbshard.ledger.events import Deposited, EquityMarked
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.market import Leg, Pair, reverse
 from arbshard.model.money import BPS, MONEY_CONTEXT, ZERO, exact
@@ -31,6 +31,10 @@ from arbshard.risk.portfolio.state import PortfolioState
 
 _PLACES = 2
 _STORED_EVERY_MS = 60_000
+_BEGINNINGS = frozenset({"opening", "inventory"})
+"""Deposits that a new ledger begins with."""
+_MOVES = frozenset({"deposit", "withdrawal", "adjustment"})
+"""Deposits that are no result and come from outside, or go there."""
 
 
 class Mark(NamedTuple):
@@ -66,6 +70,17 @@ class NakedExposure(NamedTuple):
     notional: Decimal
     krw_s: Decimal
     """Notional x seconds so far, since risk started."""
+
+
+class ValueChange(NamedTuple):
+    """What has changed the account value since a run began, as in ``model.risk_note.ValueChangeNote``."""
+
+    started: Decimal
+    trading: Decimal
+    moved: Decimal
+    fx: Decimal
+    inventory: Decimal
+    equity_started: Decimal
 
 
 class Valuation:
@@ -116,6 +131,10 @@ class Valuation:
             self._put(position.position_id, mark)
             self._note_left(position, position.entry_home_price)
         self.raise_mark()  # what was realised since the mark was stored counts
+        self._equity_started = self.equity
+        self._started = self._moved = self._fx_effect = 0.0
+        self._is_resumed = False
+        """Whether a predecessor in this run has valued the account, so that its beginning is known."""
 
     # what others ask
 
@@ -175,6 +194,24 @@ class Valuation:
         return exact(round(sum(self._worth.values()), _PLACES)) + self.under_way_worth
 
     @property
+    def value_change(self) -> ValueChange | None:
+        """Return what changed the account value since the run began; None before anything was valued."""
+        if not self._worth:
+            return None
+        started, moved, fx = (
+            exact(round(one, _PLACES)) for one in (self._started, self._moved, self._fx_effect)
+        )
+        trading = to_cents(self.equity - self._equity_started)
+        inventory = self.account_value - started - trading - moved - fx
+        return ValueChange(started, trading, moved, fx, inventory, self._equity_started)
+
+    def go_on(self, started: Decimal, moved: Decimal, fx: Decimal, equity_started: Decimal) -> None:
+        """Go on from what a predecessor in this run has found to have changed the account value."""
+        self._started, self._moved, self._fx_effect = float(started), float(moved), float(fx)
+        self._equity_started = equity_started
+        self._is_resumed = True
+
+    @property
     def under_way_worth(self) -> Decimal:
         """Return the worth of what is between venues, at the bids of now or the prices when it was announced."""
         worth = ZERO
@@ -194,6 +231,16 @@ class Valuation:
     def raise_mark(self) -> None:
         """Raise the high-water mark to equity where that is higher: something was valued, or was realised."""
         self._peak = max(self._peak, self.equity)
+
+    def deposited(self, event: Deposited) -> None:
+        """Count what a balance has gained or lost otherwise than by trading."""
+        price = self._price_of.get((event.venue, event.currency))
+        if price is None:
+            return  # all of the balance counts when it is priced for the first time
+        if event.why in _BEGINNINGS:
+            self._started += float(event.amount) * price
+        elif event.why in _MOVES:
+            self._moved += float(event.amount) * price
 
     def resumed(self, high_water: Decimal | None) -> None:
         """Go on after a person resumed; ``high_water`` is the mark from here on, None when it stays as it was."""
@@ -300,12 +347,12 @@ class Valuation:
         self._prices[pair.base] = exact(bids[0])
         for leg, bid, quote in ((pair.home, bids[0], 1.0), (pair.away, bids[1], fx_bid)):
             self._value(leg.market.venue, leg.market.base, bid * quote)
-            self._value(leg.market.venue, leg.market.quote, quote)
+            self._value(leg.market.venue, leg.market.quote, quote, is_money=True)
 
     def set_fx(self, leg: Leg, bid: float) -> None:
         """Value the balances of the FX market's own venue with its best bid."""
-        self._value(leg.market.venue, leg.market.base, bid)
-        self._value(leg.market.venue, leg.market.quote, 1.0)
+        self._value(leg.market.venue, leg.market.base, bid, is_money=True)
+        self._value(leg.market.venue, leg.market.quote, 1.0, is_money=True)
 
     def price_of(self, venue: str, currency: str) -> Decimal | None:
         """Return the worth of one unit of ``currency`` at ``venue``, in reporting currency; None before a book gives
@@ -371,11 +418,20 @@ class Valuation:
         )
         return flows.home_base + flows.away_base
 
-    def _value(self, venue: str, currency: str, price: float) -> None:
-        self._price_of[venue, currency] = price
-        balance = self._state.balances.table.get((venue, currency))
-        if balance is not None:
-            self._worth[venue, currency] = float(balance.total) * price
+    def _value(self, venue: str, currency: str, price: float, *, is_money: bool = False) -> None:
+        account = venue, currency
+        before = self._price_of.get(account)
+        self._price_of[account] = price
+        balance = self._state.balances.table.get(account)
+        if balance is None:
+            return
+        total = float(balance.total)
+        if before is None:
+            if not self._is_resumed:
+                self._started += total * price
+        elif is_money:
+            self._fx_effect += total * (price - before)
+        self._worth[account] = total * price
 
     def _filled_trade(self, position_id: str) -> Trade | None:
         """Return the open intent that changes a position, if it has filled something."""

@@ -19,6 +19,7 @@ from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksReader
+from arbshard.shm.former import read_former
 from arbshard.shm.pages import Histogram, PageReader
 from arbshard.status.accounts import accounts_of, problems_of, unknown_orders
 from arbshard.status.inventory import line_of_status, problems_of_transfers
@@ -254,8 +255,9 @@ class Collector:
         commit = Histogram()
         try:
             with PageReader.attach(self._files.risk_page) as page:
-                counters = page.values()
-                commit = page.histogram("commit")
+                former = read_former(self._files.risk_page)
+                counters = former.total(page)
+                commit = former.total_of(page, "commit")
                 if raw := page.note():
                     note = decode_risk_note(raw)
         except SharedMemoryError:
@@ -284,14 +286,16 @@ class Collector:
             child = children.get(f"worker-{shard}") or ChildNote(f"worker-{shard}", "starting", 0, 0, 0)
             try:
                 with PageReader.attach(self._files.worker_page(shard)) as page:
-                    counters = page.values()
                     raw = page.note()
+                    former = read_former(self._files.worker_page(shard))
+                    counters = former.total(page)
                     decision, approval = (
-                        page.histogram("receive_decision"),
-                        page.histogram("decision_approval"),
+                        former.total_of(page, "receive_decision"),
+                        former.total_of(page, "decision_approval"),
                     )
-                    for venue, answer in answers_on(page).items():
-                        answers[venue] = answers.get(venue, Histogram()).merge(answer)
+                    for name in _answers_of(page):
+                        venue = name.removeprefix(_ANSWER)
+                        answers[venue] = answers.get(venue, Histogram()).merge(former.total_of(page, name))
             except SharedMemoryError:
                 counters, decision, approval, raw = {}, Histogram(), Histogram(), b""
             decisions, approvals = decisions.merge(decision), approvals.merge(approval)
@@ -517,11 +521,11 @@ def _orders_under_way(note: RiskNote) -> Iterator[Problem]:
 
 def answers_on(page: PageReader) -> dict[str, Histogram]:
     """The times that venues took to execute orders, by venue, as a worker's page has them."""
-    return {
-        name.removeprefix(_ANSWER): page.histogram(name)
-        for name in page.histograms
-        if name.startswith(_ANSWER)
-    }
+    return {name.removeprefix(_ANSWER): page.histogram(name) for name in _answers_of(page)}
+
+
+def _answers_of(page: PageReader) -> Iterator[str]:
+    return (name for name in page.histograms if name.startswith(_ANSWER))
 
 
 def _latency(histogram: Histogram) -> Latency:

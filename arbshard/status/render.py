@@ -9,7 +9,7 @@ from rich.text import Text
 
 from arbshard.config import REGIMES
 from arbshard.model.notes import RECORDING
-from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, PositionNote, Tally
+from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, PositionNote, Tally, ValueChangeNote
 from arbshard.status.model import (
     EntriesStatus,
     Latency,
@@ -234,12 +234,25 @@ def _equity(equity: EquityNote, currency: str) -> Text:
         (_plain(equity.naked), "bold red" if float(equity.naked) else ""),
         f"; account value {_plain(equity.account_value)} at the bids of now, deposits and inventory included",
     ]
+    if equity.change is not None:
+        parts += ["\n", *_change(equity.change)]
     if equity.unpriced:
         parts.append(f", without {', '.join(equity.unpriced)} (no price)")
     if equity.unvalued:
         unvalued = f"\nNot valued, because no book has come yet: {', '.join(equity.unvalued)}"
         parts.append((unvalued, "yellow"))
     return Text.assemble(*parts)
+
+
+def _change(change: ValueChangeNote) -> list[str | Text]:
+    """Where the account value began in this run, and what has moved it since."""
+    parts: list[str | Text] = [f"Account value at the start {_plain(change.started)}; since then trading "]
+    parts.append(_money(change.trading))
+    for label, amount in (("inventory prices", change.inventory), ("FX", change.fx)):
+        parts += [f", {label} ", _money(amount)]
+    if float(change.moved):
+        parts += [", moved in or out ", _money(change.moved)]
+    return parts
 
 
 def _beside(status: Status) -> Iterator[Text]:

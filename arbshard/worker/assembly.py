@@ -22,18 +22,19 @@ from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksReader
 from arbshard.shm.doorbell import Bell, ShardWaiter
+from arbshard.shm.former import keep_counts
 from arbshard.shm.pages import PageWriter
 from arbshard.shm.universe import UniverseFile
 from arbshard.venues.registry import codecs
 from arbshard.wire.messages import Welcome
 from arbshard.wire.request import RequestClient
-from arbshard.worker.counters import counters, histograms
+from arbshard.worker.counters import GAUGES, counters, histograms
 from arbshard.worker.desk import Desk
 from arbshard.worker.feed import BookView, ShardFeed
 from arbshard.worker.fence import Fence
 from arbshard.worker.loop import TIMER_S, ShardLoop
 from arbshard.worker.membership import Membership
-from arbshard.worker.meter import WorkerMeter
+from arbshard.worker.meter import WorkerMeter, missing_by_predecessor
 from arbshard.worker.risk_link import RiskLink, RiskTransport
 from arbshard.worker.risk_news import RiskNews
 from arbshard.worker.risk_page import RiskPage
@@ -185,6 +186,8 @@ class Worker(Closable):
         self._ending = ending = _Ending()
         files, clock = ports.files, ports.clock
         with ExitStack() as opened:
+            missing = missing_by_predecessor(files.worker_page(shard))
+            keep_counts(files.worker_page(shard), GAUGES)
             page = opened.enter_context(
                 PageWriter.create(
                     files.worker_page(shard),
@@ -197,6 +200,7 @@ class Worker(Closable):
             client = opened.enter_context(ports.connect(RISK_TIMEOUT_MS, RISK_TRIES))
             meter = ports.make_meter(page, ports.pid, epoch, len(pairs))
             meter.follow(waiter)
+            meter.go_on_from(missing)
             fence = Fence(risk_page, shard, epoch, clock, ending.fail)
             feed = ShardFeed(books, waiter, legs, codecs(config.venues.traded))
             self.feed = feed

@@ -66,6 +66,9 @@ def counters(traded: Iterable[str] = TRADED) -> tuple[str, ...]:
     )
 
 
+GAUGES = frozenset({"pid", "epoch", "state", "beat", "beat_ns", "seen", "pairs", "busy", "universe"})
+"""Of the counters, those that say something of one incarnation only: they are not added to its predecessors'."""
+
 HISTOGRAMS = ("receive_decision", "decision_approval", "decision_wire", "loop_gap")
 """Nanoseconds. ``decision_wire``: until a leg's request was handed to the socket, live only. ``loop_gap``: how late
 the worker's timer came: the longest anything waited."""

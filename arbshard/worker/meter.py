@@ -1,19 +1,21 @@
 """Writes a worker's counters and latencies to its page."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from arbshard.engine.engine import PairState
 from arbshard.engine.followed import FollowedOutcome
+from arbshard.errors import SharedMemoryError
 from arbshard.log import error_count
 from arbshard.model.book import BookTop
 from arbshard.model.notes import WorkerNote
 from arbshard.model.order import OrderResult
 from arbshard.model.phase import WorkerState
 from arbshard.model.refusal import Refusal
-from arbshard.shm.pages import PageWriter
+from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.worker.counters import DATA_REFUSALS, answer_histogram
 from arbshard.worker.feed import ShardFeed
 
@@ -66,6 +68,10 @@ class WorkerMeter:
     def follow(self, ring: Ring) -> None:
         """Show with every beat how far the loop has looked into ``ring``: risk judges by it."""
         self._ring = ring
+
+    def go_on_from(self, missing: Mapping[str, int]) -> None:
+        """Add to what was missing for entries of this worker's predecessors, by ``VENUE CURRENCY``."""
+        self._missing.update(missing)
 
     def publish_funnels(self, pairs: Mapping[str, PairState]) -> None:
         """Note from now on how far the edges of ``pairs`` come, which are the engine's and change with it."""
@@ -160,3 +166,13 @@ class WorkerMeter:
 
     def _set(self, name: str, value: int) -> None:
         self._page.set(self._page.counter(name), value)
+
+
+def missing_by_predecessor(page: Path) -> dict[str, int]:
+    """Return what the former owner of a worker's page has noted as missing for entries, by ``VENUE CURRENCY``."""
+    try:
+        with PageReader.attach(page) as former:
+            note = former.note()
+    except SharedMemoryError:
+        return {}  # there is none
+    return msgspec.json.decode(note, type=WorkerNote).missing if note else {}

@@ -23,7 +23,16 @@ def test_every_file_that_a_run_names_is_its_own():
 
 @pytest.mark.parametrize(
     "name",
-    ["budget-worker-3", "sim-ca.pem", ".books.k3_x9a2b", ".universe.json.4711", ".page-worker-3.aaaaaaaa"],
+    [
+        "page-risk.former",
+        "page-worker-3.former",
+        ".page-risk.former.4711",
+        "budget-worker-3",
+        "sim-ca.pem",
+        ".books.k3_x9a2b",
+        ".universe.json.4711",
+        ".page-worker-3.aaaaaaaa",
+    ],
 )
 def test_unfinished_and_numbered_files_are_own(name):
     assert is_own_name(name)
@@ -32,7 +41,8 @@ def test_unfinished_and_numbered_files_are_own(name):
 @pytest.mark.parametrize(
     "name",
     ["thesis.txt", "ledger.sqlite", "ledger.sqlite-wal", "logs", ".bashrc", "books.txt", "ring-", "ring-a", "ring-1x",
-     "page-", "xlock", ".thesis.txt.4711", "..", ".books.A B", "lock", "page-worker-1\n"],
+     "page-", "xlock", "thesis.former", "page-.former",
+     ".thesis.txt.4711", "..", ".books.A B", "lock", "page-worker-1\n"],
 )  # fmt: skip
 def test_files_of_others_are_not(name):
     assert not is_own_name(name)

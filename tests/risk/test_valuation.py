@@ -10,11 +10,12 @@ from msgspec.structs import replace
 from arbshard.engine.closing import close_now
 from arbshard.engine.edge import terms_of
 from arbshard.engine.engine import held_of
-from arbshard.ledger.events import EquityMarked, Resumed
+from arbshard.ledger.events import Deposited, EquityMarked, Resumed
 from arbshard.model.intent import FxQuote
 from arbshard.model.market import reverse
 from arbshard.model.money import ZERO
 from arbshard.risk.portfolio.equity import to_cents
+from arbshard.risk.valuation import Valuation
 from arbshard.wire.messages import Halt, Resume
 from support import world as w
 from support.effort import effort
@@ -362,3 +363,80 @@ def test_a_stop_by_hand_is_stored_with_its_level_and_outlives_restarts() -> None
     assert world.restart().state.standing.is_stopped
     world.tell(Resume(""))
     assert not world.restart().state.standing.is_stopped
+
+
+class TestChange:
+    """What has changed the account value since the run began."""
+
+    @staticmethod
+    def price(world, home="1000000", away="714", fx=1400.0):
+        for pair in world.pairs.values():
+            valuation_of(world).set_prices(pair, (float(home), float(away)), fx)
+
+    def test_nothing_is_said_before_anything_is_valued(self) -> None:
+        assert valuation_of(w.World()).value_change is None
+
+    def test_it_begins_with_all_that_is_there_at_the_first_prices(self) -> None:
+        world = w.World()
+        self.price(world)
+        change = valuation_of(world).value_change
+        assert change.started == valuation_of(world).account_value > 0
+        assert change[1:] == (0, 0, 0, 0, 0)
+
+    def test_prices_of_coins_and_fx_are_told_apart(self) -> None:
+        world = w.World()
+        self.price(world)
+        before = valuation_of(world).account_value
+        self.price(world, home="1010000")
+        change = valuation_of(world).value_change
+        assert change.inventory == valuation_of(world).account_value - before > 0
+        assert (change.trading, change.moved, change.fx) == (0, 0, 0)
+        pair = world.pairs["BTC"]
+        money = world.state.balance(pair.away.market.venue, pair.away.market.quote).total
+        self.price(world, home="1010000", fx=1410.0)
+        assert valuation_of(world).value_change.fx == money * 10
+
+    def test_what_trading_brings_is_what_equity_gains(self) -> None:
+        world = w.World()
+        self.price(world)
+        position = world.open_position()
+        self.price(world)
+        world.value(FALLEN)
+        assert valuation_of(world).value_change.trading == to_cents(valuation_of(world).equity)
+        closed = world.carry_out(world.exit_of(position, Decimal(995_000), Decimal(705)), done=True)
+        self.price(world, "1020000", "720", 1404.0)
+        change = valuation_of(world).value_change
+        assert change.trading == to_cents(closed.pnl)
+        total = change.started + change.trading + change.moved + change.fx + change.inventory
+        assert total == valuation_of(world).account_value
+
+    @pytest.mark.parametrize(
+        ("why", "where"), [("deposit", "moved"), ("withdrawal", "moved"), ("inventory", "started")]
+    )
+    def test_what_comes_from_outside_is_no_gain(self, why, where) -> None:
+        world = w.World()
+        self.price(world)
+        before = valuation_of(world).value_change
+        venue = world.pairs["BTC"].home.market.venue
+        event = Deposited(at_ms=w.NOW_MS, venue=venue, currency="KRW", amount=Decimal(5_000_000), why=why)
+        world.core.state.apply(event)
+        valuation_of(world).deposited(event)
+        self.price(world)
+        after = valuation_of(world).value_change
+        assert getattr(after, where) - getattr(before, where) == 5_000_000
+        assert (after.trading, after.fx, after.inventory) == (0, 0, 0)
+
+    def test_a_successor_goes_on_from_where_it_began(self) -> None:
+        world = w.World()
+        self.price(world)
+        world.open_position()
+        self.price(world, "1010000", "714", 1410.0)
+        before = valuation_of(world).value_change
+        successor = Valuation(world.state)
+        successor.go_on(before.started, before.moved, before.fx, before.equity_started)
+        for pair in world.pairs.values():
+            successor.set_prices(pair, (1_010_000.0, 714.0), 1410.0)
+        after = successor.value_change
+        assert (after.started, after.moved, after.fx) == (before.started, before.moved, before.fx)
+        # A mark that was not stored yet is begun anew, so that it may be in the other one of these two.
+        assert after.trading + after.inventory == before.trading + before.inventory

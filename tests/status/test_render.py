@@ -69,6 +69,11 @@ class TestStatus:
         assert lines[at + 1].startswith(
             "Naked exposure 208,208; account value 987,654,321 at the bids of now"
         )
+        text = " ".join(" ".join(lines[at:]).split())
+        assert (
+            "Account value at the start 980,000,001; since then trading +1,100,001, inventory prices +7,654,320, "
+            "FX -3,300,003, moved in or out +2,200,002"
+        ) in text
 
     def test_equity_names_what_has_no_price_and_what_has_no_book(self, status, drawn):
         text = drawn(render_status(status))

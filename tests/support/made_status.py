@@ -1,11 +1,12 @@
 """A hand-made status in which every number is another one."""
 
-from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, Tally
+from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, Tally, ValueChangeNote
 from arbshard.status.model import Latency, RiskStatus, ShardStatus, Status, VenueStatus
 
 EQUITY = EquityNote(
     equity="-201201.4", realised="202202", unrealised="-203203.4", high_water="204204", drawdown="205205.4",
     day_loss="206206", week_loss="-207207", naked="208208", account_value="987654321", unpriced=("XYZ",),
+    change=ValueChangeNote("980000001", "1100001", "2200002", "-3300003", "7654320", "5"),
 )  # fmt: skip
 
 FX = FxNote(

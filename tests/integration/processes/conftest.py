@@ -28,13 +28,13 @@ class Watched(Instance):
 
 @pytest.fixture
 def start(tmp_path):
-    """Makes a run, given lines of the section ``[run]``, and waits until it says that it runs."""
+    """Makes a run, given lines of the section ``[run]`` and arguments, and waits until it says that it runs."""
     made = []
 
-    def build(settings: str = "") -> Watched:
+    def build(settings: str = "", *arguments: str) -> Watched:
         spares = "" if "spare_workers" in settings else "spare_workers = 1\n"
         made.append(Watched(tmp_path, CONFIG + spares + settings))
-        made[-1].start()
+        made[-1].start(*arguments)
         made[-1].until_running()
         return made[-1]
 

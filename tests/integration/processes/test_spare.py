@@ -47,3 +47,26 @@ def test_shard_that_is_given_up_leaves_the_other_alone(start):
     ticks = one.worker(1)["ticks"]
     one.wait_for(lambda: one.worker(1)["ticks"] > ticks)
     assert "Spare workers: ready" in one.carry_out("status").out
+
+
+def test_what_replaced_processes_have_counted_is_in_the_summary(start, tmp_path):
+    summary = tmp_path / "summary.json"
+    one = start("", "--summary", str(summary))
+    one.wait_for(lambda: one.risk_note().portfolio.exits >= 10)
+    for child in ("worker-0", "worker-1", "risk"):
+        one.until_replaced(child, one.kill(child))
+    entries = one.risk_note().portfolio.entries
+    one.wait_for(lambda: one.risk_note().portfolio.entries > entries)
+    started = one.status()["equity"]["change"]["started"]
+    own = sum(one.worker(shard)["orders"] for shard in (0, 1))
+    assert one.stop().code == 1
+    told = json.loads(summary.read_text())
+    ended = {event["client_id"] for event in one.events("OrderReported")}
+    # Of a trade that was under way when its worker was killed, some orders are counted by neither or by both.
+    assert abs(told["orders"] - len(ended)) <= 3 * 4, (told["orders"], len(ended))
+    assert told["orders"] - own > 3 * 4
+    change = told["equity"]["change"]
+    assert change["started"] == started
+    parts = sum(float(change[name]) for name in ("started", "trading", "moved", "fx", "inventory"))
+    assert abs(parts - float(told["equity"]["account_value"])) < 0.01
+    assert float(told["portfolio"]["pnl"]) == float(told["equity"]["realised"])
