@@ -1,6 +1,6 @@
 """Computes with exact money: Decimal helpers that round against ourselves, and nothing else."""
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, localcontext
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
@@ -19,17 +19,15 @@ def use_money_context() -> None:
 
 
 def floor_to(value: Decimal, step: Decimal) -> Decimal:
-    """Return the largest multiple of ``step`` that is not above ``value``."""
+    """Return the largest multiple of ``step`` that is not above ``value``, whatever context is in use."""
     assert step > 0, step
-    with localcontext(MONEY_CONTEXT):
-        return (value / step).to_integral_value(ROUND_FLOOR) * step
+    return MONEY_CONTEXT.multiply(MONEY_CONTEXT.divide(value, step).to_integral_value(ROUND_FLOOR), step)
 
 
 def ceil_to(value: Decimal, step: Decimal) -> Decimal:
-    """Return the smallest multiple of ``step`` that is not below ``value``."""
+    """Return the smallest multiple of ``step`` that is not below ``value``, whatever context is in use."""
     assert step > 0, step
-    with localcontext(MONEY_CONTEXT):
-        return (value / step).to_integral_value(ROUND_CEILING) * step
+    return MONEY_CONTEXT.multiply(MONEY_CONTEXT.divide(value, step).to_integral_value(ROUND_CEILING), step)
 
 
 def exact(value: float) -> Decimal:
