@@ -19,7 +19,7 @@ FORMER = ".former"
 
 
 class FormerCounts(msgspec.Struct, frozen=True):
-    """The sums over all former incarnations."""
+    """Holds the sums over all former incarnations."""
 
     pid: int = 0
     """The last one that is part of the sums; 0 for none."""
