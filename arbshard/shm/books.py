@@ -145,6 +145,10 @@ class BooksReader(Mapped):
         """Return whether the connection that carries this market is up."""
         return self._slots.flag(slot) != 0
 
+    def received_ns(self, slot: int) -> int:
+        """When the slot's frame was received (monotonic); 0 before the first one."""
+        return self._slots.stamp(slot)
+
     def confirmed_ns(self, slot: int) -> int:
         """Return when the slot's book was last confirmed (monotonic ns), as ``BooksWriter.confirm`` sets it; 0
         for never.

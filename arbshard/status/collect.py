@@ -58,6 +58,9 @@ class Collector:
         self._files = RunFiles(run_dir)
         self._clock = clock
         self._last: dict[int, tuple[int, int]] = {}
+        self._universe_version: tuple[int, int, int] | None = None
+        """Inode, time and size of the file that ``_known_universe`` was read from."""
+        self._known_universe: tuple[Universe | None, tuple[tuple[str, int], ...]] = None, ()
 
     def collect(self) -> Status | None:
         """What is to be seen now; None when nothing runs here (or it has not got as far as its page)."""
@@ -82,8 +85,8 @@ class Collector:
         children = {child.name: child for child in note.children}
         risk_note, risk, risk_counters = self._risk(children.get("risk"))
         decisions, approvals, answers, shards = self._shards(note, children, risk_counters, now_ns)
-        universe = self._universe()
-        oldest = self._oldest_books(universe, now_ns)
+        universe, markets = self._universe()
+        oldest = self._oldest_books(markets, now_ns)
         unattended = (*note.unattended, *unattended_of(shards, universe, risk_note.positions))
         venues = tuple(
             VenueStatus(
@@ -364,27 +367,32 @@ class Collector:
             },
         )
 
-    def _universe(self) -> Universe | None:
+    def _universe(self) -> tuple[Universe | None, tuple[tuple[str, int], ...]]:
+        """The universe, and the venue and slot of each of its markets. Read again only when its file was replaced."""
         try:
-            return msgspec.json.decode(self._files.universe.read_bytes(), type=Universe)
+            found = self._files.universe.stat()
+            version = found.st_ino, found.st_mtime_ns, found.st_size
+            if version != self._universe_version:
+                universe = msgspec.json.decode(self._files.universe.read_bytes(), type=Universe)
+                markets = tuple((leg.market.venue, leg.slot) for leg in universe.legs())
+                self._known_universe = universe, markets
+                self._universe_version = version
         except OSError:
-            return None  # not written yet
+            return None, ()  # not written yet
+        return self._known_universe
 
-    def _oldest_books(self, universe: Universe | None, now_ns: int) -> dict[str, float]:
+    def _oldest_books(self, markets: tuple[tuple[str, int], ...], now_ns: int) -> dict[str, float]:
         """Age of each venue's oldest live book in ms."""
-        oldest: dict[str, float] = {}
-        if universe is None:
-            return oldest
+        received: dict[str, int] = {}
         try:
             with BooksReader.attach(self._files.books) as books:
-                for leg in universe.legs():
-                    found = books.read(leg.slot)
-                    if found is not None and found[2]:
-                        age_ms = round((now_ns - found[1]) / 1e6, 1)
-                        oldest[leg.market.venue] = max(oldest.get(leg.market.venue, 0.0), age_ms)
-        except SharedMemoryError:
-            return oldest  # the feed is not there yet
-        return oldest
+                for venue, slot in markets:
+                    received_ns = books.received_ns(slot)
+                    if received_ns and books.live(slot):
+                        received[venue] = min(received.get(venue, now_ns), received_ns)
+        except (SharedMemoryError, IndexError):
+            return {}  # the feed is not there yet, or the one of an earlier run is
+        return {venue: round((now_ns - oldest_ns) / 1e6, 1) for venue, oldest_ns in received.items()}
 
 
 def _problems(
