@@ -1,35 +1,32 @@
 """How commands talk to a running risk process: a question, its answer, and waiting until pairs are flat."""
 
+import getpass
+import os
 import time
 from collections.abc import Iterable
 
 import typer
 
-from arbshard.errors import RequestTimeout, UsageError
+from arbshard.errors import RequestTimeout
 from arbshard.model.rundir import RunFiles
 from arbshard.status.risk_note import read_risk_note
-from arbshard.wire.messages import (
-    Command,
-    CommandReply,
-    Denied,
-    Positions,
-    ShowPositions,
-    decode_command_reply,
-    encode,
-)
-from arbshard.wire.request import ask
+from arbshard.wire.messages import Command, CommandReply, Positions, ShowPositions
+from arbshard.wire.operator_client import send_command
 
-_TIMEOUT_MS = 5000
-"""Long enough for a restart of risk in between."""
 _LOOK_EVERY_S = 0.1
 
 
 def send_to_risk(files: RunFiles, command: Command) -> CommandReply:
     """Risk's answer. Raises ``UsageError`` when it says no, ``TransportError`` when it does not answer."""
-    answer = decode_command_reply(ask(files.risk_endpoint, encode(command), _TIMEOUT_MS))
-    if isinstance(answer, Denied):
-        raise UsageError(answer.why)
-    return answer
+    return send_command(files, command, f"{_user()}, command line")
+
+
+def _user() -> str:
+    """The name of the person whose account runs this command."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"  # a container's user often has no name
 
 
 def wait_until_flat(instance: str, files: RunFiles, pairs: tuple[str, ...], wait_s: float) -> None:

@@ -8,27 +8,18 @@ import typer
 from arbshard.errors import RequestTimeout, UsageError
 from arbshard.model.rundir import RunFiles
 from arbshard.wire import control
-from arbshard.wire.request import ask
+from arbshard.wire.operator_client import send_order
 
 WaitOption = Annotated[
     float, typer.Option("--wait", help="Seconds to wait until it is done; 0 does not wait.")
 ]
 
-_TIMEOUT_MS = 3000
 _LOOK_EVERY_S = 0.05
-
-
-def send_to_supervisor(files: RunFiles, order: control.Order) -> control.Answer:
-    """The supervisor's answer. Raises ``UsageError`` when it says no, ``TransportError`` when it does not answer."""
-    answer = control.decode_answer(ask(files.control_endpoint, control.encode(order), _TIMEOUT_MS))
-    if isinstance(answer, control.ControlDenied):
-        raise UsageError(answer.why)
-    return answer
 
 
 def fetch_shards(files: RunFiles) -> control.Shards:
     """All shards and pairs. Raises ``TransportError``."""
-    shown = send_to_supervisor(files, control.ShowShards())
+    shown = send_order(files, control.ShowShards())
     assert isinstance(shown, control.Shards), shown
     return shown
 
@@ -38,7 +29,7 @@ def carry_out(instance: str, files: RunFiles, order: control.Order, wait_s: floa
 
     Raises ``UsageError`` when something else must be asked for.
     """
-    answer = send_to_supervisor(files, order)
+    answer = send_order(files, order)
     if isinstance(answer, control.ControlDone):
         typer.echo(f"{instance}: {answer.text}")
         return

@@ -276,7 +276,12 @@ HaltCause = Literal[
 ]
 
 
-class Halted(_Event, frozen=True, kw_only=True):
+class _PersonEvent(_Event, frozen=True, kw_only=True):
+    by: str = ""
+    """Who ordered it, and by which means; empty where a rule did, and where it was not stored."""
+
+
+class Halted(_PersonEvent, frozen=True, kw_only=True):
     """Records the kill switch: no entries from here on, until ``Resumed``. A second one may raise the
     level.
     """
@@ -287,7 +292,7 @@ class Halted(_Event, frozen=True, kw_only=True):
     level: HaltLevel = "reduce_only"
 
 
-class Resumed(_Event, frozen=True, kw_only=True):
+class Resumed(_PersonEvent, frozen=True, kw_only=True):
     """Records that a person has allowed entries again."""
 
     reason: str
@@ -297,7 +302,7 @@ class Resumed(_Event, frozen=True, kw_only=True):
     """The high-water mark from here on, where the person accepted a drawdown; None: as it was."""
 
 
-class ClosesOrdered(_Event, frozen=True, kw_only=True):
+class ClosesOrdered(_PersonEvent, frozen=True, kw_only=True):
     """Records an order to close everything of these pairs; it is carried out for a pair when the pair is
     flat.
     """
@@ -317,7 +322,7 @@ class PairSetApart(_Event, frozen=True, kw_only=True):
     """The intent concerned; empty when there is none."""
 
 
-class PairReleased(_Event, frozen=True, kw_only=True):
+class PairReleased(_PersonEvent, frozen=True, kw_only=True):
     """Records that a person allowed a pair that was set apart to trade again."""
 
     pair: str
@@ -333,7 +338,7 @@ class CoinConfirmed(_Event, frozen=True, kw_only=True):
     reason: str
 
 
-class LimitsChanged(_Event, frozen=True, kw_only=True):
+class LimitsChanged(_PersonEvent, frozen=True, kw_only=True):
     """Records that a person has changed limits while risk ran."""
 
     symbol: str

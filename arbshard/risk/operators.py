@@ -7,6 +7,8 @@ survives whatever happens to the processes that carry it out.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
+import msgspec
+
 from arbshard.config import Config
 from arbshard.errors import ConfigError
 from arbshard.ledger.events import ClosesOrdered, Event, Halted, LimitsChanged, PairReleased, Resumed
@@ -41,6 +43,8 @@ Order = Halt | Resume | Close | SetLimits | ShowLimits | ShowPositions
 """Of the commands, those that are answered here."""
 REASON_MAX = 200
 """Reasons are stored up to this length."""
+BY_MAX = 80
+"""Who ordered something is stored up to this length."""
 _GOES_ON: Mapping[HaltLevel, str] = {
     "reduce_only": "halted: no new entries until somebody resumes; exits go on",
     "stopped": "stopped: no entries and no exits until somebody resumes, except by 'arbshard close'",
@@ -74,19 +78,21 @@ class Operators:
         """
         match command:
             case Halt():
-                return self._halt(command, moment)
+                answer = self._halt(command, moment)
+            case Resume() if command.symbols:
+                answer = self._release(command, moment)
             case Resume():
-                if command.symbols:
-                    return self._release(command, moment)
-                return self._resume(command, moment, broken)
+                answer = self._resume(command, moment, broken)
             case Close():
-                return self._close(command, moment)
+                answer = self._close(command, moment)
             case SetLimits():
-                return self._set_limits(command, moment, day)
+                answer = self._set_limits(command, moment, day)
             case ShowLimits():
                 return self._show_limits(command, day), []
             case ShowPositions():
                 return self._show_positions(), []
+        reply, events = answer
+        return reply, [_signed(event, command.by) for event in events]
 
     def _halt(self, command: Halt, moment: Moment) -> Answer:
         events: list[Event] = []
@@ -258,6 +264,13 @@ class Operators:
         held = self._state.per_symbol_positions.items()
         strays = sorted(base for base, open_ in held if open_ and base not in self._pairs)
         return f"; not traded in this run, so left open: {', '.join(strays)}" if strays else ""
+
+
+def _signed(event: Event, by: str) -> Event:
+    """Return ``event`` with who ordered it, if it is one of those that people order."""
+    if isinstance(event, Halted | Resumed | PairReleased | ClosesOrdered | LimitsChanged):
+        return msgspec.structs.replace(event, by=by[:BY_MAX])
+    return event
 
 
 def _clock(at_ms: int) -> str:

@@ -364,17 +364,19 @@ def _log_event(event: Event) -> None:
     match event:
         case Halted():
             exits = "stopped, except by hand" if event.level == "stopped" else "go on"
-            get_logger().warning("halted", cause=event.cause, reason=event.reason, exits=exits)
+            get_logger().warning("halted", cause=event.cause, reason=event.reason, exits=exits, by=event.by)
         case Resumed():
-            get_logger().warning("resumed", reason=event.reason)
+            get_logger().warning("resumed", reason=event.reason, by=event.by)
         case ShardFenced():
             get_logger().warning("fenced", shard=event.shard, epoch=event.epoch, reason=event.reason)
         case ClosesOrdered():
-            get_logger().warning("closing", pairs=list(event.pairs), reason=event.reason)
+            get_logger().warning("closing", pairs=list(event.pairs), reason=event.reason, by=event.by)
         case PairSetApart() | PairReleased() | CoinConfirmed() | VenueStateChanged():
             _log_barred(event)
         case LimitsChanged():
-            get_logger().warning("limits changed", symbol=event.symbol, changes=dict(event.changes))
+            get_logger().warning(
+                "limits changed", symbol=event.symbol, changes=dict(event.changes), by=event.by
+            )
         case LimitsScaled():
             get_logger().warning(
                 "limits scaled", symbol=event.symbol, factor=str(event.factor), cause=event.cause
@@ -418,7 +420,7 @@ def _log_barred(event: PairSetApart | PairReleased | CoinConfirmed | VenueStateC
                 intent=event.intent_id,
             )
         case PairReleased():
-            get_logger().warning("pair released", pair=event.pair, reason=event.reason)
+            get_logger().warning("pair released", pair=event.pair, reason=event.reason, by=event.by)
         case CoinConfirmed():
             get_logger().warning(
                 "coin confirmed", pair=event.pair, ratio=str(event.ratio), reason=event.reason

@@ -145,7 +145,7 @@ class BooksReader(Mapped):
         """Return whether the connection that carries this market is up."""
         return self._slots.flag(slot) != 0
 
-    def received_ns(self, slot: int) -> int:
+    def received_at_ns(self, slot: int) -> int:
         """When the slot's frame was received (monotonic); 0 before the first one."""
         return self._slots.stamp(slot)
 

@@ -387,7 +387,7 @@ class Collector:
         try:
             with BooksReader.attach(self._files.books) as books:
                 for venue, slot in markets:
-                    received_ns = books.received_ns(slot)
+                    received_ns = books.received_at_ns(slot)
                     if received_ns and books.live(slot):
                         received[venue] = min(received.get(venue, now_ns), received_ns)
         except (SharedMemoryError, IndexError):

@@ -237,7 +237,12 @@ class EntryTerms(_Reply, frozen=True):
 Reply = Welcome | Funded | Approved | Refused | Noted | Settled | Instructed | EntryTerms
 
 
-class Halt(msgspec.Struct, frozen=True, tag=True):
+class _PersonCommand(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    by: str = ""
+    """Who gives it, and by which means, for the ledger."""
+
+
+class Halt(_PersonCommand, frozen=True):
     """Asks to turn on the kill switch, by hand. Answer: ``Done``."""
 
     reason: str
@@ -245,7 +250,7 @@ class Halt(msgspec.Struct, frozen=True, tag=True):
     level: HaltLevel = "reduce_only"
 
 
-class Resume(msgspec.Struct, frozen=True, tag=True):
+class Resume(_PersonCommand, frozen=True):
     """Allows entries again. Answer: ``Done`` or ``Denied``."""
 
     reason: str
@@ -263,7 +268,7 @@ class ConfirmCoin(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-class Close(msgspec.Struct, frozen=True, tag=True):
+class Close(_PersonCommand, frozen=True):
     """Orders to close all that is open of these pairs. Answer: ``Done`` or ``Denied``."""
 
     symbols: tuple[str, ...]
@@ -274,7 +279,7 @@ class Close(msgspec.Struct, frozen=True, tag=True):
     """
 
 
-class SetLimits(msgspec.Struct, frozen=True, tag=True):
+class SetLimits(_PersonCommand, frozen=True):
     """Asks to change limits. Answer: ``Done`` or ``Denied``."""
 
     changes: tuple[tuple[str, str], ...]

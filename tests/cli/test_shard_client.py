@@ -38,7 +38,7 @@ def supervisor(monkeypatch, tmp_path):
         return control.encode(answer)
 
     files = RunFiles(tmp_path)
-    monkeypatch.setattr(changing, "ask", ask)
+    monkeypatch.setattr("arbshard.wire.operator_client.ask", ask)
     monkeypatch.setattr(changing, "_LOOK_EVERY_S", 0)
     for module in ("shards", "symbols"):
         monkeypatch.setattr(f"arbshard.cli.{module}.running_files", lambda name, config: ("t", files))

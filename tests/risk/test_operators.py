@@ -12,6 +12,8 @@ from arbshard.ledger.events import (
     PairReleased,
     PairSetApart,
     Resumed,
+    decode_event,
+    encode_event,
 )
 from arbshard.ledger.verify import verify
 from arbshard.model.refusal import Refusal
@@ -467,3 +469,25 @@ def test_an_entry_while_halted_does_not_verify(world, tmp_path) -> None:
     world.write_ledger(tmp_path / "ledger.sqlite")
     (difference,) = verify(tmp_path / "ledger.sqlite").differences
     assert difference.endswith("was approved while everything was halted")
+
+
+def test_the_ledger_says_who_ordered_what(world) -> None:
+    world.open_position()
+    who = "anna, command line"
+    world.tell(SetLimits((("order_notional_max", "3000000"),), by=who))
+    world.tell(Halt("lunch", flatten=True, by=who))
+    world.tell(Resume("", by="x" * 500))
+    world.tell(Close(()))
+    ordered = [event for event in world.events if hasattr(event, "by")]
+    assert [(type(event), event.by) for event in ordered] == [
+        (LimitsChanged, who),
+        (Halted, who),
+        (ClosesOrdered, who),
+        (Resumed, "x" * 80),
+        (ClosesOrdered, ""),
+    ]
+    assert [decode_event(encode_event(event)) for event in ordered] == ordered
+
+
+def test_an_order_that_was_stored_without_its_author_is_read() -> None:
+    assert decode_event('{"type":"Halted","at_ms":1,"cause":"operator","reason":"lunch"}').by == ""

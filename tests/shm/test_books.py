@@ -16,7 +16,7 @@ def test_a_frame_is_read_as_it_was_written(feed):
     writer.write(2, bytearray(b"newest of all"), 125)
     assert reader.read(2) == (6, 125, False, b"newest of all")
     assert (reader.sequence(2), reader.sequence(1)) == (6, 0)
-    assert (reader.received_ns(2), reader.received_ns(1)) == (125, 0)
+    assert (reader.received_at_ns(2), reader.received_at_ns(1)) == (125, 0)
 
 
 def test_a_slot_never_written_has_no_frame(feed):

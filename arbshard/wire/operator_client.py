@@ -1,0 +1,51 @@
+"""How people's commands reach a running instance, whatever they come from: the command line, the desk, a chat.
+
+Every one of these ways uses the two functions here, so that a command means the same everywhere.
+"""
+
+from msgspec.structs import replace
+
+from arbshard.errors import UsageError
+from arbshard.model.rundir import RunFiles
+from arbshard.wire import control
+from arbshard.wire.messages import (
+    Close,
+    Command,
+    CommandReply,
+    Denied,
+    Halt,
+    Resume,
+    SetLimits,
+    decode_command_reply,
+    encode,
+)
+from arbshard.wire.request import ask
+
+_RISK_TIMEOUT_MS = 5000
+"""Long enough for a restart of risk in between."""
+_SUPERVISOR_TIMEOUT_MS = 3000
+
+
+def send_command(files: RunFiles, command: Command, by: str) -> CommandReply:
+    """Return risk's answer to ``command``. ``by``: who gives it, and by which means, for the ledger.
+
+    Raises ``UsageError`` when risk denies it, ``TransportError`` when it does not answer.
+    """
+    if isinstance(command, Halt | Resume | Close | SetLimits):
+        command = replace(command, by=by)
+    answer = decode_command_reply(ask(files.risk_endpoint, encode(command), _RISK_TIMEOUT_MS))
+    if isinstance(answer, Denied):
+        raise UsageError(answer.why)
+    return answer
+
+
+def send_order(files: RunFiles, order: control.Order) -> control.Answer:
+    """Return the supervisor's answer to ``order``.
+
+    Raises ``UsageError`` when it denies it, ``TransportError`` when it does not answer.
+    """
+    payload = ask(files.control_endpoint, control.encode(order), _SUPERVISOR_TIMEOUT_MS)
+    answer = control.decode_answer(payload)
+    if isinstance(answer, control.ControlDenied):
+        raise UsageError(answer.why)
+    return answer
