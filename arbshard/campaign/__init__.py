@@ -1,1 +1,1 @@
-"""Campaigns: run for hours, watch, stop, judge, run again, report."""
+"""Implements campaigns: run for hours, watch, stop, judge, run again, report."""

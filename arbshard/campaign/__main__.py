@@ -1,4 +1,4 @@
-"""``python -m arbshard.campaign``: the monitor's process."""
+"""Launches the monitor's process: ``python -m arbshard.campaign``."""
 
 from arbshard.campaign.monitor import main
 

@@ -1,4 +1,7 @@
-"""One attempt of a campaign: ``arbshard run`` with its monitor, from start to end. Touches no other process."""
+"""Executes one attempt of a campaign: ``arbshard run`` with its monitor, from start to end.
+
+It touches no other process.
+"""
 
 import os
 import platform
@@ -25,24 +28,24 @@ from arbshard.version import __version__
 _POLL_S = 0.1
 _SHOW_S = 0.5
 _MARGIN_S = 60.0
-"""A run that has not ended so long after its time and its stop time-out is killed."""
+"""Seconds after its duration and its stop time-out at which a run that has not ended is killed."""
 _MONITOR_END_S = 30.0
 _PAUSE_S = 1.0
-"""Before a monitor that has died is started again; doubled each time."""
+"""First pause before a monitor that has died is restarted, in seconds; it is doubled each time."""
 _PAUSE_MAX_S = 30.0
 EARLY_END = "early_end"
-"""The cause when no rule stopped the run, and it ended by itself before its time."""
+"""The cause when the run ended by itself before its time, and no rule stopped it."""
 _PACKAGES = ("msgspec", "pyzmq", "uvloop", "websockets", "picows", "ccxt", "pyarrow", "plotly")
 _OUTPUT_TAIL = 4000
 
 
 class Paths:
-    """The files of an attempt, all in its state directory."""
+    """Defines the files of an attempt, all in its state directory."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.campaign = folder / "campaign.json"
-        """The campaign as it is run, options of the command line included."""
+        """The campaign as it is run, including options of the command line."""
         self.config = folder / "config.toml"
         self.versions = folder / "versions.json"
         self.watch = folder / "watch.json"
@@ -53,37 +56,37 @@ class Paths:
 
 
 class AttemptResult(NamedTuple):
-    """How an attempt went."""
+    """Is the outcome of an attempt."""
 
     folder: Path
     cause: str
     """Why it ended before its time: the name of a rule, ``early_end``, or empty when it did not."""
     why: str
-    """The same as a sentence."""
+    """The cause as a sentence."""
     ran_s: float
     watched_s: float
     anomalies: tuple[Anomaly, ...]
     facts: TradingFacts
     refused: dict[str, int]
-    """Evaluations that workers or risk refused, by rule; empty without a summary."""
+    """Number of evaluations that workers or risk refused, by rule; empty without a summary."""
     problems: tuple[str, ...]
     exit_code: int
 
 
 class Stopping:
-    """Whether a person wants the campaign to end: set by signals, read by the loop."""
+    """Is the number of signals by which a person wants to end the campaign; the loop reads it."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def request(self, number: int, frame: object) -> None:
-        """Handle a signal: the loop acts."""
+        """Count a signal; the loop acts on it."""
         del number, frame
         self.count += 1
 
 
 def prepare(paths: Paths, campaign: CampaignFile) -> None:
-    """Make the state directory, and write down what is run with which versions. Raises ``OSError``."""
+    """Make the state directory, and write down the campaign and the versions. Raises ``OSError``."""
     paths.folder.mkdir(parents=True, mode=0o700)
     paths.campaign.write_bytes(msgspec.json.format(msgspec.json.encode(campaign)) + b"\n")
     paths.config.write_text(as_toml(tree_of(campaign)), encoding="utf-8")
@@ -102,7 +105,7 @@ def versions() -> dict[str, str]:
 
 
 class Attempt:
-    """Runs it. ``run`` returns when all its processes have ended."""
+    """Runs an attempt; ``run`` returns when all its processes have ended."""
 
     def __init__(
         self,
@@ -115,9 +118,10 @@ class Attempt:
         program: tuple[str, ...],
         on_started: Callable[[int], None],
     ) -> None:
-        """``show`` is called twice a second. ``program``: what the interpreter is given for a run.
+        """Prepare the attempt; ``show`` is called twice a second.
 
-        ``on_started`` gets the pid of the run.
+        ``program`` is what the interpreter is given for a run, and ``on_started`` receives the pid of the
+        run.
         """
         self._campaign = campaign
         self._paths = paths
@@ -133,7 +137,7 @@ class Attempt:
         self.monitor_deaths = 0
 
     def run(self) -> AttemptResult:
-        """From the first process to the last. Raises ``OSError``."""
+        """Run from the first process to the last; return the outcome. Raises ``OSError``."""
         prepare(self._paths, self._campaign)
         end_ms = int((time.time() + self._duration_s) * 1000)
         began_s = time.monotonic()
@@ -169,12 +173,12 @@ class Attempt:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            # The file of the campaign says everything, so no setting of the environment may change it.
+            # The file of the campaign is complete, so no setting of the environment may change it.
             env={name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
         )
 
     def _follow(self, run: "subprocess.Popen[bytes]", end_ms: int, beside: IO[bytes]) -> Anomaly | None:
-        """Until the run ends by itself, or has been told to: why the monitor wants that, or None."""
+        """Wait until the run ends or is to be ended; return why the monitor wants that, or None."""
         shown_s = 0.0
         deadline_s = time.monotonic() + self._duration_s + _MARGIN_S
         while run.poll() is None:
@@ -220,7 +224,7 @@ class Attempt:
             )
 
     def _end_run(self, run: "subprocess.Popen[bytes]") -> None:
-        """In order; at once when a person asks a second time; by force when it does not end."""
+        """End the run in order, at once at a further signal of a person, and by force when it does not end."""
         if run.poll() is not None:
             return
         run.send_signal(signal.SIGTERM)
@@ -252,7 +256,7 @@ class Attempt:
         if summary is None and code == 2 and not self._paths.ledger.exists():
             raise RunFailed(f"the run could not start: {self.last_output()}")
         ran_s = summary.duration_s if summary is not None else took_s
-        stop = stop or watch.stop  # the monitor's last look may have found it
+        stop = stop or watch.stop  # the monitor's last sample may have found the reason
         cause, why = ("", "") if stop is None else (stop.rule, stop.text)
         is_early = took_s < 0.95 * self._duration_s and not self._stopping.count
         if stop is None and is_early:
@@ -290,18 +294,18 @@ class Attempt:
             return None
 
     def last_output(self) -> str:
-        """The last line that the run has printed."""
+        """Return the last line that the run has printed."""
         data = self._paths.output.read_bytes()[-_OUTPUT_TAIL:]
         lines = [line for line in data.decode(errors="replace").splitlines() if line.strip()]
         return lines[-1].strip() if lines else "it printed nothing"
 
 
 def is_rerun(cause: str, attempts: int, left_s: float, campaign: CampaignFile) -> bool:
-    """Whether the campaign is run again after an attempt that ended because of ``cause``."""
+    """Return whether the campaign is run again after an attempt that ended because of ``cause``."""
     if not cause or cause in NEVER_AGAIN:
         return False
     return attempts < campaign.attempts_max and left_s >= campaign.rerun_min_s
 
 
 NEVER_AGAIN: frozenset[str] = frozenset(("identity", "disk"))
-"""A broken accounting must be looked at by a person before anything trades again; a full disk stays full."""
+"""Causes after which nothing is run again: broken accounting needs a person, and a full disk stays full."""

@@ -1,4 +1,4 @@
-"""A whole campaign: prepare, run, stop, analyse, run again for the time left, judge, report."""
+"""Executes a whole campaign: prepare, run, stop, analyse, run again for the time left, judge, report."""
 
 import fcntl
 import os
@@ -34,7 +34,7 @@ _DAY_S = 86_400.0
 
 
 class AttemptLine(msgspec.Struct, frozen=True):
-    """One attempt in the result."""
+    """Describes one attempt in the result."""
 
     folder: str
     cause: str
@@ -46,7 +46,7 @@ class AttemptLine(msgspec.Struct, frozen=True):
 
 
 class CampaignResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a campaign: ``verdict.json`` in its folder."""
+    """Is the result of a campaign, which is kept as ``verdict.json`` in its folder."""
 
     name: str
     form: str
@@ -63,24 +63,24 @@ class CampaignResult(msgspec.Struct, frozen=True, kw_only=True):
     not_watched: tuple[str, ...] = ()
     """What this form of the campaign does not watch."""
     reports: tuple[str, ...] = ()
-    """One for each attempt: an HTML file that needs nothing else, with Markdown and JSON beside it."""
+    """One report for each attempt: an HTML file that needs nothing else, with Markdown and JSON beside it."""
     no_report: str = ""
-    """Why there is none."""
+    """Why there is no report."""
 
     def line(self) -> str:
-        """The one line that says how it went and why."""
+        """Return the outcome and its reasons as one line."""
         outcome = self.verdict.outcome.replace("_", " ")
         return f"campaign {self.name}: {outcome}: {'; '.join(self.verdict.reasons)}"
 
 
 class _Outcome(msgspec.Struct, frozen=True):
-    """What is read of ``verdict.json`` before its folder is removed, by any version that wrote one."""
+    """Is the part of ``verdict.json`` that is read before its folder is removed, whatever version wrote it."""
 
     verdict: Verdict
 
 
 class _Running(msgspec.Struct, frozen=True):
-    """A run of a campaign, noted while it lives."""
+    """Identifies a run of a campaign while it is active."""
 
     pid: int
     started: float
@@ -88,7 +88,7 @@ class _Running(msgspec.Struct, frozen=True):
 
 @contextmanager
 def new_folder(root: Path, began_ms: int, *, form: str) -> Iterator[Path]:
-    """A folder for a campaign that begins now, locked while it lasts. Raises ``UsageError``."""
+    """Make a folder for a campaign that begins now, locked while it lasts. Raises ``UsageError``."""
     stamp = datetime.fromtimestamp(began_ms / 1000, UTC).strftime(_STAMP)
     folder = root / f"{stamp}-{form}"
     try:
@@ -104,7 +104,7 @@ def new_folder(root: Path, began_ms: int, *, form: str) -> Iterator[Path]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
-    """Lock a campaign's folder; whether no other process has. The lock ends with the process that holds it."""
+    """Lock a campaign's folder; yield whether no other process holds it. The lock ends with its process."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,8 +119,8 @@ def _locked(folder: Path) -> Iterator[bool]:
 def remove_old(root: Path, newest: Path, keep: KeepConfig, now_ms: int) -> Iterator[str]:
     """Remove the folders below ``root`` that ``keep`` does not allow, except ``newest`` and those in use.
 
-    One sentence for each folder of a campaign that did not pass, and for each that cannot be removed; one for all
-    others together.
+    Yield one sentence for each folder of a campaign that did not pass, and for each that cannot be removed;
+    and one sentence for all others together.
     """
     found = sorted((began, path) for path in root.iterdir() if (began := _began_of(path)) is not None)
     removed = 0
@@ -146,7 +146,7 @@ def remove_old(root: Path, newest: Path, keep: KeepConfig, now_ms: int) -> Itera
 
 
 def _began_of(folder: Path) -> float | None:
-    """When the campaign with this folder began, in seconds since 1970; None for what is not a campaign's folder."""
+    """Return when the campaign with this folder began, in seconds since 1970; None for any other folder or file."""
     stamp, _, form = folder.name.partition("-")
     if form not in _FORMS or not folder.is_dir() or folder.is_symlink():
         return None
@@ -157,7 +157,7 @@ def _began_of(folder: Path) -> float | None:
 
 
 def _outcome_of(folder: Path) -> str:
-    """How the campaign in ``folder`` went, for a person."""
+    """Return the outcome of the campaign in ``folder``, for a person."""
     try:
         result = msgspec.json.decode((folder / VERDICT).read_bytes(), type=_Outcome)
     except FileNotFoundError:
@@ -170,17 +170,18 @@ def _outcome_of(folder: Path) -> str:
 
 
 def check_disk(folder: Path, campaign: CampaignFile) -> None:
-    """Raises ``UsageError`` when too little is free."""
+    """Raise ``UsageError`` when too little disk space is free."""
     free_mb = shutil.disk_usage(folder).free / 1e6
     if free_mb < campaign.disk_free_min_mb:
         raise UsageError(
-            f"{folder}: {free_mb:,.0f} MB are free, the campaign wants {campaign.disk_free_min_mb:,.0f}"
+            f"{folder}: {free_mb:,.0f} MB are free, the campaign needs {campaign.disk_free_min_mb:,.0f}"
             " (disk_free_min_mb)"
         )
 
 
 def end_leftover(root: Path, running_pid: int | None, instance: str) -> str:
-    """End a run that a crashed campaign of this name has left; the sentence that says so, or nothing.
+    """End a run that a crashed campaign of this name has left; return a sentence about it, or an empty
+    text.
 
     Only the very process that the campaign had noted is ended. Raises ``UsageError`` when another one runs.
     """
@@ -205,7 +206,7 @@ def end_leftover(root: Path, running_pid: int | None, instance: str) -> str:
 
 @contextmanager
 def obeying_signals(stopping: Stopping) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal end the campaign in order, with the report of what there is."""
+    """Let Ctrl-C, SIGTERM and a closed terminal end the campaign in order, with a report of what was done."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, stopping.request) for number in numbers}
     try:
@@ -216,7 +217,7 @@ def obeying_signals(stopping: Stopping) -> Iterator[None]:
 
 
 class Campaign:
-    """A campaign over real processes."""
+    """Is a campaign over real processes."""
 
     def __init__(
         self,
@@ -226,7 +227,10 @@ class Campaign:
         running_pid: Callable[[str], int | None],
         program: tuple[str, ...] = ("-m", "arbshard", "run"),
     ) -> None:
-        """``root``: the folder of all campaigns of this name. ``run_dir_of`` and ``running_pid``: of an instance."""
+        """Prepare the campaign; ``root`` is the folder of all campaigns of this name.
+
+        ``run_dir_of`` and ``running_pid`` return the run directory and the pid of an instance.
+        """
         self._campaign = campaign
         self._root = root
         self._run_dir_of = run_dir_of
@@ -236,7 +240,7 @@ class Campaign:
         self._stopping = Stopping()
 
     def run(self) -> CampaignResult:
-        """From the preparation to the report. Raises ``UsageError`` for what the person must change."""
+        """Run from the preparation to the report. Raises ``UsageError`` for what the person must change."""
         began_ms = time.time_ns() // 1_000_000
         began_s = time.monotonic()
         leftover = end_leftover(
@@ -255,7 +259,9 @@ class Campaign:
             return self._close(folder, began_ms, time.monotonic() - began_s, why)
 
     def _run_attempts(self, folder: Path, began_s: float, progress: Progress) -> str:
-        """Until the time is over or nothing may be run again. Why it could not run, or nothing."""
+        """Run attempts until the time is over or no further run is allowed; return why it could not run, or
+        an empty text.
+        """
         cause = ""
         while True:
             number = len(self._results) + 1
@@ -295,7 +301,7 @@ class Campaign:
         (self._root / RUNNING).write_bytes(msgspec.json.encode(_Running(pid, started)))
 
     def _so_far(self, watch: WatchFile) -> WatchFile:
-        """``watch`` with what the attempts before this one have brought."""
+        """Return ``watch`` with the figures of the earlier attempts added."""
         facts = _sum(self._results)
         return msgspec.structs.replace(
             watch,
@@ -373,14 +379,14 @@ def _line_of(result: AttemptResult) -> AttemptLine:
 def report_on(
     attempt: Path, anomalies: tuple[Anomaly, ...], name: str, verdict: Verdict | None
 ) -> tuple[Path | None, str]:
-    """Write the report of an attempt into its folder: where it is, or None and why it could not be written."""
+    """Write the report of an attempt into its folder; return its path, or None and why it could not be written."""
     title = f"campaign {name}, {attempt.name}"
     try:
         paths = write_report(attempt, attempt / "report", verdict=verdict, anomalies=anomalies, title=title)
     except ArbshardError as error:
         return None, str(error)
-    except Exception as error:  # noqa: BLE001 - the verdict must be given also on a ledger that nothing can be made of
-        return None, f"it cannot be made of this ledger: {error!r}"
+    except Exception as error:  # noqa: BLE001 - the verdict must be given even when the ledger cannot be reported
+        return None, f"no report can be made of this ledger: {error!r}"
     return paths.html, ""
 
 
@@ -391,6 +397,6 @@ def write_result(folder: Path, result: CampaignResult) -> None:
 
 
 def past_results(root: Path) -> Iterator[CampaignResult]:
-    """The results below ``root``, newest first."""
+    """Yield the results below ``root``, newest first."""
     for path in sorted(root.glob(f"*/{VERDICT}"), reverse=True):
         yield msgspec.json.decode(path.read_bytes(), type=CampaignResult)

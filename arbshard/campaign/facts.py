@@ -1,4 +1,4 @@
-"""What the ledger says of a campaign, added up in one pass over its events. Exact figures, bounded memory."""
+"""Adds up the ledger of a campaign in one pass over its events: exact figures in bounded memory."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -33,19 +33,19 @@ _KINDS = ("IntentApproved", "OrderReported", "IntentConcluded", "PositionOpened"
 
 
 class TradingFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one ledger, or of several added up. Money in reporting currency."""
+    """Holds the sums of one ledger, or of several. Money is in reporting currency."""
 
     entries: int = 0
-    """Positions opened."""
+    """Number of positions that were opened."""
     exits: int = 0
-    """Positions closed."""
+    """Number of positions that were closed."""
     wins: int = 0
     losses: int = 0
-    """Closed positions whose result is not above 0."""
+    """Number of closed positions whose result is not above 0."""
     pnl: Decimal = ZERO
     fees: Decimal = ZERO
     turnover: Decimal = ZERO
-    """Entry notional of all positions opened."""
+    """Entry notional of all positions that were opened."""
     decided: Decimal = ZERO
     """Worth of the edges at the decision of the entries that filled on both venues."""
     arrived: Decimal = ZERO
@@ -55,16 +55,16 @@ class TradingFacts(msgspec.Struct, frozen=True, kw_only=True):
     kept: Decimal = ZERO
     """The results of the closed positions that ``promised`` counts."""
     measured: int = 0
-    """Entries whose edge at arrival is known."""
+    """Number of entries whose edge at arrival is known."""
     same: int = 0
     """Of these, entries whose edge at arrival is the edge at the decision, to a hundredth of a basis point."""
     not_finite: tuple[str, ...] = ()
-    """Figures that are no numbers, a few at most."""
+    """Figures that are not finite numbers, a few at most."""
     open: tuple[str, ...] = ()
     """Positions that were not closed, a few at most."""
     open_count: int = 0
     reasons: dict[str, int] = {}
-    """Closed positions by reason."""
+    """Number of closed positions by reason."""
     differences: tuple[str, ...] = ()
     """What ``arbshard ledger verify`` found, a few at most."""
     unreadable: str = ""
@@ -101,7 +101,7 @@ class _Entry(NamedTuple):
 
 
 class FactsTally:
-    """Adds events up. What has ended is let go of, so memory holds what is open."""
+    """Adds up events. What has ended is removed, so memory holds only what is open."""
 
     def __init__(self) -> None:
         self._entries = self._exits = self._wins = self._losses = self._measured = self._same = 0
@@ -116,7 +116,7 @@ class FactsTally:
         self._open: dict[str, None] = {}
 
     def add(self, event: Event) -> None:
-        """Take in the next event."""
+        """Add the next event."""
         if isinstance(event, IntentApproved):
             intent = event.intent
             self._intents[intent.intent_id] = intent
@@ -193,7 +193,7 @@ class FactsTally:
         return False
 
     def facts(self, differences: tuple[str, ...] = (), unreadable: str = "") -> TradingFacts:
-        """What was added up so far."""
+        """Return the sums so far."""
         return TradingFacts(
             entries=self._entries,
             exits=self._exits,
@@ -222,7 +222,7 @@ def _worth(notional: Decimal, bps: Decimal) -> Decimal:
 
 
 def facts_of(events: Iterable[Event]) -> TradingFacts:
-    """What ``events`` add up to, without a second bookkeeping."""
+    """Return the sums of ``events``, without recomputing the ledger."""
     tally = FactsTally()
     for event in events:
         tally.add(event)
@@ -230,7 +230,7 @@ def facts_of(events: Iterable[Event]) -> TradingFacts:
 
 
 def read_facts(ledger: Path) -> TradingFacts:
-    """Read the ledger and its archives, and have everything recomputed by ``verify``."""
+    """Read the ledger and its archives, and let ``verify`` recompute everything."""
     use_money_context()
     tally = FactsTally()
     try:

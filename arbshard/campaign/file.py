@@ -1,7 +1,7 @@
-"""The file of a campaign: TOML, checked once, frozen. Every error names the file and the key.
+"""Loads the file of a campaign: TOML, checked once, immutable. Every error names the file and the key.
 
-The table ``[config]`` holds what a configuration file holds; the rest says how long and how often to run, what the
-monitor watches for, and what a pass is.
+The table ``[config]`` contains what a configuration file contains. The rest says how long and how often to
+run, what the monitor watches for, and what passes.
 """
 
 import sys
@@ -24,25 +24,27 @@ RuleSeverity = Severity | Literal["off"]
 CAMPAIGNS = Path("configs/campaigns")
 """Where the campaigns of the project are, below the project's folder or the current one."""
 _INSTALLED = Path(sys.prefix, "share", "arbshard", "campaigns")
-"""Where an installed wheel has them."""
+"""Where they are after the installation of a wheel."""
 
 
 class NoEntryRule(Section, frozen=True):
-    """Nothing was entered although edges were there."""
+    """Applies when nothing was entered although there were edges."""
 
     severity: RuleSeverity = "warn"
     after_s: Positive = 300.0
 
 
 class NoEdgeRule(Section, frozen=True):
-    """Nothing was entered and no edge was seen."""
+    """Applies when nothing was entered and no edge was seen."""
 
     severity: RuleSeverity = "note"
     after_s: Positive = 300.0
 
 
 class BlockedRule(Section, frozen=True):
-    """One limit or guard refuses all the time, so that its count rose in each tenth of it; or entries are halted."""
+    """Applies when one limit or guard refuses all the time (its count grew in each tenth of it), or entries
+    are halted.
+    """
 
     severity: RuleSeverity = "warn"
     after_s: Positive = 180.0
@@ -58,18 +60,19 @@ class BlockedRule(Section, frozen=True):
         "MARKET_WARNED",
         "WALLET_CLOSED",
     )
-    """Refusals that belong to everyday work. The last five are about the gap or the market of one pair, and can last
-    for hours. When they keep everything from trading, ``no_entry`` and the verdict say so."""
+    """Refusals that are usual. The last five are about the gap or the market of one pair, and can last for
+    hours. When they keep everything from trading, ``no_entry`` and the verdict report it.
+    """
 
 
 class ErrorsRule(Section, frozen=True):
-    """A log has a line of level ERROR or above, or a traceback."""
+    """Applies when a log has a line of level ERROR or above, or a traceback."""
 
     severity: RuleSeverity = "stop"
 
 
 class StaleMarketRule(Section, frozen=True):
-    """The oldest live book of a venue is too old, for so long."""
+    """Applies when the oldest live book of a venue has been too old for this time."""
 
     severity: RuleSeverity = "warn"
     age_ms: Positive = 10_000.0
@@ -77,27 +80,27 @@ class StaleMarketRule(Section, frozen=True):
 
 
 class SilentMarketRule(Section, frozen=True):
-    """A venue is not connected the way it should be, or sends nothing, for so long."""
+    """Applies when a venue is not connected as it should be, or sends nothing, for this time."""
 
     severity: RuleSeverity = "warn"
     after_s: NotNegative = 10.0
 
 
 class RestartRule(Section, frozen=True):
-    """A process of the run was started again."""
+    """Applies when a process of the run was restarted."""
 
     severity: RuleSeverity = "stop"
 
 
 class OldPositionRule(Section, frozen=True):
-    """A position is open for longer than ``strategy.max_hold_s`` and the margin."""
+    """Applies when a position is open for longer than ``strategy.max_hold_s`` and the margin."""
 
     severity: RuleSeverity = "warn"
     margin_s: NotNegative = 60.0
 
 
 class NakedRule(Section, frozen=True):
-    """More than this is bought on one venue and not sold on the other, for so long."""
+    """Applies when more than this is bought on one venue and not sold on the other, for this time."""
 
     severity: RuleSeverity = "stop"
     notional: NotNegative = 0.0
@@ -105,32 +108,32 @@ class NakedRule(Section, frozen=True):
 
 
 class UnknownOrderRule(Section, frozen=True):
-    """The fate of an order at its venue is unknown for so long, or an open order belongs to no intent."""
+    """Applies when the outcome of an order is unknown for this time, or an open order belongs to no intent."""
 
     severity: RuleSeverity = "warn"
     after_s: NotNegative = 30.0
 
 
 class DifferenceRule(Section, frozen=True):
-    """Venue and ledger say different amounts."""
+    """Applies when venue and ledger state different amounts."""
 
     severity: RuleSeverity = "stop"
 
 
 class GrowthRule(Section, frozen=True):
-    """Memory in MB, or descriptors, rise by more than this per hour, and by so much in all."""
+    """Applies when memory in MB, or descriptors, grow by more than this per hour, and by so much in all."""
 
     severity: RuleSeverity = "warn"
     per_hour: Positive = 60.0
     rise: NotNegative = 30.0
     after_s: Positive = 900.0
-    """The fit needs samples over so long a time."""
+    """Seconds that the samples of the fit must cover."""
     warm_up_s: NotNegative = 120.0
-    """The first samples are left out: caches and windows fill."""
+    """Samples of these first seconds are left out, because caches and windows fill then."""
 
 
 class LatencyRule(Section, frozen=True):
-    """Receive to decision, p99: the median of the last tenth of the time against that of the first tenth."""
+    """Compares receive to decision, p99: the median of the last tenth of the time with that of the first tenth."""
 
     severity: RuleSeverity = "warn"
     factor: Annotated[float, Meta(ge=1, lt=1e6)] = 3.0
@@ -139,7 +142,9 @@ class LatencyRule(Section, frozen=True):
 
 
 class DiskRule(Section, frozen=True):
-    """The disk of the state directory has less than this free, or will before the end by the fitted slope."""
+    """Applies when the state directory's disk has less than this free, or will have before the end at the
+    fitted rate.
+    """
 
     severity: RuleSeverity = "stop"
     free_mb: Positive = 300.0
@@ -147,13 +152,13 @@ class DiskRule(Section, frozen=True):
 
 
 class IdentityRule(Section, frozen=True):
-    """The accounting contradicts itself. Nothing is run again after that, so no other severity can be chosen."""
+    """Applies when the accounting contradicts itself. Nothing is run again after that, so its severity is fixed."""
 
     severity: Literal["stop"] = "stop"
 
 
 class RulesConfig(Section, frozen=True):
-    """Every rule of the monitor. The name of a rule is the name of its field."""
+    """Holds every rule of the monitor. The name of a rule is the name of its field."""
 
     no_entry: NoEntryRule = NoEntryRule()
     no_edge: NoEdgeRule = NoEdgeRule()
@@ -174,7 +179,7 @@ class RulesConfig(Section, frozen=True):
 
 
 class VerdictConfig(Section, frozen=True):
-    """What a pass is."""
+    """Says what a campaign must show in order to pass."""
 
     entries_min: Annotated[int, Meta(ge=1)] = 1
     """A campaign without trades shows nothing, so this cannot be 0."""
@@ -185,23 +190,24 @@ class VerdictConfig(Section, frozen=True):
     same_edge_share_max: Share = 0.8
     """Largest share of paper entries whose edge at arrival may be exactly the edge at the decision."""
     beyond_edge_bps_max: NotNegative = 2.0
-    """How much fills may beat the books of the decision on average, in basis points of the notional; more with few
-    entries, of which single ones have luck."""
+    """How much fills may be better than the books of the decision on average, in basis points of the
+    notional; with few entries more is allowed, because single trades may be lucky.
+    """
     ran_share_min: Share = 0.9
     """The system must have run for this share of the time."""
     watched_share_min: Share = 0.8
     """The monitor must have watched this share of the time that the system ran."""
     stopped_max: Annotated[int, Meta(ge=0, le=100)] = 0
-    """Attempts that the monitor may have stopped."""
+    """Number of attempts that the monitor may have stopped."""
     warnings_max: Annotated[int, Meta(ge=0)] = 1_000_000
-    """Anomalies of severity ``warn``."""
+    """Number of anomalies of severity ``warn`` that are allowed."""
 
 
 class VirtualConfig(Section, frozen=True):
-    """The same campaign in the simulation (``--virtual``)."""
+    """Configures the same campaign in the simulation (``--virtual``)."""
 
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
-    """Without one it is ``config.sim.seed``, so each pair's level, band and half-life are those of a real run."""
+    """Without a seed it is ``config.sim.seed``, so each pair's level, band and half-life are those of a real run."""
     updates_per_s: Annotated[float, Meta(ge=0.1, le=20)] = 2.0
     """Frames per market and second."""
     faults: Literal["none", "usual", "heavy"] = "none"
@@ -210,15 +216,15 @@ class VirtualConfig(Section, frozen=True):
 
 
 class KeepConfig(Section, frozen=True):
-    """How many folders of earlier campaigns of this name are kept, and for how long."""
+    """Says how many folders of earlier campaigns of this name are kept, and for how long."""
 
     count: Annotated[int, Meta(ge=1, le=100_000)] = 20
-    """The newest ones, the campaign that begins now included."""
+    """Number of newest folders, including that of the campaign that begins now."""
     days: Positive = 90.0
 
 
 class CampaignFile(Section, frozen=True):
-    """The whole file."""
+    """Is the whole file."""
 
     name: Annotated[
         str,
@@ -234,13 +240,13 @@ class CampaignFile(Section, frozen=True):
     symbols: Annotated[tuple[str, ...], Meta(min_length=1)]
     shards: Annotated[int, Meta(ge=1, le=SHARDS_MAX)] = 2
     attempts_max: Annotated[int, Meta(ge=1, le=20)] = 3
-    """Runs at most, the first one included."""
+    """Largest number of runs, including the first one."""
     rerun_min_s: Positive = 30.0
-    """With less time left nothing is run again."""
+    """With less time left, in seconds, nothing is run again."""
     disk_free_min_mb: NotNegative = 500.0
-    """With less free the campaign does not begin."""
+    """With less free space, in MB, the campaign does not begin."""
     sample_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
-    """How often the monitor takes a sample."""
+    """How often the monitor takes a sample, in seconds."""
     config: dict[str, Any] = msgspec.field(default_factory=dict)
     """The configuration of the runs, as in a configuration file."""
     rules: RulesConfig = RulesConfig()
@@ -250,16 +256,16 @@ class CampaignFile(Section, frozen=True):
 
     @property
     def instance(self) -> str:
-        """The name of its runs."""
+        """Return the name of the instance of its runs."""
         return f"campaign-{self.name.lower()}"
 
 
 _OWN_KEYS = {"name": "name", "state_dir": "", "run.shards": "shards", "run.symbols": "symbols"}
-"""Keys of ``[config]`` that the campaign sets itself, and the key of the campaign to write in their place."""
+"""Keys of ``[config]`` that the campaign sets itself, and the campaign's own key to use in their place."""
 
 
 def campaign_files() -> dict[str, Path]:
-    """The campaigns of the project by name."""
+    """Return the campaigns of the project by name."""
     project = Path(arbshard.__file__).parent.parent
     found: dict[str, Path] = {}
     for folder in (project / CAMPAIGNS, _INSTALLED, Path.cwd() / CAMPAIGNS):
@@ -269,7 +275,7 @@ def campaign_files() -> dict[str, Path]:
 
 
 def find_campaign(name: str) -> Path:
-    """The file that ``name`` means: a campaign of the project, or a path. Raises ``UsageError``."""
+    """Return the file for ``name``: a campaign of the project, or a path. Raises ``UsageError``."""
     known = campaign_files()
     if name in known:
         return known[name]
@@ -301,7 +307,7 @@ def load_campaign(path: Path) -> CampaignFile:
 
 
 def config_of(campaign: CampaignFile, where: str) -> Config:
-    """The checked configuration of its runs. Raises ``ConfigError`` that names ``where``."""
+    """Return the checked configuration of its runs. Raises ``ConfigError``, which names ``where``."""
     try:
         return load_config(None, tree_of(campaign))
     except ConfigError as error:
@@ -309,14 +315,14 @@ def config_of(campaign: CampaignFile, where: str) -> Config:
 
 
 def tree_of(campaign: CampaignFile) -> dict[str, Any]:
-    """What the configuration file of its runs holds."""
+    """Return the content of the configuration file of its runs."""
     tree = {**campaign.config, "name": campaign.instance}
     tree["run"] = {**tree.get("run", {}), "shards": campaign.shards, "symbols": list(campaign.symbols)}
     return tree
 
 
 def as_toml(tree: dict[str, Any]) -> str:
-    """The file of a configuration tree, one key a line. JSON's texts, numbers and lists are valid TOML."""
+    """Return a configuration tree as TOML, one key a line. JSON's texts, numbers and lists are valid TOML."""
     return "".join(f"{key} = {_value(value)}\n" for key, value in _leaves(tree))
 
 

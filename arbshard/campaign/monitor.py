@@ -1,7 +1,8 @@
-"""The monitor: a process of its own beside a run. It samples, applies the rules and writes what they find to a file.
+"""Monitors a run from a process of its own: it samples, applies the rules and writes their findings to a
+file.
 
-The campaign starts it, reads the file and acts; the monitor itself never touches the run. It ends when it is told to,
-after a last look at logs and ledger, or when the campaign is gone.
+The campaign starts it, reads the file and acts; the monitor itself never touches the run. It ends at a
+signal, after a last sample of logs and ledger, or when the campaign is gone.
 """
 
 import argparse
@@ -23,13 +24,13 @@ from arbshard.process import Parent, add_parent_option, leave_ending_to_the_supe
 
 _POLL_S = 0.05
 _TREND_SAMPLES = 5
-"""So many samples become one point of the trend."""
+"""Number of samples that become one point of the trend."""
 _GAP = 5.0
-"""Samples that are farther apart than so many times their usual distance: nobody watched in between."""
+"""When samples are farther apart than so many times their usual distance, the time between was not watched."""
 
 
 class WatchFile(msgspec.Struct, frozen=True, kw_only=True):
-    """What the monitor has found so far: the whole content of its file."""
+    """Holds the findings of the monitor so far: it is the whole content of its file."""
 
     at_ms: int = 0
     samples: int = 0
@@ -43,13 +44,13 @@ class WatchFile(msgspec.Struct, frozen=True, kw_only=True):
     pnl: str = "0"
     anomalies: tuple[Anomaly, ...] = ()
     left_out: int = 0
-    """Anomalies that are not kept, because there are too many."""
+    """Number of anomalies that are not kept, because there are too many."""
     stop: Anomaly | None = None
-    """Why the attempt is to be ended."""
+    """Why the attempt should be ended."""
 
 
 def read_watch(path: Path) -> WatchFile:
-    """What the monitor has written; an empty one before it has written anything."""
+    """Return what the monitor has written; an empty value before it has written anything."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=WatchFile)
     except FileNotFoundError:
@@ -67,12 +68,12 @@ class Monitor:
         self._history = SampleHistory(keep_s(campaign.rules), _TREND_SAMPLES * campaign.sample_s)
         self._anomalies = Anomalies()
         self._written = read_watch(out)
-        """Of a monitor before this one, if it was restarted."""
+        """The file of an earlier monitor, if this one is a restart."""
         for one in self._written.anomalies:
             self._anomalies.add(one)
 
     def step(self, *, is_last: bool = False) -> None:
-        """Take one sample, judge it, and write what is known. Raises ``OSError``."""
+        """Take one sample, apply the rules, and write the findings. Raises ``OSError``."""
         sample = self._watch.last_sample() if is_last else self._watch.sample(self._end_ms)
         if sample is None:
             return
@@ -112,7 +113,7 @@ class Monitor:
 
 
 def main() -> None:
-    """Watch until told to end. Exit code 0 then."""
+    """Watch until SIGTERM or until the campaign is gone; the exit code is then 0."""
     parser = argparse.ArgumentParser(prog="arbshard.campaign")
     parser.add_argument("--campaign", type=Path, required=True, help="JSON of the campaign as it is run")
     parser.add_argument("--run-dir", type=Path, required=True)

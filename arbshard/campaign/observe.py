@@ -1,4 +1,4 @@
-"""Makes the monitor's samples from what a run shows: its pages, ledger and logs. Never asks the run itself."""
+"""Makes the monitor's samples from the pages, ledger and logs of a run. It never asks the run itself."""
 
 import os
 import shutil
@@ -22,23 +22,23 @@ from arbshard.status.collect import Collector
 from arbshard.status.model import Status
 
 _BYTES_MAX = 1_000_000
-"""Of one log at a time; the rest comes with the next sample."""
+"""Bytes of one log that are read at a time; the rest is read at the next sample."""
 _LEDGER_EVERY_S = 5.0
 _TEXT_MAX = 300
 _FORGET_EVERY = 10_000
-"""Events between two times at which the second bookkeeping lets go of what has ended."""
+"""Number of events after which the recomputed accounting removes what has ended."""
 
 
 class LogTail:
-    """Follows the logs of a folder through their rotation, each line once."""
+    """Follows the logs of a folder through their rotation, and reads each line once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read: dict[tuple[int, int], int] = {}
-        """Bytes that were read, by device and number of the file: a rotated file keeps its number."""
+        """Bytes that were read, by device and inode: a rotated file keeps its inode."""
 
     def poll(self) -> Iterator[LogLine]:
-        """The new lines that show an error."""
+        """Yield the new lines that show an error."""
         for path in sorted(
             self._folder.glob("*.jsonl*"), reverse=True
         ):  # a rotated file is older than its successor
@@ -55,10 +55,10 @@ class LogTail:
                 file.seek(begin)
                 data = file.read(_BYTES_MAX)
         except FileNotFoundError:
-            return  # it was rotated away just now
+            return  # the file was rotated away just now
         end = data.rfind(b"\n") + 1
         if not end and len(data) == _BYTES_MAX:
-            end = len(data)  # no line is so long
+            end = len(data)  # longer than any line of ours: skip it
         self._read[key] = begin + end
         process = path.name.partition(".")[0]
         for raw in data[:end].splitlines():
@@ -68,7 +68,7 @@ class LogTail:
 
 
 def error_in(process: str, raw: str) -> LogLine | None:
-    """What a line of a log shows, if that is an error; None for all other lines."""
+    """Return the error that a line of a log shows; None when it shows none."""
     try:
         fields = msgspec.json.decode(raw, type=dict[str, object])
     except msgspec.MsgspecError:
@@ -86,7 +86,7 @@ def error_in(process: str, raw: str) -> LogLine | None:
 
 
 class LedgerWatch:
-    """Follows the ledger with the second bookkeeping of ``arbshard ledger verify``, event by event."""
+    """Follows the ledger and recomputes its accounting event by event, as ``arbshard ledger verify`` does."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -97,7 +97,7 @@ class LedgerWatch:
         self._since_forgotten = 0
 
     def poll(self) -> Iterator[str]:
-        """What does not agree with the fills since the last call, one sentence each."""
+        """Yield what does not agree with the fills since the last call, one sentence each."""
         if not self._path.is_file():
             return
         try:
@@ -131,7 +131,7 @@ class LedgerWatch:
 
 
 class RunWatch:
-    """One run, as the monitor sees it."""
+    """Takes samples of one run."""
 
     def __init__(self, run_dir: Path, state_dir: Path, clock: Clock, max_hold_s: float) -> None:
         self._files = RunFiles(run_dir)
@@ -146,10 +146,10 @@ class RunWatch:
         self._decisions: dict[int, Histogram] = {}
 
     def sample(self, end_ms: int) -> RunSample | None:
-        """What there is to see now; None while the run shows nothing. ``end_ms``: when the campaign ends."""
+        """Return a sample; None while the run shows nothing. ``end_ms`` is when the campaign ends, in wall time."""
         status = self._collector.collect()
         if status is None or status.state not in ("running", "degraded"):
-            # It is coming up, or closing its positions: nothing is to be expected of it but logs without errors.
+            # The run starts, or closes its positions: only its logs can be judged, which must be without errors.
             lines = tuple(self._logs.poll())
             return self._bare(status.state if status is not None else "starting", lines) if lines else None
         now_ns = self._clock.monotonic_ns()
@@ -160,7 +160,7 @@ class RunWatch:
         return self._sample_of(status, now_ns, tuple(broken), end_ms)
 
     def last_sample(self) -> RunSample:
-        """What logs and ledger hold after the run has ended and its pages are gone."""
+        """Return what logs and ledger contain after the run has ended and its pages are gone."""
         return self._bare("ended", tuple(self._logs.poll()), tuple(self._ledger.poll()))
 
     def _bare(self, state: str, lines: tuple[LogLine, ...], broken: tuple[str, ...] = ()) -> RunSample:
@@ -238,7 +238,7 @@ class RunWatch:
 
 
 def identities_broken_in(status: Status) -> Iterator[str]:
-    """Which of the sums that risk shows do not add up, and what risk itself has found."""
+    """Yield which of the sums that risk shows do not add up, and what risk itself has found."""
     tally = status.portfolio
     figures = {
         "realised result": tally.pnl,
@@ -264,5 +264,5 @@ def _descriptors_of(status: Status) -> int:
         try:
             count += psutil.Process(pid).num_fds() if pid else 0
         except psutil.Error:
-            continue  # it ended between the note and now
+            continue  # it has ended since its pid was read
     return count

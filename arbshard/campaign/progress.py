@@ -1,4 +1,4 @@
-"""How a campaign shows where it is: a table on a terminal, lines otherwise."""
+"""Displays the progress of a campaign: a table on a terminal, otherwise lines."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ _ANOMALIES_SHOWN = 5
 
 
 class Progress:
-    """Shows how far a campaign is."""
+    """Displays the progress of a campaign."""
 
     def __init__(self, campaign: CampaignFile, console: Console | None = None) -> None:
         self._campaign = campaign
@@ -32,13 +32,13 @@ class Progress:
         )
 
     def print_line(self, line: str) -> None:
-        """Write one line that stays."""
+        """Print one line that stays."""
         self._console.print(
             f"campaign {self._campaign.name}: {line}", markup=False, highlight=False, soft_wrap=True
         )
 
     def show(self, watch: WatchFile) -> None:
-        """Show where the campaign is now."""
+        """Show the present progress."""
         elapsed_s = time.monotonic() - self._began_s
         if self._live is not None:
             self._live.update(table_of(self._campaign, watch, elapsed_s), refresh=True)
@@ -68,7 +68,7 @@ def _win_rate(watch: WatchFile) -> str:
 
 
 def line_of(campaign: CampaignFile, watch: WatchFile, elapsed_s: float) -> str:
-    """Progress as one line."""
+    """Return the progress as one line."""
     return (
         f"{_duration(elapsed_s)} of {_duration(campaign.duration_s)}, "
         f"{_duration(campaign.duration_s - elapsed_s)} left, "
@@ -78,7 +78,7 @@ def line_of(campaign: CampaignFile, watch: WatchFile, elapsed_s: float) -> str:
 
 
 def table_of(campaign: CampaignFile, watch: WatchFile, elapsed_s: float) -> Table:
-    """Progress as a table."""
+    """Return the progress as a table."""
     table = Table(title=f"campaign {campaign.name}", show_header=False, title_justify="left")
     left_s = campaign.duration_s - elapsed_s
     table.add_row("elapsed", f"{_duration(elapsed_s)} of {_duration(campaign.duration_s)}")

@@ -1,4 +1,6 @@
-"""The monitor's rules: pure functions over the samples of a run, each with its thresholds in the campaign's file."""
+"""Implements the monitor's rules: pure functions over the samples of a run, with thresholds from the
+campaign's file.
+"""
 
 import statistics
 from collections import deque
@@ -42,20 +44,22 @@ BEFORE_EDGE = frozenset(
         "BOOK_JUMPED",
     }
 )
-"""Refusals because of the data, which workers count before they search for an edge. All others come after it."""
+"""Refusals because of the data, which workers count before they search for an edge. All others are counted
+after it.
+"""
 assert {one.name for one in Refusal} >= BEFORE_EDGE, "a refusal was renamed"
 _REFUSALS_NAMED = 4
 _PARTS = 10
-"""A refusal that is counted in each of so many parts of the time is there all the time."""
+"""A refusal that is counted in each of so many parts of the time counts as permanent."""
 _TREND_MAX = 80
-"""Points that slopes are fitted through. Beyond that, two neighbours become one."""
+"""Number of points that slopes are fitted through. Beyond that, two neighbours are merged."""
 _ANOMALIES_MAX = 500
 _SAME_S = 60.0
-"""What is found again within so long is the same anomaly."""
+"""A finding that repeats within this time belongs to the same anomaly."""
 
 
 class LogLine(NamedTuple):
-    """A line of a log that shows an error."""
+    """Is a line of a log that shows an error."""
 
     process: str
     text: str
@@ -63,7 +67,7 @@ class LogLine(NamedTuple):
 
 
 class VenueSample(NamedTuple):
-    """One venue at one moment."""
+    """Describes one venue at one moment."""
 
     name: str
     is_well: bool
@@ -73,7 +77,7 @@ class VenueSample(NamedTuple):
 
 
 class HeldSample(NamedTuple):
-    """A position that was open at the moment."""
+    """Describes a position that was open at the moment of the sample."""
 
     pair: str
     position_id: str
@@ -81,7 +85,7 @@ class HeldSample(NamedTuple):
 
 
 class OddOrder(NamedTuple):
-    """An order whose fate is unknown, or that no intent owns."""
+    """Describes an order whose outcome is unknown, or that belongs to no intent."""
 
     venue: str
     client_id: str
@@ -90,11 +94,11 @@ class OddOrder(NamedTuple):
 
 
 class RunSample(msgspec.Struct, frozen=True, kw_only=True):
-    """What the monitor saw at one moment."""
+    """Holds what the monitor saw at one moment."""
 
     at_ms: int
     at_s: float
-    """Monotonic, since the monitor began."""
+    """Seconds on the monotonic clock since the monitor began."""
     state: str
     entries: int = 0
     exits: int = 0
@@ -103,12 +107,12 @@ class RunSample(msgspec.Struct, frozen=True, kw_only=True):
     losses: int = 0
     pnl: str = "0"
     edges: int = 0
-    """Evaluations since the start in which an edge was there: refused, or sent to risk."""
+    """Number of evaluations since the start that found an edge: refused, or sent to risk."""
     refusals: dict[str, int] = {}
-    """By workers and by risk, since the start."""
+    """Refusals by workers and by risk, since the start."""
     venues: tuple[VenueSample, ...] = ()
     halted: str = ""
-    """Why nothing may be entered; workers look for no edge then, so nothing is counted as refused."""
+    """Why entries are halted; workers then search for no edge, so nothing is counted as refused."""
     restarts: int = 0
     positions: tuple[HeldSample, ...] = ()
     max_hold_s: float = 0.0
@@ -122,17 +126,17 @@ class RunSample(msgspec.Struct, frozen=True, kw_only=True):
     p99_us: float | None = None
     """Receive to decision since the sample before; None when nothing was measured."""
     lines: tuple[LogLine, ...] = ()
-    """Since the sample before."""
+    """Errors in logs since the sample before."""
     broken: tuple[str, ...] = ()
     """Where the accounting contradicts itself, one sentence each."""
     left_s: float = 0.0
-    """Until the campaign's end."""
+    """Seconds until the campaign's end."""
     is_whole: bool = True
-    """Whether pages were there; otherwise only logs, ledger and disk were looked at."""
+    """Whether pages were available; otherwise the sample has only logs, ledger and disk."""
 
 
 class TrendPoint(NamedTuple):
-    """The average of some samples that follow each other."""
+    """Is the average of some consecutive samples."""
 
     at_s: float
     memory_mb: float
@@ -142,7 +146,7 @@ class TrendPoint(NamedTuple):
 
 
 class SampleHistory:
-    """The samples that rules look at: all of the last minutes, and thinned ones since the beginning."""
+    """Holds the samples that rules need: all of the last minutes, and averages since the beginning."""
 
     def __init__(self, keep_s: float, trend_every_s: float = 5.0) -> None:
         self._keep_s = keep_s
@@ -151,15 +155,15 @@ class SampleHistory:
         self.trend: list[TrendPoint] = []
         self._gathered: list[RunSample] = []
         self.last: RunSample
-        """The newest sample, whole or not. The others here are whole."""
+        """The newest sample, whole or not. All others here are whole."""
 
     def add(self, sample: RunSample) -> None:
-        """Take in the next sample."""
+        """Add the next sample."""
         self.last = sample
         if not sample.is_whole:
             return
         self.recent.append(sample)
-        # The first sample that is older than the time is kept: a rule compares with it.
+        # The newest sample that is older than ``keep_s`` is kept too: a rule compares with it.
         while len(self.recent) > 1 and self.recent[1].at_s <= sample.at_s - self._keep_s:
             self.recent.popleft()
         self._gathered.append(sample)
@@ -172,12 +176,12 @@ class SampleHistory:
             self._trend_every_s *= 2
 
     def before(self, seconds: float) -> RunSample | None:
-        """The newest sample that is at least ``seconds`` older than the last; None when there is none."""
+        """Return the newest sample that is at least ``seconds`` older than the last; None when there is none."""
         until_s = self.last.at_s - seconds
         return next((one for one in reversed(self.recent) if one.at_s <= until_s), None)
 
     def holds_for(self, seconds: float, condition: Callable[[RunSample], bool]) -> bool:
-        """Whether ``condition`` holds now and in each sample of the last ``seconds``."""
+        """Return whether ``condition`` holds now and in each sample of the last ``seconds``."""
         if not condition(self.last):
             return False
         first = self.before(seconds)
@@ -207,17 +211,17 @@ def _merged(one: TrendPoint, other: TrendPoint) -> TrendPoint:
 
 
 def theil_sen(points: list[tuple[float, float]]) -> float:
-    """The median of the slopes of all pairs of points, which single outliers do not move.
+    """Return the median of the slopes of all pairs of points, which single outliers do not move.
 
-    Sen, "Estimates of the regression coefficient based on Kendall's tau", Journal of the American Statistical
-    Association 63 (1968) 1379-1389. 0 for fewer than two different times.
+    Sen, "Estimates of the regression coefficient based on Kendall's tau", Journal of the American
+    Statistical Association 63 (1968) 1379-1389. The result is 0 for fewer than two different times.
     """
     slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(points, 2) if x2 != x1]
     return statistics.median(slopes) if slopes else 0.0
 
 
 class RuleFinding(NamedTuple):
-    """What a rule found in the newest sample."""
+    """Is what a rule found in the newest sample."""
 
     subject: str
     text: str
@@ -227,7 +231,7 @@ class RuleFinding(NamedTuple):
 
 
 def name_refusals(counts: Mapping[str, int]) -> str:
-    """The rules that refused most evaluations with an edge, and how many; empty when there were none."""
+    """Return the rules that refused most evaluations with an edge, with their counts; empty when there were none."""
     most = sorted(
         ((count, reason) for reason, count in counts.items() if count > 0 and reason not in BEFORE_EDGE),
         key=lambda one: (-one[0], one[1]),
@@ -252,7 +256,7 @@ def _no_edge(history: SampleHistory, rule: NoEdgeRule) -> Iterator[RuleFinding]:
     if then is None or history.last.entries > then.entries or history.last.edges > then.edges:
         return
     if any(one.halted for one in history.recent if one.at_s >= then.at_s):
-        return  # nobody has looked for one
+        return  # workers search for no edge while entries are halted
     yield RuleFinding("", f"nothing was entered for {rule.after_s:g} s, and no evaluation found an edge")
 
 
@@ -414,7 +418,7 @@ _RULES: dict[str, Callable[[SampleHistory, Any], Iterator[RuleFinding]]] = {
     "disk": _disk,
     "identity": _identity,
 }
-"""By the names of the fields of ``RulesConfig``."""
+"""The functions by the names of the fields of ``RulesConfig``."""
 
 
 _WITHOUT_PAGES = ("errors", "disk", "identity")
@@ -422,7 +426,7 @@ _WITHOUT_PAGES = ("errors", "disk", "identity")
 
 
 def keep_s(rules: RulesConfig) -> float:
-    """How far back any rule looks at single samples."""
+    """Return how far back any rule needs single samples, in seconds."""
     return max(
         rules.no_entry.after_s,
         rules.no_edge.after_s,
@@ -434,7 +438,7 @@ def keep_s(rules: RulesConfig) -> float:
 
 
 def findings(history: SampleHistory, rules: RulesConfig) -> Iterator[Anomaly]:
-    """What every rule that is on finds in the newest sample."""
+    """Yield what every rule that is on finds in the newest sample."""
     at_ms = history.last.at_ms
     for name, function in _RULES.items():
         rule = getattr(rules, name)
@@ -451,7 +455,7 @@ def findings(history: SampleHistory, rules: RulesConfig) -> Iterator[Anomaly]:
 
 
 class Anomalies:
-    """All anomalies of a run. What goes on is one anomaly with its beginning and its end."""
+    """Collects all anomalies of a run. What continues is one anomaly with its beginning and its end."""
 
     def __init__(self) -> None:
         self.all: list[Anomaly] = []
@@ -460,12 +464,12 @@ class Anomalies:
         self._newest: dict[tuple[str, str], int] = {}
 
     def add(self, found: Anomaly) -> None:
-        """Take in what was found now."""
+        """Add a finding."""
         key = (found.rule, found.subject)
         place = self._newest.get(key)
         if place is not None and found.last_ms - self.all[place].last_ms <= _SAME_S * 1000:
             before = self.all[place]
-            # The text of an error stays that of the first line: its log is the one to read first.
+            # The text of an error stays that of the first line, because the first log is the one to read first.
             kept = before if found.log is not None else found
             self.all[place] = msgspec.structs.replace(kept, first_ms=before.first_ms, last_ms=found.last_ms)
         elif len(self.all) < _ANOMALIES_MAX:
@@ -476,6 +480,6 @@ class Anomalies:
 
     @property
     def stop(self) -> Anomaly | None:
-        """The first one that ends the attempt; a broken accounting before all others."""
+        """Return the first anomaly that ends the attempt; a broken accounting takes precedence over all others."""
         stopping = [one for one in self.all if one.severity == "stop"]
         return min(stopping, key=lambda one: (one.rule != "identity", one.first_ms), default=None)

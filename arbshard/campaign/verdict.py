@@ -1,7 +1,7 @@
-"""Whether a campaign passed. Pure, over what its ledgers say, so that nothing that the run shows can fool it.
+"""Decides whether a campaign passed. It is pure, and uses the ledgers, not what the run shows of itself.
 
-A strategy that wins always, earns more than its edges allow, or whose paper orders meet exactly the books of the
-decision is not believed: these are the marks of a simulation that is too kind.
+A strategy that always wins, earns more than its edges allow, or whose paper orders meet exactly the books
+of the decision is not believed: these are the signs of a simulation that is too kind.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,25 +17,25 @@ from arbshard.model.verdict import Anomaly, Verdict, VerdictCheck
 
 _LUCK = 5.0
 _SETTLING_S = 15.0
-"""So long each attempt may take to come up and to close its positions. The monitor samples what is between."""
+"""Seconds in which each attempt may start and close its positions. The monitor samples what is between."""
 
 
 class CampaignFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the verdict rests on."""
+    """Holds everything on which the verdict is based."""
 
     ledger: TradingFacts
     wanted_s: float
     """The duration that was asked for."""
     ran_s: float
-    """So long the system ran."""
+    """How long the system ran."""
     watched_s: float | None
-    """So long the monitor watched it; None where there is none, in the simulation."""
+    """How long the monitor watched it; None in the simulation, which has no monitor."""
     is_paper: bool = True
     stopped: tuple[str, ...] = ()
     """Attempts that ended before their time, each with the reason."""
     anomalies: tuple[Anomaly, ...] = ()
     refused: dict[str, int] = {}
-    """Evaluations that workers or risk refused, by rule."""
+    """Number of evaluations that workers or risk refused, by rule."""
     run_problems: tuple[str, ...] = ()
     """Why the last run did not end cleanly."""
     violations: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class CampaignFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(facts: CampaignFacts, rules: VerdictConfig) -> Verdict:
-    """Every check, and what follows from them."""
+    """Return the verdict, with every check."""
     checks = tuple(_checks(facts, rules))
     failed = tuple(check.text for check in checks if not check.passed)
     if failed:
@@ -57,13 +57,13 @@ def judge(facts: CampaignFacts, rules: VerdictConfig) -> Verdict:
 
 
 def _refused(facts: CampaignFacts) -> Iterator[str]:
-    """What kept it from trading more. Nothing when no edge was refused."""
+    """Yield what kept it from trading more; nothing when no edge was refused."""
     if named := name_refusals(facts.refused):
         yield f"evaluations with an edge were refused by {named}"
 
 
 def could_not_run(why: str) -> Verdict:
-    """The verdict of a campaign that did not begin."""
+    """Return the verdict of a campaign that did not begin."""
     return Verdict("could_not_run", (why,), ())
 
 
@@ -85,7 +85,7 @@ def _checks(facts: CampaignFacts, rules: VerdictConfig) -> Iterator[VerdictCheck
         "finite",
         not one.not_finite,
         "all figures are numbers",
-        f"figures are no numbers: {_some(one.not_finite)}",
+        f"figures are not numbers: {_some(one.not_finite)}",
     )
     yield _check(
         "trades",
@@ -104,7 +104,7 @@ def _checks(facts: CampaignFacts, rules: VerdictConfig) -> Iterator[VerdictCheck
         "losses",
         one.exits <= rules.all_won_max or one.losses > 0,
         f"{one.wins:,} of {one.exits:,} positions were won",
-        f"all of {one.exits:,} positions were won, which cannot be",
+        f"all of {one.exits:,} positions were won, which is not credible",
     )
     yield from _edges(facts, rules)
     share = facts.ran_s / facts.wanted_s
@@ -119,19 +119,20 @@ def _checks(facts: CampaignFacts, rules: VerdictConfig) -> Iterator[VerdictCheck
 
 
 def _edges(facts: CampaignFacts, rules: VerdictConfig) -> Iterator[VerdictCheck]:
-    """Results must come from the edges that were decided on, and orders must meet other books than these."""
+    """Check that results come from the edges that were decided on, and that orders met other books than these."""
     one = facts.ledger
-    # What entries filled better than promised, and exits. Worse fills of one do not make good the other.
+    # By how much entries filled better than promised, and exits. Worse fills of one do not offset the other.
     beyond = max(one.arrived - one.decided, ZERO) + max(one.kept - one.promised, ZERO)
     beyond_bps = float(MONEY_CONTEXT.divide(beyond, one.turnover) * BPS) if one.turnover > 0 else 0.0
-    # Single trades have luck: books move for us while an order is under way. The mean's scatter falls with the root.
+    # Single trades may be lucky: books move for us while an order is on its way. The mean's scatter falls with the
+    # root of their number.
     allowed_bps = rules.beyond_edge_bps_max * (1 + _LUCK / sqrt(max(one.entries, 1)))
     yield _check(
         "edges",
         beyond_bps <= allowed_bps,
         f"fills were {beyond_bps:.2f} bps better than the books of the decisions, of {allowed_bps:.2f} allowed",
         f"the result is {beyond:,.0f} ({beyond_bps:.2f} bps of the turnover) beyond what the edges at the decisions"
-        f" allow; {allowed_bps:.2f} bps are believed",
+        f" allow; up to {allowed_bps:.2f} bps is credible",
     )
     if not facts.is_paper:
         return
@@ -146,7 +147,7 @@ def _edges(facts: CampaignFacts, rules: VerdictConfig) -> Iterator[VerdictCheck]
 
 
 def _course(facts: CampaignFacts, rules: VerdictConfig) -> Iterator[VerdictCheck]:
-    """How the campaign went."""
+    """Check the course of the campaign."""
     if facts.watched_s is not None:
         yield _check(
             "watched",

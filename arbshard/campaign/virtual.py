@@ -1,7 +1,8 @@
-"""The same campaign in the simulation: hours in minutes, and the same verdict, from a ledger that is really written.
+"""Executes the same campaign in the simulation: hours in minutes, with the same verdict, from a real
+ledger.
 
-Every event that the simulated ledger stores is also appended to a file by the real ``LedgerStore``, so facts,
-``verify``, the verdict and the report come from the same code as those of a real campaign.
+Every event that the simulated ledger stores is also appended to a file by the real ``LedgerStore``, so
+facts, ``verify``, the verdict and the report come from the same code as those of a real campaign.
 """
 
 import sys
@@ -48,7 +49,7 @@ NOT_WATCHED = (
 )
 """What this form does not watch or does differently, for the report."""
 _TOGETHER = 500
-"""Events that are written in one transaction."""
+"""Number of events that are written in one transaction."""
 
 
 class LedgerFile:
@@ -59,7 +60,7 @@ class LedgerFile:
         self._waiting: list[Event] = []
 
     def add(self, events: Sequence[Event]) -> None:
-        """Take in what was stored. Raises ``LedgerError``."""
+        """Add stored events. Raises ``LedgerError``."""
         self._waiting += events
         if len(self._waiting) >= _TOGETHER:
             self.flush()
@@ -78,7 +79,7 @@ class LedgerFile:
 
 
 class _Ending(Stopping):
-    """Breaks the simulation off when a person wants the campaign to end."""
+    """Breaks the simulation off when a person wants to end the campaign."""
 
     def __init__(self, simulation: Simulation) -> None:
         super().__init__()
@@ -90,7 +91,7 @@ class _Ending(Stopping):
 
 
 def settings_of(campaign: CampaignFile, config: Config) -> Settings:
-    """What the simulation is asked for. Raises ``UsageError`` for a campaign that it cannot do."""
+    """Return the settings of the simulation. Raises ``UsageError`` for a campaign that cannot be simulated."""
     if config.data != "sim":
         raise UsageError("--virtual: the campaign trades real markets, of which there is no simulation")
     return Settings(
@@ -107,9 +108,10 @@ def settings_of(campaign: CampaignFile, config: Config) -> Settings:
 
 
 def _coins_of(campaign: CampaignFile, config: Config) -> int:
-    """So many of the embedded exchanges' coins that all symbols are among them. Raises ``UsageError``.
+    """Return how many of the embedded exchanges' coins are needed to include all symbols. Raises
+    ``UsageError``.
 
-    Prices and gaps of a coin are the same whatever coins there are beside it, and coins that are not traded only cost
+    Prices and gaps of a coin do not depend on the other coins, and coins that are not traded only cost
     time.
     """
     bases = [coin.base for coin in coin_table(config.sim.coins)]
@@ -122,7 +124,7 @@ def _coins_of(campaign: CampaignFile, config: Config) -> int:
 
 
 def run_virtual(campaign: CampaignFile, root: Path) -> CampaignResult:
-    """Simulate it, and judge it by its ledger. Raises ``UsageError``."""
+    """Simulate the campaign, and judge it by its ledger. Raises ``UsageError``."""
     config = config_of(campaign, campaign.name)
     settings = settings_of(campaign, config)
     coins = _coins_of(campaign, config)
@@ -168,7 +170,7 @@ def _simulate(
         with obeying_signals(stopping):
             report = simulation.run()
     except BrokenOff:
-        pass  # the report is of what there is
+        pass  # the report covers what was done until then
     finally:
         ledger.close()
     if report is not None:
