@@ -1,1 +1,3 @@
-"""The checks before live trading: facts are gathered from the venues, and a verdict is given for each."""
+"""Checks whether live trading is safe: facts are gathered from the venues, and a verdict is given for each
+question.
+"""

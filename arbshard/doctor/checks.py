@@ -1,6 +1,6 @@
-"""Is it safe to send orders? One verdict per question, out of the facts. Pure.
+"""Decides from the facts whether it is safe to send orders, with one verdict per question. It is pure.
 
-The doctor shows the verdicts, the start of a live run obeys them.
+The doctor shows the verdicts; the start of a live run depends on them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,15 +19,15 @@ Verdict = Literal["ok", "warning", "fail"]
 
 SKEW_WARN_MS = 250
 SKEW_FAIL_MS = 1000
-"""A venue may refuse what is dated more than a second ahead."""
+"""A venue may refuse a request that is dated more than a second ahead."""
 _USED_WARN_SHARE = 0.5
 _NAMED_MAX = 5
 _HEADROOM = Decimal("1.2")
-"""An order's last part, and its hedge, must still reach the minimum."""
+"""Factor on the minimum, which an order's last part and its hedge must still reach."""
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One question about one venue, answered."""
+    """Is the answer to one question about one venue."""
 
     venue: str
     name: str
@@ -38,7 +38,10 @@ class Check(msgspec.Struct, frozen=True):
 
 
 def examine(config: Config, facts: DoctorFacts) -> tuple[Check, ...]:
-    """Every check, in the order a person would go through them. What cannot be asked any more is left out."""
+    """Return every check, in the order in which a person would go through them.
+
+    Checks whose facts could not be gathered are left out.
+    """
     return tuple(
         msgspec.structs.replace(check, venue=venue.venue)
         for venue in facts.venues
@@ -47,7 +50,7 @@ def examine(config: Config, facts: DoctorFacts) -> tuple[Check, ...]:
 
 
 def examine_reach(venues: Sequence[VenueFacts], why: str) -> tuple[Check, ...]:
-    """When the markets could not be listed, for ``why``: whether the addresses answer, and that this failed."""
+    """Return whether the addresses answer, and that the markets could not be listed for the reason ``why``."""
     reached = tuple(
         msgspec.structs.replace(check, venue=venue.venue) for venue in venues for check in _reachable(venue)
     )
@@ -72,26 +75,26 @@ def _venue_checks(config: Config, facts: DoctorFacts, venue: VenueFacts) -> Iter
     yield from _limits(venue)
     yield from _ticks(venue)
     yield from _warnings(config, venue)
-    yield from (Check("", "not told", "warning", missing) for missing in venue.missing)
+    yield from (Check("", "not reported", "warning", missing) for missing in venue.missing)
 
 
 def _reachable(venue: VenueFacts) -> Iterator[Check]:
     if venue.rest.ok:
         yield Check("", "REST address", "ok", venue.rest_url)
     else:
-        advice = f"venues.{venue.venue}.rest_url, the network, and that no firewall stands between"
+        advice = f"venues.{venue.venue}.rest_url, the network, and that no firewall is between"
         yield Check("", "REST address", "fail", f"{venue.rest_url}: {venue.rest.why}", advice)
     if venue.public_stream.ok:
         yield Check("", "market data stream", "ok", "connected")
     else:
-        advice = f"venues.{venue.venue}.ws_url must take WebSockets from here"
+        advice = f"venues.{venue.venue}.ws_url must accept WebSockets from here"
         yield Check("", "market data stream", "fail", venue.public_stream.why, advice)
 
 
 def _clock(venue: VenueFacts) -> Check:
     if venue.ahead_ms is None:
         advice = "without the venue's time its answers cannot be dated"
-        return Check("", "clock", "fail", "the venue did not tell the time", advice)
+        return Check("", "clock", "fail", "the venue reported no time", advice)
     off_ms = max(abs(venue.ahead_ms) - venue.ahead_off_ms, 0)
     side = "ahead of" if venue.ahead_ms > 0 else "behind"
     found = f"{abs(venue.ahead_ms)} ms {side} ours"
@@ -119,20 +122,20 @@ def _may_trade(venue: VenueFacts) -> Check:
     if venue.rights.trade is False:
         return Check("", name, "fail", "the key may not trade", "give the key the right to trade spot")
     if not venue.test_order.ok:
-        advice = "the venue must take a small test order by this key and our rounding"
+        advice = "the venue must accept a small test order by this key and our rounding"
         return Check("", name, "fail", f"test order refused: {venue.test_order.why}", advice)
-    return Check("", name, "ok", "a test order was taken and not carried out")
+    return Check("", name, "ok", "a test order was accepted and not executed")
 
 
 def _may_withdraw(venue: VenueFacts) -> Check:
     name = "no right to withdraw"
     if venue.rights.withdraw is None:
         advice = "see the key's page at the venue: the right to withdraw must be off"
-        return Check("", name, "warning", "the venue does not tell", advice)
+        return Check("", name, "warning", "the venue does not report it", advice)
     if venue.rights.withdraw:
-        whose = "the account may withdraw; whether the key may is not told"
+        whose = "the account may withdraw; whether the key may is not reported"
         found = whose if venue.rights.by_account else "the key may withdraw"
-        return Check("", name, "fail", found, "a key that the venue says has no right to withdraw")
+        return Check("", name, "fail", found, "a key without the right to withdraw, as the venue reports it")
     return Check("", name, "ok", "the key may not withdraw")
 
 
@@ -150,12 +153,12 @@ def _private_stream(venue: VenueFacts) -> Iterator[Check]:
     if venue.private_stream.ok:
         yield Check("", "private stream", "ok", "subscribed")
     else:
-        advice = f"venues.{venue.venue}.private_ws_url must take this key"
+        advice = f"venues.{venue.venue}.private_ws_url must accept this key"
         yield Check("", "private stream", "fail", venue.private_stream.why, advice)
 
 
 def _balances(sizing: SizingConfig, facts: DoctorFacts, venue: VenueFacts) -> Check:
-    """Both directions need money on one venue and the coin on the other, so each venue needs both."""
+    """Check that there is money and coin: both directions need both, on each venue."""
     name = "balances"
     legs = [pair.leg(venue.venue) for pair in facts.pairs]
     quote = legs[0].market.quote
@@ -216,15 +219,15 @@ def _fees(config: Config, venue: VenueFacts) -> Iterator[Check]:
     if rates is None:
         return
     settings = config.venues.get(venue.venue)
-    ours, told = (settings.buy_fee_bps, settings.sell_fee_bps), (rates.buy_bps, rates.sell_bps)
-    found = f"buy {plain(told[0])}, sell {plain(told[1])} bps ({rates.symbol})"
+    ours, reported = (settings.buy_fee_bps, settings.sell_fee_bps), (rates.buy_bps, rates.sell_bps)
+    found = f"buy {plain(reported[0])}, sell {plain(reported[1])} bps ({rates.symbol})"
     advice = (
-        f"venues.{venue.venue}.buy_fee_bps = {plain(told[0])}, sell_fee_bps = {plain(told[1])}"
+        f"venues.{venue.venue}.buy_fee_bps = {plain(reported[0])}, sell_fee_bps = {plain(reported[1])}"
         f" in place of {plain(ours[0])}, {plain(ours[1])}"
     )
-    if told[0] > ours[0] or told[1] > ours[1]:
+    if reported[0] > ours[0] or reported[1] > ours[1]:
         yield Check("", "fees", "fail", found, advice)
-    elif told != ours:
+    elif reported != ours:
         yield Check("", "fees", "warning", found, advice)
     else:
         yield Check("", "fees", "ok", found)
@@ -249,10 +252,12 @@ def _limits(venue: VenueFacts) -> Iterator[Check]:
 def _ticks(venue: VenueFacts) -> Iterator[Check]:
     if not venue.ticks:
         return
-    wrong = [tick for tick in venue.ticks if tick.told != tick.ours]
+    wrong = [tick for tick in venue.ticks if tick.reported != tick.ours]
     if wrong:
         first = wrong[0]
-        found = f"{first.symbol} at {plain(first.price)}: tick {plain(first.told)}, ours {plain(first.ours)}"
+        found = (
+            f"{first.symbol} at {plain(first.price)}: tick {plain(first.reported)}, ours {plain(first.ours)}"
+        )
         advice = f"{len(wrong)} of {len(venue.ticks)} markets differ: leave them out, or update arbshard"
         yield Check("", "ticks", "fail", found, advice)
     else:
@@ -260,7 +265,7 @@ def _ticks(venue: VenueFacts) -> Iterator[Check]:
 
 
 def _warnings(config: Config, venue: VenueFacts) -> Iterator[Check]:
-    """What bars the entries of a pair, and what the rule for it only shows."""
+    """Yield which warnings bar the entries of a pair, and which the rule for them only shows."""
     by_rule: dict[str, list[str]] = {}
     for one in venue.warnings:
         what = one.symbol if isinstance(one, MarketWarning) else one.currency
@@ -274,7 +279,7 @@ def _warnings(config: Config, venue: VenueFacts) -> Iterator[Check]:
 
 
 def _rate(facts: DoctorFacts, leg: Leg) -> Decimal | None:
-    """Home quote per quote of ``leg``."""
+    """Return home quote per quote of ``leg``; None while the FX rate is not known."""
     return Decimal(1) if leg.market.quote == _home_quote(facts) else facts.fx
 
 
@@ -283,7 +288,7 @@ def _home_quote(facts: DoctorFacts) -> str:
 
 
 def _worth(facts: DoctorFacts, venue: VenueFacts, pair: Pair) -> Decimal:
-    """Of the coin held, in home quote; 0 where no price is known."""
+    """Return the worth of the pair's coin at the venue, in home quote; 0 when its price is not known."""
     return venue.free.get(pair.leg(venue.venue).market.base, ZERO) * facts.prices.get(pair.base, ZERO)
 
 

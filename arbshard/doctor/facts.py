@@ -1,4 +1,4 @@
-"""What was found out about accounts and venues before trading. Made by ``probing``, judged by ``checks``."""
+"""Holds what was found out about accounts and venues before trading. ``probing`` makes it, ``checks`` judges it."""
 
 from decimal import Decimal
 
@@ -10,56 +10,58 @@ from arbshard.venues.base.rules import Rates, Rights, ToldLimit
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
-    """Something tried: whether it went well, else the other side's own words."""
+    """Says whether something that was tried succeeded, and if not, why, in the other side's own text."""
 
     ok: bool
     why: str = ""
 
 
-class ToldTick(msgspec.Struct, frozen=True):
-    """The tick of a market at a price, as the venue tells it and as we have it."""
+class ReportedTick(msgspec.Struct, frozen=True):
+    """Compares the tick of a market at a price, as the venue reports it and as we have it."""
 
     symbol: str
     price: Decimal
-    told: Decimal
+    reported: Decimal
     ours: Decimal
 
 
 class VenueFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """One venue. What could not be asked is None or empty, and ``why`` of what was tried says it."""
+    """Holds the facts of one venue. What could not be asked is None or empty, with the reason in ``why`` or
+    ``missing``.
+    """
 
     venue: str
     rest_url: str
     rest: ProbeResult
-    """Its REST address answers."""
+    """Whether its REST address answers."""
     public_stream: ProbeResult
     private_stream: ProbeResult
     ahead_ms: int | None = None
-    """How far its clock is ahead of ours."""
+    """How far its clock is ahead of ours, in milliseconds."""
     ahead_off_ms: int = 0
-    """How far that may be off."""
+    """Largest error of ``ahead_ms``, in milliseconds."""
     account: ProbeResult = ProbeResult(ok=False, why="not asked")
-    """It accepts the key and tells the balances."""
+    """Whether it accepts the key and reports the balances."""
     free: dict[str, Decimal] = {}
     """Balances that orders may use."""
     rights: Rights = Rights()
     test_order: ProbeResult = ProbeResult(ok=False, why="not asked")
-    """It takes a small order, rounded by our rules, that is checked and not carried out."""
+    """Whether it accepts a small order, rounded by our rules, that is checked and not executed."""
     rates: Rates | None = None
     limits: tuple[ToldLimit, ...] = ()
-    ticks: tuple[ToldTick, ...] = ()
+    ticks: tuple[ReportedTick, ...] = ()
     warnings: tuple[MarketWarning | WalletWarning, ...] = ()
-    """What it warns of for the markets and coins to be traded."""
+    """Its warnings about the markets and coins to be traded."""
     missing: tuple[str, ...] = ()
-    """What it would not tell, and why."""
+    """What it would not report, and why."""
 
 
 class DoctorFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Both venues, the pairs to be traded, and what a base is worth."""
+    """Holds the facts of both venues, the pairs to be traded, and what a base is worth."""
 
     venues: tuple[VenueFacts, ...]
     pairs: tuple[Pair, ...]
     prices: dict[str, Decimal]
-    """Home quote per base, by base; of those whose book could be read."""
+    """Home quote per base, by base, where the book could be read."""
     fx: Decimal | None
-    """Home quote per away quote."""
+    """Home quote per away quote; None when the book could not be read."""

@@ -1,6 +1,7 @@
-"""Asks both venues all that the checks need to know. Called by ``arbshard doctor`` and at the start of a live run.
+"""Asks both venues everything that the checks need. ``arbshard doctor`` and the start of a live run use it.
 
-Nothing is bought or sold: the one order that is sent is a test order, which venues check and do not carry out.
+Nothing is bought or sold: the one order that is sent is a test order, which venues check and do not
+execute.
 """
 
 import asyncio
@@ -21,14 +22,16 @@ from arbshard.venues.keys import Keys
 from arbshard.venues.registry import get_adapter
 
 Books = dict[str, OrderBookSnapshot]
-"""By symbol; a market whose book could not be read is missing."""
+"""Books by symbol; a market whose book could not be read is missing."""
 
 _GAP_S = 0.15
-"""Between two calls: the stricter venue allows ten a second."""
+"""Seconds between two calls: the stricter venue allows ten a second."""
 
 
 async def gather_facts(config: Config, universe: Universe, keys: Mapping[str, Keys]) -> DoctorFacts:
-    """Everything, from both venues at once. Raises ``UsageError`` for an address or a key that cannot be used."""
+    """Return all facts, from both venues at once. Raises ``UsageError`` for an address or a key that cannot
+    be used.
+    """
     clock = SystemClock()
     home, away = universe.fx.market.venue, universe.pairs[0].away.market.venue
     books = await _books(config, home, [leg.market for leg in universe.legs()], clock)
@@ -50,7 +53,7 @@ async def gather_facts(config: Config, universe: Universe, keys: Mapping[str, Ke
 
 
 async def reach_only(config: Config) -> tuple[VenueFacts, ...]:
-    """Whether the venues' addresses answer, and nothing else: for when their markets could not be listed."""
+    """Return only whether the venues' addresses answer: for when their markets could not be listed."""
     clock = SystemClock()
     found = []
     for name in config.venues.traded:
@@ -70,7 +73,7 @@ async def reach_only(config: Config) -> tuple[VenueFacts, ...]:
 
 
 async def _books(config: Config, venue: str, markets: list[Market], clock: Clock) -> Books:
-    """The books of those of ``markets`` that are on ``venue``."""
+    """Return the books of those of ``markets`` that are on ``venue``."""
     settings, rest = config.venues.get(venue), get_adapter(venue).rest
     symbols = [market.symbol for market in markets if market.venue == venue]
     fetch = open_fetch(venue, settings)
@@ -85,7 +88,7 @@ async def _books(config: Config, venue: str, markets: list[Market], clock: Clock
                     if isinstance(book, OrderBookSnapshot):
                         found[symbol] = book
             except (VenueUnavailable, FrameError):
-                continue  # the checks say which prices are missing, and why the venue does not answer
+                continue  # the checks report missing prices, and why the venue does not answer
     finally:
         await fetch.close()
     return found

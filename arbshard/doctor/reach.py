@@ -1,6 +1,8 @@
-"""Whether a venue's addresses answer at all, in words that say what stands between: name, network, certificate.
+"""Tests whether a venue's addresses answer at all, and names what prevents it: name, network, or
+certificate.
 
-Needs neither a key nor a market. Used by ``venue_probe``, and by ``probing`` when the markets could not be listed.
+It needs neither a key nor a market. ``venue_probe`` uses it, and ``probing`` when the markets could not be
+listed.
 """
 
 from arbshard.clock import Clock
@@ -14,7 +16,7 @@ from arbshard.venues.registry import get_adapter, get_venue
 
 
 async def probe_rest(config: Config, name: str) -> ProbeResult:
-    """By one cheap public call."""
+    """Test the REST address by one cheap public call."""
     settings = config.venues.get(name)
     url = settings.rest_url + request_target(get_adapter(name).orders.warm())
     fetch = open_fetch(name, settings)
@@ -29,7 +31,7 @@ async def probe_rest(config: Config, name: str) -> ProbeResult:
 
 
 async def probe_public_stream(config: Config, name: str, clock: Clock) -> ProbeResult:
-    """By opening it."""
+    """Test the public stream by opening it."""
     settings, venue = config.venues.get(name), get_venue(name)
     if not venue.is_streamed:
         return ProbeResult(ok=True)
@@ -43,4 +45,4 @@ async def probe_public_stream(config: Config, name: str, clock: Clock) -> ProbeR
 
 
 def _ignore(frame: bytes, received_ns: int) -> None:
-    """The stream only has to open."""
+    """Ignore frames: the stream only has to open."""

@@ -1,4 +1,4 @@
-"""Asks one venue: is it there, does it take our key, what does it say of rights, balances, fees, limits, ticks."""
+"""Asks one venue whether it accepts our key, and for permissions, balances, fees, limits and ticks."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from arbshard.accounts.stream import PrivateStream
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.data.clients import open_client
-from arbshard.doctor.facts import ProbeResult, ToldTick, VenueFacts
+from arbshard.doctor.facts import ProbeResult, ReportedTick, VenueFacts
 from arbshard.doctor.reach import probe_public_stream, probe_rest
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.execution.live.errors import understand
@@ -27,12 +27,12 @@ from arbshard.venues.registry import get_adapter
 
 _STREAM_TIMEOUT_S = 12.0
 _TEST_NOTIONAL = 2
-"""Times the venue's minimum."""
+"""The test order is so many times the venue's minimum."""
 _NEAR = Decimal("0.01")
 
 
 class VenueProbe:
-    """One venue, examined once."""
+    """Examines one venue once."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class VenueProbe:
         books: Mapping[str, OrderBookSnapshot],
         clock: Clock,
     ) -> None:
-        """``books`` by symbol, where they could be read. Raises ``UsageError``."""
+        """Prepare the calls; ``books`` are by symbol, where they could be read. Raises ``UsageError``."""
         self._config = config
         self._settings = config.venues.get(name)
         self._name = name
@@ -61,7 +61,7 @@ class VenueProbe:
         self._missing: list[str] = []
 
     async def facts(self) -> VenueFacts:
-        """All that can be found out."""
+        """Return everything that can be found out."""
         try:
             rest, public = await asyncio.gather(
                 probe_rest(self._config, self._name),
@@ -123,8 +123,8 @@ class VenueProbe:
             self._venue,
             self._settings,
             self._keys,
-            _Deaf(),
-            _Uncounted(),
+            _IgnoredEvents(),
+            _NoCounters(),
             self._clock,
             window_ms,
             self._config.run.receiver,
@@ -136,7 +136,7 @@ class VenueProbe:
                 tasks, timeout=_STREAM_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
             )
             for task in done:
-                task.result()  # a key that cannot sign, for one
+                task.result()  # raises, for example, for a key that cannot sign
         finally:
             for task in tasks:
                 task.cancel()
@@ -146,27 +146,31 @@ class VenueProbe:
         )
 
     async def _clock_ahead(self) -> tuple[int, int] | None:
-        """(ms ahead of ours, how far that may be off), and from now on signed with; None when it is not told."""
+        """Return by how many ms the venue's clock is ahead, and the largest error; None when it reports no
+        time.
+
+        Later requests are signed with that time.
+        """
         before_ms = self._clock.wall_ms()
         request = self._venue.clock_call()
         try:
             answer = await self._client.call(request)
             after_ms = self._clock.wall_ms()
-            told_ms, off_ms = self._venue.clock_of(answer.body, answer.headers)
+            reported_ms, off_ms = self._venue.clock_of(answer.body, answer.headers)
         except (VenueUnavailable, FrameError):
             return None
-        ahead_ms = told_ms - (before_ms + after_ms) // 2
+        ahead_ms = reported_ms - (before_ms + after_ms) // 2
         self._client.set_clock(ahead_ms)
         return ahead_ms, off_ms + (after_ms - before_ms) // 2
 
     async def _rights(self, account: Reply) -> Rights:
-        """A venue that does not say what the key may do may still say what the account may."""
-        told: Reply | None = None
+        """Return what the key may do; a venue that does not report it may still report what the account may do."""
+        reported: Reply | None = None
         request, why = self._rules.rights_call(), ""
         if request is not None:
-            told, why = await self._ask(request)
+            reported, why = await self._ask(request)
         try:
-            rights = self._rules.rights_of(told, account)
+            rights = self._rules.rights_of(reported, account)
         except FrameError as error:
             rights, why = Rights(), str(error)
         if why and rights.withdraw is not False:
@@ -174,7 +178,9 @@ class VenueProbe:
         return rights
 
     async def _test_order(self) -> ProbeResult:
-        """As small as the venue takes them, at the best bid, so that every rule of rounding is in it."""
+        """Send a test order: the smallest that the venue accepts, at the best bid, so that every rule of
+        rounding counts.
+        """
         book = self._books.get(self._leg.market.symbol)
         if book is None:
             return ProbeResult(ok=False, why=f"no price of {self._leg.market.symbol}")
@@ -187,7 +193,7 @@ class VenueProbe:
             self._missing.append("a test order: the venue has no call for it")
             return ProbeResult(ok=True)
         _, why = await self._ask(request)
-        # Who lacks the money has been asked for nothing else: that is for the balances to say.
+        # A lack of money is not a fault of the order: the check of balances reports it.
         return ProbeResult(ok=not why or why.startswith("insufficient_funds"), why=why)
 
     async def _rates(self) -> Rates | None:
@@ -204,32 +210,32 @@ class VenueProbe:
     async def _limits(self) -> tuple[ToldLimit, ...]:
         reply, why = await self._ask(self._rules.limits_call(self._leg.market.symbol))
         try:
-            if reply is not None and (told := self._rules.limits_of(reply)):
-                return told
+            if reply is not None and (reported := self._rules.limits_of(reply)):
+                return reported
         except FrameError as error:
             why = str(error)
         self._missing.append(f"rate limits: {why or 'not in the answer'}")
         return ()
 
-    async def _ticks(self) -> tuple[ToldTick, ...]:
-        """At the prices of now."""
+    async def _ticks(self) -> tuple[ReportedTick, ...]:
+        """Return the ticks at the present prices."""
         legs = {leg.market.symbol: leg for leg in self._legs if leg.market.symbol in self._books}
-        found: list[ToldTick] = []
+        found: list[ReportedTick] = []
         for request in self._rules.ticks_calls(tuple(legs)):
             reply, why = await self._ask(request)
             try:
-                told = self._rules.ticks_of(reply) if reply is not None else {}
+                reported = self._rules.ticks_of(reply) if reply is not None else {}
             except FrameError as error:
-                told, why = {}, str(error)
-            if not told:
+                reported, why = {}, str(error)
+            if not reported:
                 self._missing.append(f"ticks: {why or 'not in the answer'}")
-            for symbol, tick in told.items():
+            for symbol, tick in reported.items():
                 if symbol in legs:
                     found.append(_compared(legs[symbol], exact(self._books[symbol].mid), tick))
         return tuple(found)
 
     async def _wallets(self) -> list[WalletWarning]:
-        """Those of the coins to be traded that cannot be moved as usual."""
+        """Return the warnings about coins to be traded that cannot be moved as usual."""
         request = self._venue.wallets_call() if self._config.warnings.wallets_every_s else None
         if request is None:
             return []
@@ -244,7 +250,7 @@ class VenueProbe:
         return []
 
     async def _ask(self, request: VenueRequest) -> tuple[Reply | None, str]:
-        """(a good answer, or None and why not)."""
+        """Return a good answer, or None and the reason."""
         try:
             answer = await self._client.call(request)
         except VenueUnavailable as error:
@@ -255,8 +261,8 @@ class VenueProbe:
         return Reply(answer.body, answer.headers), ""
 
 
-class _Deaf:
-    """Implements ``stream.StreamListener``: only whether the stream comes up counts."""
+class _IgnoredEvents:
+    """Implements ``stream.StreamListener``; events are ignored, because only the connection counts."""
 
     def on_up(self) -> None:
         pass
@@ -268,8 +274,8 @@ class _Deaf:
         pass
 
 
-class _Uncounted:
-    """Implements ``stream.Counting``."""
+class _NoCounters:
+    """Implements ``stream.Counting`` without counting."""
 
     def count(self, name: str) -> None:
         pass
@@ -278,8 +284,10 @@ class _Uncounted:
         pass
 
 
-def _compared(leg: Leg, price: Decimal, told: Decimal) -> ToldTick:
-    """The price may have moved into the next band since it was read: a tick of near by is right, too."""
+def _compared(leg: Leg, price: Decimal, reported: Decimal) -> ReportedTick:
+    """Compare the venue's tick with ours. The price may have moved to the next band, so nearby ticks are
+    right too.
+    """
     near = {leg.rules.tick_at(price * (1 + shift)) for shift in (-_NEAR, _NEAR)}
-    ours = told if told in near else leg.rules.tick_at(price)
-    return ToldTick(leg.market.symbol, price, told, ours)
+    ours = reported if reported in near else leg.rules.tick_at(price)
+    return ReportedTick(leg.market.symbol, price, reported, ours)

@@ -1,4 +1,4 @@
-"""``python -m arbshard.series``."""
+"""Writes the series of a run: ``python -m arbshard.series``."""
 
 import sys
 

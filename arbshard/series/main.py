@@ -1,8 +1,8 @@
-"""The writer of the series: ``python -m arbshard.series --run-dir DIR --state-dir DIR``. Needs pyarrow.
+"""Writes the series: ``python -m arbshard.series --run-dir DIR --state-dir DIR``. Needs pyarrow.
 
-Started by the supervisor once the run trades, at a low priority. It only reads pages and writes files of its own, so
-whatever happens to it or to the disk costs series only. Told to end, it writes what it has in memory.
-Exit codes: 0 told to end, 1 a defect (logged), 4 the supervisor died.
+The supervisor starts it once the run trades, at a low priority. It only reads pages and writes files of its
+own, so whatever happens to it or to the disk costs series only. At SIGTERM it writes what it has in memory.
+Exit codes: 0 after SIGTERM, 1 for a defect (logged), 4 when the supervisor has died.
 """
 
 import argparse
@@ -34,7 +34,7 @@ _NOTE_BYTES = 1024
 
 
 class SeriesWriter:
-    """Samples at an even pace, and ends segments."""
+    """Takes samples at an even pace, and ends segments."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class SeriesWriter:
         self._error = ""
 
     def turn(self) -> float:
-        """Take a sample, and end the segment if it is over; seconds until the next turn."""
+        """Take a sample, and end the segment if it is over; return the seconds until the next turn."""
         self._sample(is_last=False)
         now_ns = self._clock.monotonic_ns()
         if now_ns >= self._segment_due_ns:
@@ -65,14 +65,14 @@ class SeriesWriter:
         self._show()
         now_ns = self._clock.monotonic_ns()
         self._due_ns += self._every_ns
-        if now_ns > self._due_ns:  # the machine had no time for us: what was missed is not made up for
+        if now_ns > self._due_ns:  # we were too late: missed samples are not made up for
             missed = -((self._due_ns - now_ns) // self._every_ns)
             self._due_ns += missed * self._every_ns
             self._count("missed", missed)
         return (self._due_ns - now_ns) / 1e9
 
     def end(self) -> None:
-        """Take the last sample, and write all that is in memory."""
+        """Take the last sample, and write everything that is in memory."""
         self._sample(is_last=True)
         self._segments.end_segment(self._clock.wall_ms())
         self._show()
@@ -156,7 +156,7 @@ def _describe(files: RunFiles, books: BooksReader, config: Config) -> RunInfo:
 
 
 def _counted_before(state_dir: Path, run: int) -> dict[str, dict[str, float]]:
-    """What a writer before this one had counted of each pair's funnel; empty if this is the first one of the run."""
+    """Return what an earlier writer had counted of each pair's funnel; empty if this is the first one of the run."""
     found = {}
     for row in open_series(state_dir).table("funnel", since_ms=run, run=run).to_pylist():
         found[row["pair"]] = {name: row[name] or 0 for name in FUNNEL_COLUMNS}
@@ -164,7 +164,7 @@ def _counted_before(state_dir: Path, run: int) -> dict[str, dict[str, float]]:
 
 
 def main() -> int:
-    """Sample until told to end; the exit code."""
+    """Sample until SIGTERM or until the supervisor has died; return the exit code."""
     pa.set_cpu_count(1)  # the cores belong to the run
     pa.set_io_thread_count(1)
     return run_companion("series", _work)

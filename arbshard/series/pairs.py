@@ -1,4 +1,5 @@
-"""``PairSampler``: the gap and the edges of each pair, from the books in shared memory, and how far edges come.
+"""Samples the gap and the edges of each pair from the books in shared memory, and counts how far edges
+come.
 
 It computes what the engine computes, with the functions of the engine. The time is an argument.
 """
@@ -21,28 +22,28 @@ from arbshard.venues.registry import get_venue
 
 MARKET_STAGES = ("gross", "net", "deep", "sound")
 _AGAIN_NS = 60_000_000_000
-"""A pair of which nothing changes has a row this often."""
+"""A pair without any change has a row this often."""
 _DIRECTIONS: tuple[Direction, Direction] = ("buy_home", "buy_away")
 
 
 class SequencedSlots(Protocol):
-    """Where frames are read from: ``shm.books.BooksReader``."""
+    """Gives access to frames: ``shm.books.BooksReader`` implements it."""
 
     def sequence(self, slot: int) -> int:
-        """Larger after every change of the slot."""
+        """Return a number that is larger after every change of the slot."""
         ...
 
     def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
-        """(sequence, received_ns, live, frame) or None."""
+        """Return (sequence, received_ns, live, frame); None when there is none."""
         ...
 
     def late_after_ns(self, slot: int) -> int:
-        """The difference of receipt and sending above which a frame came late."""
+        """Return the difference of receipt and sending above which a frame is late, in nanoseconds."""
         ...
 
 
 class PairSampler:
-    """Samples all pairs of a run at once."""
+    """Takes samples of all pairs of a run at once."""
 
     def __init__(self, slots: SequencedSlots, universe: Universe, config: Config) -> None:
         self._slots = slots
@@ -51,11 +52,12 @@ class PairSampler:
         self._views: dict[int, tuple[int, View]] = {}
         """(sequence, view) by slot."""
         self._rows: dict[str, tuple[tuple[Value, ...], int]] = {}
-        """(values, when) of each pair's last row."""
+        """(values, time) of each pair's last row."""
         self._terms: dict[str, tuple[Terms, Terms]] = {}
         self.funnel: dict[str, dict[str, float]] = {}
-        """Of each pair, by base: how many directions were sampled and how many reached each stage, with the sums of
-        their edges in basis points."""
+        """By base: how many directions were sampled and how many reached each stage, with the sums of their
+        edges in basis points.
+        """
         self.bad_frames = 0
         self.set_universe(universe)
 
@@ -69,7 +71,9 @@ class PairSampler:
         self._rows = {base: row for base, row in self._rows.items() if base in self._terms}
 
     def sample(self, now_ns: int, levels: Mapping[str, float | None]) -> Iterator[Row]:
-        """A row of each pair that has changed. ``levels``: what the gap of each pair returns to, where known."""
+        """Yield a row of each pair that has changed; ``levels`` is what the gap of each pair returns to,
+        where known.
+        """
         fx = self._view(self._universe.fx)
         for pair in self._universe.pairs:
             home, away, level_bps = self._view(pair.home), self._view(pair.away), levels.get(pair.base)
@@ -79,7 +83,7 @@ class PairSampler:
             )
             is_sound = not is_late and data_refusal(home, away, fx, now_ns, self._quality) is None
             edges = self._edges(pair, home, away, fx, level_bps or 0.0, is_sound=is_sound)
-            # Three digits are more than a plot shows, and files of whole doubles are half as large again.
+            # A plot shows no more than three digits, and files with all digits are half as large again.
             values = tuple(
                 round(value, 3) if value is not None else None
                 for value in (*(edges if is_sound else (None,) * 4), level_bps)
@@ -112,9 +116,10 @@ class PairSampler:
     def _edges(
         self, pair: Pair, home: View, away: View, fx: View, level_bps: float, *, is_sound: bool
     ) -> tuple[float | None, float | None, float | None, float | None]:
-        """Gap, net edge at the touch of both directions, and net edge in depth of the better one; None without books.
+        """Return gap, net edge at the touch of both directions, and the better net edge in depth; None
+        without books.
 
-        Counts how far the edges of both directions come.
+        It also counts how far the edges of both directions come.
         """
         home_book, away_book, rate = home.book, away.book, fx.top
         if home_book is None or away_book is None or rate is None:
@@ -133,7 +138,7 @@ class PairSampler:
         return gap, found[0][0], found[1][0], deepest
 
     def _depth_bps(self, asks: Levels, bids: Levels, terms: Terms, fx: float) -> float | None:
-        """The net edge of the largest order that the configuration allows, or of all that the books hold."""
+        """Return the net edge of the largest order that the configuration allows, or of all that the books hold."""
         ask_cost = asks[0][0] * terms.cost_factor * (1.0 if terms.buy_is_home else fx)
         quantity = float(self._config.sizing.entry_notional_max) / ask_cost
         edge = edge_at(quantity, asks, bids, terms, fx)
@@ -176,7 +181,7 @@ class PairSampler:
             fx,
             entry_bps=least_edge_bps(strategy.entry_bps, against_bps, floor_bps),
             min_edge_bps=least_edge_bps(strategy.min_edge_bps, against_bps, floor_bps),
-            cost_max=float(sizing.entry_notional_max) * 0.99,  # as the engine has it
+            cost_max=float(sizing.entry_notional_max) * 0.99,  # as in the engine
             sell_max=inf,
         )
         if edge is None or edge.cost < float(sizing.entry_notional_min):

@@ -1,7 +1,7 @@
 """Reads the series of an instance: ``open_series(state_dir).table("system")``. Needs pyarrow.
 
-Only whole segments are seen, so the newest minutes of a run that goes on are not there yet. A file that is torn or is
-none of ours is passed over and counted.
+Only whole segments are read, so the newest minutes of an active run are missing. A file that is damaged or
+not one of ours is skipped and counted.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from arbshard.series.schemas import SCHEMAS
 
 
 class RunInfo(msgspec.Struct, frozen=True):
-    """A run of the instance, as it was when it started."""
+    """Describes a run of the instance, as it was when it started."""
 
     run: int
     """Wall time of its start in milliseconds: the column ``run`` of the tables."""
@@ -26,35 +26,35 @@ class RunInfo(msgspec.Struct, frozen=True):
     data: str
     regime: str
     seed: int | None
-    """Of the simulated exchanges; None on public feeds."""
+    """Seed of the simulated exchanges; None on public feeds."""
     shards: int
     pairs: tuple[str, ...]
-    """By base."""
+    """The pairs by base."""
     config: str
     """The whole configuration as JSON, without secrets."""
 
 
 class Series:
-    """The series in one folder."""
+    """Gives access to the series in one folder."""
 
     def __init__(self, folder: Path) -> None:
-        """A folder that is not there is one without any series."""
+        """Open ``folder``; one that does not exist has no series."""
         self.folder = folder
         self._skipped: set[Path] = set()
 
     @property
     def skipped(self) -> int:
-        """Files that could not be read so far."""
+        """Return the number of files that could not be read so far."""
         return len(self._skipped)
 
     def runs(self) -> list[RunInfo]:
-        """The runs that are known, the oldest first."""
+        """Return the runs that are known, oldest first."""
         found = []
         for path in (self.folder / "runs").glob("[0-9]*.json"):
             try:
                 found.append(msgspec.json.decode(path.read_bytes(), type=RunInfo))
             except FileNotFoundError:
-                continue  # removed by the writer just now
+                continue  # the writer has just removed it
             except (OSError, msgspec.MsgspecError):
                 self._skipped.add(path)
         return sorted(found, key=lambda one: one.run)
@@ -62,10 +62,12 @@ class Series:
     def table(
         self, name: str, since_ms: int | None = None, until_ms: int | None = None, run: int | None = None
     ) -> pa.Table:
-        """The rows of table ``name`` from ``since_ms`` on and before ``until_ms``, in the order of their segments.
+        """Return the rows of table ``name`` from ``since_ms`` on and before ``until_ms``, in the order of
+        their segments.
 
-        ``run``: of this run only. Columns that a file of an older version lacks are null. The result is empty, with
-        all columns, where there is nothing. Raises ``KeyError`` for a name that is not in ``SCHEMAS``.
+        With ``run``, only rows of that run are returned. Columns that a file of an older version lacks are
+        null. When there is nothing, the result is empty, with all columns. Raises ``KeyError`` for a name
+        that is not in ``SCHEMAS``.
         """
         schema = SCHEMAS[name]
         parts = (self._read(path, schema, since_ms, until_ms) for path in self._files(name))
@@ -84,7 +86,7 @@ class Series:
     def _read(
         self, path: Path, schema: pa.Schema, since_ms: int | None, until_ms: int | None
     ) -> pa.Table | None:
-        """The wanted rows of one file; None if it has none of them."""
+        """Return the rows of one file that are wanted; None if it has none of them."""
         try:
             with pq.ParquetFile(path) as file:
                 if not _may_hold(file.metadata, since_ms, until_ms):
@@ -92,7 +94,7 @@ class Series:
                 present = [name for name in schema.names if name in file.schema_arrow.names]
                 table = _conform(file.read(columns=present), schema)
         except FileNotFoundError:
-            return None  # removed by the writer just now
+            return None  # the writer has just removed it
         except (OSError, pa.ArrowException):
             self._skipped.add(path)
             return None
@@ -100,12 +102,12 @@ class Series:
 
 
 def open_series(state_dir: Path) -> Series:
-    """The series that the instance with this state directory has kept."""
+    """Return the series that the instance with this state directory has kept."""
     return Series(state_dir / "series")
 
 
 def _may_hold(metadata: pq.FileMetaData, since_ms: int | None, until_ms: int | None) -> bool:
-    """Whether rows of that time may be in the file, by its statistics. Files without them may hold anything."""
+    """Return whether rows of that time may be in the file, by its statistics. Without these, they may be."""
     if since_ms is None and until_ms is None:
         return True
     for group in range(metadata.num_row_groups):
@@ -122,7 +124,7 @@ def _may_hold(metadata: pq.FileMetaData, since_ms: int | None, until_ms: int | N
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """``table`` with exactly the columns of ``schema``. Raises ``pa.ArrowException`` where they do not fit."""
+    """Return ``table`` with exactly the columns of ``schema``. Raises ``pa.ArrowException`` where they do not fit."""
     columns = [
         table[field.name].cast(field.type)
         if field.name in table.column_names

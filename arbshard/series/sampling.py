@@ -1,6 +1,7 @@
-"""``RunSampler``: one sample of everything that a run shows, as rows for the tables of the series.
+"""Takes samples of everything that a run shows, as rows for the tables of the series.
 
-It reads what ``arbshard status`` reads, with the same code, and asks no process of the run. ``main`` calls it.
+``RunSampler`` reads what ``arbshard status`` reads, with the same code, and asks no process of the run.
+``main`` calls it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,7 @@ from arbshard.status.collect import Collector, answers_on
 from arbshard.status.model import ShardStatus, Status, VenueStatus
 
 AddRow = Callable[[str, int, Row], None]
-"""Takes the name of a table, the wall time and a row."""
+"""Is called with the name of a table, the wall time and a row."""
 
 FUNNEL_COLUMNS = (
     "sampled",
@@ -37,7 +38,7 @@ _LATENCIES = ("receive_decision", "decision_approval", "loop_gap")
 
 
 class RunSampler:
-    """Samples one run, until it is closed."""
+    """Takes samples of one run."""
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class RunSampler:
         add: AddRow,
         funnel: Mapping[str, Mapping[str, float]],
     ) -> None:
-        """``funnel``: what an earlier writer of the same run had counted, by pair; empty for the first one."""
+        """Attach to the run; ``funnel`` is what an earlier writer of the same run had counted, by pair."""
         self._files = files
         self._clock = clock
         self._add = add
@@ -59,20 +60,21 @@ class RunSampler:
         self._serial = universe.serial
         self._pairs = PairSampler(books, universe, config)
         self._latencies: dict[int, tuple[int, tuple[Histogram, ...]]] = {}
-        """(process id, what was read last) by shard."""
+        """(process id, last histograms) by shard."""
         self._answers: dict[int, tuple[int, dict[str, Histogram]]] = {}
-        """(process id, each venue's times to execute an order, as read last) by shard."""
+        """(process id, each venue's times to execute an order as read last) by shard."""
         self._counts: dict[tuple[str, str], tuple[Value, ...]] = {}
-        """The last row of what has a row on a change only, by table and key."""
+        """The last row of tables that have a row on a change only, by table and key."""
         self._processes: dict[int, tuple[psutil.Process, float, int]] = {}
-        """(process, seconds of CPU so far, when) by process id."""
+        """(process, seconds of CPU so far, time of reading) by process id."""
         self._funnels = {base: dict(counts) for base, counts in funnel.items()}
         self._worker_funnels: dict[tuple[int, int, str], EdgeFunnel] = {}
         self._is_successor = bool(funnel)
         self._funnel_ns = 0
 
     def sample(self, *, is_last: bool = False) -> None:
-        """Add the rows of now. ``is_last``: the processes of the run have ended, and no problem is one of the run.
+        """Add the present rows. With ``is_last`` the processes of the run have ended, and problems are
+        ignored.
 
         Raises ``SharedMemoryError`` when a page of the run cannot be read.
         """
@@ -92,7 +94,7 @@ class RunSampler:
         self._add_followed(at_ms, status)
         for process in self._process_rows(note, now_ns):
             self._add("processes", at_ms, process)
-        if not is_last:  # the feeds have stopped by then, and their books are those of before
+        if not is_last:  # the feeds have stopped by then, and their books are old
             answers = self._answers_since(len(status.shards))
             for venue in status.venues:
                 answer = answers.get(venue.name, Histogram())
@@ -113,7 +115,7 @@ class RunSampler:
             with PageReader.attach(self._files.risk_page) as page:
                 return decode_risk_note(raw) if (raw := page.note()) else None
         except SharedMemoryError:
-            return None  # risk is just being replaced
+            return None  # risk is being replaced
 
     def _sample_pairs(self, at_ms: int, now_ns: int, note: RiskNote | None) -> None:
         if self._universe_file.serial > self._serial:
@@ -125,7 +127,7 @@ class RunSampler:
             self._add("pairs", at_ms, row)
 
     def _interval_of(self, shard: int) -> Row:
-        """What a worker's page says of the time since the sample before."""
+        """Return what a worker's page shows for the time since the last sample."""
         try:
             with PageReader.attach(self._files.worker_page(shard)) as page:
                 pid, opportunities = page.value("pid"), page.value("opportunities")
@@ -135,7 +137,7 @@ class RunSampler:
         before_pid, before = self._latencies.get(shard, (0, now))
         self._latencies[shard] = pid, now
         if before_pid != pid:
-            return {"opportunities": opportunities}  # nobody knows of what time its latencies are
+            return {"opportunities": opportunities}  # it is not known what time its latencies cover
         decision, approval, gap = (a.minus(b) for a, b in zip(now, before, strict=True))
         return {
             "opportunities": opportunities,
@@ -150,14 +152,14 @@ class RunSampler:
         }
 
     def _answers_since(self, shards: int) -> dict[str, Histogram]:
-        """How long venues took to execute orders since the sample before, by venue, over all shards."""
+        """Return how long venues took to execute orders since the last sample, by venue, over all shards."""
         since: dict[str, Histogram] = {}
         for shard in range(shards):
             try:
                 with PageReader.attach(self._files.worker_page(shard)) as page:
                     pid, now = page.value("pid"), answers_on(page)
             except SharedMemoryError:
-                continue  # its worker is just being replaced
+                continue  # its worker is being replaced
             before_pid, before = self._answers.get(shard, (0, {}))
             self._answers[shard] = pid, now
             if before_pid != pid:
@@ -198,7 +200,7 @@ class RunSampler:
                 known = self._processes.get(pid)
                 process = known[0] if known is not None else psutil.Process(pid)
                 with process.oneshot():
-                    if process.status() == psutil.STATUS_ZOMBIE:  # it has ended, and holds nothing any more
+                    if process.status() == psutil.STATUS_ZOMBIE:  # it has ended and holds no resources
                         continue
                     times = process.cpu_times()
                     row: dict[str, Value] = {
@@ -218,14 +220,14 @@ class RunSampler:
             yield row
 
     def _count_workers(self, note: SupervisorNote) -> None:
-        """Add what the workers have counted of their pairs' edges since the sample before."""
+        """Add what the workers have counted of their pairs' edges since the last sample."""
         seen = set()
         for shard in range(note.shards):
             try:
                 with PageReader.attach(self._files.worker_page(shard)) as page:
                     pid, raw = page.value("pid"), page.note()
             except SharedMemoryError:
-                continue  # its worker is just being replaced
+                continue  # its worker is being replaced
             if not raw:
                 continue
             for base, now in msgspec.json.decode(raw, type=WorkerNote).funnel.items():
@@ -234,9 +236,9 @@ class RunSampler:
                 before = self._worker_funnels.get(key)
                 self._worker_funnels[key] = now
                 if before is None and self._is_successor:
-                    continue  # a writer before this one may have counted them
+                    continue  # an earlier writer may have counted them
                 if before is None or now.wanted < before.wanted:
-                    before = EdgeFunnel()  # of a new worker, or of a pair that came back to it
+                    before = EdgeFunnel()  # a new worker, or a pair that came back to it, counts from 0
                 totals = self._totals_of(base)
                 for name in EdgeFunnel.__struct_fields__:
                     totals[name] += getattr(now, name) - getattr(before, name)
@@ -261,7 +263,7 @@ class RunSampler:
 
 
 def system_row(status: Status) -> Row:
-    """The row of the table ``system``."""
+    """Return the row of the table ``system``."""
     equity, portfolio, ledger = status.equity, status.portfolio, status.ledger
     return {
         "state": status.state,
@@ -294,7 +296,7 @@ def system_row(status: Status) -> Row:
 
 
 def shard_row(shard: ShardStatus) -> Row:
-    """The row of the table ``shards``, without latencies."""
+    """Return the row of the table ``shards``, without latencies."""
     return {
         "shard": shard.id,
         "state": shard.state,
@@ -311,7 +313,7 @@ def shard_row(shard: ShardStatus) -> Row:
 
 
 def venue_row(venue: VenueStatus) -> Row:
-    """The row of the table ``venues``."""
+    """Return the row of the table ``venues``."""
     return {
         "venue": venue.name,
         "state": venue.state,
@@ -333,7 +335,7 @@ def _us(histogram: Histogram, percent: float) -> float | None:
 
 
 def _descriptors(process: psutil.Process) -> int | None:
-    """Open file descriptors; None for a live process that protects its memory, whose list only root may read."""
+    """Return the number of open file descriptors; None for a process whose list only root may read."""
     try:
         return int(process.num_fds())
     except psutil.AccessDenied:

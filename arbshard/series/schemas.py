@@ -1,8 +1,8 @@
-"""The tables of the series and their columns. Needs pyarrow.
+"""Defines the tables of the series and their columns. Needs pyarrow.
 
-Each row has ``at_ms``, the wall time of the sample, and ``run``, the wall time at which its instance was started.
-Money is in reporting currency, as floats: these are figures to plot, and the ledger has the exact ones. A value that
-was not known is null. ``docs/series.md`` says what each column means.
+Each row has ``at_ms``, the wall time of the sample, and ``run``, the wall time at which its instance was
+started. Money is in reporting currency, as floats: these are figures to plot, and the ledger has the exact
+ones. A value that was not known is null. ``docs/series.md`` describes each column.
 """
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ _INT, _FLOAT, _TEXT = pa.int64(), pa.float64(), pa.string()
 
 
 def _schema(texts: str = "", integers: str = "", floats: str = "") -> pa.Schema:
-    """A schema with these columns, whose names are separated by spaces, after those that every table has."""
+    """Return a schema with these columns, whose names are separated by spaces, after those that every table has."""
     fields = [("at_ms", _INT), ("run", _INT)]
     for names, kind in ((texts, _TEXT), (integers, _INT), (floats, _FLOAT)):
         fields += [(name, kind) for name in names.split()]

@@ -1,8 +1,9 @@
-"""``SegmentWriter``: rows become files, one for each table and segment of time, and the oldest files are removed.
+"""Writes rows to files, one for each table and segment of time, and removes the oldest files. Needs
+pyarrow.
 
-A file appears whole or not at all: it is written under another name, synchronised, and renamed. A process that is
-killed loses the segment that it had in memory. Nothing here raises for a disk that is full or broken: the segment is
-lost and counted, because a run must not suffer from its series. Needs pyarrow.
+A file appears completely or not at all: it is written under another name, synchronised, and renamed. A
+process that is killed loses the segment that it had in memory. Nothing here raises for a disk that is full
+or broken: the segment is lost and counted, because a run must not suffer from its series.
 """
 
 import os
@@ -27,7 +28,7 @@ _RUN = re.compile(r"(\d{1,16})\.json")
 
 
 class SeriesBounds(NamedTuple):
-    """How much is kept."""
+    """Says how much is kept."""
 
     keep_ms: int
     keep_bytes: int
@@ -45,28 +46,28 @@ class SegmentWriter:
     """Writes the series of one run into ``folder``, which no other process writes at the same time."""
 
     def __init__(self, folder: Path, run: int, bounds: SeriesBounds) -> None:
-        """``run``: the wall time at which the instance was started, in milliseconds."""
+        """Begin without rows; ``run`` is the wall time at which the instance was started, in milliseconds."""
         self._folder = folder
         self._run = run
         self._bounds = bounds
         self._rows: dict[str, list[dict[str, Value]]] = {name: [] for name in SCHEMAS}
         self.written = 0
-        """Files that were written."""
+        """Number of files that were written."""
         self.failures = 0
-        """Files that could not be written, and removals that failed."""
+        """Number of files that could not be written, and of removals that failed."""
         self.lost_rows = 0
-        """Rows of files that could not be written."""
+        """Number of rows of files that could not be written."""
         self.kept_bytes = 0
         """Size of all files after the last segment."""
         self.last_error = ""
 
     @property
     def pending(self) -> int:
-        """Rows in memory."""
+        """Return the number of rows in memory."""
         return sum(map(len, self._rows.values()))
 
     def write_run(self, info: bytes) -> None:
-        """Keep what is known of this run, as JSON, and remove what a killed writer has left half written."""
+        """Store the description of this run, as JSON, and remove unfinished files of a writer that was killed."""
         try:
             for path in self._folder.glob("*/.*.partial"):
                 if _PARTIAL.fullmatch(path.name):
@@ -87,7 +88,7 @@ class SegmentWriter:
             self._write(table)
 
     def end_segment(self, now_ms: int) -> None:
-        """Write all that is in memory, and remove what is older or more than the bounds allow."""
+        """Write everything that is in memory, and remove files that are older or more than the bounds allow."""
         for table in SCHEMAS:
             self._write(table)
         try:
@@ -133,7 +134,9 @@ class SegmentWriter:
         self._trim_runs(kept[0].start_ms if kept else now_ms)
 
     def _trim_runs(self, oldest_ms: int) -> None:
-        """Remove the descriptions of runs that had ended before the oldest segment, as others began before it."""
+        """Remove the descriptions of runs that ended before the oldest segment, which is where the next run
+        had begun.
+        """
         folder = self._folder / "runs"
         starts = sorted(int(found[1]) for path in folder.iterdir() if (found := _RUN.fullmatch(path.name)))
         for start_ms, next_ms in pairwise(starts):
@@ -151,12 +154,12 @@ class SegmentWriter:
     def _fail(self, what: str, error: OSError) -> None:
         self.failures += 1
         self.last_error = f"{what}: {error.strerror or error}"
-        if self.failures == 1:  # what follows has the same cause in all likelihood, and is counted
+        if self.failures == 1:  # later failures are likely to have the same cause; they are counted
             get_logger().warning(what, error=str(error))
 
 
 def _write_whole(table: pa.Table, path: Path) -> None:
-    """Write ``table`` so that ``path`` is there as a whole, after a power failure too. Raises ``OSError``."""
+    """Write ``table`` so that ``path`` is complete or absent, even after a power failure. Raises ``OSError``."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from arbshard.config import Config
 from arbshard.doctor.checks import examine, examine_reach
-from arbshard.doctor.facts import DoctorFacts, ProbeResult, Rates, Rights, ToldLimit, ToldTick, VenueFacts
+from arbshard.doctor.facts import DoctorFacts, ProbeResult, Rates, ReportedTick, Rights, ToldLimit, VenueFacts
 from arbshard.model.warning import MarketWarning, WalletWarning
 
 GOOD = ProbeResult(ok=True)
@@ -25,7 +25,7 @@ def facts(make):
         "ahead_ms": 3,
         "rights": Rights(withdraw=False, trade=True, addresses_listed=True),
     }  # fmt: skip
-    tick = ToldTick("KRW-BTC", Decimal(146_000_000), Decimal(1000), Decimal(1000))
+    tick = ReportedTick("KRW-BTC", Decimal(146_000_000), Decimal(1000), Decimal(1000))
     upbit = VenueFacts(
         venue="upbit",
         rest_url="http://u",
@@ -57,7 +57,7 @@ def verdicts(config, facts, venue="upbit", **changes):
     checks = examine(config, replace(facts, venues=venues))
     for check in checks:
         assert check.found, check
-        assert bool(check.advice) == (check.verdict != "ok") or check.name == "not told", check
+        assert bool(check.advice) == (check.verdict != "ok") or check.name == "not reported", check
     return {check.name: check for check in checks if check.venue == venue}
 
 
@@ -96,8 +96,8 @@ def test_all_is_well(facts):
         ("fee currency", "warning", {"rates": Rates("KRW-BTC", Decimal(5), Decimal(5), "BNB")}),
         ("rate limit", "fail", {"limits": (ToldLimit("upbit_default", 10, 30),)}),
         ("rate limit", "warning", {"limits": (ToldLimit("upbit_default", 30, 30, 20),)}),
-        ("ticks", "fail", {"ticks": (ToldTick("KRW-BTC", Decimal(1), Decimal(500), Decimal(1000)),)}),
-        ("not told", "warning", {"missing": ("fees: HTTP 500",)}),
+        ("ticks", "fail", {"ticks": (ReportedTick("KRW-BTC", Decimal(1), Decimal(500), Decimal(1000)),)}),
+        ("not reported", "warning", {"missing": ("fees: HTTP 500",)}),
     ],
 )  # fmt: skip
 def test_each_check_made_to_fail(facts, name, verdict, changes):
