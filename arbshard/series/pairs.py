@@ -1,5 +1,4 @@
-"""Samples the gap and the edges of each pair from the books in shared memory, and counts how far edges
-come.
+"""Computes the gap and the edges of each pair from shared memory, and counts how far edges come.
 
 It computes what the engine computes, with the functions of the engine. The time is an argument.
 """
