@@ -1,1 +1,1 @@
-"""Pure decisions: edge, entry, exit."""
+"""Decides about entries and exits by their edges. Everything here is pure."""

@@ -1,12 +1,14 @@
-"""The baseline of a pair: the level that its gap returns to, and how fast. Pure; at sample pace, never on a tick.
+"""Estimates the baseline of a pair: the level that its gap returns to, and how fast it returns.
 
-The gap of two venues is no white noise around zero. Fees, FX and closed wallets leave a band in which nobody trades
-and the gap wanders; it is driven back only from outside of that band, and to a level of the pair's own (threshold
-cointegration: N. Balke and T. Fomby, International Economic Review 38, 1997). One regression over all samples mixes
-both, and noise between two samples looks to it like a fast return. So the level is the median of a window, which a
-minority of excursions cannot move, and the half-life is measured on the excursions alone: the time that each took
-until half of its height was lost. One that has not lost it yet counts as lasting at least so long (the estimator of
-E. Kaplan and P. Meier, 1958), or a gap that stands for ever would not count at all.
+It is pure, and runs at the pace of samples, never on a tick. The gap of two venues is no white noise around
+zero. Fees, FX and closed wallets leave a band in which no arbitrage pays and the gap wanders; it is driven
+back only from outside of that band, and to a level of the pair's own (threshold cointegration: N. Balke and
+T. Fomby, International Economic Review 38, 1997). One regression over all samples mixes both, and takes
+noise between two samples for a fast return. So the level is the median of a window, which a minority of
+excursions cannot move. The half-life is measured on the excursions alone: the time that each took until
+half of its height was lost. One that has not lost it yet counts as lasting at least that long (the
+estimator of E. Kaplan and P. Meier, 1958), because otherwise a gap that never returns would not count at
+all.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +22,11 @@ from arbshard.model.entry_terms import Baseline
 
 _MAD_TO_DEVIATION = 1.4826
 _EXCURSION_BANDS = 2.0
-"""Nearer to the level than so many bands a gap is at home."""
+"""A gap that is nearer to the level than so many bands is not an excursion."""
 _UNSEEN_MAX = 5
-"""After so many intervals without a sample nothing is known of an excursion any more."""
+"""After so many intervals without a sample, an excursion counts as ended without a return."""
 _REFRESHED_PER_CALL = 2
-"""Estimates per call: one costs some 0.3 ms with a window of 900."""
+"""Estimates per call: one takes about 0.3 ms with a window of 900."""
 
 
 class _Excursion(NamedTuple):
@@ -35,7 +37,7 @@ class _Excursion(NamedTuple):
 
 
 def baseline_of(series: SpreadSeries, settings: BaselineConfig) -> Baseline | None:
-    """The baseline by the samples of ``series``; None below ``settings.samples_min`` of them."""
+    """Return the baseline by the samples of ``series``; None when there are fewer than ``settings.samples_min``."""
     if series.count < settings.samples_min:
         return None
     _, values = series.intervals()
@@ -58,9 +60,10 @@ def baseline_of(series: SpreadSeries, settings: BaselineConfig) -> Baseline | No
 
 
 def _excursions(values: Sequence[float], level: float, threshold: float) -> tuple[list[_Excursion], int]:
-    """The excursions beyond ``threshold`` around ``level``, and the intervals that the last one has lasted so far.
+    """Return the excursions beyond ``threshold`` around ``level``, and how many intervals the last one has
+    lasted so far.
 
-    A single sample is none: it may be one wrong frame, whose quick return would be no evidence.
+    A single sample is not an excursion: it may be one wrong frame, whose quick return would be no evidence.
     """
     found: list[_Excursion] = []
     side = peak = 0.0
@@ -95,7 +98,9 @@ def _excursions(values: Sequence[float], level: float, threshold: float) -> tupl
 
 
 def _median_duration(excursions: Sequence[_Excursion]) -> float | None:
-    """The duration by which half of the excursions have returned, by Kaplan and Meier; None if fewer than half do."""
+    """Return the duration by which half of the excursions have returned, by Kaplan and Meier; None if fewer
+    than half do.
+    """
     survival = 1.0
     at_risk = len(excursions)
     durations = sorted({one.intervals for one in excursions if one.has_returned})
@@ -109,7 +114,7 @@ def _median_duration(excursions: Sequence[_Excursion]) -> float | None:
 
 
 class Baselines:
-    """The gaps of all pairs over time, and the baseline of each. ``add`` samples, ``refresh`` estimates."""
+    """Holds the gaps of all pairs over time, and the baseline of each. ``add`` samples, ``refresh`` estimates."""
 
     def __init__(
         self,
@@ -117,19 +122,21 @@ class Baselines:
         settings: BaselineConfig,
         on_new: Callable[[str, SpreadSeries], None] = lambda *_: None,
     ) -> None:
-        """``on_new`` is given each pair that is new and its empty series, to put in what is known from before."""
+        """Begin without pairs; ``on_new`` is called with each new pair and its empty series, to fill in
+        earlier samples.
+        """
         self._pace = series
         self.on_new = on_new
         self._settings = settings
         self.series: dict[str, SpreadSeries] = {}
-        """By base."""
+        """Series by base."""
         self.known: dict[str, Baseline] = {}
-        """The newest estimate of each pair that has samples enough, by base; changed in place."""
+        """The newest estimate of each pair that has enough samples, by base; changed in place."""
         self._queue: list[str] = []
         self._due_ns = 0
 
     def set_pairs(self, bases: Sequence[str]) -> None:
-        """Keep these pairs from now on; of those that stay, what is known stays."""
+        """Keep these pairs from now on; pairs that stay keep their series and estimates."""
         before, self.series = self.series, {}
         for base in bases:
             series = before.get(base)

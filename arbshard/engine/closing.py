@@ -1,4 +1,4 @@
-"""What closing a position would bring, at the books as they are."""
+"""Computes what closing a position would bring, at the present books."""
 
 from typing import NamedTuple
 
@@ -7,15 +7,15 @@ from arbshard.model.book import BookTop, OrderBookSnapshot
 
 
 class HeldPosition(NamedTuple):
-    """An open position as floats: what the tick path needs of ``model.position.Position``."""
+    """Is an open position as floats: what the tick path needs of ``model.position.Position``."""
 
     position_id: str
     buy_is_home: bool
-    """Of the entry."""
+    """Whether the entry bought on the home venue."""
     long_base: float
     short_base: float
     home_quote: float
-    """Flow so far, all fees included."""
+    """Flow in home quote so far, including all fees."""
     away_quote: float
     entry_notional: float
     opened_ns: int
@@ -23,7 +23,7 @@ class HeldPosition(NamedTuple):
 
 
 class Closing(NamedTuple):
-    """Closing a position now."""
+    """Describes closing a position now."""
 
     sell_quantity: float
     """Base to sell where it was bought."""
@@ -32,9 +32,9 @@ class Closing(NamedTuple):
     sell_worst: float
     buy_worst: float
     pnl: float
-    """Of the whole round trip, in reporting currency."""
+    """Result of the whole round trip, in reporting currency."""
     net_bps: float
-    """``pnl`` over the entry's notional."""
+    """``pnl`` in basis points of the entry's notional."""
     is_whole: bool
     """Whether both books are deep enough for all of it."""
 
@@ -42,10 +42,10 @@ class Closing(NamedTuple):
 def close_now(
     held: HeldPosition, home: OrderBookSnapshot, away: OrderBookSnapshot, fx: tuple[float, float], back: Terms
 ) -> Closing:
-    """Walk both books with the whole position.
+    """Walk both books with the whole position; return what closing it brings.
 
-    ``fx`` is (bid, ask); ``back`` are the terms of the direction that undoes the entry. Where a book is not deep
-    enough the rest is valued at its last price, and ``is_whole`` is then false.
+    ``fx`` is (bid, ask); ``back`` are the terms of the direction that undoes the entry. Where a book is not
+    deep enough the rest is valued at its last price, and ``is_whole`` is then false.
     """
     buy_book, sell_book = (away, home) if held.buy_is_home else (home, away)
     buy_quantity = held.short_base / back.base_kept

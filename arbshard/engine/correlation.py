@@ -1,4 +1,7 @@
-"""How the gaps of different pairs move together. Pure; fed and read at sample pace, never on the tick path."""
+"""Computes how the gaps of different pairs move together.
+
+It is pure, and is fed and read at the pace of samples, never on the tick path.
+"""
 
 from collections.abc import Mapping
 from itertools import combinations
@@ -43,9 +46,10 @@ def correlation(a: SpreadSeries, b: SpreadSeries) -> float | None:
 
 
 class CorrelationMatrix:
-    """The correlations of every two of up to ``pairs_max`` series, of which ``update`` computes a few at a time.
+    """Holds the correlations of every two of up to ``pairs_max`` series, of which ``update`` computes a few
+    at a time.
 
-    To compute a whole matrix at once would hold up the loop it runs in; ``update`` does a bounded share in turn.
+    Computing a whole matrix at once would block the event loop; ``update`` does a bounded share in turn.
     """
 
     def __init__(
@@ -77,12 +81,12 @@ class CorrelationMatrix:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The bases of its series, sorted."""
+        """Return the bases of its series, sorted."""
         return tuple(sorted(self._series))
 
     @property
     def cells(self) -> Mapping[tuple[str, str], float]:
-        """The cells that are known now, by (base, base) in the order of the names."""
+        """Return the cells that are known now, by (base, base) in the order of the names."""
         return self._cells
 
     def update(self, now_ns: int) -> int:

@@ -1,6 +1,7 @@
-"""The edge: what buying on one venue and selling on the other nets, after fees and FX, for a stated quantity.
+"""Computes the edge: what buying on one venue and selling on the other nets, after fees and FX, for a given
+quantity.
 
-Floats only, because it runs on every tick; ``execution.plan`` makes exact orders of what it finds.
+It uses floats only, because it runs on every tick; ``execution.plan`` makes exact orders of the result.
 
 For a gross quantity Q bought at price p_b and q = Q (1 - f_base) sold at p_s:
 
@@ -8,9 +9,9 @@ For a gross quantity Q bought at price p_b and q = Q (1 - f_base) sold at p_s:
     proceeds = q p_s (1 - f_sell) X_sell
     edge     = proceeds / cost - 1
 
-f_base is the buyer's fee where it is taken in the coin (else 0), f_quote where it is taken in money (else 0).
-X is 1 on the home venue; on the away venue it is the FX bid when selling there (the USDT received must be sold)
-and the FX ask when buying there (the USDT spent must be bought).
+f_base is the buyer's fee where it is taken in the coin (else 0), f_quote where it is taken in money (else
+0). X is 1 on the home venue; on the away venue it is the FX bid when selling there (the USDT received must
+be sold) and the FX ask when buying there (the USDT spent must be bought).
 """
 
 from typing import NamedTuple
@@ -22,7 +23,9 @@ BPS = 10_000.0
 
 
 class Terms(NamedTuple):
-    """What a direction of a pair costs, apart from prices. Constant as long as the rules and fees of the pair are."""
+    """Holds what a direction of a pair costs, apart from prices. It is constant while rules and fees do not
+    change.
+    """
 
     base_kept: float
     """1 - f_base."""
@@ -36,41 +39,43 @@ class Terms(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """A trade that could be made now."""
+    """Is a trade that could be made now."""
 
     buy_quantity: float
     """Gross base to buy."""
     sell_quantity: float
-    """Base to sell: what is left of it after a fee taken in the coin."""
+    """Base to sell: what remains after a fee that is taken in the coin."""
     buy_price: float
-    """Average, in the buy venue's quote."""
+    """Average price, in the buy venue's quote."""
     sell_price: float
     buy_worst: float
-    """Price of the last level touched: the limit of the order."""
+    """Price of the last level that is taken: the limit of the order."""
     sell_worst: float
     net_bps: float
     gross_bps: float
-    """Before fees, at the same FX."""
+    """Edge before fees, at the same FX."""
     cost: float
-    """In reporting currency, fee included."""
+    """Cost in reporting currency, including the fee."""
 
 
 class BookWalk(NamedTuple):
-    """A quantity walked through one side of a book."""
+    """Is the result of walking a quantity through one side of a book."""
 
     price: float
-    """Average."""
+    """Average price."""
     worst: float
     quantity: float
-    """Less than asked for when the book is not that deep."""
+    """Base; it is less than requested when the book is not deep enough."""
 
     def total(self, quantity: float) -> float:
-        """Worth of the whole ``quantity`` that was asked for; what the book does not hold at its last price."""
+        """Return the worth of the ``quantity`` that was requested, with what the book does not hold at its
+        last price.
+        """
         return self.quantity * self.price + (quantity - self.quantity) * self.worst
 
 
 def terms_of(pair: Pair, direction: Direction) -> Terms:
-    """The constants of one direction of a pair."""
+    """Return the constants of one direction of a pair."""
     buy, sell = (pair.home, pair.away) if direction == "buy_home" else (pair.away, pair.home)
     buy_fee = float(buy.fees.buy_bps) / BPS
     in_base = buy.fees.buy_fee_in_base
@@ -85,7 +90,7 @@ def terms_of(pair: Pair, direction: Direction) -> Terms:
 
 
 def walk(levels: Levels, quantity: float) -> BookWalk:
-    """Average and worst price of taking ``quantity`` from ``levels``, as far as they go."""
+    """Return average and worst price of taking ``quantity`` from ``levels``, as far as they go."""
     left = quantity
     dust = abs(quantity) * 1e-12  # what subtracting floats leaves must not touch one more level
     paid = 0.0
@@ -102,7 +107,7 @@ def walk(levels: Levels, quantity: float) -> BookWalk:
 
 
 def top_edge_bps(ask: float, bid: float, terms: Terms, fx: float) -> float:
-    """Net edge of buying at ``ask`` and selling at ``bid``.
+    """Return the net edge of buying at ``ask`` and selling at ``bid``, in basis points.
 
     ``fx`` is the side that applies: bid when buying at home, ask otherwise.
     """
@@ -112,10 +117,11 @@ def top_edge_bps(ask: float, bid: float, terms: Terms, fx: float) -> float:
 
 
 def least_edge_bps(wanted_bps: float, against_bps: float, floor_bps: float) -> float:
-    """The edge that brings ``wanted_bps`` beyond a gap that stands ``against_bps`` at the level of the pair.
+    """Return the edge that brings ``wanted_bps`` when the pair's level is ``against_bps`` against the
+    trade.
 
-    That much of each edge never comes back, or is gained when the pair goes back to its level. No edge is below
-    ``floor_bps``, which is risk's.
+    That much of each edge never comes back, or is gained when the gap returns to the level. No edge is
+    below ``floor_bps``, which is risk's limit.
     """
     return max(wanted_bps + against_bps, floor_bps)
 
@@ -131,16 +137,17 @@ def find_edge(
     cost_max: float,
     sell_max: float,
 ) -> Edge | None:
-    """Return the largest trade that nets ``entry_bps`` on average and of which each unit nets ``min_edge_bps``.
+    """Return the largest trade that nets ``entry_bps`` on average and of which each unit nets
+    ``min_edge_bps``.
 
-    The deeper the books are walked, the less the next unit nets. ``entry_bps`` judges the trade as a whole: cheap
-    units at the top pay for dearer ones below them, and the walk ends where the average would fall below it.
-    ``min_edge_bps`` judges each unit by itself: one that nets less is never bought, however much the others bring,
-    because it would use up money and room for less than it costs to leave again.
+    The deeper the books are walked, the less the next unit nets. ``entry_bps`` judges the trade as a whole:
+    cheap units at the top pay for dearer ones below them, and the walk ends where the average would fall
+    below it. ``min_edge_bps`` judges each unit by itself: one that nets less is never bought, however much
+    the others bring, because it would use money and room for less than it costs to close it again.
 
-    ``asks`` are of the venue to buy on, ``bids`` of the venue to sell on. ``cost_max`` (reporting currency, fee
-    included) and ``sell_max`` (base) bound the quantity by limits and balances. None when nothing clears or nothing
-    is left after rounding to both lots.
+    ``asks`` are of the venue to buy on, ``bids`` of the venue to sell on. ``cost_max`` (reporting currency,
+    fee included) and ``sell_max`` (base) bound the quantity by limits and balances. The result is None when
+    no unit nets enough, or nothing is left after rounding to both lots.
     """
     cost_rate = terms.cost_factor if terms.buy_is_home else terms.cost_factor * fx
     sale_rate = terms.proceeds_factor * fx if terms.buy_is_home else terms.proceeds_factor
@@ -192,7 +199,9 @@ def _clearing(
 
 
 def edge_at(quantity: float, asks: Levels, bids: Levels, terms: Terms, fx: float) -> Edge | None:
-    """The edge of buying ``quantity`` (gross), good or bad; None when no lot is left of it after rounding."""
+    """Return the edge of buying ``quantity`` (gross), good or bad; None when less than a lot is left after
+    rounding.
+    """
     if terms.base_kept == 1.0:
         lot = max(terms.buy_lot, terms.sell_lot)  # lots are powers of ten: the coarser fits both
         buy_quantity = sell_quantity = floor_lot(quantity, lot)
@@ -221,5 +230,5 @@ def edge_at(quantity: float, asks: Levels, bids: Levels, terms: Terms, fx: float
 
 
 def floor_lot(quantity: float, lot: float) -> float:
-    """``quantity`` rounded down to ``lot``, forgiving the last bits of a float: 0.3 / 0.1 is three lots."""
+    """Return ``quantity`` rounded down to ``lot``, ignoring the last bits of a float: 0.3 / 0.1 is three lots."""
     return int(quantity / lot * (1 + 1e-12)) * lot

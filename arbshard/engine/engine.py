@@ -1,6 +1,7 @@
-"""``ArbitrageEngine``: books in, trades to do out. Pure: the time is an argument, positions are told to it.
+"""Decides about trades: ``ArbitrageEngine`` gets books and returns trades. It is pure.
 
-One engine holds any number of pairs; a worker's holds those of its shard, a library user's all of them.
+The time is an argument, and the caller sets positions. One engine holds any number of pairs; a worker's
+holds those of its shard, a library user's all of them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -33,11 +34,11 @@ from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
 
 _FX_DOUBTED_NS = 3_000_000_000
-"""What risk says about FX reaches workers within some two seconds."""
+"""What risk decides about FX reaches workers within about two seconds."""
 
 
 class Entry(NamedTuple):
-    """Open a position."""
+    """Opens a position."""
 
     pair: Pair
     direction: Direction
@@ -46,12 +47,12 @@ class Entry(NamedTuple):
 
 
 class Exit(NamedTuple):
-    """Close a position."""
+    """Closes a position."""
 
     pair: Pair
     position_id: str
     direction: Direction
-    """Of the trade: the reverse of the position's."""
+    """Direction of the trade: the reverse of the position's."""
     reason: ExitReason
     closing: Closing
     fx: tuple[float, float]
@@ -63,11 +64,11 @@ Trade = Entry | Exit
 
 
 _ROOM_FOR_LOTS = 1.1
-"""Below so many times the smallest entry, rounding to lots may leave less than that."""
+"""Below so many times the smallest entry, rounding to lots may leave less than the smallest entry."""
 
 
 class PairState:
-    """One pair: its newest books, its positions, and whether it may act."""
+    """Holds one pair: its newest books, its positions, and whether it may act."""
 
     __slots__ = (
         "away",
@@ -95,18 +96,20 @@ class PairState:
     )
 
     def __init__(self, pair: Pair, limits: LimitsConfig) -> None:
-        """Begin with the limits as configured. Risk refuses what is beyond those in force until its terms come."""
+        """Begin with the limits as configured. Until risk's terms come, risk refuses what is beyond the
+        limits in force.
+        """
         self.pair = pair
         self.level_bps = 0.0
         """The level that the pair's gap returns to, in basis points; 0 while it is not known."""
         self.band_bps = 0.0
-        """Its usual distance from there; 0 while that is not known."""
+        """The gap's usual distance from its level, in basis points; 0 while it is not known."""
         self.cost_max = inf
-        """The largest entry that the limits have room for, in reporting currency."""
+        """The largest entry that the limits leave room for, in reporting currency."""
         self.edge_floor_bps = limits.edge_bps_min
         self.positions_max = limits.symbol_positions_max
         self.barred: Mapping[Direction, Refusal] = {}
-        """Directions that make no entry, and why."""
+        """Directions in which nothing may be entered, with the reason."""
         self.home: View = UNSEEN
         self.away: View = UNSEEN
         self.buy_home: Terms = terms_of(pair, "buy_home")
@@ -115,30 +118,30 @@ class PairState:
         self.is_funded = False
         """Whether the pair's inventory is known: nothing is entered before."""
         self.busy = False
-        """An intent has no outcome yet: nothing new until it has."""
+        """Whether an intent has no outcome yet: nothing new is begun until it has one."""
         self.suspended = False
-        """Nothing new is done with the pair: it is not ours, or not any more."""
+        """Whether nothing new may be done with the pair, because it is not ours, or not any more."""
         self.rest_until_ns = 0
-        """No entry before."""
+        """No entry before this time."""
         self.exit_rest_until_ns = 0
-        """No exit before: the last one was refused, or achieved nothing."""
+        """No exit before this time, because the last one was refused or achieved nothing."""
         self.exit_refusals = 0
-        """Exits that risk has refused in a row."""
+        """Number of exits that risk has refused in a row."""
         self.short: tuple[str, str] | None = None
-        """(venue, currency) of which too little was free, with ``refusal`` ``INVENTORY_SHORT``."""
+        """(venue, currency) of which too little was free, when ``refusal`` is ``INVENTORY_SHORT``."""
         self.refusal: Refusal | None = None
-        """Why the last evaluation could not trust its data."""
+        """Why the last evaluation made no trade."""
         self.followed: FollowedEntry | None = None
         """A refused entry that is followed as if it had been made; one at a time."""
         self.funnel = EdgeFunnel()
 
     @property
     def may_act(self) -> bool:
-        """Whether a new intent of the pair may begin."""
+        """Return whether a new intent of the pair may begin."""
         return not (self.busy or self.suspended)
 
     def set_terms(self, terms: PairTerms) -> None:
-        """Follow what risk says about entries of the pair."""
+        """Apply risk's terms of entry for the pair."""
         self.level_bps = terms.level_bps if terms.level_bps is not None else 0.0
         self.band_bps = terms.band_bps if terms.band_bps is not None else 0.0
         self.cost_max = float(terms.cost_max)
@@ -158,10 +161,11 @@ class ArbitrageEngine:
         confirmed_ns: Callable[[int], int] = lambda _: 0,
         late_after_ns: Callable[[int], int] = lambda _: 0,
     ) -> None:
-        """``confirmed_ns`` returns when the book of a slot was last confirmed: see ``quality.Confirmed``.
+        """Hold ``pairs``; ``confirmed_ns`` returns when the book of a slot was last confirmed
+        (``quality.Confirmed``).
 
-        ``late_after_ns`` returns above which difference of receipt and sending a book of a slot came late: see
-        ``quality.is_late``.
+        ``late_after_ns`` returns above which difference of receipt and sending a book of a slot is late
+        (``quality.is_late``).
         """
         self._confirmed_ns = confirmed_ns
         self._late_after_ns = late_after_ns
@@ -175,20 +179,20 @@ class ArbitrageEngine:
         self._fx_jump = config.fx.jump_bps_max / 1e4
         self._fx_mid = 0.0
         self._fx_doubted_until_ns = 0
-        """FX has jumped: until then risk has said what to think of it."""
+        """After a jump of FX, the time until which risk's judgement of it has arrived."""
         self.free: dict[tuple[str, str], float] = {}
-        """What entries may spend, by (venue, currency), as last heard from risk; risk has the last word."""
+        """What entries may spend, by (venue, currency), as risk reported it last; risk checks it again."""
         self.pairs: dict[str, PairState] = {}
         self._by_slot: dict[int, tuple[PairState, bool]] = {}
         for pair in pairs:
             self.add(pair)
         self.on_followed: Callable[[FollowedOutcome], None] = lambda _: None
-        """Called with what a refused entry would have come to."""
+        """Is called with what a refused entry would have brought."""
         self.entering = True
         """False while stopping: positions are still closed, none is opened."""
 
     def add(self, pair: Pair) -> PairState:
-        """Evaluate ``pair`` from now on; its books, funds and positions are told later."""
+        """Evaluate ``pair`` from now on; its books, funds and positions are set later. Return its state."""
         assert pair.base not in self.pairs, pair.base
         state = PairState(pair, self._limits)
         self.pairs[pair.base] = state
@@ -197,18 +201,18 @@ class ArbitrageEngine:
         return state
 
     def revise(self, pair: Pair) -> None:
-        """Go on with changed rules and fees of the same two markets, in the same slots."""
+        """Continue with changed rules and fees of the same two markets, in the same slots."""
         state = self.pairs[pair.base]
         state.pair = pair
         state.buy_home, state.buy_away = terms_of(pair, "buy_home"), terms_of(pair, "buy_away")
 
     def remove(self, base: str) -> None:
-        """Forget a pair. Raises ``KeyError`` when it is not here."""
+        """Remove a pair. Raises ``KeyError`` when it is not here."""
         pair = self.pairs.pop(base).pair
         del self._by_slot[pair.home.slot], self._by_slot[pair.away.slot]
 
     def observe(self, slot: int, view: View) -> PairState | None:
-        """Take in what is new of a market; the pair it belongs to, None for the FX market."""
+        """Store the new view of a market; return the pair it belongs to, None for the FX market."""
         if slot == self._fx_slot:
             self._observe_fx(view)
             return None
@@ -222,12 +226,12 @@ class ArbitrageEngine:
         return state
 
     def process_snapshot(self, slot: int, snapshot: OrderBookSnapshot, now_ns: int) -> Trade | None:
-        """Take in a good, live book and evaluate its pair."""
+        """Store a good, live book and evaluate its pair; return the trade or None."""
         state = self.observe(slot, View(snapshot, live=True, bad=False))
         return self.evaluate(state, now_ns) if state is not None else None
 
     def evaluate(self, state: PairState, now_ns: int) -> Trade | None:
-        """The trade this pair should do now, or None. Exits come before entries."""
+        """Return the trade that this pair should make now, or None. Exits come before entries."""
         if state.busy or state.suspended:
             state.refusal = None  # nothing was judged: the last refusal must not be counted again
             return None
@@ -243,7 +247,7 @@ class ArbitrageEngine:
             state.refusal = Refusal.BOOK_JUMPED
             return None
         home, away, rate = state.home.top, state.away.top, self.fx.top
-        assert home is not None and away is not None and rate is not None  # noqa: PT018 - doubt() saw to it
+        assert home is not None and away is not None and rate is not None  # noqa: PT018 - data_refusal() saw to it
         fx = (rate.best_bid, rate.best_ask)
         if state.followed is not None and refusal is None:
             self._go_on_following(state, state.followed, fx, now_ns)
@@ -266,17 +270,18 @@ class ArbitrageEngine:
         return self._entry(state, home, away, fx, now_ns, is_fx_doubted=is_fx_doubted)
 
     def follow_refused(self, state: PairState, entry: Entry, reason: Refusal, now_ns: int) -> None:
-        """Find out what an entry that risk has refused would have brought."""
+        """Follow an entry that risk has refused, in order to find out what it would have brought."""
         if state.followed is None:
             terms = state.buy_home if entry.direction == "buy_home" else state.buy_away
             state.followed = follow(reason, entry.edge, terms, now_ns)
 
     def close(self, state: PairState, held: HeldPosition, reason: ExitReason) -> Exit | None:
-        """Close ``held`` whatever the rules say (stop, by hand); None while a venue of the pair cannot be used.
+        """Return a trade that closes ``held`` whatever the rules say (stop, by hand); None while a venue
+        cannot be used.
 
-        A hedged position is left alone then: to close the leg on the living venue would make the other one naked.
-        ``one_leg`` is what a person types to have it so. The newest book of a live connection will do, however old:
-        the order's limit protects the price.
+        A hedged position is kept then, because closing the leg on the available venue would make the other
+        one naked. A person who wants that types ``one_leg``. The newest book of a live connection is good
+        enough, however old, because the order's limit protects the price.
         """
         home, away, rate = state.home.book, state.away.book, self.fx.top
         if home is None or away is None or rate is None or not state.may_act:
@@ -296,16 +301,17 @@ class ArbitrageEngine:
             self.free[venue, currency] = float(amount)
 
     def is_fit(self, state: PairState, now_ns: int) -> bool:
-        """Whether the pair's books and the FX rate are fit to trade on."""
+        """Return whether the pair's books and the FX rate are fit to trade on."""
         return data_refusal(state.home, state.away, self.fx, now_ns, self._quality) is None
 
     def set_positions(
         self, state: PairState, positions: Iterable[Position], now_ns: int, now_ms: int
     ) -> None:
-        """Replace what the pair holds by what risk says.
+        """Replace what the pair holds by what risk reports.
 
-        ``now_ns`` and ``now_ms`` are the same instant, monotonic and by the wall clock. The age of a position is
-        derived from the wall clock once, when the position is first set; from then on it goes by monotonic time.
+        ``now_ns`` and ``now_ms`` are the same instant, monotonic and by the wall clock. The age of a
+        position is derived from the wall clock once, when the position is first set; from then on it goes
+        by monotonic time.
         """
         opened = {held.position_id: held.opened_ns for held in state.held}
         state.held = [
@@ -316,7 +322,7 @@ class ArbitrageEngine:
         ]
 
     def _observe_fx(self, view: View) -> None:
-        """Take in an FX book, and doubt it for a while if it has jumped."""
+        """Store an FX book, and doubt it for a while if it has jumped."""
         self.fx = view
         top = view.top
         if top is None:
@@ -326,12 +332,12 @@ class ArbitrageEngine:
         self._fx_mid = top.mid
 
     def _is_confirmed(self, state: PairState, now_ns: int) -> bool:
-        """Whether the pair's books, though quiet, may be left on. Entries need frames that are young."""
+        """Return whether the pair may be exited by its quiet books. Entries need young frames."""
         confirmed = self._confirmed(state)
         return data_refusal(state.home, state.away, self.fx, now_ns, self._quality, confirmed) is None
 
     def _is_late(self, state: PairState) -> bool:
-        """Whether a book of the pair, or the FX book, came late. Asked only when something is about to be done."""
+        """Return whether a book of the pair, or the FX book, is late. It is called only when a trade is near."""
         pair, late_after_ns = state.pair, self._late_after_ns
         return (
             is_late(state.home.book, late_after_ns(pair.home.slot))
@@ -400,7 +406,9 @@ class ArbitrageEngine:
         *,
         is_fx_doubted: bool,
     ) -> Entry | None:
-        """Most ticks end at the tops: no quantity nets more than the first unit."""
+        """Return the entry to make now, or None. Most ticks end at the tops: no quantity nets more than the
+        first unit.
+        """
         direction: Direction
         entry_bps, floor_bps = self._strategy.entry_bps, state.edge_floor_bps
         top_bps = top_edge_bps(home.best_ask, away.best_bid, state.buy_home, fx[0])
@@ -450,7 +458,9 @@ class ArbitrageEngine:
         fx: tuple[float, float],
         barred: Refusal | None,
     ) -> tuple[Entry | None, Refusal | None]:
-        """The entry and why it is not made. For want of money or coins it is the one that the books alone allow."""
+        """Return the entry, and why it is not made. When money or coins are missing, it is what the books
+        alone allow.
+        """
         entry = self._sized(state, direction, home, away, fx, barred)
         missing = None
         if entry is None and barred is None:
@@ -473,7 +483,7 @@ class ArbitrageEngine:
         away: OrderBookSnapshot,
         fx: tuple[float, float],
     ) -> tuple[str, str] | None:
-        """(venue, currency) of which there is too little for the smallest entry; None if there is enough."""
+        """Return (venue, currency) of which there is too little for the smallest entry; None if there is enough."""
         paid, sold = _spent(state.pair, direction)
         money, coins = self.free.get(paid, 0.0), self.free.get(sold, 0.0)
         if direction == "buy_home":
@@ -493,7 +503,9 @@ class ArbitrageEngine:
         fx: tuple[float, float],
         barred: Refusal | None,
     ) -> Entry | None:
-        """The largest entry that the books, the limits and what is free allow; if ``barred``, the books alone."""
+        """Return the largest entry that the books, the limits and free balances allow; if ``barred``, the
+        books alone.
+        """
         money = coins = cost_max = inf
         if barred is None:
             paid, sold = _spent(state.pair, direction)
@@ -514,7 +526,9 @@ class ArbitrageEngine:
             rate,
             entry_bps=least_edge_bps(self._strategy.entry_bps, against_bps, state.edge_floor_bps),
             min_edge_bps=least_edge_bps(self._strategy.min_edge_bps, against_bps, state.edge_floor_bps),
-            cost_max=min(self._cost_max, min(cost_max, money) * 0.99),  # limits are above the average
+            cost_max=min(
+                self._cost_max, min(cost_max, money) * 0.99
+            ),  # limit prices are above the average price
             sell_max=coins,
         )
         if edge is None or edge.cost < self._cost_min:
@@ -524,7 +538,7 @@ class ArbitrageEngine:
     def _objection(
         self, state: PairState, entry: Entry, home: OrderBookSnapshot, away: OrderBookSnapshot
     ) -> Refusal | None:
-        """Why an entry that nets enough is not made."""
+        """Return why an entry that nets enough is not made; None when it is."""
         edge, fx = entry.edge, entry.fx
         if edge.net_bps > self._strategy.max_edge_bps:
             return Refusal.EDGE_TOO_GOOD
@@ -552,7 +566,7 @@ def _spent(pair: Pair, direction: Direction) -> tuple[tuple[str, str], tuple[str
 
 
 def held_of(position: Position, opened_ns: int = 0) -> HeldPosition:
-    """The floats of an open position; ``opened_ns`` is left out where its age does not matter."""
+    """Return an open position as floats; ``opened_ns`` is left out where its age does not matter."""
     return HeldPosition(
         position_id=position.position_id,
         buy_is_home=position.direction == "buy_home",

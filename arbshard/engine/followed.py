@@ -1,7 +1,9 @@
-"""What a refused entry would have brought: it is followed at the books that come, by the rules of exit. Pure.
+"""Finds what a refused entry would have brought: it is followed at the books that come, by the rules of
+exit.
 
-Nothing is sent. The entry is valued at the average prices of the walked books, and the exit likewise, so latency and
-orders that fail are left out: the figures say which rule costs or saves money, not how much an order would have made.
+It is pure, and nothing is sent. The entry is valued at the average prices of the walked books, and the exit
+likewise, so latency and failed orders are left out: the figures show which rule costs or saves money, not
+how much an order would have made.
 """
 
 from typing import NamedTuple
@@ -12,22 +14,22 @@ from arbshard.model.refusal import Refusal
 
 
 class FollowedEntry(NamedTuple):
-    """An entry that was refused, as if it had been made."""
+    """Is an entry that was refused, as if it had been made."""
 
     reason: Refusal
     held: HeldPosition
 
 
 class FollowedOutcome(NamedTuple):
-    """What a refused entry would have come to."""
+    """Is what a refused entry would have brought."""
 
     reason: Refusal
     pnl: float
-    """Of the whole round trip, after fees, in reporting currency."""
+    """Result of the whole round trip, after fees, in reporting currency."""
 
 
 def follow(reason: Refusal, edge: Edge, terms: Terms, now_ns: int) -> FollowedEntry:
-    """The position that ``edge`` would have opened now; ``terms`` are those of its direction."""
+    """Return the position that ``edge`` would have opened now; ``terms`` are those of its direction."""
     paid = edge.buy_quantity * edge.buy_price * terms.cost_factor
     received = edge.sell_quantity * edge.sell_price * terms.proceeds_factor
     home_quote, away_quote = (-paid, received) if terms.buy_is_home else (received, -paid)

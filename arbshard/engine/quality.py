@@ -1,4 +1,4 @@
-"""Whether two books and an FX rate may be traded on. Fail closed: every doubt is a numbered refusal."""
+"""Decides whether two books and an FX rate may be traded on. It fails closed: every doubt is a numbered refusal."""
 
 from collections.abc import Callable
 from math import inf
@@ -10,7 +10,7 @@ from arbshard.model.refusal import Refusal
 
 
 class Quality(NamedTuple):
-    """``DataConfig`` in nanoseconds."""
+    """Holds ``DataConfig`` in nanoseconds."""
 
     book_age_ns_max: int
     leg_skew_ns_max: int
@@ -33,11 +33,11 @@ def quality_of(config: DataConfig) -> Quality:
 
 
 class Confirmed(NamedTuple):
-    """When each book was last known to be its market's newest one (monotonic ns); 0 for never.
+    """Says when each book was last known to be its market's newest one (monotonic ns); 0 for never.
 
-    A book that does not change brings no frame. It stays good for an exit as long as it is confirmed: by signs of
-    life of its connection for ``quiet_confirm_s``, and by REST beyond that. The supervisor decides this
-    (``supervisor/feeds/confirmation.py``).
+    A book that does not change brings no frame. It stays good for an exit as long as it is confirmed: by
+    signs of life of its connection for ``quiet_confirm_s``, and by REST beyond that. The supervisor decides
+    this (``supervisor/feeds/confirmation.py``).
     """
 
     home_ns: int
@@ -49,24 +49,24 @@ QUIET = frozenset({Refusal.BOOK_STALE, Refusal.LEG_SKEW, Refusal.FX_STALE})
 """Refusals that a confirmation may lift for an exit."""
 
 LoadBook = Callable[[], OrderBookSnapshot | None]
-"""Decodes a book that was only glanced at; None if it cannot be trusted."""
+"""Decodes a book of which only the top was read; returns None if it cannot be trusted."""
 
 
 class View:
-    """One market as its shard sees it: the newest good book, or why there is none.
+    """Is one market as its shard sees it: the newest good book, or why there is none.
 
-    Most ticks need its top only. The whole book is decoded when somebody asks for it, and once.
+    Most ticks need only its top. The whole book is decoded when it is first asked for, and only once.
     """
 
     __slots__ = ("_book", "_load", "bad", "jumped_ns", "live", "settled", "top")
 
     def __init__(self, book: OrderBookSnapshot | None, live: bool, bad: bool) -> None:
-        """``live``: the connection that carries it is up. ``bad``: its newest frame could not be trusted."""
+        """Hold ``book``; ``live``: its connection is up. ``bad``: its newest frame could not be trusted."""
         self.top: BookTop | None = book.top if book is not None else None
         self.live = live
         self.bad = bad
         self.settled: BookTop | None = self.top
-        """The newest top that is not in doubt: this view's own, or that before it jumped."""
+        """The newest top that is not in doubt: this view's own, or the one before it jumped."""
         self.jumped_ns = 0
         """Since when frames have been a jump away from ``settled``; 0 when they are not."""
         self._book = book
@@ -74,7 +74,7 @@ class View:
 
     @classmethod
     def glanced(cls, top: BookTop, live: bool, load: LoadBook) -> Self:
-        """A frame of which only the top was looked at."""
+        """Return a view of a frame of which only the top was read."""
         view = cls(None, live, bad=False)
         view.top = view.settled = top
         view._load = load
@@ -83,9 +83,9 @@ class View:
     def compare(self, before: "View", quality: Quality) -> None:
         """Find out whether the top has jumped since ``before``, the market's last view.
 
-        A top that is a jump away from the settled one is in doubt until the next frame confirms it by being close to
-        it. So one frame that is wrong is never acted on, and neither is the one that puts it right, as that is close
-        to what was settled.
+        A top that is a jump away from the settled one is in doubt until the next frame confirms it by being
+        close to it. So one wrong frame is never acted on, and the right one after it is not doubted,
+        because it is close to the settled top.
         """
         settled, top = before.settled, self.top
         if settled is None:
@@ -105,7 +105,7 @@ class View:
 
     @property
     def book(self) -> OrderBookSnapshot | None:
-        """All levels; None without a good book. A frame found bad only now has no top any more either."""
+        """Return all levels; None without a good book. A frame that only now proves bad loses its top too."""
         if self._load is not None:
             self._book = self._load()
             self._load = None
@@ -119,18 +119,19 @@ UNSEEN = View(book=None, live=False, bad=False)
 
 
 def has_jumped(before: BookTop, top: BookTop, quality: Quality) -> bool:
-    """Whether one of the best prices is further from the one before than a book usually moves between two frames."""
+    """Return whether one of the best prices has moved further than a book usually moves between two frames."""
     up, down = quality.jump_up, quality.jump_down
     bid, ask = before.best_bid, before.best_ask
     return not (bid * down <= top.best_bid <= bid * up and ask * down <= top.best_ask <= ask * up)
 
 
 def is_jump_doubted(home: View, away: View, quality: Quality, confirmed: Confirmed) -> bool:
-    """Whether a jump of one of the books is not confirmed yet: then nothing is entered and nothing is left.
+    """Return whether a jump of one of the books is not confirmed yet: then nothing is entered or exited.
 
-    A jump is confirmed by a second frame of its market (``View.compare``); by the other side of the pair, when that
-    has jumped as far; and when the supervisor has ``confirmed`` the book since, as a wrong frame is put right before
-    that. A jump of FX is another rule's (``ArbitrageEngine``, ``risk.limits.fx_guard``).
+    A jump is confirmed by a second frame of its market (``View.compare``); by the other side of the pair,
+    when that has jumped as far; and when the supervisor has ``confirmed`` the book since, because a wrong
+    frame is corrected before that. A jump of FX is another rule's concern (``ArbitrageEngine``,
+    ``risk.limits.fx_guard``).
     """
     moves = []
     is_doubted = False
@@ -145,11 +146,11 @@ def is_jump_doubted(home: View, away: View, quality: Quality, confirmed: Confirm
 
 
 def is_late(book: OrderBookSnapshot | None, late_after_ns: int) -> bool:
-    """Whether ``book`` came too long after it was sent, as far as both is known.
+    """Return whether ``book`` came too long after it was sent, as far as both times are known.
 
-    Receipt goes by monotonic time and sending by the venue's clock, so their difference means nothing in itself. The
-    supervisor knows which difference is usual for the venue, and above which one a frame came late:
-    ``late_after_ns``, 0 while it does not know (``supervisor/feeds/lag.py``).
+    Receipt is in monotonic time and sending in the venue's clock, so their difference means nothing in
+    itself. The supervisor knows which difference is usual for the venue, and above which one a frame is
+    late: ``late_after_ns``, which is 0 while it is not known (``supervisor/feeds/lag.py``).
     """
     if book is None or book.sent_ms is None or not late_after_ns:
         return False
@@ -159,7 +160,7 @@ def is_late(book: OrderBookSnapshot | None, late_after_ns: int) -> bool:
 def data_refusal(
     home: View, away: View, fx: View, now_ns: int, quality: Quality, confirmed: Confirmed | None = None
 ) -> Refusal | None:
-    """The first reason not to trade on these, or None.
+    """Return the first reason not to trade on these, or None.
 
     A book's age is the time since its frame was received or, for exits, since the book was ``confirmed``.
     """

@@ -1,8 +1,9 @@
-"""``SpreadSeries``: the gap of one pair over time, and what can be said of it. Pure, bounded, no numpy.
+"""Keeps the gap of one pair over time, and computes its statistics. It is pure and bounded, without numpy.
 
-Fed at a fixed pace by whoever evaluates the pair, read by rules and status. Sums are kept as samples come and go,
-so that feeding and reading cost the same however long the window is. Taking from a sum what leaves the window lets
-rounding errors gather: a reading that they could harm has the sums computed anew first.
+``SpreadSeries`` is fed at a fixed pace by whatever evaluates the pair, and read by rules and status. Sums
+are updated as samples come and go, so that feeding and reading cost the same however long the window is.
+Subtracting what leaves the window accumulates rounding errors, so a reading that they could distort
+computes the sums anew first.
 """
 
 from array import array
@@ -11,17 +12,18 @@ from itertools import pairwise
 from math import fsum, log, log1p, nan, sqrt
 
 GAP_BPS_MAX = 1e12
-"""A gap beyond is no gap but a mistake; squares of smaller ones stay far from overflow."""
+"""A gap beyond this is an error; squares of smaller ones are far from overflow."""
 
 _LOST_DIGITS_MAX = 1e-3
-"""How far a sum of squares may shrink before it is computed anew: three of its sixteen digits are lost then."""
+"""How far a sum of squares may shrink before it is computed anew: it has then lost three of its sixteen digits."""
 
 
 class SpreadSeries:
-    """The first sample of every interval of ``sample_ms`` milliseconds, over the newest ``window`` intervals.
+    """Keeps the first sample of every interval of ``sample_ms`` milliseconds, over the newest ``window``
+    intervals.
 
-    Samples are gaps in basis points. Intervals are counted on the clock's own grid, so the series of two pairs share
-    their sample times. An interval without a sample stays empty and is never filled in.
+    Samples are gaps in basis points. Intervals are counted on the clock's own grid, so the series of two
+    pairs share their sample times. An interval without a sample stays empty and is never filled in.
     """
 
     __slots__ = (
@@ -59,23 +61,25 @@ class SpreadSeries:
         self.samples_min = samples_min
         self._sample_ns = round(sample_ms * 1_000_000)
         self._values = array("d", [nan]) * window
-        """Interval n stands at n modulo ``window``; NaN where there was no sample."""
+        """Interval n is at index n modulo ``window``; NaN where there was no sample."""
         self._newest = -1
         """Number of the newest interval with a sample."""
         self._due_ns = 0
         self._last = nan
         self.refused = 0
-        """Samples that were no number, or beyond ``GAP_BPS_MAX``."""
+        """Number of samples that were not a number, or beyond ``GAP_BPS_MAX``."""
         self.count = 0
-        """Samples in the window."""
+        """Number of samples in the window."""
         self._pairs = 0
         self._age = 0
-        """Samples since the sums were last computed anew."""
+        """Number of samples since the sums were last computed anew."""
         self._begin(0.0)
         self._begin_pairs(0.0)
 
     def _begin(self, anchor: float) -> None:
-        """Start the sums of x - anchor: close to the data, or a large offset's square would drown the deviation."""
+        """Start the sums of x - anchor. The anchor is close to the data, because a large offset's square
+        would lose digits.
+        """
         self._anchor = anchor
         self._sum = self._sum_squares = self._peak = 0.0
 
@@ -130,7 +134,7 @@ class SpreadSeries:
     def _drop(self, slot: int) -> None:
         """Empty the slot of the oldest interval."""
         value = self._values[slot]
-        if value != value:  # noqa: PLR0124 - NaN: nothing there
+        if value != value:  # noqa: PLR0124 - NaN: the slot is empty
             return
         self._values[slot] = nan
         self.count -= 1
@@ -148,27 +152,29 @@ class SpreadSeries:
 
     @property
     def due_ns(self) -> int:
-        """The monotonic time in nanoseconds before which a sample would be skipped."""
+        """Return the monotonic time in nanoseconds before which a sample would be skipped."""
         return self._due_ns
 
     @property
     def newest(self) -> int:
-        """The number of the newest interval with a sample; -1 before the first. It changes with every sample."""
+        """Return the number of the newest interval with a sample; -1 before the first. It changes with
+        every sample.
+        """
         return self._newest
 
     @property
     def sample_ms(self) -> float:
-        """Length of an interval in milliseconds."""
+        """Return the length of an interval in milliseconds."""
         return self._sample_ns / 1_000_000
 
     @property
     def last(self) -> float | None:
-        """The newest sample in basis points; None before the first."""
+        """Return the newest sample in basis points; None before the first."""
         return self._last if self.count else None
 
     @property
     def mean(self) -> float | None:
-        """Mean of the window in basis points; None when it is empty."""
+        """Return the mean of the window in basis points; None when it is empty."""
         if not self.count:
             return None
         self._refresh()
@@ -176,7 +182,7 @@ class SpreadSeries:
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation of the window (n - 1) in basis points; None below two samples."""
+        """Return the standard deviation of the window (n - 1) in basis points; None for fewer than two samples."""
         if self.count < 2:
             return None
         self._refresh()
@@ -185,9 +191,9 @@ class SpreadSeries:
 
     @property
     def z_score(self) -> float | None:
-        """How many deviations the newest sample is off the mean.
+        """Return how many deviations the newest sample is off the mean.
 
-        None below ``samples_min`` samples, and when all are alike.
+        It is None for fewer than ``samples_min`` samples, and when all are equal.
         """
         if self.count < self.samples_min:
             return None
@@ -198,13 +204,14 @@ class SpreadSeries:
 
     @property
     def half_life_s(self) -> float | None:
-        """Seconds in which a gap loses half its distance to the mean, as far as the window tells.
+        """Return in how many seconds a gap loses half its distance to the mean, as far as the window shows.
 
-        Ornstein-Uhlenbeck, sampled: the regression of the next change on x has slope b = exp(-theta dt) - 1, and the
-        half-life is ln 2 / theta = -ln 2 dt / ln(1 + b) (E. Chan, Algorithmic Trading, 2013, chapter 2, in its
-        exact form). Only neighbouring samples count. None below ``samples_min`` of them, when x does not revert
-        (b >= 0), and when it overshoots the mean within one interval (b <= -1). A half-life near the window's
-        own length is hardly told from a random walk.
+        Ornstein-Uhlenbeck, sampled: the regression of the next change on x has slope b = exp(-theta dt) -
+        1, and the half-life is ln 2 / theta = -ln 2 dt / ln(1 + b) (E. Chan, Algorithmic Trading, 2013,
+        chapter 2, in its exact form). Only neighbouring samples count. It is None for fewer than
+        ``samples_min`` of them, when x does not revert (b >= 0), and when it overshoots the mean within one
+        interval (b <= -1). A half-life near the window's own length can hardly be distinguished from a
+        random walk.
         """
         pairs = self._pairs
         if pairs < self.samples_min - 1:
@@ -219,7 +226,9 @@ class SpreadSeries:
         return -log(2) / log1p(slope) * self._sample_ns / 1e9
 
     def intervals(self) -> tuple[int, list[float]]:
-        """Number of the window's oldest interval, and its values from there; NaN where there is no sample."""
+        """Return the number of the window's oldest interval, and its values from there; NaN where there is
+        no sample.
+        """
         start = (self._newest + 1) % self.window
         return self._newest + 1 - self.window, self._values[start:].tolist() + self._values[:start].tolist()
 
@@ -247,14 +256,14 @@ class SpreadSeries:
 
 
 def _centre(values: Sequence[float]) -> float:
-    """The mean; the value itself when all are alike, so that their deviation is exactly 0."""
+    """Return the mean, or the common value when all are equal, so that their deviation is exactly 0."""
     if not values:
         return 0.0
     return values[0] if min(values) == max(values) else fsum(values) / len(values)
 
 
 def _is_sound(count: int, total: float, squares: float, peak: float) -> bool:
-    """Whether neither what was taken away nor the anchor's distance from the mean outweighs what is left."""
+    """Return whether what is left outweighs what was subtracted, and the anchor's distance from the mean."""
     if not count:
         return True
     return (

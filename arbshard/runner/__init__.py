@@ -1,4 +1,6 @@
-"""The whole engine in one process, for scripts and notebooks: same core as the shards, no supervisor."""
+"""Provides the whole engine in one process, for scripts and notebooks: the core of the shards, without a
+supervisor.
+"""
 
 from arbshard.runner.live import ArbitrageLiveRunner
 from arbshard.runner.metrics import LoopMetrics, MetricsCollector

@@ -1,6 +1,6 @@
-"""``AsyncRunner``: the engine in one process, for code that has an event loop.
+"""Provides the engine in one process, for code that has an event loop: ``AsyncRunner``.
 
-``live`` adds the same for code that has none. Orders are on paper, as everywhere.
+``live`` adds the same for code without one. Orders are always on paper.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ _OF_PROCESSES = frozenset(
         "pid", "epoch", "state", "beat", "beat_ns", "frames", "conflated", "overflows", "torn", "busy", "errors",
     }
 )  # fmt: skip
-"""What a worker counts of its process and its shared memory, which there are none of here."""
+"""Counters of a worker's process and shared memory, which do not exist here."""
 
 
 class AsyncRunner:
-    """Watches pairs, trades their gaps on paper and keeps the books of it. Use it in ``async with``."""
+    """Watches pairs, trades their gaps on paper and keeps the accounts. Use it in ``async with``."""
 
     def __init__(
         self,
@@ -80,36 +80,34 @@ class AsyncRunner:
 
     @property
     def provider(self) -> MarketDataProvider:
-        """The provider that the books come from."""
+        """Return the provider that the books come from."""
         return self._provider
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
-        """The pairs that this runner trades."""
+        """Return the pairs that this runner trades."""
         return self._universe.pairs
 
     @property
     def reports(self) -> tuple[TradeReport, ...]:
-        """The newest 10,000 reports at most, oldest first. Raises ``UsageError`` before the start."""
+        """Return the newest 10,000 reports at most, oldest first. Raises ``UsageError`` before the start."""
         return tuple(self._started.reports)
 
     @property
     def series(self) -> Mapping[str, SpreadSeries]:
-        """The gap of each pair over time in basis points, by base, at the pace of ``[series]`` in the
+        """Return the gap of each pair over time in basis points, by base, at the pace of ``[series]`` in the
         configuration.
         """
         return MappingProxyType(self._started.series)
 
     @property
     def correlations(self) -> CorrelationMatrix:
-        """The correlations between the gaps of the pairs."""
+        """Return the correlations between the gaps of the pairs."""
         return self._started.correlations
 
     @property
     def counters(self) -> dict[str, int]:
-        """The counters of trading (``ticks``, ``orders``, ``refusal_BOOK_STALE`` …) and those of the provider, by
-        name.
-        """
+        """Return the counters of trading (``ticks``, ``refusal_BOOK_STALE`` …) and of the provider, by name."""
         page = self._started.page.values()
         mine = {
             name: n for name, n in page.items() if name not in _OF_PROCESSES and not name.startswith("bad_")
@@ -118,12 +116,12 @@ class AsyncRunner:
 
     @property
     def decision_latency(self) -> Histogram:
-        """The distribution of nanoseconds from receiving a book to the decision on it."""
+        """Return the distribution of nanoseconds from receiving a book to the decision on it."""
         return self._started.page.histogram("receive_decision")
 
     @property
     def has_ended(self) -> bool:
-        """Whether the recording has ended; always False with live data."""
+        """Return whether the recording has ended; always False with live data."""
         return self._session is not None and self._session.pace.has_ended
 
     async def astart(self) -> None:
@@ -227,7 +225,7 @@ class AsyncRunner:
         raise UsageError(f"'{symbol}' is not traded by this runner")
 
     async def _decide_once(self, session: RunnerSession, bases: Sequence[str]) -> bool:
-        """Whether anything could be decided on."""
+        """Decide once; return whether anything could be decided on."""
         if session.pace.is_stepped:
             return bool(await session.step(bases))
         await session.decide(bases)
@@ -243,24 +241,24 @@ class AsyncRunner:
     ) -> None:
         clock = session.pace.clock
         until_ns = clock.monotonic_ns() + int(duration_s * 1e9) if duration_s is not None else None
-        told = session.reported
+        passed_on = session.reported
         while not self._asked_to_stop and not session.pace.has_ended:
             if until_ns is not None and clock.monotonic_ns() >= until_ns:
                 break
             await session.step(bases)
-            told = self._tell(told, on_report)
+            passed_on = self._pass_on(passed_on, on_report)
         await session.settle(bases, self._config.run.stop_timeout_s)
-        self._tell(told, on_report)
+        self._pass_on(passed_on, on_report)
 
-    def _tell(self, told: int, on_report: OnReport | None) -> int:
-        """Hand on what is new since ``told`` reports."""
+    def _pass_on(self, passed_on: int, on_report: OnReport | None) -> int:
+        """Pass the reports after the first ``passed_on`` to ``on_report``; return how many there are now."""
         if on_report is not None:
-            for report in self._since(told):
+            for report in self._since(passed_on):
                 on_report(report)
         return self._started.reported
 
     async def _work(self, work: Callable[[RunnerSession], Coroutine[Any, Any, object]]) -> list[TradeReport]:
-        """Do one thing at a time, in exact money; the reports it brings."""
+        """Do one thing at a time, in exact money; return the reports that it brings."""
         await self.astart()
         if self._working:
             raise UsageError("this runner is at work already: one call at a time")
@@ -281,7 +279,7 @@ class AsyncRunner:
         return list(session.reports)[-new:] if new else []
 
     def _bind(self) -> None:
-        """A runner lives on one event loop."""
+        """Bind the runner to the running event loop. Raises ``UsageError`` on any other one."""
         running = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = running

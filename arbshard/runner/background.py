@@ -1,7 +1,7 @@
-"""``BackgroundLoop``: an event loop on a thread of its own, for the synchronous methods of the runner.
+"""Provides an event loop on a thread of its own, for the synchronous methods of the runner.
 
-On its own thread, because market data must go on between two calls: a loop that only ran inside them would find the
-frames of the meantime in its sockets, and take them for new.
+It needs its own thread because market data must continue between two calls: a loop that only ran inside
+them would find older frames in its sockets, and take them for new.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 class BackgroundLoop:
-    """Started when it is made; ``close`` it."""
+    """Is a loop on a thread, which start at once; call ``close`` at the end."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -26,7 +26,7 @@ class BackgroundLoop:
         self._thread.start()
 
     def call(self, make: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        """Run the coroutine that ``make`` makes to its end; its result, or what it raised.
+        """Run the coroutine that ``make`` returns to its end; return its result, or raise what it raised.
 
         When the waiting is interrupted (Ctrl-C) the coroutine is cancelled.
         """
@@ -60,7 +60,7 @@ class BackgroundLoop:
 
 
 def require_no_loop(method: str) -> None:
-    """Raises ``UsageError`` inside a running event loop, which a synchronous method would bring to a halt."""
+    """Raise ``UsageError`` inside a running event loop, which a synchronous method would block."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""``ProviderBooks``: the books that executors trade against, straight from the provider."""
+"""Gives executors the books that they trade against, directly from the provider."""
 
 from arbshard.config import DataConfig
 from arbshard.data.provider import MarketDataProvider
@@ -21,21 +21,21 @@ class ProviderBooks:
         self._fx_age_ns_max = int(quality.max_fx_age_ms * 1e6)
 
     def tradable(self, leg: Leg) -> OrderBookSnapshot | None:
-        """See ``BookPort``. A book that is too old is no book, unless it is the last of a recording."""
+        """Return the book of ``leg``; None when it is too old, unless it is the last of a recording."""
         view = self.view(leg)
         if view.book is None or not view.live or view.bad:
             return None
         return view.book if self._is_young(view.book, self._age_ns_max) else None
 
     def tradable_fx(self) -> FxQuote | None:
-        """See ``BookPort``. A rate that is too old is none, unless it is the last of a recording."""
+        """Return the FX rate; None when it is too old, unless it is the last of a recording."""
         view = self.view(self._fx)
         if view.book is None or not view.live or not self._is_young(view.book, self._fx_age_ns_max):
             return None
         return self.fx()
 
     def fx(self) -> FxQuote | None:
-        """See ``BookPort``."""
+        """Return the FX rate of the newest book, however old; None before the first."""
         book = self._provider.get_latest_snapshot(self._fx.market.symbol)
         if book is None:
             return None
@@ -48,7 +48,7 @@ class ProviderBooks:
         return max(self._pace.clock.monotonic_ns() - book.received_ns, 0)
 
     def view(self, leg: Leg) -> View:
-        """The market as the engine wants to see it; a book that cannot be trusted hides the one before."""
+        """Return the market as the engine needs it; a book that cannot be trusted hides the one before."""
         symbol = leg.market.symbol
         bad = self._provider.is_bad(symbol)
         book = None if bad else self._provider.get_latest_snapshot(symbol)

@@ -1,7 +1,7 @@
-"""``ArbitrageLiveRunner``: the engine in one process, for scripts and notebooks.
+"""Provides the engine in one process, for scripts and notebooks: ``ArbitrageLiveRunner``.
 
-Every method exists twice: ``arun_once`` is for code that has an event loop, ``run_once`` for code that has none.
-A runner keeps to the kind that was used first and raises ``UsageError`` for the other one.
+Every method exists twice: ``arun_once`` is for code that has an event loop, ``run_once`` for code without
+one. A runner must be used in the way that was used first and raises ``UsageError`` for the other one.
 """
 
 import asyncio
@@ -39,10 +39,10 @@ _LIVE: dict[str, Callable[[Config, list[Market], Clock], MarketDataProvider]] = 
 
 
 class ArbitrageLiveRunner(AsyncRunner):
-    """Watches pairs, trades their gaps on paper and keeps the books of it.
+    """Watches pairs, trades their gaps on paper and keeps the accounts.
 
-    Use it in ``with`` or ``async with``: leaving the block closes what is open and ends the ledger. One call at a
-    time.
+    Use it in ``with`` or ``async with``: leaving the block closes what is open and ends the ledger. Only
+    one call may run at a time.
     """
 
     _background: BackgroundLoop | None = None
@@ -140,7 +140,7 @@ class ArbitrageLiveRunner(AsyncRunner):
         try:
             self._call("run_forever", lambda: self.arun_multisymbol_loop(on_report=on_report))
         except KeyboardInterrupt:
-            self.request_stop()  # the person's way of saying so
+            self.request_stop()  # Ctrl-C is the way to end it
         finally:
             self.stop()
 
@@ -175,7 +175,7 @@ class ArbitrageLiveRunner(AsyncRunner):
 def make_provider(
     config: Config, universe: Universe, data_source: DataSource, clock: Clock
 ) -> MarketDataProvider:
-    """The provider of ``universe``'s books that ``data_source`` means. Raises ``UsageError``."""
+    """Return the provider for ``universe``'s books that ``data_source`` names. Raises ``UsageError``."""
     if not isinstance(data_source, str):
         return RecordedMarketDataProvider(data_source)
     make = _LIVE.get(data_source)

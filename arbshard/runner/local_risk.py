@@ -1,7 +1,7 @@
-"""Risk inside the process: the service of risk behind the transport that a worker's ``RiskLink`` uses.
+"""Runs risk inside the process: its service is behind the transport that a worker's ``RiskLink`` uses.
 
-Messages, decisions and the order of things are those of the sharded engine, so the desk cannot tell the difference:
-no reply leaves before its events are stored.
+Messages, decisions and their order are those of the sharded engine, so the desk works without changes: no
+reply is sent before its events are stored.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ from arbshard.wire.messages import (
 Result = TypeVar("Result")
 
 SHARD = 0
-"""The one shard there is."""
+"""Number of the only shard."""
 
 
 class LocalRisk:
@@ -58,7 +58,7 @@ class LocalRisk:
         on_report: Callable[[TradeReport], None],
     ) -> None:
         self.state: PortfolioState = core.state
-        """The one portfolio."""
+        """The only portfolio."""
         self._core = core
         self._store = store
         self._clock = clock
@@ -79,7 +79,7 @@ class LocalRisk:
         clock: Clock,
         on_report: Callable[[TradeReport], None],
     ) -> "LocalRisk":
-        """Carry on from ``ledger``, or begin with nothing and keep everything in memory.
+        """Continue from ``ledger``, or begin with nothing and keep everything in memory.
 
         Raises ``RunDirError`` (another process writes this ledger), ``UsageError`` (it was begun in another
         ``mode``), ``LedgerError``.
@@ -102,7 +102,7 @@ class LocalRisk:
 
     @property
     def epoch(self) -> int:
-        """The epoch of the next incarnation."""
+        """Return the epoch of the next incarnation."""
         known = self.state.shards.get(SHARD)
         return 1 if known is None else known.epoch + 1
 
@@ -111,12 +111,12 @@ class LocalRisk:
         self._core.use_baselines(baselines)
 
     def note_gap(self, base: str, gap: float, implied_rate: float, rate: BookTop, now_ns: int) -> None:
-        """Take in a sample of a pair, and the best of the FX book: see ``RiskCore.note_gap``."""
+        """Pass on a sample of a pair, and the top of the FX book: see ``RiskCore.note_gap``."""
         self._core.guard.fx.set_rate(rate, now_ns)
         self._core.note_gap(base, gap, implied_rate, now_ns)
 
     def refresh_terms(self) -> int:
-        """Work out what entries may be made; the serial of the newest change."""
+        """Compute the terms of entry; return the serial of the newest change."""
         self._core.refresh_terms(self._clock.wall_ms(), self._clock.monotonic_ns())
         return self._core.terms.serial
 
@@ -125,7 +125,7 @@ class LocalRisk:
         self._or_break(lambda: self._service.start(f"library-{self._clock.wall_ms()}", __version__))
 
     def close(self) -> None:
-        """End the session and let go of the ledger. Raises ``LedgerError``."""
+        """End the session and close the ledger. Raises ``LedgerError``."""
         if self._is_broken:
             return
         self._or_break(self._service.stop)
@@ -133,7 +133,9 @@ class LocalRisk:
             self._store.close()
 
     async def request(self, payload: bytes, *, priority: int = 0) -> bytes:
-        """One question, one answer, at once. Raises ``LedgerError``; nothing has happened then, nor will any more."""
+        """Answer one request at once. Raises ``LedgerError``: then nothing has happened, and no further
+        request is answered.
+        """
         del priority  # no other question waits here
         if self._is_broken:
             raise LedgerError("the ledger could not be written; nothing is decided any more")
@@ -144,7 +146,9 @@ class LocalRisk:
         return reply
 
     def _or_break(self, work: Callable[[], Result]) -> Result:
-        """The result of ``work``, which may store events. After a ``LedgerError`` nothing is decided any more."""
+        """Return the result of ``work``, which may store events. After a ``LedgerError`` nothing is decided
+        any more.
+        """
         try:
             result = work()
             if self._store is not None:
@@ -157,9 +161,9 @@ class LocalRisk:
         return result
 
     def _reporter(self, request: Request) -> Callable[[Reply], None] | None:
-        """What reports once the reply is known; None for a request that is not reported.
+        """Return a function that reports once the reply is known; None for a request that is not reported.
 
-        The intent of a conclusion is gone by then.
+        It is made before the request is handled, because the intent of a conclusion is gone afterwards.
         """
         state = self.state
         trade = state.trades.get(request.intent_id) if isinstance(request, Conclude) else None

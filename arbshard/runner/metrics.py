@@ -1,7 +1,8 @@
-"""``MetricsCollector``: what the loop of a script does and how long it takes, in all and by symbol.
+"""Counts what the loop of a script does and measures how long it takes, in total and by symbol.
 
-It counts on a page like those of the processes of a run, in memory of its own: a percentile means the same in both.
-For scripts that drive a runner themselves, with an event loop and without.
+``MetricsCollector`` counts on a page like those of the processes of a run, in memory of its own, so
+percentiles mean the same in both. It is for scripts that drive a runner themselves, with an event loop and
+without.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,12 +23,12 @@ _LOOP = "loop"
 
 
 class LoopMetrics(msgspec.Struct, frozen=True):
-    """What was counted so far. Durations are in milliseconds, percentiles at most 12.5 % above the truth."""
+    """Holds what was counted so far. Durations are in milliseconds, percentiles at most 12.5 % above the truth."""
 
     loops: int
     errors: int
     results: dict[Result, int]
-    """Trades by what became of them; see ``TradeReport.result``."""
+    """Trades by their result; see ``TradeReport.result``."""
     mean_ms: float
     p50_ms: float
     p99_ms: float
@@ -35,10 +36,10 @@ class LoopMetrics(msgspec.Struct, frozen=True):
 
 
 class MetricsCollector(Closable):
-    """Counts turns of a loop. May be used from several threads. Use it in ``with``, or call ``close``."""
+    """Counts turns of a loop. It may be used from several threads. Use it in ``with``, or call ``close``."""
 
     def __init__(self, symbols: Iterable[str] = ()) -> None:
-        """``symbols``: those that are counted by themselves too, by base, such as the pairs of a runner."""
+        """Begin at zero; ``symbols`` are counted separately too, by base, such as the pairs of a runner."""
         self.symbols = tuple(dict.fromkeys(symbols))
         places = ("", *(f"_{symbol}" for symbol in self.symbols))
         self._page, self._writer = private_page(
@@ -57,8 +58,9 @@ class MetricsCollector(Closable):
     ) -> None:
         """Count a turn of the loop that took ``duration_s`` and brought ``reports``.
 
-        ``errors``: how many errors it met. ``symbol``: the one that it was for; it is counted there and in the total.
-        Raises ``UsageError`` for a symbol that was not named at the start, and for a duration or a number below 0.
+        ``errors`` is the number of errors in it. A turn for one ``symbol`` is counted there and in the
+        total. Raises ``UsageError`` for a symbol that was not named at the start, and for a duration or a
+        number below 0.
         """
         if not isfinite(duration_s) or duration_s < 0 or errors < 0:
             raise UsageError(f"metrics: duration_s {duration_s} and errors {errors} must be 0 or more")
@@ -80,11 +82,11 @@ class MetricsCollector(Closable):
         errors: int = 0,
         symbol: str | None = None,
     ) -> None:
-        """Do the same in code that has an event loop; it never waits."""
+        """Count a turn in code that has an event loop, as ``update_loop_metrics`` does; it never waits."""
         self.update_loop_metrics(duration_s, reports, errors=errors, symbol=symbol)
 
     def get(self, symbol: str | None = None) -> LoopMetrics:
-        """What was counted of ``symbol``, or in all. Raises ``UsageError`` for a symbol that is not known."""
+        """Return what was counted for ``symbol``, or in total. Raises ``UsageError`` for an unknown symbol."""
         place = self._place_of(symbol)
         with self._lock:
             counts, loop = self._page.values(), self._page.histogram(f"{_LOOP}{place}")
@@ -99,12 +101,12 @@ class MetricsCollector(Closable):
         )
 
     def close(self) -> None:
-        """Give the memory back. Nothing can be counted or read afterwards; may be called again."""
+        """Release the memory. Nothing can be counted or read afterwards; it may be called again."""
         self._page.close()
         self._writer.close()
 
     def _place_of(self, symbol: str | None) -> str:
-        """What the names of the counters of ``symbol`` end with."""
+        """Return the suffix of the counters of ``symbol``."""
         if symbol is None:
             return ""
         if symbol not in self.symbols:

@@ -1,6 +1,6 @@
-"""``Pace``: where time comes from. Live, it passes by itself; in a recording it is the recording's.
+"""Defines where time comes from: live, it passes by itself; in a recording, the recording moves it.
 
-Everything else in this room is the same for both. ``recording`` has the other implementation.
+Everything else in this folder is the same for both. ``recording`` has the other implementation.
 """
 
 import asyncio
@@ -16,29 +16,29 @@ _TURN_S = 0.005
 
 
 class Pace(Protocol):
-    """How a session waits."""
+    """Defines how a session waits."""
 
     @property
     def clock(self) -> Clock:
-        """The time that decisions are made at."""
+        """Return the clock by which decisions are made."""
         ...
 
     @property
     def has_ended(self) -> bool:
-        """Whether no book will come any more."""
+        """Return whether no book will come any more."""
         ...
 
     @property
     def is_stepped(self) -> bool:
-        """Whether time passes only when a session asks for the next books."""
+        """Return whether time passes only when a session asks for the next books."""
         ...
 
     async def changes(self, timeout_s: float) -> frozenset[str]:
-        """Wait for new books, and let what is under way go on meanwhile; the symbols that changed."""
+        """Wait for new books, while trades continue; return the symbols that changed."""
         ...
 
     async def turn(self) -> None:
-        """Let what was just started get under way."""
+        """Let what was just started begin its work."""
         ...
 
     def make_executors(
@@ -49,7 +49,7 @@ class Pace(Protocol):
 
 
 class LivePace:
-    """The machine's clocks and the event loop's sleeps."""
+    """Uses the machine's clocks and the event loop's sleeps."""
 
     has_ended = False
     is_stepped = False
@@ -59,15 +59,15 @@ class LivePace:
         self.clock = clock
 
     async def changes(self, timeout_s: float) -> frozenset[str]:
-        """See ``Pace``."""
+        """Wait for new books; return the symbols that changed."""
         return await self._provider.changes(timeout_s)
 
     async def turn(self) -> None:
-        """See ``Pace``."""
+        """Let what was just started begin its work."""
         await asyncio.sleep(_TURN_S)
 
     def make_executors(
         self, risk: RiskPort, books: BookPort, execution: ExecutionConfig, clock: Clock, observer: Observer, /
     ) -> ExecutorFactory:
-        """See ``Pace``."""
+        """Make executors that wait in real time."""
         return ExecutorFactory(risk, books, execution, clock, observer)

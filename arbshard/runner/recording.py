@@ -1,12 +1,15 @@
-"""``RecordedPace``: trading on a recording in the recording's own time, the same result every time.
+"""Simulates trades on a recording in the recording's own time, with the same result every time.
 
-An order that takes 40 ms to arrive meets the book that was there 40 ms later, however fast the recording is played.
-Time moves only when the next book is asked for; whatever waits for a moment before it is woken in order.
+An order that takes 40 ms to arrive meets the book that was there 40 ms later, however fast the recording is
+played. Time moves only when the next book is asked for; whatever waits for an earlier moment is woken in
+order.
 """
 
 import asyncio
 from heapq import heappop, heappush
 from random import Random
+
+from typing_extensions import override
 
 from arbshard.clock import Clock
 from arbshard.config import ExecutionConfig, PaperConfig
@@ -17,13 +20,13 @@ from arbshard.execution.ports import BookPort, RiskPort
 from arbshard.model.market import Pair
 
 _TURNS = 16
-"""Turns of the event loop in which a woken trade surely comes to its next wait or its end: it needs about six."""
+"""Turns of the event loop after which a woken trade has reached its next wait or its end: it needs about six."""
 _TICK_NS = 20_000_000
 """A step of time once the recording has ended."""
 
 
 class RecordedClock:
-    """A ``Clock`` that is moved, and wakes those who sleep by it."""
+    """Is a ``Clock`` that the recording moves, and that wakes sleepers."""
 
     def __init__(self, monotonic_ns: int, wall_offset_ms: int) -> None:
         self._ns = monotonic_ns
@@ -32,11 +35,11 @@ class RecordedClock:
         self._count = 0
 
     def monotonic_ns(self) -> int:
-        """See ``Clock``."""
+        """Return the recording's monotonic time in nanoseconds."""
         return self._ns
 
     def wall_ms(self) -> int:
-        """See ``Clock``."""
+        """Return the recording's wall time in milliseconds."""
         return self._ns // 1_000_000 + self._wall_offset_ms
 
     async def sleep(self, seconds: float) -> None:
@@ -58,13 +61,13 @@ class RecordedClock:
         self._ns = max(self._ns, monotonic_ns)
 
     async def turn(self) -> None:
-        """Let everything that can go on do so, while time stands still."""
+        """Let everything that can continue do so, without moving the time."""
         for _ in range(_TURNS):
             await asyncio.sleep(0)
 
 
 class RecordedExecutor(PaperExecutor):
-    """The paper executor, its pauses in the recording's time."""
+    """Is a paper executor whose pauses are in the recording's time."""
 
     clock: RecordedClock
 
@@ -86,8 +89,8 @@ class RecordedExecutors(ExecutorFactory):
         super().__init__(risk, books, execution, clock, observer)
         self._recorded = clock
 
+    @override
     def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
-        """See ``ExecutorFactory``."""
         clock = self._recorded
         late_fills = LateFills(self._risk, Random(f"{paper.seed}:{pair.base}:late"), clock.sleep)
         port = PaperPort(pair, paper, self._books, clock, late_fills, clock.sleep)
@@ -100,7 +103,7 @@ class RecordedExecutors(ExecutorFactory):
 
 
 class RecordedPace:
-    """See ``Pace``: each call for changes is one step of the recording."""
+    """Is a ``Pace`` on which each call for changes is one step of the recording."""
 
     is_stepped = True
 
@@ -110,12 +113,12 @@ class RecordedPace:
 
     @property
     def has_ended(self) -> bool:
-        """See ``Pace``. Its last books are all there will be: they no longer grow old."""
+        """Return whether the recording has ended; its last books then no longer grow old."""
         return self._provider.exhausted
 
     async def changes(self, timeout_s: float) -> frozenset[str]:
-        """See ``Pace``. After the end only time passes."""
-        await asyncio.sleep(0)  # whoever else is on this event loop gets a turn
+        """Move to the next books; return the symbols that changed. After the end only time passes."""
+        await asyncio.sleep(0)  # other tasks on this event loop get a turn
         if self._provider.exhausted:
             await self.clock.run_until(self.clock.monotonic_ns() + _TICK_NS)
         else:
@@ -123,12 +126,12 @@ class RecordedPace:
         return await self._provider.changes(timeout_s)
 
     async def turn(self) -> None:
-        """See ``Pace``."""
+        """Let what was just started begin its work."""
         await self.clock.turn()
 
     def make_executors(
         self, risk: RiskPort, books: BookPort, execution: ExecutionConfig, clock: Clock, observer: Observer, /
     ) -> ExecutorFactory:
-        """See ``Pace``."""
+        """Make executors that wait in the recording's time."""
         assert clock is self.clock, "a recording has one clock"
         return RecordedExecutors(risk, books, execution, self.clock, observer)

@@ -1,4 +1,4 @@
-"""``TradeReport``: what became of one intent. Made by ``local_risk``, returned by the runner."""
+"""Reports the outcome of one intent. ``local_risk`` makes a ``TradeReport``, the runner returns it."""
 
 from typing import Literal
 
@@ -10,13 +10,14 @@ from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Refused, Settled
 
 Result = Literal["refused", "missed", "unwound", "opened", "reduced", "closed"]
-"""``refused``: risk said no, nothing was sent. ``missed``: nothing was filled. ``unwound``: an entry whose second leg
-could not be had was taken back. ``opened``, ``closed``: a position came to be, or ended. ``reduced``: an exit left
-part of its position open."""
+"""``refused``: risk refused it and nothing was sent. ``missed``: nothing was filled. ``unwound``: an entry
+whose second leg could not be filled was taken back. ``opened``, ``closed``: a position was opened or
+closed. ``reduced``: an exit left part of its position open.
+"""
 
 
 class TradeReport(msgspec.Struct, frozen=True):
-    """What became of one entry or exit."""
+    """Is the outcome of one entry or exit."""
 
     pair: str
     kind: IntentKind
@@ -38,17 +39,17 @@ class TradeReport(msgspec.Struct, frozen=True):
 
     @property
     def closed_for(self) -> CloseReason | None:
-        """Why the position was closed; None while it is open, or when there was none."""
+        """Return why the position was closed; None while it is open, or when there was none."""
         return self.position.reason if self.position is not None else None
 
 
 def report_refused(intent: Intent, refused: Refused, at_ms: int) -> TradeReport:
-    """Risk refused ``intent``."""
+    """Return the report of an intent that risk refused."""
     return _report(intent, "refused", at_ms, None, refused)
 
 
 def report_settled(intent: Intent, settled: Settled, before: Position | None, at_ms: int) -> TradeReport:
-    """``intent`` is over. ``before`` is the position as an exit found it."""
+    """Return the report of ``intent``, which is over. ``before`` is the position before an exit."""
     return _report(intent, _result_of(intent, settled.position, before), at_ms, settled.position, None)
 
 

@@ -1,7 +1,7 @@
-"""``RunnerSession``: one engine, desk and risk over one provider, from start to stop, on one event loop.
+"""Connects one engine, desk and risk over one provider, from start to stop, on one event loop.
 
-What ``worker.loop`` is to a shard: it brings books to the engine and the engine's trades to the desk. ``live`` puts
-the public face on it.
+It is to the runner what ``worker.loop`` is to a shard: it brings books to the engine and the engine's
+trades to the desk. ``live`` is the public interface to it.
 """
 
 import asyncio
@@ -38,17 +38,17 @@ from arbshard.worker.meter import WorkerMeter
 from arbshard.worker.spare import Assignment
 
 STEP_S = 0.02
-"""How long a step waits for books: time passes for positions even when none come."""
+"""How long a step waits for books, in seconds: time passes for positions even when none come."""
 WATCH_NS = 20_000_000
-"""Positions without new books are looked at so often."""
+"""How often positions without new books are evaluated."""
 REPORTS_KEPT = 10_000
 _FUND_TURNS = 64
 _TERMS_NS = 100_000_000
-"""How often a few pairs' terms of entry are worked out."""
+"""How often the terms of entry of a few pairs are computed."""
 
 
 class RunnerSession:
-    """Made, started, stepped and stopped once."""
+    """Is one session, which is started, stepped and stopped once."""
 
     def __init__(
         self,
@@ -58,12 +58,12 @@ class RunnerSession:
         ledger: Path | None,
         clock: Clock,
     ) -> None:
-        """Opens the ledger. Raises what ``LocalRisk.open`` raises."""
+        """Open the ledger. Raises what ``LocalRisk.open`` raises."""
         self._config = config
         self._provider = provider
         self.reports: deque[TradeReport] = deque(maxlen=REPORTS_KEPT)
         self.reported = 0
-        """All reports ever made, also those no longer kept."""
+        """Number of all reports ever made, including those no longer kept."""
         self.failure: BaseException | None = None
         """Why nothing can be traded any more."""
         self.pace: Pace
@@ -101,11 +101,11 @@ class RunnerSession:
 
     @property
     def series(self) -> Mapping[str, SpreadSeries]:
-        """The gap of each pair over time, by base."""
+        """Return the gap of each pair over time, by base."""
         return self.baselines.series
 
     async def start(self, warm_up_s: float) -> None:
-        """Take over what the ledger has open, and wait for a first book of every market, at most ``warm_up_s``."""
+        """Take over what is open in the ledger, and wait for a first book of every market, at most ``warm_up_s``."""
         self._trader.take_over(await self._trader.introduce(os.getpid()))
         await self._provider.start()
         if self.pace.is_stepped:
@@ -118,7 +118,7 @@ class RunnerSession:
             self._observe(await self.pace.changes(STEP_S))
 
     async def step(self, only: Sequence[str]) -> list[str]:
-        """Wait for books, decide on the pairs of ``only`` they belong to; the bases decided on."""
+        """Wait for books, and decide on the pairs of ``only`` that they belong to; return the bases decided on."""
         touched = self._observe(await self.pace.changes(STEP_S))
         self.check()
         await self._fund()
@@ -148,7 +148,8 @@ class RunnerSession:
     async def settle(self, only: Collection[str], timeout_s: float) -> None:
         """Wait until the trades of ``only`` have ended, at most ``timeout_s``.
 
-        Trades on a recording end as its next books come; here only when it has none left.
+        Trades on a recording end as its next books come; they are waited for here only when there are no
+        more books.
         """
         if self.pace.is_stepped and not self.pace.has_ended:
             return
@@ -162,7 +163,7 @@ class RunnerSession:
                 await self.pace.changes(0.0)
 
     async def stop(self, *, close_positions: bool) -> None:
-        """No new entries; close what is open, end what is under way, let go of everything.
+        """Stop: enter nothing new, close what is open if wanted, end running trades, and close everything.
 
         Raises ``LedgerError`` when the end cannot be stored.
         """
@@ -184,7 +185,7 @@ class RunnerSession:
             await self._end(close_positions=close_positions)
 
     def check(self) -> None:
-        """Raises what has ended the trading, if anything has."""
+        """Raise what has ended the trading, if anything has."""
         if self.failure is not None:
             raise self.failure
 
@@ -199,7 +200,7 @@ class RunnerSession:
             self.risk.close()
 
     def _observe(self, symbols: Collection[str]) -> set[str]:
-        """Show the engine what is new; the pairs concerned."""
+        """Pass new books to the engine; return the pairs concerned."""
         touched: set[str] = set()
         for symbol in symbols:
             leg = self._legs.get(symbol)
@@ -211,7 +212,7 @@ class RunnerSession:
         return touched
 
     async def _fund(self) -> None:
-        """Have the inventory of pairs opened whose price has become known, before they are decided on."""
+        """Open the inventory of pairs whose price has become known, before they are decided on."""
         waiting = [
             state
             for state in self.engine.pairs.values()
@@ -248,7 +249,7 @@ class RunnerSession:
         self.risk.note_gap(state.pair.base, gap, home.mid / away.mid, rate, now_ns)
 
     async def _update_terms(self) -> None:
-        """Learn once in a while what entries may be made, as a worker does from risk's page."""
+        """Update the terms of entry from time to time, as a worker does from risk's page."""
         now_ns = self.pace.clock.monotonic_ns()
         if now_ns < self._terms_due_ns:
             return
@@ -258,7 +259,7 @@ class RunnerSession:
             self._terms_serial = await self.desk.update_terms(self._terms_serial)
 
     def _watch(self, only: Iterable[str]) -> None:
-        """Time passes for a position even when no book comes."""
+        """Evaluate positions from time to time, because time passes for them even when no book comes."""
         now_ns = self.pace.clock.monotonic_ns()
         if now_ns - self._watched_ns < WATCH_NS:
             return
@@ -279,6 +280,6 @@ class RunnerSession:
 
 
 def _newest_top(state: PairState) -> BookTop | None:
-    """Of the pair's books the one that was received last."""
+    """Return the one of the pair's tops that was received last."""
     tops = [view.top for view in (state.home, state.away) if view.top is not None]
     return max(tops, key=lambda top: top.received_ns, default=None)
