@@ -1,4 +1,4 @@
-"""``python -m arbshard``: the same as the ``arbshard`` command."""
+"""Provides the ``arbshard`` command as ``python -m arbshard``."""
 
 from arbshard.cli import main
 

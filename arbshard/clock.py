@@ -1,34 +1,34 @@
-"""Time, as an argument: monotonic nanoseconds for durations, wall milliseconds for people and venues."""
+"""Provides time as an argument: monotonic nanoseconds for durations, wall milliseconds for people and venues."""
 
 import time
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """The time, for code that may not read a clock itself."""
+    """Gives the time to code that may not read a clock itself."""
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds of the machine's monotonic clock: comparable between processes of one machine."""
+        """Return nanoseconds of the machine's monotonic clock, which processes of one machine can compare."""
         ...
 
     def wall_ms(self) -> int:
-        """Milliseconds since the Unix epoch."""
+        """Return milliseconds since the Unix epoch."""
         ...
 
 
 class SystemClock:
-    """The machine's monotonic clock and wall clock."""
+    """Gives the time of the machine's monotonic clock and wall clock."""
 
     monotonic_ns = staticmethod(time.monotonic_ns)
-    """The function itself: a worker asks for the time twice per frame, and a call around it costs as much again."""
+    """The function itself: a worker reads the time twice per frame, and a call around it would double the cost."""
 
     def wall_ms(self) -> int:
-        """See ``Clock``."""
+        """Return milliseconds since the Unix epoch."""
         return time.time_ns() // 1_000_000
 
 
 def monotonic_of(at_ms: int, now_ns: int, now_ms: int) -> int:
-    """Return an instant of the wall clock as monotonic nanoseconds; one that is still to come counts as now.
+    """Return an instant of the wall clock as monotonic nanoseconds; one in the future counts as now.
 
     ``now_ns`` and ``now_ms`` are the same instant by both clocks.
     """
@@ -36,9 +36,10 @@ def monotonic_of(at_ms: int, now_ns: int, now_ms: int) -> int:
 
 
 class KnownInstants:
-    """Instants of the wall clock as monotonic time, by name.
+    """Converts instants of the wall clock to monotonic time, by name.
 
-    Each is converted once, when it is first asked for. From then on its age is right however the wall clock is set.
+    Each is converted once, when it is first asked for. From then on its age is right even when the wall
+    clock is set.
     """
 
     def __init__(self) -> None:
@@ -53,18 +54,18 @@ class KnownInstants:
 
 
 class ManualClock:
-    """A clock that stands still until it is moved: for tests and virtual time."""
+    """Is a clock that moves only when a test or a simulation moves it."""
 
     def __init__(self, monotonic_ns: int = 1_000_000_000, wall_ms: int = 1_795_000_000_000) -> None:
         self._ns = monotonic_ns
         self._wall_offset_ms = wall_ms - monotonic_ns // 1_000_000
 
     def monotonic_ns(self) -> int:
-        """See ``Clock``."""
+        """Return the monotonic time in nanoseconds."""
         return self._ns
 
     def wall_ms(self) -> int:
-        """See ``Clock``."""
+        """Return the wall time in milliseconds."""
         return self._ns // 1_000_000 + self._wall_offset_ms
 
     def set_wall_ms(self, wall_ms: int) -> None:

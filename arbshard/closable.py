@@ -1,4 +1,4 @@
-"""``Closable``: what is opened in a ``with`` statement and closed at its end."""
+"""Defines objects that are opened in a ``with`` statement and closed at its end."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -10,7 +10,7 @@ class Closable(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""The life of a process beside a run that only looks at it: of ``arbshard.series`` and ``arbshard.metrics``."""
+"""Manages the life of a process that only observes a run: of ``arbshard.series`` and ``arbshard.metrics``."""
 
 import argparse
 import os
@@ -13,14 +13,14 @@ from arbshard.log import get_logger
 from arbshard.process import add_parent_option, leave_ending_to_the_supervisor
 
 _NICE = 10
-"""The cores belong to the run."""
+"""Niceness, which leaves the cores to the run."""
 
 
 def run_companion(name: str, work: Callable[[argparse.Namespace, threading.Event], int]) -> int:
-    """Run ``work`` at a low priority until SIGTERM sets the event that it is given. Returns the exit code.
+    """Run ``work`` at a low priority until SIGTERM sets the event that it gets; return the exit code.
 
-    ``work`` gets ``run_dir``, ``state_dir`` and ``parent_pid`` of the command line. What it raises of
-    ``ArbshardError`` and ``OSError`` is logged and said on stderr, and the exit code is 1.
+    ``work`` gets ``run_dir``, ``state_dir`` and ``parent_pid`` of the command line. When it raises
+    ``ArbshardError`` or ``OSError``, the error is logged and printed on stderr, and the exit code is 1.
     """
     parser = argparse.ArgumentParser(prog=f"python -m arbshard.{name}")
     parser.add_argument("--run-dir", type=Path, required=True)

@@ -1,27 +1,26 @@
-"""Crash points: a process can be told to die at a chosen place, as if the machine had taken it away. For tests.
+"""Kills a process at a chosen point, as if the machine had failed, in order to test recovery.
 
 ``ARBSHARD_CRASH_AT="before_send:3"`` kills a process with SIGKILL the third time it comes to that point;
-several are separated by commas. ``@path`` takes the plan from a file, as it stands when the process starts, and the
-point is noted in ``path.died`` before the death. The variable is read once, here, at import; without it ``reach``
-does nothing.
-``tests/torture`` sets it; nothing else should.
+several are separated by commas. ``@path`` reads the plan from a file when the process starts, and the point
+is written to ``path.died`` before the process dies. The variable is read once, here, at import; without it
+``reach`` does nothing. ``tests/torture`` sets it; nothing else should.
 
     =================  ========================================================================
-    before_send       worker: risk has approved, the order is about to go out
-    after_send        worker: the order is in the socket, nothing has been heard of it
-    after_reply       worker: the venue has answered, nothing has been made of it
-    before_report     worker: it knows how an order stands, risk does not
+    before_send       worker: risk has approved, the order is about to be sent
+    after_send        worker: the order is in the socket, without an answer yet
+    after_reply       worker: the venue has answered, the answer is not processed yet
+    before_report     worker: it knows the state of an order, risk does not
     after_report      worker: risk has booked it
-    after_extend      worker: a hedge is in the ledger, it is about to go out
+    after_extend      worker: a hedge is in the ledger and about to be sent
     after_ask         worker: a question about an order was answered
     before_conclude   worker: all orders are final, the intent is not
-    after_conclude    worker: the intent is concluded, the desk has not heard
+    after_conclude    worker: the intent is concluded, the desk does not know it yet
     before_commit     risk: decided, not stored
     after_commit      risk: stored, not answered
     after_answer      risk: the answers of a batch are in the sockets
-    before_publish    accounts: an order event was heard, not passed on
-    before_state      accounts: balances are read, risk has not been told
-    after_state       accounts: risk has taken them in
+    before_publish    accounts: an order event was received, not passed on
+    before_state      accounts: balances are read, risk does not know them yet
+    after_state       accounts: risk has stored them
     archive_written   archiver: an archive is on the disk, under a temporary name
     archive_in_place  archiver: it has its name, nothing refers to it
     successor_written archiver: the next period's file is on the disk, beside the ledger
@@ -71,13 +70,15 @@ _listener: Reach | None = None
 
 
 def listen(listener: Reach | None) -> None:
-    """Have ``listener`` told every point this process comes to; None: nobody. For many processes simulated in one."""
+    """Call ``listener`` at every point that this process comes to; None ends it. For simulations of many
+    processes.
+    """
     global _listener  # noqa: PLW0603 - there is one for the process, as there is one environment
     _listener = listener
 
 
 def make_reach(environ: Mapping[str, str], die: Callable[[str], None]) -> Reach:
-    """What is called at every point: ``die`` is told the point at which it is time. Raises ``UsageError``."""
+    """Return the function to call at every point; it calls ``die`` at the planned point. Raises ``UsageError``."""
     plan = environ.get(VARIABLE, "")
     if plan.startswith("@"):
         try:
@@ -119,4 +120,4 @@ def _die(point: str) -> NoReturn:
 
 
 reach: Reach = make_reach(os.environ, _die)
-"""Come to a point."""
+"""Is called at each crash point, with its name."""

@@ -1,6 +1,7 @@
-"""The last words of a process on stderr, whatever has become of it. Used by the ``main`` of each.
+"""Writes the last message of a process on stderr, whatever its end. The ``main`` of each process uses it.
 
-The reader of the pipe may be dead, the terminal closed, the disk full. None of it may change how a process ends.
+The reader of the pipe may be dead, the terminal closed, the disk full. None of it may change how a process
+ends.
 """
 
 import os
@@ -13,7 +14,7 @@ Code = TypeVar("Code", bound=int)
 
 
 def write_stderr_line(line: str) -> None:
-    """Write one line to stderr, where the supervisor (or a person) finds the last words. Raises nothing."""
+    """Write one line to stderr, where the supervisor (or a person) reads it. Raises nothing."""
     problem: Exception | None = None
     try:
         print(line, file=sys.stderr)
@@ -25,15 +26,15 @@ def write_stderr_line(line: str) -> None:
 
 
 def end_with(code: Code, last_words: str) -> Code:
-    """``code``, once the last words were said."""
+    """Print the last message; return ``code``."""
     write_stderr_line(last_words)
     return code
 
 
 def settle_streams() -> None:
-    """Write what waits in stdout and stderr; what cannot be written is thrown away.
+    """Write what waits in stdout and stderr, and discard what cannot be written.
 
-    The interpreter would try again at its end, and end with code 120 for it.
+    Otherwise the interpreter would try again at its end, and then exit with code 120.
     """
     problems = []
     for descriptor, stream in ((1, sys.stdout), (2, sys.stderr)):
@@ -42,12 +43,12 @@ def settle_streams() -> None:
         except (OSError, ValueError) as error:
             problems.append(str(error))
             problems += _discard(descriptor)
-    for problem in problems:  # only now, for the log may go to one of them
+    for problem in problems:  # not earlier, because the log may go to one of the streams
         get_logger().warning("a stream cannot be written", error=problem)
 
 
 def _discard(descriptor: int) -> list[str]:
-    """Send what is written to ``descriptor`` nowhere; what was in the way of that, if anything."""
+    """Redirect ``descriptor`` to the null device; return the errors."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, descriptor)

@@ -1,12 +1,14 @@
-"""Logs: JSON lines to a file for every process, one human line on the terminal for the supervisor.
+"""Writes logs: JSON lines to a file for every process, and one readable line on the terminal for the
+supervisor.
 
-Never per tick. Every process counts what it logs at ``error`` or above (``error_count``): a run's summary says
-how many there were, and a campaign fails on the first.
+Nothing is logged per tick. Every process counts what it logs at ``error`` or above (``error_count``): a
+run's summary has the number, and a campaign fails on the first.
 
-Who logs only puts the record into a queue; a thread renders and writes it, because a traceback takes longer to
-render than an event loop may stand still. What does not fit into the queue, or cannot be written, is lost. It is
-counted, and told in the log as soon as something can be written again. A process that ends by itself writes out its
-queue first; one that is killed loses what was in it, a few milliseconds' worth.
+A thread that logs only puts the record into a queue; another thread renders and writes it, because
+rendering a traceback takes longer than an event loop may be blocked. What does not fit into the queue, or
+cannot be written, is lost. It is counted, and reported in the log as soon as something can be written
+again. A process that ends by itself writes its queue first; one that is killed loses what was in it, a few
+milliseconds' worth.
 
 Tracebacks never show local variables, because those may hold secrets, and they are shortened.
 """
@@ -38,15 +40,15 @@ _FILE_BYTES = 10_000_000
 _FILES_KEPT = 5
 _QUEUE_MAX = 10_000
 _FLUSH_S = 5.0
-"""How long the end of a process waits for what is still to be written."""
+"""How long the end of a process waits for records to be written, in seconds."""
 
 _Records = queue.Queue[logging.LogRecord | None]
-"""None ends the listener."""
+"""Queue of records; None ends the listener."""
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 class _ErrorCounter(logging.Handler):
-    """Counts every record at ERROR or above, ours and the libraries'."""
+    """Adds up every record at ERROR or above, of arbshard and of libraries."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -60,35 +62,37 @@ _errors = _ErrorCounter()
 
 
 def error_count() -> int:
-    """How many errors this process has logged, and how many records of any kind its log has lost."""
+    """Return how many errors this process has logged, and how many records of any kind its log has lost."""
     return _errors.count
 
 
 class Losses:
-    """How many records were lost; shared by the queue and the handlers behind it."""
+    """Adds up lost records; the queue and the handlers behind it share one instance."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._untold = 0
+        self._unreported = 0
         self.total = 0
 
     def add(self) -> bool:
-        """One more; whether it is the first of a series. Each counts as an error, so that status shows it."""
+        """Count one more; return whether it is the first of a series. Each counts as an error, so that
+        status shows it.
+        """
         with self._lock:
             self.total += 1
-            self._untold += 1
+            self._unreported += 1
             _errors.count += 1
-            return self._untold == 1
+            return self._unreported == 1
 
     def drain(self) -> int:
-        """How many there were since this was last asked: the end of a series."""
+        """Return how many there were since the last call, and end the series."""
         with self._lock:
-            untold, self._untold = self._untold, 0
-        return untold
+            unreported, self._unreported = self._unreported, 0
+        return unreported
 
 
 class QueueHandler(logging.handlers.QueueHandler):
-    """Takes records on the thread that logs; its listener renders and writes them on a thread of its own."""
+    """Accepts records on the thread that logs; its listener renders and writes them on a thread of its own."""
 
     def __init__(self, handlers: list[logging.Handler], losses: Losses, size: int = _QUEUE_MAX) -> None:
         records: _Records = queue.Queue(size)
@@ -99,7 +103,7 @@ class QueueHandler(logging.handlers.QueueHandler):
         self._listener.start()
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """What only the thread that logs knows: a library's arguments as they are now, and the bound context."""
+        """Add what only the thread that logs knows: a library's arguments as they are now, and the bound context."""
         if not isinstance(record.msg, dict):
             record.msg = record.getMessage()
             record.args = None
@@ -107,7 +111,7 @@ class QueueHandler(logging.handlers.QueueHandler):
         return record
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        """Never waits."""
+        """Put the record into the queue without waiting; count it as lost when the queue is full."""
         try:
             self._records.put_nowait(record)
         except queue.Full:
@@ -119,7 +123,7 @@ class QueueHandler(logging.handlers.QueueHandler):
             self._records.all_tasks_done.wait_for(lambda: not self._records.unfinished_tasks, _FLUSH_S)
 
     def close(self) -> None:
-        """Write what there is and close the handlers. ``logging.shutdown`` calls it when the process ends."""
+        """Write waiting records and close the handlers. ``logging.shutdown`` calls it when the process ends."""
         self._listener.stop()
         super().close()
 
@@ -134,16 +138,16 @@ class _Listener(logging.handlers.QueueListener):
         before = self._losses.total
         super().handle(record)
         if self._losses.total == before and (lost := self._losses.drain()):
-            told = logging.LogRecord(
+            report = logging.LogRecord(
                 "arbshard.log", logging.WARNING, __file__, 0, f"{lost} log records were lost", None, None
             )
-            super().handle(told)  # when this fails too, it begins a new series
+            super().handle(report)  # when this fails too, it begins a new series
 
     def stop(self) -> None:
-        """Write what there is, for a few seconds at most, and close the handlers."""
+        """Write waiting records, for a few seconds at most, and close the handlers."""
         thread: threading.Thread | None = getattr(self, "_thread", None)
         if thread is not None:
-            with suppress(queue.Full):  # the writer is stuck, and so many records are lost with it
+            with suppress(queue.Full):  # the writer is blocked, and its records are lost
                 self._records.put(None, timeout=_FLUSH_S)
             thread.join(_FLUSH_S)
             self._thread = None
@@ -152,7 +156,7 @@ class _Listener(logging.handlers.QueueListener):
 
 
 class PrivateFile(logging.handlers.RotatingFileHandler):
-    """A rotated log file that only its owner can read."""
+    """Is a rotated log file that only its owner can read."""
 
     def __init__(self, path: Path, losses: Losses) -> None:
         self._losses = losses
@@ -162,7 +166,7 @@ class PrivateFile(logging.handlers.RotatingFileHandler):
         return open_private(Path(self.baseFilename), self.mode, self.encoding)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
-        """Called by ``emit`` inside its ``except``: the record is lost."""
+        """Count the record as lost; ``emit`` calls this inside its ``except``."""
         del record
         if self._losses.add():
             with suppress(
@@ -171,15 +175,15 @@ class PrivateFile(logging.handlers.RotatingFileHandler):
                 print(f"{self.baseFilename}: cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
 
 
-class _InPlaceOfFile(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to stderr where there can be no log file."""
+class _StderrInsteadOfFile(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to stderr when there can be no log file."""
 
     def __init__(self, losses: Losses) -> None:
         self._losses = losses
         super().__init__(sys.stderr)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
-        """Called by ``emit`` inside its ``except``: the record is lost, and counted."""
+        """Count the record as lost; ``emit`` calls this inside its ``except``."""
         del record
         self._losses.add()
 
@@ -189,9 +193,10 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
         super().__init__(sys.stderr)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
-        """The terminal was closed. The log file has the record, and says why the terminal gets no more of them.
+        """Stop writing to a terminal that was closed. The log file has the record, and says why the
+        terminal gets no more.
 
-        A warning: a closed terminal ends a run in order, and the run is clean.
+        It is a warning, because a closed terminal ends a run in order, without an error.
         """
         del record
         if self.level <= logging.CRITICAL:
@@ -205,9 +210,9 @@ def setup(
 ) -> None:
     """Send this process's log to ``log_dir/<process>.jsonl`` (rotated), and to stderr when ``console``.
 
-    Directory and files are made private, also if they were there with a wider mode. When the directory cannot be
-    written, the process goes on and its log goes to stderr, because a trade that is under way is worth more than a
-    line about it. With ``must_write``, ``OSError`` is raised instead.
+    Directory and files are made private, also if they existed with a wider mode. When the directory cannot
+    be written, the process continues and its log goes to stderr, because running trades are worth more than
+    their log. With ``must_write``, ``OSError`` is raised instead.
     """
     losses = Losses()
     tightened: list[str] = []
@@ -220,7 +225,7 @@ def setup(
     except OSError as error:
         if must_write:
             raise
-        problem, to_file = error, _InPlaceOfFile(losses)
+        problem, to_file = error, _StderrInsteadOfFile(losses)
     to_file.setFormatter(
         _formatter(process, structlog.processors.JSONRenderer(sort_keys=False), _Shortened(30, 16_000))
     )
@@ -261,13 +266,15 @@ def flush() -> None:
 
 
 def get_logger() -> FilteringBoundLogger:
-    """The process's logger: ``log.info("fenced", shard=2)``."""
+    """Return the process's logger: ``log.info("fenced", shard=2)``."""
     logger: FilteringBoundLogger = structlog.get_logger()
     return logger
 
 
 def short_traceback(error: ExcInfo, frames_max: int, characters_max: int) -> str:
-    """The traceback without local variables: the innermost frames of each exception, head and tail of a long text."""
+    """Return a traceback without local variables: the innermost frames of each exception, and both ends of
+    a long text.
+    """
     kind, value, trace = error
     found = traceback.TracebackException(kind, value, trace, limit=-frames_max, compact=True)
     text = "".join(found.format()).rstrip()
@@ -278,7 +285,7 @@ def short_traceback(error: ExcInfo, frames_max: int, characters_max: int) -> str
 
 
 class _Shortened:
-    """Processor: the exception as text."""
+    """Formats the exception of a record as text, as a processor."""
 
     def __init__(self, frames_max: int, characters_max: int) -> None:
         self._frames_max = frames_max
@@ -292,7 +299,7 @@ class _Shortened:
 
 
 class _Unhandled:
-    """``sys.excepthook``: what ends the process goes to the log, shortened, and to stderr for who started it."""
+    """Is the ``sys.excepthook``: it logs what ends the process, and prints it shortened to stderr."""
 
     def __init__(self, *, console: bool) -> None:
         self._console = console
@@ -307,7 +314,7 @@ class _Unhandled:
 
 
 def _on_thread_end(ended: threading.ExceptHookArgs) -> None:
-    """``threading.excepthook``."""
+    """Log what ended a thread, as ``threading.excepthook``."""
     if ended.exc_value is not None:
         error = (ended.exc_type, ended.exc_value, ended.exc_traceback)
         name = ended.thread.name if ended.thread is not None else ""
@@ -326,7 +333,7 @@ def _formatter(process: str, renderer: Processor, shortened: _Shortened) -> logg
 
 
 def _of_library(_logger: object, _name: str, event_dict: MutableMapping[str, Any]) -> EventDict:
-    """Processor: what our own records have had since they were made."""
+    """Add to a library's record what our own records have from the start, as a processor."""
     record: logging.LogRecord = event_dict["_record"]
     event_dict.update(getattr(record, "bound", {}))
     event_dict["level"] = record.levelname.lower()
@@ -336,7 +343,7 @@ def _of_library(_logger: object, _name: str, event_dict: MutableMapping[str, Any
 
 
 def _hold_exception(_logger: object, _name: str, event_dict: EventDict) -> EventDict:
-    """Processor: ``exc_info=True`` means the exception of this moment and of this thread."""
+    """Replace ``exc_info=True`` by the present exception of this thread, as a processor."""
     error = event_dict.get("exc_info")
     if isinstance(error, BaseException):
         event_dict["exc_info"] = (type(error), error, error.__traceback__)

@@ -1,4 +1,4 @@
-"""Libraries that an installation may lack, because only an extra brings them, and one that is left out on purpose."""
+"""Handles libraries that an installation may lack because only an extra installs them, and one that is left out."""
 
 import sys
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from arbshard.errors import UsageError
 
 
 def how_to_install(library: str) -> str:
-    """The command that brings a missing library, as the end of a sentence."""
+    """Return the command that installs a missing library, as the end of a sentence."""
     return f"pip install {library}"
 
 
@@ -23,7 +23,7 @@ def require_libraries(what: str, *libraries: str) -> None:
 
 @contextmanager
 def hidden(library: str) -> Iterator[None]:
-    """Let imports of ``library`` fail inside the block, as if it were not there. What is loaded already stays."""
+    """Let imports of ``library`` fail inside the block, as if it were not installed. What is loaded already stays."""
     if library in sys.modules:
         yield
         return

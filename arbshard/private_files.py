@@ -1,4 +1,4 @@
-"""Files that nobody but their owner can read: made so, and made so again where they were not."""
+"""Opens files that only their owner can read, and corrects the mode of existing ones."""
 
 import os
 import stat
@@ -10,16 +10,16 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def open_private(path: Path, mode: str, encoding: str | None = "utf-8") -> TextIOWrapper:
-    """Like ``open`` for text. The file has mode 0600, whether it is made now or was there. Raises ``OSError``."""
+    """Open a text file like ``open``; it gets mode 0600, whether it is new or existed. Raises ``OSError``."""
     file = open(path, mode, encoding=encoding, opener=_opener)  # noqa: SIM115 - Path has no opener
     assert isinstance(file, TextIOWrapper)
     return file
 
 
 def tighten(folder: Path) -> list[str]:
-    """Take the rights of others at ``folder`` and the files in it; what was changed.
+    """Take the permissions of others at ``folder`` and its files away; return what was changed.
 
-    What belongs to somebody else stays as it is, and is named with the reason.
+    Files of another owner stay as they are, and are named with the reason.
     """
     return list(_tightened(folder))
 
@@ -32,7 +32,7 @@ def _tightened(folder: Path) -> Iterator[str]:
                 path.chmod(stat.S_IMODE(mode) & ~_OTHERS)
                 yield f"{path} (mode {stat.S_IMODE(mode):o})"
         except FileNotFoundError:
-            continue  # another process has just rotated it away
+            continue  # another process has just rotated the file away
         except PermissionError as error:
             yield f"{path} stays open to others: {error.strerror}"
 

@@ -1,4 +1,4 @@
-"""What a process does to itself: private files and memory from its start on, and an even pace after that."""
+"""Configures a process: private files and memory from its start, and an even pace after that."""
 
 import argparse
 import ctypes
@@ -15,18 +15,18 @@ from arbshard.errors import ConfigError
 _PR_SET_DUMPABLE = 4
 """The option of Linux' prctl(2) that says whether a process may be dumped and traced."""
 _YOUNG_MAX = 20_000
-"""Objects made before the collector looks for cycles: at its usual 700 it would look after every few books."""
+"""Objects that are made before the collector looks for cycles: the usual 700 would mean after every few books."""
 
 
 def freeze_gc() -> None:
-    """All that was made until now stays for good: the collector need not walk it again and again."""
+    """Exclude all present objects from collection, so that the collector does not walk them again and again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_MAX, 20, 50)
 
 
 def leave_ending_to_the_supervisor() -> None:
-    """Ignore what a terminal sends to all its processes: Ctrl-C, and its own end.
+    """Ignore the signals that a terminal sends to all its processes: Ctrl-C, and its own end.
 
     The supervisor gets the same signals and ends its children in order.
     """
@@ -35,27 +35,29 @@ def leave_ending_to_the_supervisor() -> None:
 
 
 class Parent:
-    """The process that started this one, which is the supervisor for every child of a run."""
+    """Is the process that started this one, which is the supervisor for every child of a run."""
 
     def __init__(self, pid: int | None = None) -> None:
-        """``pid``: of the parent, as it said itself; None for the process that is the parent now.
+        """Remember the parent; ``pid`` is its own statement, None is the process that is the parent now.
 
-        A child should be told: the parent may have died before the child came to ask.
+        A child should get the pid, because the parent may have died before the child asks.
         """
         self._pid = os.getppid() if pid is None else pid
 
     def is_gone(self) -> bool:
-        """Whether it has died. One that is merely stopped has not: the system gives its children no new parent."""
+        """Return whether it has died. A parent that is merely stopped has not: the children then keep it as
+        their parent.
+        """
         return os.getppid() != self._pid
 
 
 def add_parent_option(parser: argparse.ArgumentParser) -> None:
-    """Take the pid that ``Parent`` wants from the command line, as ``parent_pid``."""
+    """Add the option for the pid that ``Parent`` needs, as ``parent_pid``."""
     parser.add_argument("--parent-pid", type=int, help="end when the parent is no longer this process")
 
 
 def pin(cores: Sequence[int], place: int) -> None:
-    """Run on one of ``cores`` only, with all children to come; no cores: as the system likes.
+    """Run on one of ``cores`` only, with all later children; without cores, the system decides.
 
     Place 0 (the supervisor) gets the first, which the others leave to it as long as there are more. Raises
     ``ConfigError`` at place 0 for cores that cannot be used.
@@ -74,7 +76,7 @@ def pin(cores: Sequence[int], place: int) -> None:
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """Whatever this process makes meanwhile, and its children ever, is open to its user alone (0600 and 0700)."""
+    """Make whatever this process creates meanwhile, and its children ever, private to its user (0600 and 0700)."""
     before = os.umask(0o077)
     try:
         yield
@@ -83,16 +85,16 @@ def private_files() -> Iterator[None]:
 
 
 def forbid_core_dumps() -> None:
-    """No core file of this process and its children to come: a core holds all of their memory."""
+    """Forbid core files of this process and its later children, because a core holds all of their memory."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def protect_memory() -> None:
-    """For a process that holds keys: no core dump, and other processes of its user cannot look into it.
+    """Protect a process that holds keys: no core dump, and no access by other processes of its user.
 
-    The limit alone is not enough: Linux ignores it where cores are piped into a program. On Linux the process is
-    therefore not dumpable either, so that ``/proc/PID`` belongs to root, and debuggers and ``perf`` need root. Both
-    are lost with ``exec``, so each process calls this for itself.
+    The limit alone is not enough: Linux ignores it where cores are piped into a program. On Linux the
+    process is therefore not dumpable either, so that ``/proc/PID`` belongs to root, and debuggers and
+    ``perf`` need root. Both are lost with ``exec``, so each process calls this for itself.
     """
     forbid_core_dumps()
     if sys.platform == "linux":
@@ -102,7 +104,7 @@ def protect_memory() -> None:
 
 
 def forget_variables(names: Iterable[str]) -> None:
-    """Take variables out of this process's environment, and out of what ``/proc/PID/environ`` shows of it."""
+    """Remove variables from this process's environment, and from what ``/proc/PID/environ`` shows of it."""
     libc = ctypes.CDLL(None)
     libc.getenv.restype = ctypes.c_void_p
     for name in names:

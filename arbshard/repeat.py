@@ -1,14 +1,14 @@
-"""Work beside what a process is just doing: what it repeats for as long as it lives, and tasks in the background."""
+"""Provides work beside the main work of a process: what it repeats while it is alive, and tasks in the background."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 
 
 class BackgroundTasks:
-    """Tasks of one owner, who is told when one of them fails."""
+    """Holds tasks of one owner, which is informed when one of them fails."""
 
     def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
-        """``on_failure`` gets the exception of each task that ends by one."""
+        """Begin without tasks; ``on_failure`` gets the exception of each task that fails."""
         self._on_failure = on_failure
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -19,7 +19,7 @@ class BackgroundTasks:
         task.add_done_callback(self._ended)
 
     async def close(self) -> None:
-        """Cancel what still runs, and wait for its end."""
+        """Cancel running tasks, and wait for their end."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -33,8 +33,8 @@ class BackgroundTasks:
 async def repeat(turn: Callable[[], float | None], *, first_after_s: float = 0.0) -> None:
     """Call ``turn`` again and again, each time after as many seconds as it returned, until it returns None.
 
-    The first call is made after ``first_after_s``, at once where that is 0. Raises what ``turn`` raises. A coroutine
-    that sleeps in a loop needs a future and two callbacks for each turn; this needs one callback.
+    The first call is made after ``first_after_s``, at once where that is 0. Raises what ``turn`` raises. A
+    coroutine that sleeps in a loop needs a future and two callbacks for each turn; this needs one callback.
     """
     loop = asyncio.get_running_loop()
     end: asyncio.Future[None] = loop.create_future()

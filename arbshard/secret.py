@@ -1,9 +1,10 @@
-"""Texts that must not be shown: API keys, their secrets, tokens, and whatever is made of them.
+"""Hides texts that must not be shown: API keys, their secrets, tokens, and whatever contains them.
 
-A ``Secret`` hides its text from ``repr``, from formatting and from pickling. The text leaves it only inside an
-expression (``use``, ``digest``, ``encode_revealed``), so that no frame outside of this file keeps it in a local
-variable: a debugger, a crash report or a traceback with local variables then has nothing to show. The functions of
-this file hold the text for an instant; they are short and call nothing that can fail on the text.
+A ``Secret`` hides its text from ``repr``, from formatting and from pickling. The text leaves it only inside
+an expression (``use``, ``digest``, ``encode_revealed``), so that no frame outside of this file keeps it in
+a local variable: a debugger, a crash report or a traceback with local variables then has nothing to show.
+The functions of this file hold the text for an instant; they are short and call nothing that can fail on
+the text.
 """
 
 import hmac
@@ -25,7 +26,7 @@ Result = TypeVar("Result")
 
 
 class Secret:
-    """A text without the white space around it. False when it is empty."""
+    """Holds a text without the white space around it. It is false when it is empty."""
 
     __slots__ = ("_text",)
 
@@ -34,7 +35,7 @@ class Secret:
 
     @classmethod
     def join(cls, *parts: "str | Secret") -> "Secret":
-        """One secret out of several texts, of which some are secrets."""
+        """Return one secret made of several texts, of which some are secrets."""
         return cls("".join(map(_revealed, parts)))
 
     def __bool__(self) -> bool:
@@ -47,23 +48,25 @@ class Secret:
         return part in self._text
 
     def isascii(self) -> bool:
-        """Whether the text is plain ASCII."""
+        """Return whether the text is plain ASCII."""
         return self._text.isascii()
 
     def matches(self, text: str) -> bool:
-        """Whether ``text`` is the same; takes equally long whatever it is."""
+        """Return whether ``text`` is the same, in a time that does not depend on it."""
         return hmac.compare_digest(self._text.encode(), text.encode())
 
     def use(self, function: Callable[[str], Result]) -> Result:
-        """What ``function`` makes of the text. Pass a bound method or a builtin: a lambda keeps it in a local."""
+        """Return ``function`` of the text. Pass a bound method or a builtin, because a lambda keeps the
+        text in a local.
+        """
         return function(self._text)
 
     def use_encoded(self, function: Callable[[bytes], Result]) -> Result:
-        """The same with the text in UTF-8."""
+        """Return ``function`` of the text in UTF-8."""
         return function(self._text.encode())
 
     def digest(self, message: "str | Secret", algorithm: str) -> bytes:
-        """The HMAC of ``message`` with this secret as its key."""
+        """Return the HMAC of ``message`` with this secret as its key."""
         return hmac.digest(self._text.encode(), _revealed(message).encode(), algorithm)
 
     def __repr__(self) -> str:
@@ -75,24 +78,24 @@ class Secret:
 
 def _revealed(part: object) -> str:
     if isinstance(part, Secret):
-        return part._text  # noqa: SLF001 - this is the one way out
+        return part._text  # noqa: SLF001 - this is the only way out
     if isinstance(part, str):
         return part
     raise TypeError(f"a {type(part).__name__} is not a text")
 
 
 def encode_revealed(value: object) -> bytes:
-    """``value`` as JSON in which every ``Secret`` stands in clear text. Never keep the result in a variable."""
+    """Return ``value`` as JSON in which every ``Secret`` is in clear text. Never keep the result in a variable."""
     return msgspec.json.encode(value, enc_hook=_revealed)
 
 
 def reveal_values(secrets: Mapping[str, Secret]) -> dict[str, str]:
-    """The texts of ``secrets`` by their names, for a library's call. Never keep the result in a variable."""
+    """Return the texts of ``secrets`` by their names, for a library's call. Never keep the result in a variable."""
     return {name: _revealed(secret) for name, secret in secrets.items()}
 
 
 def hide(value: object) -> object:
-    """The same value in which every text is a ``Secret``; names in tables stay as they are."""
+    """Return the same value with every text as a ``Secret``; names in tables stay as they are."""
     if isinstance(value, str):
         return Secret(value)
     if isinstance(value, dict):
@@ -103,7 +106,7 @@ def hide(value: object) -> object:
 
 
 def hidden_file(secret: Secret) -> BinaryIO:
-    """A file without a name that holds ``secret`` and a line feed, for a child's standard input. Close it."""
+    """Return a file without a name that holds ``secret`` and a line feed, for a child's standard input. Close it."""
     if hasattr(os, "memfd_create"):
         file: BinaryIO = os.fdopen(os.memfd_create("arbshard", os.MFD_CLOEXEC), "w+b")
     else:
@@ -115,20 +118,21 @@ def hidden_file(secret: Secret) -> BinaryIO:
 
 
 def read_hidden_line(descriptor: int, bytes_max: int, timeout_s: float) -> Secret:
-    """The line that a parent hands over on ``descriptor``. A regular file is then replaced by ``/dev/null``.
+    """Read the line that a parent passes on ``descriptor``. A regular file is then replaced by
+    ``/dev/null``.
 
     Raises ``ProtocolError`` when no whole line of at most ``bytes_max`` comes in time.
     """
-    heard = bytearray()
-    while not heard.endswith(b"\n"):
+    received = bytearray()
+    while not received.endswith(b"\n"):
         if not select.select([descriptor], [], [], timeout_s)[0]:
             raise ProtocolError("nothing was handed over on the standard input in time")
         some = os.read(descriptor, _READ_BYTES)
-        heard += some
-        if not some or len(heard) > bytes_max:
+        received += some
+        if not some or len(received) > bytes_max:
             raise ProtocolError("no whole line was handed over on the standard input")
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         nowhere = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nowhere, descriptor)
         os.close(nowhere)
-    return Secret(heard.decode(errors="replace"))
+    return Secret(received.decode(errors="replace"))

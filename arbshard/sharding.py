@@ -1,7 +1,7 @@
-"""Which worker owns which pair: rendezvous hashing (Thaler and Ravishankar, 1998).
+"""Assigns pairs to shards by rendezvous hashing (Thaler and Ravishankar, 1998).
 
 A pair goes to the shard with the highest hash of (shard, base). Adding or removing a shard moves only the
-pairs that must move. blake2b, because Python's ``hash`` differs from process to process.
+pairs that must move. The hash is blake2b, because Python's ``hash`` differs from process to process.
 """
 
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from hashlib import blake2b
 
 
 def preference(base: str, shards: int) -> list[int]:
-    """Shard numbers for ``base``, most wanted first."""
+    """Return the shard numbers for ``base``, the preferred one first."""
     assert shards > 0, shards
     weights = [blake2b(f"{shard}:{base}".encode(), digest_size=8).digest() for shard in range(shards)]
     return sorted(range(shards), key=weights.__getitem__, reverse=True)
 
 
 def split(bases: Sequence[str], shards: int) -> tuple[tuple[str, ...], ...]:
-    """All ``bases`` by shard; within a shard in the order given.
+    """Return all ``bases`` by shard; within a shard in the given order.
 
-    Pure rendezvous hashing leaves small universes lopsided, so no shard gets two pairs more than another: one that
-    is full passes the rest on to their next choice.
+    Pure rendezvous hashing distributes small universes unevenly, so no shard gets two pairs more than
+    another: one that is full passes the rest on to their next choice.
     """
     least, larger = divmod(len(bases), shards)
     taken: list[list[str]] = [[] for _ in range(shards)]
