@@ -54,7 +54,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell arbshard supervisor configs deploy docs examples perf scripts tests *.md --skip "*.tsv"
+	$(BIN)/codespell arbshard supervisor configs deploy docs examples perf scripts tests *.md --skip "*.tsv,*/out"
 	$(BIN)/python scripts/check_prose.py $(PROSE)
 
 perf: setup

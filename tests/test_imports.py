@@ -12,6 +12,7 @@ ITS_OWN_EXTRA = (
     "arbshard.backtest.rows",
     "arbshard.backtest.run",
     "arbshard.backtest.screening",
+    "arbshard.backtest.skipping",
     "arbshard.backtest.tops",
     "arbshard.data.fast_stream",
     "arbshard.ledger.parquet",

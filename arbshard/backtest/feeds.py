@@ -44,9 +44,10 @@ _STATUS = re.compile(r"(?P<path>\S+) HTTP (?P<status>\d{3})")
 class TapeConnection:
     """One stream of the tape. Implements ``confirmation.Carrier``."""
 
-    def __init__(self, name: str, intake: Intake) -> None:
+    def __init__(self, name: str, intake: Intake, books: TapeBooks) -> None:
         self.name = name
         self.intake = intake
+        self._books = books
         self._symbols: dict[str, None] = {}
         self._frames = 0
         self._counted_ns = 0
@@ -67,8 +68,9 @@ class TapeConnection:
 
         A frame counts from the call before it, as in ``FeedConnection``. Answers to pings are not on the tape.
         """
-        if self.intake.frames != self._frames:
-            self._frames, self._alive_ns = self.intake.frames, self._counted_ns
+        frames = self.intake.frames + self._books.count_pending(self.intake)
+        if frames != self._frames:
+            self._frames, self._alive_ns = frames, self._counted_ns
         self._counted_ns = now_ns
         return self._alive_ns
 
@@ -111,6 +113,12 @@ class UnmarkedStream:
         else:
             self._intake(frame, received_ns)
 
+    def screened(self, symbol: str) -> ScreenedLane | None:
+        """Where frames of a market go that it has brought before; None where they may not be skipped."""
+        if symbol in self._seen and isinstance(self._intake, ScreenedLane):
+            return self._intake.screened(symbol)
+        return None
+
 
 class TapeVenueFeed:
     """All that the tape says of one venue."""
@@ -133,9 +141,10 @@ class TapeVenueFeed:
         self._fetch = TapeFetch(clock)
         targets = targets_of(universe, name)
         self.fanout = VenueFanout(
-            venue, targets, books, notifiers, _ignore_control, lambda slot: books.frames[slot] or None
+            venue, targets, books, notifiers, _ignore_control, lambda slot: books.newest(slot) or None
         )
         self._screen = screen
+        self._books = books
         self._other = self.fanout.lane(_ignore_control)
         """The way of books that came by no stream: known before, or over REST."""
         self._connections: dict[str, TapeConnection] = {}
@@ -181,8 +190,11 @@ class TapeVenueFeed:
     def state(self, now_ns: int) -> FeedState:
         """How the feed stands, by the rules of ``VenueFeed``."""
         then_ns, frames = self._counted
-        if self.fanout.frames != frames:
-            self._counted = then_ns, frames = now_ns, self.fanout.frames
+        received = self.fanout.frames + sum(
+            self._books.count_pending(one.intake) for one in self._connections.values()
+        )
+        if received != frames:
+            self._counted = then_ns, frames = now_ns, received
         if not self._connections:
             return "down" if frames else "connecting"
         return "stale" if now_ns - then_ns > STALE_NS else "connected"
@@ -192,7 +204,7 @@ class TapeVenueFeed:
         known = self._connections.get(name)
         if known is None:
             make = self.fanout.lane if self._diff is None else self._diff.lane
-            known = self._connections[name] = TapeConnection(name, make(_ignore_control))
+            known = self._connections[name] = TapeConnection(name, make(_ignore_control), self._books)
         mine = [symbol for symbol in symbols if symbol in self.fanout.symbols]
         known.carry(mine)
         self._other.detach(mine)

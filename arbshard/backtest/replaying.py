@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from decimal import Decimal
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVarTuple
 
@@ -20,8 +21,9 @@ from arbshard.backtest.decisions import DecisionLog
 from arbshard.backtest.feeds import TapeVenueFeed, UnmarkedStream, carried_by
 from arbshard.backtest.measured import MeasuredOrders, MeasuredVenues
 from arbshard.backtest.recorded import RecordedOrders, RecordedTimes
-from arbshard.backtest.rows import FeedRow, TapeMark, TapeStart
+from arbshard.backtest.rows import FeedRow, RowBlock, TapeMark, TapeStart
 from arbshard.backtest.screening import Screen, ScreenedLane
+from arbshard.backtest.skipping import BlockScreen
 from arbshard.backtest.slots import TapeBooks
 from arbshard.clock import SystemClock
 from arbshard.config import Config
@@ -60,6 +62,10 @@ _END_S = 60.0
 """So long what is under way at the end of the tape may take to come to its end."""
 _RISK_TICK_S = 0.1
 """At every second tick of a run risk does what decides; the others only judge workers."""
+_UNSCREENED_SHARE_MAX = 0.2
+_NOTE_EVERY_NS = 3_600_000_000_000
+"""Nobody reads risk's note in a backtest."""
+_NOW_NS = attrgetter("now_ns")
 _PID = 1
 _FREE_BYTES = 10**12
 
@@ -100,10 +106,8 @@ class TapeClock(SystemClock):
     def __init__(self, loop: TapeLoop, wall_offset_ns: int) -> None:
         self._loop = loop
         self._offset_ns = wall_offset_ns
-
-    @override
-    def monotonic_ns(self) -> int:
-        return self._loop.now_ns
+        # It is asked for several times for each frame, and this costs half of what a method does.
+        self.monotonic_ns = partial(_NOW_NS, loop)
 
     @override
     def wall_ms(self) -> int:
@@ -141,6 +145,8 @@ class InnerListener:
     """Requests of a worker in the same process. Implements ``wire.serve.Listener``."""
 
     def __init__(self) -> None:
+        self.on_reply: Callable[[], None] = _nothing
+        """Called with each reply, before the worker gets it."""
         self._waiting: list[Asked] = []
         self._on_ready: Callable[[], None] | None = None
         self.bad = 0
@@ -212,6 +218,7 @@ class _InnerChannel:
         """Do nothing: a reply is never late."""
 
     def _reply(self, request_id: bytes, payload: bytes) -> None:
+        self._listener.on_reply()
         asyncio.get_running_loop().call_soon(self._on_reply, (request_id, payload))
 
 
@@ -273,10 +280,17 @@ class TapeSystem:
         self._attended: frozenset[int] = frozenset()
         self._venues_of: dict[str, str] = {}
         self._failure: BaseException | None = None
-        self._batches: Iterator[list[FeedRow]] = iter(())
+        self._batches: Iterator[list[FeedRow] | RowBlock] = iter(())
         self._rows: Iterator[FeedRow] = iter(())
         self._row: FeedRow | None = None
-        self._is_fed = False
+        self._block: BlockScreen | None = None
+        """What is left of the block that is being fed, where its frames may be skipped."""
+        self._is_recheck_due = False
+        self._pumps = 0
+        """The newest plan to hand in rows; an older one is out of date."""
+        self._planned_ns = 0
+        self._fed: asyncio.Future[None] = self.loop.create_future()
+        """Done when all rows have been handed in."""
         self._risk: Risk | None = None
         self.screen: Screen | None = None
         self._minute_ns = 0
@@ -286,8 +300,11 @@ class TapeSystem:
         self.equity: list[tuple[int, Decimal]] = []
         """(wall time in ns, equity), once a minute."""
 
-    def run(self, batches: Iterator[list[FeedRow]]) -> None:
-        """Feed the system with all of ``batches``. Raises ``BacktestFailed`` and other ``ArbshardError``."""
+    def run(self, batches: Iterator[list[FeedRow] | RowBlock]) -> None:
+        """Feed the system with all of ``batches``. Blocks with glances are screened as a whole.
+
+        Raises ``BacktestFailed`` and other ``ArbshardError``.
+        """
         self._batches = batches
         try:
             self.loop.run_until_complete(self._run())
@@ -319,7 +336,8 @@ class TapeSystem:
             worker = opened.enter_context(self._open_worker(books, bell, listener))
             worker_task = asyncio.ensure_future(worker.run())
             if self.is_screened:
-                self.screen = Screen(worker.engine, worker.feed, books, config)
+                self.screen = Screen(worker.engine, worker.feed, universe.fx, books, config)
+                listener.on_reply = self._plan_recheck
             notifiers = (InnerNotifier(worker),)
             if self._times is not None:
                 worker.loop.may_act = self._may_act
@@ -390,6 +408,7 @@ class TapeSystem:
             open_ledger=self._open_ledger,
             listen=partial(InnerReplyServer, listener),
             tick_s=_RISK_TICK_S,
+            note_every_ns=_NOTE_EVERY_NS,
         )
         return Risk(ports, self._config, UniverseFile(reader, self._files.universe).load(), reader)
 
@@ -470,28 +489,42 @@ class TapeSystem:
 
     async def _feed(self) -> None:
         """Hand in all rows."""
-        done: asyncio.Future[None] = self.loop.create_future()
-        self._row = self._next_row()
-        self._pump(done)
-        await done
+        self._next()
+        self._plan_pump()
+        await self._fed
 
-    def _pump(self, done: "asyncio.Future[None]") -> None:
+    def _plan_pump(self) -> None:
+        """Hand in rows when the next of them is due, and not when it was planned before."""
+        if self._block is not None:
+            self._planned_ns = self._block.due_ns
+        else:
+            self._planned_ns = self._row[0] if self._row is not None else self.loop.now_ns
+        self._pumps += 1
+        self.loop.deliver(None, self._planned_ns, self._pump, self._pumps)
+
+    def _pump(self, number: int) -> None:
         """Hand in rows until something else is to be done first."""
+        if number != self._pumps:
+            return
         try:
-            if self._pump_some():
-                self.loop.deliver(None, self._due_ns(), self._pump, done)
-            elif not done.done():
-                done.set_result(None)
+            # What else is due at this instant comes before rows, whenever it was planned.
+            if not self.loop.can_skip_to(self.loop.now_ns) or self._pump_some():
+                self._plan_pump()
+            else:
+                self._fed.set_result(None)
         except Exception as error:  # noqa: BLE001 - whoever waits for the end of the tape gets it
-            done.set_exception(error)
-
-    def _due_ns(self) -> int:
-        assert self._row is not None
-        return self._row[0]
+            self._fed.set_exception(error)
 
     def _pump_some(self) -> bool:
         """Hand in rows until another event is due; whether there are more."""
-        loop, intakes, screened, row = self.loop, self._intakes, self._screened, self._row
+        while self._block is not None or self._row is not None:
+            if self._hand_in_rows() if self._block is None else self._hand_in_block(self._block):
+                return True
+        return False
+
+    def _hand_in_rows(self) -> bool:
+        """Hand in rows one by one until another event is due; whether one is."""
+        loop, row = self.loop, self._row
         while row is not None:
             due_ns = row[0]
             if due_ns > loop.now_ns:
@@ -499,22 +532,104 @@ class TapeSystem:
                     self._row = row
                     return True
                 loop.now_ns = due_ns
-            mark = row[4]
-            if mark is not None:
-                self._mark(row, mark)
-            else:
-                self.frames += 1
-                lane = screened.get(row[2])
-                if lane is not None:
-                    lane(row[3], row[1], row[6])
-                else:
-                    intake = intakes.get(row[2])
-                    if intake is None:
-                        intake = self._unmarked(row)
-                    intake(row[3], row[1])
-            row = next(self._rows, None) or self._next_row()
-        self._row = None
+            self._hand_in(row)
+            row = next(self._rows, None)
+        self._next()
         return False
+
+    def _hand_in_block(self, block: BlockScreen) -> bool:
+        """Hand in what must be fed of a block until another event is due; whether one is."""
+        loop = self.loop
+        while True:
+            due_ns = block.due_ns
+            if due_ns > loop.now_ns:
+                if not loop.can_skip_to(due_ns):
+                    block.received(loop.now_ns)
+                    return True
+                loop.now_ns = due_ns
+            if block.is_over:
+                block.received(due_ns)
+                self._end_block(block)
+                self._next()
+                return False
+            number = block.next
+            block.approach()
+            self._hand_in(block.block.row(number))
+            if not block.fed():
+                continue
+            self._end_block(block)
+            rest = block.block.rest(number + 1)
+            if rest is None:
+                self._next()
+            else:
+                self._screen_block(rest)
+            return False
+
+    def _hand_in(self, row: FeedRow) -> None:
+        """Hand in one row."""
+        mark = row[4]
+        if mark is not None:
+            self._mark(row, mark)
+            return
+        lane = self._screened.get(row[2])
+        if lane is not None:
+            lane(row[3], row[1], row[6])
+            return
+        intake = self._intakes.get(row[2])
+        if intake is None:
+            intake = self._unmarked(row)
+        intake(row[3], row[1])
+
+    def _next(self) -> None:
+        """Go on with the next rows of the tape."""
+        self._row = None
+        for batch in self._batches:
+            if isinstance(batch, RowBlock):
+                self.frames += batch.frames
+                if batch.has_glances and not self._is_unscreened(batch):
+                    self._screen_block(batch)
+                    return
+                self._rows = iter(batch.rows())
+            else:
+                self.frames += sum(row[4] is None for row in batch)
+                self._rows = iter(batch)
+            self._row = next(self._rows, None)
+            if self._row is not None:
+                return
+
+    def _is_unscreened(self, block: RowBlock) -> bool:
+        """Whether a block is to be handed in row by row, as most of its frames are not screened anyway."""
+        unscreened = [name for name in self._intakes if name not in self._screened]
+        return block.frames_without_market(unscreened) > _UNSCREENED_SHARE_MAX * block.frames
+
+    def _screen_block(self, block: RowBlock) -> None:
+        assert self.screen is not None
+        self._block = self.screen.books.pending = BlockScreen(
+            block, self.screen, self._lane_of, self.clock.monotonic_ns
+        )
+
+    def _end_block(self, block: BlockScreen) -> None:
+        assert self.screen is not None
+        block.bring_all()
+        self._block = self.screen.books.pending = None
+
+    def _lane_of(self, connection: str, symbol: str) -> ScreenedLane | None:
+        """Where frames of a stream and a market go; None where they may not be skipped."""
+        lane = self._screened.get(connection)
+        return lane.screened(symbol) if lane is not None else None
+
+    def _plan_recheck(self) -> None:
+        """Risk has answered: look again at what may be skipped when the worker has taken it in."""
+        if self._block is not None and not self._is_recheck_due:
+            self._is_recheck_due = True
+            self.loop.deliver(None, self.loop.now_ns, self._recheck)
+
+    def _recheck(self) -> None:
+        self._is_recheck_due = False
+        if self._block is not None:
+            self._block.recheck()
+            if self._block.due_ns != self._planned_ns:
+                self._plan_pump()
 
     def _unmarked(self, row: FeedRow) -> Callable[[bytes, int], None]:
         """Where the frames of a stream go whose beginning is not in this part of the tape."""
@@ -538,6 +653,7 @@ class TapeSystem:
         own = self._feeds.get(venue)
         if own is not None and mark.kind == "connect":
             intake = self._intakes[connection] = own.open(connection, carried_by(mark.detail))
+            self._screened.pop(connection, None)
             if isinstance(intake, ScreenedLane):
                 self._screened[connection] = intake
         elif own is not None:
@@ -547,16 +663,6 @@ class TapeSystem:
             own.mark(mark, connection, received_ns, data)
         if self.screen is not None:
             self.screen.refresh()
-
-    def _next_row(self) -> FeedRow | None:
-        row = next(self._rows, None)
-        while row is None:
-            batch = next(self._batches, None)
-            if batch is None:
-                return None
-            self._rows = iter(batch)
-            row = next(self._rows, None)
-        return row
 
 
 def _never() -> bool:

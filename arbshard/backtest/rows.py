@@ -4,17 +4,19 @@ A recorder reads the connections of each venue in batches, so the rows of two ve
 receipt, and the rows of one venue are. Here all rows are sorted by the monotonic time of receipt. Each recording has
 a monotonic clock of its own if the machine was started anew in between; all later ones are counted on from the first
 by the wall clock.
+
+Rows are read as columns (``RowBlock``), and messages stay in Arrow's memory until a row is asked for.
 """
 
-from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import repeat
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,6 +31,8 @@ from arbshard.wire.recording import FEED_KINDS
 
 _HORIZON_NS = 1_000_000_000
 """Rows of one venue may be written so long after rows of another venue that were received later."""
+_BLOCK_ROWS = 8192
+"""Rows are collected until there are so many, as a block costs some hundreds of microseconds whatever its size."""
 _FRAME = "frame"
 _T = TypeVar("_T")
 _UNIVERSES = msgspec.json.Decoder(Universe, strict=False)
@@ -64,6 +68,126 @@ FeedRow = tuple[int, int, str, bytes, TapeMark | None, str, Glance | None]
 connection, the data, the mark (None for a frame), the venue, and the glance at the frame (None if there was none)."""
 
 
+_TABLE = np.dtype(
+    [
+        ("due_ns", np.int64),
+        ("received_ns", np.int64),
+        ("bid", np.float64),
+        ("ask", np.float64),
+        ("connection", np.int32),
+        ("venue", np.int32),
+        ("market", np.int32),
+        ("source", np.int32),
+        ("place", np.int32),
+        ("is_mark", np.bool_),
+    ]
+)
+"""Names are numbers of ``RowBlock.names``. ``source`` and ``place`` say where message and mark of a row are."""
+Table = npt.NDArray[np.void]
+
+
+class _Source:
+    """One batch of a segment: what is not in the table."""
+
+    def __init__(self, data: pa.Array, marks: Mapping[int, TapeMark]) -> None:
+        self._data = data
+        self.marks = marks
+        """By the place of their row."""
+
+    @cached_property
+    def messages(self) -> list[bytes]:
+        """The data of all rows."""
+        messages: list[bytes] = self._data.to_pylist()
+        return messages
+
+
+class RowBlock:
+    """Successive rows in the order in which they are due."""
+
+    def __init__(
+        self, table: Table, names: Sequence[str], sources: Mapping[int, _Source], *, has_glances: bool
+    ) -> None:
+        self.table = table
+        self.names = names
+        """Of connections, venues and markets, by their numbers. A market without a name was not found."""
+        self.has_glances = has_glances
+        """Whether markets and best prices of frames are known."""
+        self._sources = sources
+
+    @property
+    def frames(self) -> int:
+        """Rows that are not marks."""
+        return len(self.table) - int(np.count_nonzero(self.table["is_mark"]))
+
+    def frames_without_market(self, connections: Iterable[str]) -> int:
+        """Frames in which no market was found, or which came by one of these connections."""
+        table = self.table
+        numbers = [number for number, name in enumerate(self.names) if name in set(connections)]
+        found = (table["market"] == 0) | np.isin(table["connection"], numbers)
+        return int(np.count_nonzero(found & ~table["is_mark"]))
+
+    def rest(self, number: int) -> "RowBlock | None":
+        """The rows from this one on; None if there are none."""
+        if number >= len(self.table):
+            return None
+        return RowBlock(self.table[number:], self.names, self._sources, has_glances=self.has_glances)
+
+    def message(self, number: int) -> bytes:
+        """The data of a row."""
+        source, place = self.table[["source", "place"]][number].tolist()
+        message: bytes = self._sources[source].messages[place]
+        return message
+
+    def row(self, number: int) -> FeedRow:
+        """One row."""
+        return self._rows_of(self.table[number : number + 1])[0]
+
+    def rows(self) -> list[FeedRow]:
+        """All rows."""
+        return self._rows_of(self.table)
+
+    def _rows_of(self, table: Table) -> list[FeedRow]:
+        names, sources = self.names, self._sources
+        columns = (
+            table["due_ns"].tolist(), table["received_ns"].tolist(), table["connection"].tolist(),
+            table["source"].tolist(), table["place"].tolist(), table["is_mark"].tolist(),
+            table["venue"].tolist(), table["market"].tolist(), table["bid"].tolist(), table["ask"].tolist(),
+        )  # fmt: skip
+        has_glances = self.has_glances
+        return [
+            (
+                due_ns, received_ns, names[connection], sources[source].messages[place],
+                sources[source].marks[place] if is_mark else None, names[venue],
+                (names[market], bid, ask) if has_glances else None,
+            )
+            for due_ns, received_ns, connection, source, place, is_mark, venue, market, bid, ask in zip(
+                *columns, strict=True
+            )
+        ]  # fmt: skip
+
+
+class _Names:
+    """Numbers for names, the empty one being 0."""
+
+    def __init__(self) -> None:
+        self.all = [""]
+        self._numbers = {"": 0}
+
+    def numbers_of(self, column: pa.Array) -> npt.NDArray[np.int32]:
+        """The number of each value of a column of few different texts."""
+        encoded = column.dictionary_encode()
+        numbers = [self._number_of(name) for name in encoded.dictionary.to_pylist()]
+        found: npt.NDArray[np.int32] = np.array(numbers, np.int32)[encoded.indices.to_numpy()]
+        return found
+
+    def _number_of(self, name: str) -> int:
+        number = self._numbers.get(name)
+        if number is None:
+            number = self._numbers[name] = len(self.all)
+            self.all.append(name)
+        return number
+
+
 class TapeStart(NamedTuple):
     """What is known before the first row."""
 
@@ -90,35 +214,24 @@ class TapeRows:
         self.late = 0
         """Rows that came more than a second after rows received later; they are fed late."""
 
-    def rows(self, tops: TapeTops | None = None) -> Iterator[list[FeedRow]]:
-        """Every row that concerns the feeds, sorted, in lists. Raises ``TapeError``.
+    def rows(self) -> Iterator[list[FeedRow]]:
+        """Every row that concerns the feeds, sorted, in lists, without glances. Raises ``TapeError``."""
+        for block in self.blocks():
+            yield block.rows()
+
+    def blocks(self, tops: TapeTops | None = None) -> Iterator[RowBlock]:
+        """Every row that concerns the feeds, sorted, in blocks. Raises ``TapeError``.
 
         ``tops``: what gives each frame its glance; None for no glances.
         """
-        pending: list[FeedRow] = []
-        released_ns = 0
-        shifts = _Shifts()
-        floors: dict[str, int] = {}
+        reader = _BlockReader(has_glances=tops is not None)
         for segment in self._segments:
             for batch in segment.batches() if tops is None else tops.batches(segment):
                 chosen = self._choose(batch)
-                if not chosen.num_rows:
-                    continue
-                fresh = _rows_of(chosen, shifts.of(segment.info, chosen), segment.info, floors)
-                pending += fresh
-                pending.sort(key=_due)
-                late = _count_until(pending, released_ns - 1)
-                if late:
-                    self.late += late
-                    pending[:late] = [(released_ns, *row[1:]) for row in pending[:late]]
-                until_ns = pending[-1][0] - _HORIZON_NS
-                count = _count_until(pending, until_ns)
-                if count:
-                    released_ns = pending[count - 1][0]
-                    yield pending[:count]
-                    del pending[:count]
-        if pending:
-            yield pending
+                if chosen.num_rows:
+                    yield from reader.add(chosen, segment.info)
+                    self.late = reader.late
+        yield from reader.rest()
 
     def decisions(self) -> Iterator[tuple[int, str, bytes]]:
         """(wall time in ns, kind of event, JSON) of every recorded event of risk's ledger in the part."""
@@ -229,45 +342,94 @@ def _start_of(segment: TapeSegment, batch: pa.RecordBatch) -> TapeStart:
     )
 
 
-def _rows_of(
-    batch: pa.RecordBatch, shift_ns: int, info: SegmentInfo, floors: dict[str, int]
-) -> Iterator[FeedRow]:
-    offset_ns = batch.column("wall_ns")[0].as_py() - batch.column("at_ns")[0].as_py()
-    began_ns = info.recording * 1_000_000 - offset_ns + shift_ns
-    times, venues = _numbers(batch.column("at_ns")), _texts(batch.column("venue"))
-    received = [at_ns + shift_ns for at_ns in times] if shift_ns else times
-    due: list[int] = []
-    for received_ns, venue in zip(received, venues, strict=True):
-        floor_ns = floors.get(venue, began_ns)
-        floors[venue] = due_ns = max(received_ns, floor_ns, began_ns)
-        due.append(due_ns)
-    glances: Iterable[Glance | None] = repeat(None, batch.num_rows)
-    if MARKET in batch.schema.names:
-        bids, asks = _numbers(batch.column(BID), "d"), _numbers(batch.column(ASK), "d")
-        glances = zip(_texts(batch.column(MARKET)), bids, asks, strict=True)
-    marks = _marks_of(batch, shift_ns, info)
-    data = batch.column("data").to_pylist()
-    return zip(due, received, _texts(batch.column("connection")), data, marks, venues, glances, strict=True)
+class _BlockReader:
+    """Makes blocks of the batches of a tape."""
+
+    def __init__(self, *, has_glances: bool) -> None:
+        self._has_glances = has_glances
+        self._names = _Names()
+        self._sources: dict[int, _Source] = {}
+        """By their number: batches of which rows are in no block yet."""
+        self._batches = 0
+        self._shifts = _Shifts()
+        self._floors: dict[int, int] = {}
+        """By the number of a venue: when its last row is due, as none is fed before."""
+        self._tables: list[Table] = []
+        """Rows that are in no block yet, so many:"""
+        self._count = 0
+        self._released_ns = 0
+        """When the last row of the last block is due."""
+        self.late = 0
+        """Rows that came more than a second after rows received later."""
+
+    def add(self, batch: pa.RecordBatch, info: SegmentInfo) -> Iterator[RowBlock]:
+        """Take in a batch with rows; the block that can be made with it, if one can."""
+        table = self._table_of(batch, info)
+        self._tables.append(table)
+        self._count += len(table)
+        if self._count >= _BLOCK_ROWS:
+            table = self._sorted()
+            count = int(np.searchsorted(table["due_ns"], table["due_ns"][-1] - _HORIZON_NS, side="right"))
+            if count:
+                yield self._block(table, count)
+
+    def rest(self) -> Iterator[RowBlock]:
+        """The last block, if there is one."""
+        if self._count:
+            table = self._sorted()
+            yield self._block(table, len(table))
+
+    def _sorted(self) -> Table:
+        """All rows that are in no block yet, in their order."""
+        table = np.concatenate(self._tables)
+        table = table[np.argsort(table["due_ns"], kind="stable")]
+        late = int(np.searchsorted(table["due_ns"], self._released_ns))
+        self.late += late
+        table["due_ns"][:late] = self._released_ns
+        self._tables = [table]
+        return table
+
+    def _block(self, table: Table, count: int) -> RowBlock:
+        """The first rows; the others are left for the next block."""
+        table, rest = table[:count], table[count:]
+        self._released_ns = int(table["due_ns"][-1])
+        self._tables, self._count = [rest], len(rest)
+        block = RowBlock(table, self._names.all, self._sources, has_glances=self._has_glances)
+        waiting = set(rest["source"].tolist())
+        self._sources = {number: source for number, source in self._sources.items() if number in waiting}
+        return block
+
+    def _table_of(self, batch: pa.RecordBatch, info: SegmentInfo) -> Table:
+        shift_ns = self._shifts.of(info, batch)
+        offset_ns = batch.column("wall_ns")[0].as_py() - batch.column("at_ns")[0].as_py()
+        began_ns = info.recording * 1_000_000 - offset_ns + shift_ns
+        table = np.zeros(batch.num_rows, _TABLE)
+        table["received_ns"] = batch.column("at_ns").to_numpy() + shift_ns
+        table["connection"] = self._names.numbers_of(batch.column("connection"))
+        table["venue"] = self._names.numbers_of(batch.column("venue"))
+        for venue in np.unique(table["venue"]).tolist():
+            mine = table["venue"] == venue
+            floor_ns = max(self._floors.get(venue, began_ns), began_ns)
+            due_ns = np.maximum(np.maximum.accumulate(table["received_ns"][mine]), floor_ns)
+            table["due_ns"][mine] = due_ns
+            self._floors[venue] = int(due_ns[-1])
+        if self._has_glances:
+            table["market"] = self._names.numbers_of(batch.column(MARKET))
+            table["bid"] = batch.column(BID).to_numpy()
+            table["ask"] = batch.column(ASK).to_numpy()
+        self._batches += 1
+        table["source"] = self._batches
+        table["place"] = np.arange(batch.num_rows)
+        marks = _marks_of(batch, shift_ns, info)
+        if marks:
+            table["is_mark"][list(marks)] = True
+        self._sources[self._batches] = _Source(batch.column("data"), marks)
+        return table
 
 
-def _numbers(column: pa.Array, form: Literal["q", "d"] = "q") -> list[Any]:
-    """The values of a column of 64 bits without nulls. A tenth of the time that ``to_pylist`` takes."""
-    values = memoryview(column.buffers()[1])[8 * column.offset : 8 * (column.offset + len(column))]
-    return list(values.cast(form))
-
-
-def _texts(column: pa.Array) -> list[str]:
-    """The values of a column of few different texts."""
-    encoded = column.dictionary_encode()
-    texts = encoded.dictionary.to_pylist()
-    return [
-        texts[code] for code in memoryview(encoded.indices.buffers()[1]).cast("i")[: len(column)].tolist()
-    ]
-
-
-def _marks_of(batch: pa.RecordBatch, shift_ns: int, info: SegmentInfo) -> list[TapeMark | None]:
-    """What each row says that is not a frame; None for a frame."""
-    marks: list[TapeMark | None] = [None] * batch.num_rows
+def _marks_of(batch: pa.RecordBatch, shift_ns: int, info: SegmentInfo) -> dict[int, TapeMark]:
+    """What each row says that is not a frame, by its place."""
+    marks: dict[int, TapeMark] = {}
     kinds = batch.column("kind")
     if kinds.unique().to_pylist() == [_FRAME]:
         return marks
@@ -278,14 +440,6 @@ def _marks_of(batch: pa.RecordBatch, shift_ns: int, info: SegmentInfo) -> list[T
         asked_ns = began_ns + shift_ns if began_ns else 0
         marks[place] = TapeMark(kind, symbol, asked_ns, detail, number, info.recording)
     return marks
-
-
-_due: Callable[[FeedRow], int] = itemgetter(0)
-
-
-def _count_until(rows: list[FeedRow], until_ns: int) -> int:
-    """How many rows at the front are due by ``until_ns``."""
-    return bisect_right(rows, until_ns, key=_due)
 
 
 def delayed(

@@ -133,12 +133,13 @@ def backtest(
             is_screened=screening and times is None, times=times, measured=measured,
         )  # fmt: skip
         with _logged(out / LOG, system), patient_collector():
-            batches, routes = rows.rows(TapeTops() if system.is_screened else None), _routes(adapted)
+            blocks, routes = rows.blocks(TapeTops() if system.is_screened else None), _routes(adapted)
             if delay_frames:
-                batches = delayed(batches, delay_frames, routes)
-            if times is not None:
-                batches = as_seen(batches, times, routes)
-            system.run(batches)
+                system.run(delayed((block.rows() for block in blocks), delay_frames, routes))
+            elif times is not None:
+                system.run(as_seen((block.rows() for block in blocks), times, routes))
+            else:
+                system.run(blocks)
         return system
 
     with place() as root:

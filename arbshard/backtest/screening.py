@@ -44,13 +44,15 @@ from supervisor.feeds.fanout import Lane, VenueFanout
 _MARGIN_BPS = 1e-6
 
 
-class _ScreenedPair:
+class ScreenedPair:
     """A pair, and the limits that its prices must reach for anything to happen."""
 
-    def __init__(self, state: PairState, config: Config) -> None:
+    def __init__(self, number: int, state: PairState, config: Config) -> None:
+        self.number = number
+        """Its place among all pairs."""
         self.state = state
-        self.home = _ScreenedMarket(self, state.pair.home, is_home=True)
-        self.away = _ScreenedMarket(self, state.pair.away, is_home=False)
+        self.home = ScreenedMarket(self, state.pair.home, is_home=True)
+        self.away = ScreenedMarket(self, state.pair.away, is_home=False)
         self._entry_bps = config.strategy.entry_bps
         self._floor_bps = config.limits.edge_bps_min
         self._renew_limits()
@@ -58,7 +60,14 @@ class _ScreenedPair:
     def is_out_of_reach(
         self, home_bid: float, home_ask: float, away_bid: float, away_ask: float, fx: BookTop
     ) -> bool:
-        """Whether no entry can be made at these prices.
+        """Whether no entry can be made at these prices."""
+        limit_home, limit_away = self.limits()
+        return (
+            away_bid * fx.best_bid < home_ask * limit_home and home_bid < away_ask * fx.best_ask * limit_away
+        )
+
+    def limits(self) -> tuple[float, float]:
+        """Below which both prices' ratios must be for no entry to be possible.
 
         ``top_edge_bps(ask, bid, terms, fx) < bound``, with all that is constant brought to one side: the few bits by
         which this rounds otherwise are far below the margin.
@@ -70,29 +79,26 @@ class _ScreenedPair:
             or state.buy_away is not self._buy_away
         ):
             self._renew_limits()
-        return (
-            away_bid * fx.best_bid < home_ask * self._limit_home
-            and home_bid < away_ask * fx.best_ask * self._limit_away
-        )
+        return self._limits
 
     def _renew_limits(self) -> None:
         state = self.state
         level_bps, self._buy_home, self._buy_away = state.level_bps, state.buy_home, state.buy_away
         self._level_bps = level_bps
-        self._limit_home = self._limit(-level_bps, state.buy_home)
-        self._limit_away = self._limit(level_bps, state.buy_away)
+        self._limits = self._limit(-level_bps, state.buy_home), self._limit(level_bps, state.buy_away)
 
     def _limit(self, against_bps: float, terms: Terms) -> float:
         bound_bps = least_edge_bps(self._entry_bps, against_bps, self._floor_bps) - _MARGIN_BPS
         return (1 + bound_bps / BPS) / (terms.base_kept * terms.proceeds_factor / terms.cost_factor)
 
 
-class _ScreenedMarket:
+class ScreenedMarket:
     """One market of a pair: its newest prices, skipped or not, and whether the engine has yet to see them."""
 
-    def __init__(self, pair: _ScreenedPair, leg: Leg, *, is_home: bool) -> None:
+    def __init__(self, pair: ScreenedPair, leg: Leg, *, is_home: bool) -> None:
         self.pair = pair
         self.slot = leg.slot
+        self.venue, self.symbol = leg.market.venue, leg.market.symbol
         self.is_home = is_home
         self.glance = get_venue(leg.market.venue).top_of_book
         self.is_clear = False
@@ -104,16 +110,23 @@ class _ScreenedMarket:
 class Screen:
     """Screens all lanes of a system. ``settle`` before anything but a frame changes a slot, and ``refresh`` after."""
 
-    def __init__(self, engine: ArbitrageEngine, feed: ShardFeed, books: TapeBooks, config: Config) -> None:
+    def __init__(
+        self, engine: ArbitrageEngine, feed: ShardFeed, fx: Leg, books: TapeBooks, config: Config
+    ) -> None:
+        """``engine`` and ``feed`` are those of the worker, ``fx`` the market of the FX rate."""
         self._engine = engine
         self._feed = feed
         self.books = books
         quality = quality_of(config.data_quality)
-        self._jump_up, self._jump_down = quality.jump_up, quality.jump_down
-        self._pairs = [_ScreenedPair(state, config) for state in engine.pairs.values()]
-        self.markets: dict[int, _ScreenedMarket] = {
-            market.slot: market for pair in self._pairs for market in (pair.home, pair.away)
+        self.jump_up, self.jump_down = quality.jump_up, quality.jump_down
+        self._fx = fx.market
+        self.pairs = [
+            ScreenedPair(number, state, config) for number, state in enumerate(engine.pairs.values())
+        ]
+        self.markets: dict[int, ScreenedMarket] = {
+            market.slot: market for pair in self.pairs for market in (pair.home, pair.away)
         }
+        self._by_name = {(market.venue, market.symbol): market for market in self.markets.values()}
         self.screened = 0
         """Frames that were skipped."""
 
@@ -123,7 +136,7 @@ class Screen:
 
     def settle(self) -> None:
         """Have the engine see the newest frame of every market."""
-        for pair in self._pairs:
+        for pair in self.pairs:
             self.settle_pair(pair)
 
     def refresh(self) -> None:
@@ -131,24 +144,45 @@ class Screen:
         for market in self.markets.values():
             self.follow(market)
 
-    def skips(self, market: _ScreenedMarket, bid: float, ask: float) -> bool:
-        """Whether a frame with these best prices is to be skipped; they are then the market's newest."""
-        pair = market.pair
-        state, home, away = pair.state, pair.home, pair.away
-        fx = self._engine.fx.top
-        if (
+    @property
+    def fx(self) -> BookTop | None:
+        """The best prices of the FX market that the engine sees."""
+        return self._engine.fx.top
+
+    def is_fx(self, venue: str, symbol: str) -> bool:
+        """Whether this is the FX market."""
+        return symbol == self._fx.symbol and venue == self._fx.venue
+
+    def market_of(self, venue: str, symbol: str) -> ScreenedMarket | None:
+        """A market of a pair, None for any other."""
+        return self._by_name.get((venue, symbol))
+
+    def is_screened(self, pair: ScreenedPair) -> bool:
+        """Whether frames of the pair may be skipped if their prices are out of reach."""
+        state = pair.state
+        return not (
             state.held
             or state.busy
             or not state.is_funded
             or state.followed is not None
-            or fx is None
-            or not (home.is_clear and away.is_clear)
-        ):
+            or self._engine.fx.top is None
+            or not (pair.home.is_clear and pair.away.is_clear)
+        )
+
+    def jumps(self, market: ScreenedMarket, bid: float, ask: float) -> bool:
+        """Whether these prices are a jump from the market's newest ones, as ``has_jumped`` has it.
+
+        Comparisons with NaN are false, so that a frame without prices counts as a jump.
+        """
+        up, down, last_bid, last_ask = self.jump_up, self.jump_down, market.bid, market.ask
+        return not (last_bid * down <= bid <= last_bid * up and last_ask * down <= ask <= last_ask * up)
+
+    def skips(self, market: ScreenedMarket, bid: float, ask: float) -> bool:
+        """Whether a frame with these best prices is to be skipped; they are then the market's newest."""
+        pair, fx = market.pair, self._engine.fx.top
+        if fx is None or not self.is_screened(pair) or self.jumps(market, bid, ask):
             return False
-        up, down, last_bid, last_ask = self._jump_up, self._jump_down, market.bid, market.ask
-        # As ``has_jumped``. Comparisons with NaN are false, so that a frame without prices counts as a jump.
-        if not (last_bid * down <= bid <= last_bid * up and last_ask * down <= ask <= last_ask * up):
-            return False
+        home, away = pair.home, pair.away
         if not (
             pair.is_out_of_reach(bid, ask, away.bid, away.ask, fx)
             if market.is_home
@@ -159,7 +193,7 @@ class Screen:
         market.is_pending = True
         return True
 
-    def settle_pair(self, pair: _ScreenedPair) -> None:
+    def settle_pair(self, pair: ScreenedPair) -> None:
         """Have the engine see the newest frames of one pair."""
         for market in (pair.home, pair.away):
             if not market.is_pending:
@@ -172,7 +206,7 @@ class Screen:
             else:
                 pair.state.away = view
 
-    def follow(self, market: _ScreenedMarket) -> None:
+    def follow(self, market: ScreenedMarket) -> None:
         """Go by what the engine sees of one market now."""
         state = market.pair.state
         view = state.home if market.is_home else state.away
@@ -190,7 +224,7 @@ class ScreenedLane:
 
     def __init__(self, screen: Screen, fanout: VenueFanout, lane: Lane) -> None:
         self._screen = screen
-        self._lane = lane
+        self.lane = lane
         self._route = fanout.venue.route
         self._targets, self._down, self._books = fanout.targets, fanout.down, screen.books
         self._by_symbol = {
@@ -204,24 +238,25 @@ class ScreenedLane:
         symbol, bid, ask = glance if glance is not None and glance[0] else self._glance(frame, received_ns)
         market = self._by_symbol.get(symbol)
         if market is None:
-            self._lane(frame, received_ns)
+            self.lane(frame, received_ns)
             return
         slot, books = market.slot, self._books
-        if (
-            symbol in self._targets
-            and slot not in self._down
-            and len(frame) <= books.slot_bytes
-            and self._screen.skips(market, bid, ask)
-        ):
-            self._lane.frames += 1
-            books.frames[slot] = frame
-            books.received_ns[slot] = received_ns
-            books.sequences[slot] += 2
+        if self.is_open(market) and len(frame) <= books.slot_bytes and self._screen.skips(market, bid, ask):
+            self.lane.frames += 1
+            books.write(slot, frame, received_ns)
             self._screen.screened += 1
             return
         self._screen.settle_pair(market.pair)
-        self._lane(frame, received_ns)
+        self.lane(frame, received_ns)
         self._screen.follow(market)
+
+    def screened(self, symbol: str) -> "ScreenedLane | None":
+        """Where frames of a market go; None where they may not be skipped."""
+        return self if symbol in self._by_symbol else None
+
+    def is_open(self, market: ScreenedMarket) -> bool:
+        """Whether the next frame of a market goes into its slot and does nothing else."""
+        return market.symbol in self._targets and market.slot not in self._down
 
     def _glance(self, frame: bytes, received_ns: int) -> Glance:
         symbol = self._route(frame) or ""

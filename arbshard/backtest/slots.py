@@ -1,16 +1,34 @@
 """The slots of a feed within one process: ``BooksWriter`` and ``BooksReader`` at once, without shared memory."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from typing_extensions import override
 
 from arbshard.errors import FrameError
 from arbshard.shm.books import BooksReader, BooksWriter
 
-_FRAME_BYTES_MAX = 8192
+FRAME_BYTES_MAX = 8192
 _PATH = Path("books")
 _STEP = 2
 """By so much the sequence of a slot grows with each change, as in shared memory."""
+
+
+class PendingFrames(Protocol):
+    """Frames that were received and not put into their slots yet: ``skipping.BlockScreen``."""
+
+    def bring(self, slot: int) -> None:
+        """Put the newest frame of a slot into it."""
+        ...
+
+    def received_ns(self, slot: int) -> int:
+        """When the newest frame was received that ``bring`` would put into the slot; 0 if there is none."""
+        ...
+
+    def count(self, lane: object) -> int:
+        """How many frames have come by a lane of the fan-out that are not in their slots."""
+        ...
 
 
 class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's slots are used
@@ -18,13 +36,17 @@ class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's sl
 
     def __init__(self, count: int, pid: int) -> None:  # the parents' would map files
         self.slot_count = count
-        self.slot_bytes = _FRAME_BYTES_MAX
+        self.slot_bytes = FRAME_BYTES_MAX
         self.epoch = pid
         self.frames: list[bytes] = [b""] * count
-        """The newest frame of each slot; empty before the first."""
+        """The newest frame of each slot that was written; empty before the first."""
         self.received_ns = [0] * count
         """When it was received."""
         self.sequences = [0] * count
+        self._messages: list[Callable[[], bytes] | None] = [None] * count
+        """What gives the newest frame of a slot that is not in ``frames`` yet."""
+        self.pending: PendingFrames | None = None
+        """Whoever brings frames when somebody reads their slot; None where each is written when it is received."""
         self._live = [False] * count
         self._confirmed_ns = [0] * count
         self._late_after_ns = [0] * count
@@ -38,11 +60,26 @@ class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's sl
     @override
     def write(self, slot: int, frame: bytes | bytearray | memoryview, received_ns: int) -> None:
         length = len(frame)
-        if not 0 < length <= _FRAME_BYTES_MAX:
+        if not 0 < length <= FRAME_BYTES_MAX:
             raise FrameError("oversize" if length else "empty", f"{length} bytes")
         self.frames[slot] = bytes(frame)
+        self._messages[slot] = None
         self.received_ns[slot] = received_ns
         self.sequences[slot] += _STEP
+
+    def put(self, slot: int, message: Callable[[], bytes], received_ns: int, count: int) -> None:
+        """Take in ``count`` frames, the newest of which is what ``message`` returns."""
+        self._messages[slot] = message
+        self.received_ns[slot] = received_ns
+        self.sequences[slot] += count * _STEP
+
+    def count_pending(self, lane: object) -> int:
+        """How many frames have come by a lane of the fan-out that it has not counted yet."""
+        return self.pending.count(lane) if self.pending is not None else 0
+
+    def _bring(self, slot: int) -> None:
+        if self.pending is not None:
+            self.pending.bring(slot)
 
     @override
     def set_live(self, slot: int, live: bool) -> None:
@@ -59,17 +96,20 @@ class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's sl
 
     @override
     def times(self, slot: int) -> tuple[int, int]:
-        return self.received_ns[slot], self._confirmed_ns[slot]
+        pending_ns = self.pending.received_ns(slot) if self.pending is not None else 0
+        return pending_ns or self.received_ns[slot], self._confirmed_ns[slot]
 
     @override
     def clear(self, slot: int) -> None:
         self.frames[slot] = b""
+        self._messages[slot] = None
         self.received_ns[slot] = self._confirmed_ns[slot] = self._late_after_ns[slot] = 0
         self._live[slot] = False
         self.sequences[slot] += _STEP
 
     @override
     def sequence(self, slot: int) -> int:
+        self._bring(slot)
         return self.sequences[slot]
 
     @override
@@ -98,10 +138,19 @@ class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's sl
 
     @override
     def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
-        frame = self.frames[slot]
+        frame = self.newest(slot)
         if not frame:
             return None
         return self.sequences[slot], self.received_ns[slot], self._live[slot], frame
+
+    def newest(self, slot: int) -> bytes:
+        """The newest frame of a slot; empty before the first."""
+        self._bring(slot)
+        message = self._messages[slot]
+        if message is not None:
+            self.frames[slot] = message()
+            self._messages[slot] = None
+        return self.frames[slot]
 
     @property
     @override

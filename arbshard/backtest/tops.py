@@ -18,6 +18,7 @@ from zlib import crc32
 import pyarrow as pa
 
 import arbshard.venues
+from arbshard.backtest.slots import FRAME_BYTES_MAX
 from arbshard.errors import FrameError
 from arbshard.log import get_logger
 from arbshard.tape.reading import TapeSegment
@@ -29,7 +30,8 @@ from supervisor.rundir import write_whole
 FOLDER = "tops"
 MARKET, BID, ASK = "glance_market", "glance_bid", "glance_ask"
 """Columns that a batch gets. A row that is not a frame with a sound book has no market, or prices that are NaN.
-Frames of venues that ccxt brings have no market either: the hash over the codecs does not cover all that reads them.
+Frames too long for a slot have no market either, and neither have frames of venues that ccxt brings: the hash over
+the codecs does not cover all that reads them.
 """
 _SCHEMA = pa.schema(
     [
@@ -76,7 +78,7 @@ class TapeTops:
         markets, bids, asks = [], [], []
         for kind, venue, at_ns, data in zip(*columns, strict=True):
             codec = self._codecs.get(venue) if kind == "frame" else None
-            market = codec.route(data) if codec is not None else None
+            market = codec.route(data) if codec is not None and len(data) <= FRAME_BYTES_MAX else None
             bid = ask = nan
             if codec is not None and market is not None:
                 try:
@@ -96,7 +98,7 @@ def _codecs_hash() -> str:
     """Of the source code of everything that reads frames."""
     folder = Path(arbshard.venues.__file__).parent
     found = sha256()
-    for path in sorted(folder.rglob("*.py")):
+    for path in (*sorted(folder.rglob("*.py")), Path(__file__)):
         found.update(path.read_bytes())
     return found.hexdigest()
 

@@ -60,7 +60,7 @@ def backtest(
     Pairs, rules and fees are those of the tape. All other settings are those of the recorded run, or of --config if
     it is given, and of --set.
     """
-    require_libraries("arbshard backtest", "pyarrow")
+    require_libraries("arbshard backtest", "pyarrow", "numpy")
     from arbshard.backtest.rows import TapePart
     from arbshard.backtest.run import Latency, tape_config
     from arbshard.backtest.run import backtest as run_backtest

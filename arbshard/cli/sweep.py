@@ -76,7 +76,7 @@ def sweep(
 
     What is in the folder already is not computed again. Without --config the recorded configuration is varied.
     """
-    require_libraries("arbshard sweep", "pyarrow", "plotly")
+    require_libraries("arbshard sweep", "pyarrow", "numpy", "plotly")
     from arbshard.backtest.run import backtest
     from arbshard.config import Config
     from arbshard.model.money import use_money_context

@@ -43,9 +43,12 @@ def baseline_of(series: SpreadSeries, settings: BaselineConfig) -> Baseline | No
     _, values = series.intervals()
     present = [value for value in values if value == value]  # noqa: PLR0124 - not NaN
     level = median(present)
-    band = _MAD_TO_DEVIATION * median([abs(value - level) for value in present])
+    deviations = [abs(value - level) for value in present]
+    band = _MAD_TO_DEVIATION * median(deviations)
     threshold = max(settings.excursion_bps, _EXCURSION_BANDS * band)
-    excursions, under_way = _excursions(values, level, threshold)
+    # Most pairs have none, and to look at all samples one by one costs more than all else here.
+    has_excursions = max(deviations) >= threshold
+    excursions, under_way = _excursions(values, level, threshold) if has_excursions else ([], 0)
     returns = sum(one.has_returned for one in excursions)
     half_life = _median_duration(excursions) if returns >= settings.returns_min else None
     interval_s = series.sample_ms / 1000

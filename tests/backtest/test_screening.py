@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from arbshard.backtest import screening, tops
+from arbshard.backtest import rows, screening, skipping, tops
 from arbshard.backtest.rows import TapePart, TapeRows
 from arbshard.backtest.run import backtest, tape_config
 from arbshard.config import Config
@@ -65,10 +65,12 @@ def decided(summary):
     is_required=st.booleans(),
     regime=st.sampled_from(["mixed", "calm", "band", "low-win"]),
     share=st.sampled_from([0.0, 0.01, 0.1]),
+    block_rows=st.sampled_from([1, 60, 8192]),
 )
 def test_decisions_are_the_same_with_and_without_screening(
-    tmp_path_factory, seed, entry_bps, is_required, regime, share
+    tmp_path_factory, monkeypatch, seed, entry_bps, is_required, regime, share, block_rows
 ):
+    monkeypatch.setattr(rows, "_BLOCK_ROWS", block_rows)
     folder = tmp_path_factory.mktemp("screening")
     base = replace(
         BASE,
@@ -105,7 +107,7 @@ def test_frames_are_screened_by_kept_prices_as_by_their_own(tmp_path, monkeypatc
         config = tape_config(tape)
         by_kept = backtest(part, config, tmp_path / name / "kept")
         with monkeypatch.context() as patched:
-            patched.setattr(TapeRows, "rows", lambda rows, _, read=TapeRows.rows: read(rows))
+            patched.setattr(TapeRows, "blocks", lambda rows, _, read=TapeRows.blocks: read(rows))
             by_own = backtest(part, config, tmp_path / name / "own")
         with monkeypatch.context() as patched:  # as for a venue that ccxt brings
             patched.setattr(tops, "codecs", dict)
@@ -124,6 +126,43 @@ def test_most_frames_are_screened_out_where_nothing_can_happen(tmp_path):
     found = backtest(TapePart(str(tmp_path)), strict, tmp_path / "out")
     assert found.entries == 0
     assert found.screened > 0.8 * found.frames
+
+
+def test_hardly_a_frame_is_screened_by_itself(tmp_path, monkeypatch):
+    """Where nothing can happen, frames are skipped as a whole, and few of their messages are unpacked."""
+    make_tape(tmp_path, seconds=SECONDS, pairs=3, updates_per_s=20, regime="calm", seed=5)
+    config = tape_config(tmp_path)
+    strict = replace(config, strategy=replace(config.strategy, entry_bps=450.0))
+    handed_in = []
+    monkeypatch.setattr(
+        screening.ScreenedLane,
+        "__call__",
+        lambda lane, *frame, take=screening.ScreenedLane.__call__: (
+            handed_in.append(frame) or take(lane, *frame)
+        ),
+    )
+    found = backtest(TapePart(str(tmp_path)), strict, tmp_path / "out")
+    fx = found.frames / 7  # frames of the FX market are always fed
+    assert found.screened > 0.8 * found.frames
+    assert len(handed_in) < fx + 0.05 * found.frames
+
+
+def test_limits_that_change_within_a_block_are_found(tmp_path, monkeypatch):
+    """The comparison can fail: rows that are judged once, by what risk said first, lose entries."""
+    base = replace(
+        BASE,
+        series=replace(BASE.series, sample_ms=200.0),
+        baseline=replace(BASE.baseline, is_required=False, samples_min=30, returns_min=1),
+        strategy=replace(BASE.strategy, entry_bps=35.0, min_edge_bps=20.0),
+    )
+    make_tape(tmp_path, seconds=40, pairs=5, updates_per_s=4, regime="low-win", seed=5, base=base)
+    part, config = TapePart(str(tmp_path)), tape_config(tmp_path)
+    right = backtest(part, config, tmp_path / "right", screening=False)
+    same = backtest(part, config, tmp_path / "same")
+    monkeypatch.setattr(skipping.BlockScreen, "recheck", lambda _: None)
+    wrong = backtest(part, config, tmp_path / "wrong")
+    assert right.decisions_hash == same.decisions_hash
+    assert right.decisions_hash != wrong.decisions_hash
 
 
 def test_a_bound_that_is_too_high_is_found(tmp_path, monkeypatch):
