@@ -1,4 +1,5 @@
-"""Configuration: a TOML file, checked once and frozen. One file per family of sections; ``file`` reads and checks.
+"""The configuration is a TOML file, checked once and frozen. Each family of sections has a file; ``file`` reads and
+checks.
 
 An empty file is a valid one: the embedded exchanges, on paper.
 """

@@ -1,6 +1,8 @@
-"""Settings that contradict each other, so that nothing could ever be traded. Pure; called by ``file``.
+"""Finds settings that contradict each other, so that nothing could ever be traded. The code is pure; ``file`` calls
+it.
 
-Only what the configuration alone proves is refused here. A run may still find nothing to trade because of its market.
+Only what the configuration alone proves is refused here. A run may still find nothing to trade because of its
+market.
 """
 
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ def find_contradiction(config: Config) -> str:
 
 
 def find_remarks(config: Config) -> list[str]:
-    """Return what is probably not meant, though something may come to be traded, each as a sentence."""
+    """Return what is probably not meant, though something may be traded, each as a sentence."""
     remarks = []
     paper, least = config.paper, config.sizing.entry_notional_min
     if config.mode == "paper":

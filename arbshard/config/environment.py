@@ -1,4 +1,4 @@
-"""Settings from environment variables: ``ARBSHARD__RUN__SHARDS=8`` sets ``run.shards``. Pure."""
+"""Reads settings from environment variables: ``ARBSHARD__RUN__SHARDS=8`` sets ``run.shards``. The code is pure."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ PREFIX = "ARBSHARD__"
 
 
 class EnvironmentSetting(NamedTuple):
-    """One environment variable that sets a key of the configuration."""
+    """Is one environment variable that sets a key of the configuration."""
 
     variable: str
     path: tuple[str, ...]
@@ -22,7 +22,7 @@ class EnvironmentSetting(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The key that it sets, with dots as in a file."""
+        """Return the key that it sets, with dots as in a file."""
         return ".".join(self.path)
 
     def readings(self) -> Iterator[Any]:
@@ -54,7 +54,10 @@ def settings_of(environ: Mapping[str, str]) -> list[EnvironmentSetting]:
 
 
 def _path_of(variable: str) -> tuple[str, ...]:
-    """Keys are in small letters, but for those of free tables, such as currencies, which stay as they are written."""
+    """Return the path of the key that ``variable`` sets. Raises ``ConfigError``.
+
+    Keys are in lower case, except those of free tables, such as currencies, which stay as they are written.
+    """
     path: list[str] = []
     kind: Any = Config
     for name in variable.removeprefix(PREFIX).split("__"):

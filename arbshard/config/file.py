@@ -1,4 +1,4 @@
-"""Reads a TOML file, checks it once. Every error names the file, or the environment variable, and the key's path."""
+"""Reads a TOML file and checks it. An error always has the file, or the environment variable, and the key's path."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ _RENAMED = {
 }
 """Keys by section that recordings of earlier versions have under another name, with the same meaning."""
 _FEE_BPS_MAX = Decimal(10_000)
-"""The whole notional: at this fee nothing would be left to divide by."""
+"""The whole notional: with this fee there would be nothing left to divide by."""
 
 
 def load_config(
@@ -46,7 +46,7 @@ def load_config(
     tree = _merge(msgspec.to_builtins(Config()), _read(path, where) if path is not None else {})
     settings = settings_of(environ or {})
     if settings:
-        _convert(tree, where)  # what is wrong in the file is not the fault of a variable
+        _convert(tree, where)  # so that a mistake in the file is not reported as that of a variable
     for setting in settings:
         tree = _with_setting(tree, setting)
     if settings:
@@ -105,7 +105,7 @@ def decode_recorded(raw: bytes | msgspec.Raw) -> Config:
 
 
 def change_limits(limits: LimitsConfig, changes: Mapping[str, str], where: str) -> LimitsConfig:
-    """``limits`` with ``changes`` (key → text), checked like the file. Raises ``ConfigError``."""
+    """Return ``limits`` with ``changes`` (key → text), checked like the file. Raises ``ConfigError``."""
     tree = {"limits": {**msgspec.to_builtins(limits), **changes}}
     try:
         return _check(msgspec.convert(tree, Config, strict=False), where).limits
@@ -120,7 +120,7 @@ def _with_other_venues(tree: dict[str, Any], where: str) -> dict[str, Any]:
     """
     venues = tree["venues"]
     if not isinstance(venues, dict):
-        return tree  # the conversion says what is wrong
+        return tree  # the conversion reports what is wrong
     kept: dict[str, Any] = {}
     others: dict[str, Any] = {}
     for name, section in venues.items():
@@ -163,7 +163,7 @@ def _amounts(section: msgspec.Struct, prefix: str) -> Iterator[tuple[str, Decima
 
 
 def _check(config: Config, where: str) -> Config:
-    """What types alone cannot say: exact amounts, and facts that span several keys."""
+    """Check what types alone cannot: exact amounts, and facts about several keys. Raises ``ConfigError``."""
     _check_amounts(config, where)
     try:
         zone_of(config.limits.time_zone)

@@ -1,4 +1,4 @@
-"""The section ``[limits]``, and the clock its days go by."""
+"""Defines the section ``[limits]``, and the clock that determines its days."""
 
 from datetime import UTC, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -10,11 +10,11 @@ from msgspec import Meta
 from arbshard.config.section import Count, NotNegative, Positive, Section, Share, matching
 
 _FIXED_ZONES: dict[str, tzinfo] = {"UTC": UTC, "Asia/Seoul": timezone(timedelta(hours=9), "KST")}
-"""Without summer time: the default must not depend on whether the machine has a zone database."""
+"""Zones without summer time: the default must not depend on whether the machine has a zone database."""
 
 
 class LimitsConfig(Section, frozen=True):
-    """What risk refuses to go beyond, in the reporting currency (KRW).
+    """Sets what risk refuses to exceed, in the reporting currency (KRW).
 
     Limits are for entries. A loss counts what was realised and what closing the open positions now would bring. Each
     has three levels: ``…_max`` refuses entries while it holds, ``halt_…`` until a person resumes, and ``stop_…``
@@ -25,44 +25,48 @@ class LimitsConfig(Section, frozen=True):
     """Entry notional of a symbol's open positions."""
     symbol_positions_max: Count = 1
     symbol_trades_max: Count = 2
-    """Intents of a symbol under way. A pair has one at a time in any case (PAIR_BUSY)."""
+    """Number of intents of a symbol under way. A pair has one at a time in any case (PAIR_BUSY)."""
     symbol_daily_loss_max: Decimal = Decimal(5_000_000)
-    """What it lost in the trading day, and what its open positions stand at."""
+    """Loss of the symbol in the trading day, with the present result of its open positions."""
     position_loss_bps_max: Decimal = Decimal(300)
     """Loss of one position in basis points of its notional. Its pair is set apart until a person releases it."""
     order_notional_max: Decimal = Decimal(3_000_000)
-    """One entry, at its limit prices. Entries are sized by ``sizing.entry_notional_max``, and down to this limit
-    where it is lower."""
+    """Size of one entry, at its limit prices. Entries are sized by ``sizing.entry_notional_max``, and down to this
+    limit where it is lower.
+    """
     loss_streak_max: Count = 20
     """Losses of a symbol in a row after which it pauses, and again after as many more."""
     loss_streak_pause_s: NotNegative = 60.0
     edge_bps_max: Positive = 600.0
-    """An entry that promises more is too good to be true. A second look beside ``strategy.max_edge_bps``: at the
-    limit prices and before fees."""
+    """An entry that promises more is too good to be true. It is a second check beside ``strategy.max_edge_bps``: at
+    the limit prices and before fees.
+    """
     edge_bps_min: Annotated[float, Meta(ge=-10_000, le=10_000)] = 0.0
     """What an entry must bring at its own limit prices after fees. They are the worst prices that the strategy
     accepted, and there it nets ``strategy.min_edge_bps`` at least; an entry that loses at them is no arbitrage."""
     price_bound_bps: Positive = 300.0
     """How far an entry's limit prices may be from the books that risk itself has read last, some seconds ago at
-    most."""
+    most.
+    """
     way_out_margin_bps: NotNegative = 200.0
     """What is held for buying a position's coins back: room for the price to move before risk has seen it, on top of
-    the price of now and the fee. Entries cannot spend it."""
+    the present price and the fee. Entries cannot spend it.
+    """
 
     portfolio_notional_max: Decimal = Decimal(100_000_000)
     """Gross exposure: entry notional of all open positions and of entries under way."""
     venue_notional_max: Decimal = Decimal(100_000_000)
-    """Of it, what was bought on one venue, and what was sold on one venue."""
+    """Part of it that was bought on one venue, and part that was sold on one venue."""
     portfolio_positions_max: Count = 200
     open_intents_max: Count = 100
     daily_loss_max: Decimal = Decimal(5_000_000)
     """By how much equity may fall in a trading day; no more entries until the next one."""
     weekly_loss_max: Decimal = Decimal(15_000_000)
-    """In a week, Monday to Sunday, of trading days."""
+    """Loss in a week, Monday to Sunday, of trading days."""
     lifetime_loss_max: Decimal = Decimal(30_000_000)
-    """Since the ledger began."""
+    """Loss since the ledger began."""
     drawdown_max: Decimal = Decimal(5_000_000)
-    """From the highest equity since the ledger began, or since a person accepted a drawdown by resuming."""
+    """Loss from the highest equity since the ledger began, or since a person accepted a drawdown by resuming."""
     naked_notional_max: Decimal = Decimal(20_000_000)
     """What open intents have bought on one venue and not sold on the other, or the reverse."""
     orders_per_s_max: Annotated[float, Meta(ge=1, le=100_000)] = 500.0
@@ -81,16 +85,18 @@ class LimitsConfig(Section, frozen=True):
     """While the median of the known correlations is this high, all symbols count as one. So they do while the FX
     book is in doubt (``[fx]``)."""
     fx_exposure_max: Decimal = Decimal(50_000_000)
-    """What open positions and entries under way hold of the away quote (USDT), or owe of it, worth so much."""
+    """Amount of the away quote (USDT) that open positions and entries under way hold or owe, valued in reporting
+    currency.
+    """
 
     tighten_at: Annotated[float, Meta(gt=0, le=1)] = 0.5
     """Share of ``drawdown_max`` from which order and exposure limits are tightened; loosened again at half of it."""
     tighten_volatility: Annotated[float, Meta(gt=1, le=100)] = 2.0
-    """A symbol's limits are tightened when its results scatter this many times as wide as they used to."""
+    """A symbol's limits are tightened when its results scatter this many times as widely as they used to."""
     tighten_factor: Annotated[float, Meta(gt=0, le=1)] = 0.5
-    """What tightened limits are multiplied with; 1 turns tightening off."""
+    """The factor of tightened limits; 1 turns tightening off."""
     tighten_lapse_s: Positive = 900.0
-    """A tightened symbol is given its limits back after this; its next result may tighten them again."""
+    """A tightened symbol gets its limits back after so many seconds; its next result may tighten them again."""
 
     halt_daily_loss: Decimal = Decimal(10_000_000)
     """Kill switch, as ``daily_loss_max``."""
@@ -113,7 +119,7 @@ class LimitsConfig(Section, frozen=True):
     halt_hedges_per_min: Count = 5000
     """Kill switch: hedges and unwinds within a minute."""
     halt_unknown_per_min: Count = 30
-    """Kill switch: orders of which nothing could be learned in time, within a minute."""
+    """Kill switch: orders whose outcome could not be learned in time, within a minute."""
     halt_stale_feeds_s: Positive = 30.0
     """Kill switch: no venue has sent anything for so long."""
 
@@ -121,16 +127,18 @@ class LimitsConfig(Section, frozen=True):
         str,
         matching(r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z", "must be a time from 00:00 to 23:59, as in '09:00'"),
     ] = "09:00"
-    """When a trading day begins, by the clocks of ``time_zone``."""
+    """When a trading day begins, by the clock of ``time_zone``."""
     time_zone: str = "Asia/Seoul"
 
 
 def zone_of(name: str) -> tzinfo:
-    """The time zone called ``name``, as in ``Europe/Berlin``. Raises ``ValueError`` when it is not known here."""
+    """Return the time zone called ``name``, as in ``Europe/Berlin``. Raises ``ValueError`` when it is not known
+    here.
+    """
     fixed = _FIXED_ZONES.get(name)
     if fixed is not None:
         return fixed
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, ZoneInfoNotFoundError) as error:
-        raise ValueError(f"'{name}' is no time zone known on this machine") from error
+        raise ValueError(f"'{name}' is not a time zone known on this machine") from error

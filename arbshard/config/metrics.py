@@ -1,4 +1,4 @@
-"""The section ``[metrics]``: figures of the run for Prometheus."""
+"""Defines the section ``[metrics]``: figures of the run for Prometheus."""
 
 from typing import Annotated
 
@@ -8,12 +8,14 @@ from arbshard.config.section import Port, Section
 
 
 class MetricsConfig(Section, frozen=True):
-    """Where figures are offered over HTTP. Needs prometheus-client (extra ``metrics``)."""
+    """Sets where figures are offered over HTTP. Needs prometheus-client (extra ``metrics``)."""
 
     enabled: bool = False
     host: str = "127.0.0.1"
-    """Anybody who reaches this address sees equity, results and positions; there is no password."""
+    """Whoever reaches this address sees equity, results and positions; there is no password."""
     port: Port = 9464
-    """0: any free port, which ``arbshard status`` shows."""
+    """The port; 0 for any free port, which ``arbshard status`` shows."""
     per_symbol: Annotated[int, Meta(ge=0, le=200)] = 0
-    """Pairs that have figures of their own: those with the most entries, which are kept once they are shown."""
+    """Number of pairs that have figures of their own: those with the most entries, which are kept once they are
+    shown.
+    """

@@ -1,4 +1,4 @@
-"""``Config``: the whole file, frozen. Every setting has its default, so an empty file is a valid one."""
+"""``Config`` is the whole file, frozen. Every setting has its default, so an empty file is a valid one."""
 
 from typing import Annotated, Literal
 
@@ -36,19 +36,19 @@ Name = Annotated[
 
 
 class Config(Section, frozen=True):
-    """The whole file."""
+    """Is the whole file."""
 
     name: Name = "sim"
-    """Separates instances: each name has its own run directory, state directory and ledger."""
+    """The name separates instances: each has its own run directory, state directory and ledger."""
     mode: Literal["paper", "live"] = "paper"
-    """``paper``: orders reach nobody. ``live``: orders go to the venues' accounts, if ``live.dry_run`` is off."""
+    """``paper``: orders reach no venue. ``live``: orders reach the venues' accounts, if ``live.dry_run`` is off."""
     data: Literal["sim", "public"] = "sim"
     """``sim``: the embedded simulated exchanges and their accounts. ``public``: the real ones."""
     data_source: Literal["ws", "rest"] = "ws"
-    """How books are got: ``ws``, streams, with REST while one is down; ``rest``, by asking only."""
+    """Source of books: ``ws``, streams, with REST while one is down; ``rest``, by asking only."""
     reporting: Literal["KRW"] = "KRW"
     state_dir: str = ""
-    """Where ledger and logs are kept; empty for ``$XDG_STATE_HOME/arbshard``."""
+    """Directory of ledger and logs; empty for ``$XDG_STATE_HOME/arbshard``."""
     run: RunConfig = msgspec.field(default_factory=RunConfig)
     venues: VenuesConfig = msgspec.field(default_factory=VenuesConfig)
     data_quality: DataConfig = msgspec.field(default_factory=DataConfig)
@@ -71,11 +71,11 @@ class Config(Section, frozen=True):
 
     @property
     def regime(self) -> str:
-        """How the prices of the simulated exchanges behave; empty for real ones."""
+        """Return the regime of the simulated exchanges; empty for real ones."""
         return self.sim.regime if self.data == "sim" else ""
 
 
 def without_secrets(config: Config) -> Config:
-    """``config`` as it may stand in the run directory: without the keys of the simulated accounts."""
+    """Return ``config`` without the keys of the simulated accounts, as it may be written to the run directory."""
     sim = msgspec.structs.replace(config.sim, accounts=config.sim.accounts.without_secrets())
     return msgspec.structs.replace(config, sim=sim)

@@ -1,4 +1,4 @@
-"""What all sections of the configuration share: strictness, and the kinds of numbers."""
+"""Defines what all sections of the configuration share: strictness, and the kinds of numbers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, get_args
@@ -16,15 +16,15 @@ Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table of the file; an unknown key in it is an error."""
+    """Is a table of the file; an unknown key in it is an error."""
 
 
 _MEANINGS: dict[str, str] = {}
-"""What a value must be, in words, by the pattern that it has to match."""
+"""What a value must be, as a text, by the pattern that it has to match."""
 
 
 def matching(pattern: str, meaning: str) -> Meta:
-    """A constraint for text. ``meaning`` follows the name of the key when a person wrote another value."""
+    """Return a constraint for text. ``meaning`` follows the name of the key when a person wrote another value."""
     _MEANINGS[pattern] = meaning
     return Meta(pattern=pattern)
 
@@ -32,7 +32,8 @@ def matching(pattern: str, meaning: str) -> Meta:
 def explain(
     error: msgspec.ValidationError, root: type[msgspec.Struct], replaced: Mapping[str, str] = {}
 ) -> str:
-    """What msgspec has found wrong with a file of the type ``root``: the path of the key first, as in the file.
+    """Return what msgspec has found wrong with a file of the type ``root``: the path of the key first, as in the
+    file.
 
     ``replaced``: what to write in place of keys of earlier versions, by their paths.
     """
@@ -53,13 +54,13 @@ def explain(
 
 
 def _choices(kind: Any) -> Iterator[str]:
-    """The values of a ``Literal``, or of a union of them."""
+    """Yield the values of a ``Literal``, or of a union of them."""
     for one in get_args(kind):
         yield from (one,) if isinstance(one, str) else _choices(one)
 
 
 def _type_at(root: type[msgspec.Struct], path: str) -> Any:
-    """The type of what a dotted path of the file leads to."""
+    """Return the type of the value at a dotted path of the file."""
     found: Any = root
     for name in path.split(".") if path else ():
         found = next(field.type for field in fields(found) if field.name == name)

@@ -1,6 +1,6 @@
-"""The sections ``[sim]``, ``[sim.accounts]`` and ``[sim.faults]``: the simulated exchanges.
+"""Defines the sections ``[sim]``, ``[sim.accounts]`` and ``[sim.faults]``: the simulated exchanges.
 
-The supervisor hands all of it to their process; faults of the same form are set at run time too (``sim.faults``).
+The supervisor sends all of it to their process; faults of the same form are set at run time too (``sim.faults``).
 """
 
 from collections.abc import Mapping
@@ -38,11 +38,11 @@ Markets = str
 """Symbols or coins, separated by commas; empty for all markets of the venue."""
 Sockets = Literal["all", "public", "private"]
 VenueFilter = Literal["", "upbit", "binance"]
-"""Empty for both."""
+"""The venue; empty for both."""
 
 
 class SimPermissions(Section, frozen=True):
-    """What the key of a simulated account may do."""
+    """Sets what the key of a simulated account may do."""
 
     can_read: bool = True
     can_trade: bool = True
@@ -51,10 +51,10 @@ class SimPermissions(Section, frozen=True):
 
 
 class SimAccountsConfig(Section, frozen=True, kw_only=True):
-    """Keys and opening balances of the simulated accounts.
+    """Has the keys and opening balances of the simulated accounts.
 
-    The keys open nothing but the simulation. They are kept as real ones are all the same, because one day somebody
-    will put a real one here: they are not shown, and no copy of the configuration holds them.
+    The keys open nothing but the simulation. They are protected like real ones all the same, because one day a
+    person may put a real one here: they are not shown, and no copy of the configuration holds them.
     """
 
     upbit_key: Text = "sim-upbit-key"
@@ -68,11 +68,11 @@ class SimAccountsConfig(Section, frozen=True, kw_only=True):
     quote_away: Decimal = Decimal(70_000)
     """USDT at Binance."""
     coins_notional: Decimal = Decimal(10_000_000)
-    """Of every coin that both list, so much worth in KRW on each venue."""
+    """Value in KRW of every coin that both list, on each venue."""
     permissions: SimPermissions = SimPermissions()
 
     def without_secrets(self) -> "SimAccountsConfig":
-        """The same without its keys, for copies of the configuration."""
+        """Return the same without its keys, for copies of the configuration."""
         hidden = dict.fromkeys(("upbit_key", "upbit_secret", "binance_key", "binance_secret"), _HIDDEN)
         return msgspec.structs.replace(self, **hidden)
 
@@ -82,73 +82,73 @@ class SimAccountsConfig(Section, frozen=True, kw_only=True):
         )
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        """What ``rich`` shows in place of all fields."""
+        """Return what ``rich`` shows in place of all fields."""
         return [("keys", _HIDDEN)]
 
     def key_of(self, venue: str) -> tuple[str, str]:
-        """(key, secret) of the simulated account at ``venue``."""
+        """Return (key, secret) of the simulated account at ``venue``."""
         return getattr(self, f"{venue}_key"), getattr(self, f"{venue}_secret")
 
 
 class Fault(Section, frozen=True, kw_only=True):
-    """A fault. Off without ``share`` and ``times``."""
+    """Is a fault, which never happens without ``share`` and ``times``."""
 
     venue: VenueFilter = ""
     share: Share = 0.0
-    """Of its occasions: so often it happens by chance."""
+    """Share of its occasions on which it happens by chance."""
     times: Number = 0
-    """The next so many occasions it happens for certain."""
+    """Number of the next occasions on which it happens for certain."""
 
 
 class TimedFault(Fault, frozen=True, kw_only=True):
-    """A fault with a time, drawn evenly from a range."""
+    """Is a fault with a time, drawn evenly from a range."""
 
     ms_min: Milliseconds = 50.0
     ms_max: Milliseconds = 500.0
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` (msgspec adds the path) for a range that is none."""
+        """Raise ``ValueError`` (msgspec adds the path) for an invalid range."""
         if self.ms_max < self.ms_min:
             raise ValueError("ms_max is below ms_min")
 
 
 class RequestFault(Fault, frozen=True, kw_only=True):
-    """Befalls a REST call: each is an occasion."""
+    """Happens to a REST call: each is an occasion."""
 
     calls: Calls = "placing"
 
 
 class DelayFault(TimedFault, frozen=True, kw_only=True):
-    """The reply is late by the time; what was asked for is done at once."""
+    """Delays the reply by the time; the call is carried out at once."""
 
     calls: Calls = "all"
 
 
 class EventBeforeReplyFault(TimedFault, frozen=True, kw_only=True):
-    """The private events of a placed order go out, and after the time the reply."""
+    """Has the private events of a placed order sent first, and after the time the reply."""
 
     ms_min: Milliseconds = 20.0
     ms_max: Milliseconds = 50.0
 
 
 class LateEventFault(TimedFault, frozen=True, kw_only=True):
-    """A private event is told later by the time; others overtake it. Each is an occasion, for each client."""
+    """Delays a private event by the time, so that others overtake it. Each is an occasion, for each client."""
 
     ms_min: Milliseconds = 100.0
     ms_max: Milliseconds = 1000.0
 
 
 class RateLimitedFault(RequestFault, frozen=True, kw_only=True):
-    """The call is not carried out: too many requests."""
+    """Refuses a call: too many requests."""
 
     calls: Calls = "all"
     status: Literal[429, 418] = 429
     retry_after_s: Annotated[int, Meta(ge=1, le=86_400)] = 1
-    """Told in a header by Binance, and in the text of a block (418)."""
+    """Binance states it in a header, and in the text of a block (418)."""
 
 
 class RedirectFault(RequestFault, frozen=True, kw_only=True):
-    """The call is answered with a redirect to another host, as a broken CDN or a firewall does."""
+    """Answers a call with a redirect to another host, as a broken CDN or a firewall does."""
 
     status: Literal[301, 302, 303, 307, 308] = 307
     location: Text = "http://127.0.0.2:9"
@@ -158,85 +158,92 @@ class RedirectFault(RequestFault, frozen=True, kw_only=True):
 
 
 class PartialFillFault(Fault, frozen=True, kw_only=True):
-    """A taker gets only a share of what the book has for it. Each order that takes is an occasion."""
+    """Gives a taker only a share of what the book has for it. Each order that takes is an occasion."""
 
     fill_share: Annotated[float, Meta(ge=0, lt=1)] = 0.5
 
 
 class RejectFault(Fault, frozen=True, kw_only=True):
-    """An order that breaks no rule is refused all the same. Each order of ``market`` is an occasion."""
+    """Refuses an order that breaks no rule. Each order of ``market`` is an occasion."""
 
     market: Markets = ""
     upbit_error: str = ""
     """The error's name, with or without ``_bid`` and ``_ask``; empty for create_bid_error and create_ask_error."""
     binance_code: int = -2010
     message: str = ""
-    """Empty: what the venue usually says with this code."""
+    """The text of the refusal; empty for what the venue usually says with this code."""
 
 
 class DeniedFault(RequestFault, frozen=True, kw_only=True):
-    """The venue denies access: a call is refused before the venue looks at it. With ``calls = "all"`` and
-    ``share = 1``, new WebSockets are refused as well.
+    """Denies access: a call is refused before the venue examines it.
+
+    With ``calls = "all"`` and ``share = 1``, new WebSockets are refused as well.
     """
 
     status: Literal[401, 403, 418, 451, 503] = 403
     """401 key or address, 403 firewall or permission, 418 ban, 451 region, 503 overload (Binance -1008)."""
     upbit_error: str = ""
-    """Empty: the usual name for this status."""
+    """The error's name; empty: the usual name for this status."""
     binance_code: int = 0
-    """0: the usual code for this status; 403 has none, because a firewall answers it with a page of HTML."""
+    """The error's code; 0: the usual code for this status. 403 has none, because a firewall answers it with a page
+    of HTML.
+    """
 
 
 class SocketFault(TimedFault, frozen=True, kw_only=True):
-    """Befalls WebSockets. Each second is an occasion, and so is the moment at which it is set."""
+    """Happens to WebSockets. Each second is an occasion, and so is the moment at which it is set."""
 
     sockets: Sockets = "all"
     connections: Number = 0
-    """So many of them, drawn; 0 for all that are there."""
+    """Number of connections that it happens to, drawn; 0 for all that are there."""
 
 
 class DisconnectFault(Fault, frozen=True, kw_only=True):
-    """WebSockets are cut. Occasions as for ``SocketFault``."""
+    """Cuts WebSockets. Occasions are as for ``SocketFault``."""
 
     sockets: Sockets = "all"
     connections: Number = 0
     clean: bool = False
-    """With a close frame; otherwise the TCP connection just ends."""
+    """Whether a close frame is sent; otherwise the TCP connection just ends."""
 
 
 class SilentStallFault(SocketFault, frozen=True, kw_only=True):
-    """WebSockets stay connected and answer pings, and say nothing else, for the time; 0: until cleared."""
+    """Keeps WebSockets connected and answering pings, and sends nothing else, for the time; 0: until cleared."""
 
     ms_min: Milliseconds = 2000.0
     ms_max: Milliseconds = 5000.0
 
 
 class SequenceGapFault(Fault, frozen=True, kw_only=True):
-    """The next event of a diff stream gets lost. Each second is an occasion."""
+    """Loses the next event of a diff stream. Each second is an occasion."""
 
     venue: Literal["", "binance"] = ""
     markets: Number = 0
-    """So many of them, drawn; 0 for all."""
+    """Number of markets that it happens to, drawn; 0 for all."""
 
 
 class ClockSkewFault(TimedFault, frozen=True, kw_only=True):
-    """The venue's clock is off, in answers and checks, for the time; 0: until cleared. Each second is an occasion."""
+    """Sets the venue's clock wrong in answers and checks, for the time; 0: until cleared. Each second is an
+    occasion.
+    """
 
     ms_min: Milliseconds = 5000.0
     ms_max: Milliseconds = 10_000.0
     skew_ms: Annotated[int, Meta(ge=-3_600_000, le=3_600_000)] = 10_000
-    """Above 0 it is fast."""
+    """By how much the clock is wrong, in ms; above 0 it is fast."""
 
 
 class MaintenanceFault(TimedFault, frozen=True, kw_only=True):
-    """503 on REST, WebSockets closed and refused, for the time; 0: until cleared. Each second is an occasion."""
+    """Answers 503 on REST, closes and refuses WebSockets, for the time; 0: until cleared. Each second is an
+    occasion.
+    """
 
     ms_min: Milliseconds = 5000.0
     ms_max: Milliseconds = 15_000.0
 
 
 class KeyRevokedFault(TimedFault, frozen=True, kw_only=True):
-    """The account's key is no longer valid, for the time; 0: until cleared. Each second is an occasion.
+    """Makes the account's key invalid for the time; 0: until cleared. Each second is an occasion.
 
     Every call that needs a key is refused, and private WebSockets are closed and refused.
     """
@@ -244,7 +251,7 @@ class KeyRevokedFault(TimedFault, frozen=True, kw_only=True):
     ms_min: Milliseconds = 0.0
     ms_max: Milliseconds = 0.0
     upbit_error: str = "expired_access_key"
-    """Or no_authorization_ip, invalid_access_key. Binance always says -2015."""
+    """The error's name, or no_authorization_ip or invalid_access_key. Binance always sends -2015."""
 
 
 class MarketFault(TimedFault, frozen=True, kw_only=True):
@@ -256,10 +263,10 @@ class MarketFault(TimedFault, frozen=True, kw_only=True):
 
 
 class MarketStateFault(MarketFault, frozen=True, kw_only=True):
-    """Markets are closed, warned of in the listing (Upbit), or gone from it. The listing says so.
+    """Closes markets, warns of them in the listing (Upbit), or removes them from it. The listing shows the state.
 
-    Orders are refused unless the state is ``warned``. The books of ``break``, ``halt`` and ``delisted`` stand still
-    and are sent no more.
+    Orders are refused unless the state is ``warned``. The books of ``break``, ``halt`` and ``delisted`` do not
+    change and are not sent any more.
     """
 
     state: Literal["cancel_only", "break", "halt", "delisted", "warned"] = "break"
@@ -268,8 +275,9 @@ class MarketStateFault(MarketFault, frozen=True, kw_only=True):
 
 
 class ChangedRulesFault(MarketFault, frozen=True, kw_only=True):
-    """Ticks, lots (Binance) and minimums are so many times as coarse. The listing says so, and orders by the old
-    rules are refused.
+    """Makes ticks, lots (Binance) and minimums so many times as coarse.
+
+    The listing shows it, and orders by the old rules are refused.
     """
 
     tick: Literal[1, 2, 5, 10] = 1
@@ -278,7 +286,7 @@ class ChangedRulesFault(MarketFault, frozen=True, kw_only=True):
 
 
 class ChangedFeesFault(TimedFault, frozen=True, kw_only=True):
-    """New orders pay another fee, for the time; 0: until cleared. Each second is an occasion."""
+    """Charges new orders another fee, for the time; 0: until cleared. Each second is an occasion."""
 
     ms_min: Milliseconds = 0.0
     ms_max: Milliseconds = 0.0
@@ -286,19 +294,20 @@ class ChangedFeesFault(TimedFault, frozen=True, kw_only=True):
 
 
 class QuietBookFault(MarketFault, frozen=True, kw_only=True):
-    """Books change, and are sent, only so often."""
+    """Limits how often books change and are sent."""
 
     every_s: Annotated[float, Meta(gt=0, le=86_400)] = 4.0
 
 
 class LateFramesFault(MarketFault, frozen=True, kw_only=True):
-    """Frames are sent so long after they were made, and carry the time of then."""
+    """Sends frames so long after they were made; they carry the time at which they were made."""
 
     late_ms: Annotated[int, Meta(ge=1, le=60_000)] = 3_000
 
 
 class WrongFrameFault(Fault, frozen=True, kw_only=True):
-    """A book is sent that is sound in itself and far off, and 5 ms later the right one. Orders meet the right one.
+    """Sends a book that is valid in itself but far off, and 5 ms later the right one. Orders meet the right one.
+
     Each second is an occasion.
     """
 
@@ -307,7 +316,7 @@ class WrongFrameFault(Fault, frozen=True, kw_only=True):
 
 
 class FxBlipFault(TimedFault, frozen=True, kw_only=True):
-    """Upbit's KRW-USDT moves alone and comes back; coins keep their prices. Each second is an occasion."""
+    """Moves Upbit's KRW-USDT alone and back; coins keep their prices. Each second is an occasion."""
 
     venue: Literal["", "upbit"] = ""
     ms_min: Milliseconds = 500.0
@@ -316,9 +325,9 @@ class FxBlipFault(TimedFault, frozen=True, kw_only=True):
 
 
 class ClosedWalletFault(MarketFault, frozen=True, kw_only=True):
-    """Deposits and withdrawals of coins are closed: the coin gets dearer or cheaper at this venue and stays so.
+    """Closes deposits and withdrawals of coins: the coin gets dearer or cheaper at this venue and stays so.
 
-    The venue's states of wallets say so.
+    The venue's states of wallets show it.
     """
 
     wallet: Literal["paused", "deposit_only", "withdraw_only"] = "paused"
@@ -326,7 +335,7 @@ class ClosedWalletFault(MarketFault, frozen=True, kw_only=True):
 
 
 class HandTransferFault(Fault, frozen=True, kw_only=True):
-    """The owner of the account moves money or coins. Each second is an occasion."""
+    """Has the owner of the account move money or coins. Each second is an occasion."""
 
     currency: Text = "KRW"
     part: Annotated[float, Meta(ge=-1, le=1)] = -0.1
@@ -334,17 +343,17 @@ class HandTransferFault(Fault, frozen=True, kw_only=True):
 
 
 class HandTradeFault(Fault, frozen=True, kw_only=True):
-    """The owner of the account trades beside the program, at what the book offers. Each second is an occasion."""
+    """Has the owner of the account trade beside the program, at the book's prices. Each second is an occasion."""
 
     market: Markets = ""
-    """The first of these markets; empty for the venue's first market of a coin."""
+    """Markets of which the first is traded; empty for the venue's first market of a coin."""
     side: Literal["buy", "sell"] = "sell"
     part: Annotated[float, Meta(gt=0, le=1)] = 0.1
     """Share of the free balance that is traded."""
 
 
 class ShutdownNoticeFault(SocketFault, frozen=True, kw_only=True):
-    """``serverShutdown`` is told, and the WebSockets are closed after the time."""
+    """Sends ``serverShutdown``, and closes the WebSockets after the time."""
 
     venue: Literal["", "binance"] = ""
     ms_min: Milliseconds = 1000.0
@@ -352,21 +361,21 @@ class ShutdownNoticeFault(SocketFault, frozen=True, kw_only=True):
 
 
 class FaultsConfig(Section, frozen=True, kw_only=True):
-    """What may go wrong at the simulated exchanges. All is off at first."""
+    """Sets what may go wrong at the simulated exchanges. All is off at first."""
 
     seed: Seed = 1
     delay: DelayFault = DelayFault()
     lost_request: RequestFault = RequestFault()
-    """The connection is cut before the call is looked at."""
+    """The connection is cut before the call is examined."""
     lost_reply: RequestFault = RequestFault()
     """The call is carried out, and the connection cut before the reply."""
     error_500: RequestFault = RequestFault()
-    """The call is carried out, and answered like this: Binance -1007 (status unknown), Upbit 500."""
+    """The call is carried out, and answered with an error: Binance -1007 (status unknown), Upbit 500."""
     rate_limited: RateLimitedFault = RateLimitedFault()
     redirect: RedirectFault = RedirectFault()
     event_before_reply: EventBeforeReplyFault = EventBeforeReplyFault()
     duplicate_event: Fault = Fault()
-    """A private event is told twice. Each is an occasion, for each client."""
+    """A private event is sent twice. Each is an occasion, for each client."""
     late_event: LateEventFault = LateEventFault()
     partial_fill: PartialFillFault = PartialFillFault()
     reject: RejectFault = RejectFault()
@@ -397,7 +406,7 @@ class FaultsConfig(Section, frozen=True, kw_only=True):
 
 
 class SimConfig(Section, frozen=True):
-    """The simulated exchanges."""
+    """Describes how the simulated exchanges behave."""
 
     seed: Seed = 7
     regime: Regime = "mixed"
@@ -410,10 +419,11 @@ class SimConfig(Section, frozen=True):
     """Coins that Binance lists under another ticker than Upbit, as ``symbols.aliases`` names them."""
     host: str = "127.0.0.1"
     expose: bool = False
-    """Let ``host`` be an address that other machines can reach. Whoever knows the keys of the accounts can then
-    trade on them, and the default keys are known to everybody."""
+    """Whether ``host`` may be an address that other machines can reach. Whoever knows the keys of the accounts can
+    then trade on them, and the default keys are public.
+    """
     upbit_port: Port = 0
-    """0 takes a free one."""
+    """The port; 0 for any free one."""
     binance_port: Port = 0
     tls: bool = False
     """Listen with TLS too, under a certificate authority made at each start; the run then uses these addresses."""
@@ -423,31 +433,31 @@ class SimConfig(Section, frozen=True):
     faults: FaultsConfig = msgspec.field(default_factory=FaultsConfig)
 
     def __post_init__(self) -> None:
-        """Raises ``ValueError`` (msgspec adds the path) for a host that other machines reach, unless they may."""
+        """Raise ``ValueError`` (msgspec adds the path) for a host that other machines reach, unless they may."""
         if not self.expose and not is_loopback(self.host):
             raise ValueError(
                 f"host {self.host!r} may be reached from other machines: take 127.0.0.1, or set expose = true"
             )
 
     def binance_ticker(self, base: str) -> str:
-        """The ticker at Binance of the coin that is ``base`` at Upbit."""
+        """Return the ticker at Binance of the coin that is ``base`` at Upbit."""
         pairs = (alias.split(" ") for alias in self.aliases)
         tickers = (away.partition(":")[2] for home, away in pairs if home == f"upbit:{base}")
         return next(tickers, base)
 
     def on_ports(self, ports: Mapping[str, int], *, tls: bool = False) -> "SimConfig":
-        """The same exchanges on these ports, by venue; ``tls``: on these ports with TLS."""
+        """Return the same exchanges on these ports, by venue; ``tls``: on these ports with TLS."""
         kind = "tls_port" if tls else "port"
         return msgspec.structs.replace(self, **{f"{venue}_{kind}": port for venue, port in ports.items()})
 
     def port_of(self, venue: str) -> int:
-        """The port of ``venue``; 0 for any."""
+        """Return the port of ``venue``; 0 for any."""
         port: int = getattr(self, f"{venue}_port")
         return port
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach ``host``."""
+    """Return whether only this machine can reach ``host``."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

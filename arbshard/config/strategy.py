@@ -1,4 +1,4 @@
-"""What decides: ``[data_quality]``, ``[strategy]``, ``[series]``, ``[sizing]``."""
+"""Defines by which settings trades are decided: ``[data_quality]``, ``[strategy]``, ``[series]``, ``[sizing]``."""
 
 from decimal import Decimal
 from typing import Annotated
@@ -9,7 +9,7 @@ from arbshard.config.section import NotNegative, Positive, Section
 
 
 class DataConfig(Section, frozen=True):
-    """When a book may be traded on. Older, skewed or silent books are refused, and the refusal counted."""
+    """Sets when a book may be traded on. Older, skewed or silent books are refused, and the refusal counted."""
 
     max_book_age_ms: Positive = 1500.0
     max_leg_skew_ms: Positive = 1000.0
@@ -18,17 +18,19 @@ class DataConfig(Section, frozen=True):
     max_lag_ms: NotNegative = 1500.0
     """A frame that comes by so much later than usual after the venue sent it, by the venue's own clock, is not
     entered on, and no profit is taken on it (``docs/feeds.md``); 0 switches the rule off. The default is that of
-    ``max_book_age_ms``: a book should be no older by the venue's clock than it may be by ours."""
+    ``max_book_age_ms``: a book should be no older by the venue's clock than it may be by ours.
+    """
     jump_bps: Annotated[float, Meta(ge=1, le=10_000)] = 100.0
     """A best price further than this from the one before is not acted on before a second frame, the other side of the
     pair, or the supervisor (as for quiet books) confirms it; the FX rate is confirmed by ``max_fx_age_ms`` alone."""
     quiet_confirm_s: NotNegative = 10.0
-    """For so long exits, hedges and unwinds trust a book that does not change while its connection shows signs of
-    life. Beyond that REST must have confirmed the book. Entries need frames that are young."""
+    """For so many seconds exits, hedges and unwinds trust a book that does not change while its connection shows
+    signs of life. Beyond that REST must have confirmed the book. Entries need frames that are young.
+    """
 
 
 class StrategyConfig(Section, frozen=True):
-    """When to enter and when to leave. All in basis points of the notional bought, net of fees and FX."""
+    """Decides when to enter and when to leave, in basis points of the notional bought, net of fees and FX."""
 
     entry_bps: Annotated[float, Meta(ge=-100, le=10_000)] = 30.0
     """Enter with the largest quantity whose average nets at least this. A round trip pays fees and FX twice: an entry
@@ -38,16 +40,18 @@ class StrategyConfig(Section, frozen=True):
     max_edge_bps: Positive = 500.0
     """Refuse an edge above this: too good to be true. So is a profit on the way out."""
     round_trip_bps: Annotated[float, Meta(ge=-1000, le=10_000)] = 5.0
-    """Enter only if entry and exit together would net this once the gap has closed, at the spreads of now: a coin
-    whose tick is wide costs more to leave than its gap brings."""
+    """Enter only if entry and exit together would net this once the gap has closed, at the present spreads: a coin
+    whose tick is wide costs more to leave than its gap brings.
+    """
     entry_z: NotNegative = 0.0
-    """Enter only if the gap stands at least this many deviations off its own mean, on the side of the entry; 0
-    switches the rule off."""
+    """Enter only if the gap is at least this many deviations off its own mean, on the side of the entry; 0 switches
+    the rule off.
+    """
     take_profit_bps: Annotated[float, Meta(ge=-1000, le=10_000)] = 5.0
     """Leave when the whole round trip, closed now, nets at least this."""
     close_on_spread_reversal: bool = True
     reversal_bps: NotNegative = 3.0
-    """How far the gap (mid to mid, no fees) must stand on the other side to count as reversed."""
+    """How far the gap (mid to mid, no fees) must be on the other side to count as reversed."""
     stop_loss_bps: Positive = 100.0
     """Leave when the whole round trip, closed now, loses at least this. Leaving right after entering costs about
     45 here (fees and FX twice, spreads), which is part of it."""
@@ -60,8 +64,9 @@ class StrategyConfig(Section, frozen=True):
     """After a ``max_hold`` or ``stop_loss`` exit no entry of the same direction until the gap, as risk samples it,
     has been back this close to its level, or beyond."""
     rearm_pause_s: NotNegative = 60.0
-    """And not before so long after that exit; doubled after each further one in a row, forgotten after an exit with
-    the gap back."""
+    """No such entry before so many seconds after that exit; doubled after each further one in a row, forgotten after
+    an exit with the gap back.
+    """
     rearm_pause_max_s: NotNegative = 3600.0
     """The longest such pause; 0 switches the rule off."""
     no_reversion_exits: Annotated[int, Meta(ge=0, le=20)] = 5
@@ -71,31 +76,32 @@ class StrategyConfig(Section, frozen=True):
 
 
 class SeriesConfig(Section, frozen=True):
-    """The time series kept of each pair's gap (mid to mid)."""
+    """Describes the time series that are kept of each pair's gap (mid to mid)."""
 
     window: Annotated[int, Meta(ge=30, le=100_000)] = 900
-    """Samples kept."""
+    """Number of samples that are kept."""
     sample_ms: Annotated[float, Meta(ge=10, le=3_600_000)] = 1000.0
 
 
 class BaselineConfig(Section, frozen=True):
-    """What must be known of a pair's gap before it is entered: see ``engine.baseline``."""
+    """Sets what must be known of a pair's gap before it is entered: see ``engine.baseline``."""
 
     is_required: bool = True
-    """No entry before the pair's gap is known to return soon enough. Without this rule the gap is measured against
-    its level where that is known, and against 0 where it is not."""
+    """Whether a pair is entered only when its gap is known to return soon enough. Without this rule the gap is
+    measured against its level where that is known, and against 0 where it is not.
+    """
     samples_min: Annotated[int, Meta(ge=30, le=100_000)] = 60
-    """Samples that the level rests on; at most ``series.window``."""
+    """Number of samples needed for the level; at most ``series.window``."""
     excursion_bps: Positive = 20.0
     """A gap counts as an excursion from this distance to its level on, and from two of its usual deviations on."""
     returns_min: Annotated[int, Meta(ge=1, le=1000)] = 3
-    """Excursions in the window that must have lost half of their height."""
+    """Number of excursions in the window that must have lost half of their height."""
     half_life_share_max: Annotated[float, Meta(gt=0, le=10)] = 0.5
     """The half-life of excursions may be this share of ``strategy.max_hold_s``."""
 
 
 class FxConfig(Section, frozen=True):
-    """When the FX book is not believed: see ``risk.limits.fx_guard``. No pair is entered then."""
+    """Sets when the FX book is not trusted: see ``risk.limits.fx_guard``. No pair is entered then."""
 
     departure_bps_max: Positive = 50.0
     """How far the premium of the coins over the FX book may be from its own level."""
@@ -104,15 +110,15 @@ class FxConfig(Section, frozen=True):
     jump_bps_max: Positive = 50.0
     """How far the FX book may move within a second."""
     quiet_s: NotNegative = 30.0
-    """For how long all three must have been back within half of that before pairs are entered again."""
+    """For how many seconds all three must have been back within half of that before pairs are entered again."""
     pairs_min: Annotated[int, Meta(ge=1, le=1000)] = 3
-    """Pairs with fresh books that are needed for a comparison. With fewer only jumps are noticed."""
+    """Number of pairs with fresh books that a comparison needs. With fewer only jumps are noticed."""
     level_window_s: Annotated[float, Meta(ge=60, le=86_400)] = 900.0
-    """The level is the median over so long: a premium that lasts for half of it is the usual one."""
+    """The level is the median over so many seconds: a premium that lasts for half of it is the usual one."""
 
 
 class SizingConfig(Section, frozen=True):
-    """How much to trade at once, in the reporting currency (KRW)."""
+    """Decides how much to trade at once, in the reporting currency (KRW)."""
 
     entry_notional_max: Decimal = Decimal(1_000_000)
     """Entries are as large as their edge allows, up to this. Where a limit in force (``limits.order_notional_max``

@@ -1,4 +1,4 @@
-"""The section ``[symbols]``: which coins of both venues are the same, and when that is doubted."""
+"""Defines the section ``[symbols]``: which coins of both venues are the same, and when that is doubted."""
 
 from typing import Annotated
 
@@ -16,16 +16,16 @@ CoinPair = Annotated[
 
 
 class SymbolsConfig(Section, frozen=True):
-    """Equal tickers are taken for the same coin, unless something says otherwise."""
+    """Sets which coins are the same. Equal tickers are, unless a setting says otherwise."""
 
     aliases: tuple[CoinPair, ...] = ()
     """The same coin under two tickers, one unit for one unit."""
     homonyms: tuple[CoinPair, ...] = ("upbit:TON binance:TON",)
     """Different coins under one ticker: never paired."""
     price_ratio_max: Annotated[float, Meta(gt=1, le=100)] = 1.3
-    """The price at home may be so many times the price away, converted, or the reverse."""
+    """How many times the price away, converted, the price at home may be, or the reverse."""
     price_ratio_s: Positive = 30.0
-    """A pair whose prices were within that and leave it for so long is set apart."""
+    """A pair whose prices were within that ratio and are outside of it for so many seconds is set apart."""
 
     def home_ticker(self, home: str, away: str, ticker: str) -> str | None:
         """Return the ticker at ``home`` of what is ``ticker`` at ``away``; None where it must not be paired."""

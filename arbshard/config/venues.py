@@ -1,4 +1,4 @@
-"""The sections ``[venues.*]``: where the exchanges are, what they cost, and how their feeds are kept."""
+"""Defines the sections ``[venues.*]``: where the exchanges are, what they cost, and how their feeds are kept."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -10,12 +10,13 @@ from msgspec import Meta
 from arbshard.config.section import NotNegative, Section
 
 HOME, AWAY = "upbit", "binance"
-"""Where the two legs of a pair are, unless ``venues.away`` names another. Home's quote is the reporting currency,
-away's the base of the FX market."""
+"""The venues of the two legs of a pair, unless ``venues.away`` names another. Home's quote is the reporting
+currency, away's the base of the FX market.
+"""
 
 
 class VenueConfig(Section, frozen=True, kw_only=True):
-    """One exchange: where it is and what it costs."""
+    """Sets where one exchange is and what it costs."""
 
     adapter: Literal["folder", "ccxt"] = "folder"
     """``folder``: the venue's own code. ``ccxt``: any venue that ccxt knows by the name of the section."""
@@ -25,32 +26,34 @@ class VenueConfig(Section, frozen=True, kw_only=True):
     buy_fee_in_base: bool = False
     """With ``ccxt``: whether the venue takes a buyer's fee from the coin bought; other venues' code knows that."""
     ws_url: str = ""
-    """Empty with ``data = "sim"``: the simulated exchange's own address."""
+    """The address; empty with ``data = "sim"``: the simulated exchange's own address."""
     rest_url: str = ""
     private_ws_url: str = ""
-    """Where the account's own events come from; empty: beside ``ws_url``, as the venue has it."""
+    """Address of the account's own events; empty: beside ``ws_url``, as the venue has it."""
     ca_file: str = ""
     """Certificate authorities (PEM) to trust for this venue; empty: those of the system."""
     symbols_per_connection: Annotated[int, Meta(ge=1, le=500)] = 100
     depth: Annotated[int, Meta(ge=1, le=30)] = 15
-    """Levels to subscribe to; rounded up to what the venue offers."""
+    """Number of levels to subscribe to; rounded up to what the venue offers."""
     connections: Annotated[int, Meta(ge=1, le=2)] = 1
-    """Connections that carry the same symbols at once; of two, the first frame wins."""
+    """Number of connections that carry the same symbols at once; of two, the first frame wins."""
     stream: Literal["partial", "diff"] = "partial"
     """``diff``: the book is kept here from its changes. Binance only; costs the supervisor a decode per frame."""
     life_max_s: NotNegative = 0.0
-    """A connection is renewed before it is this old; 0: what the venue documents."""
+    """A connection is renewed before it is this old, in seconds; 0: what the venue documents."""
     life_margin_s: NotNegative = 600.0
-    """How long before."""
+    """How long before that it is renewed, in seconds."""
     silence_s: NotNegative = 0.0
-    """A connection silent for so long is made anew, and a market is asked for again; 0: what is usual is learned."""
+    """A connection that is silent for so many seconds is made anew, and a market is requested again; 0: the usual is
+    learned.
+    """
     rest_fallback_s: NotNegative = 10.0
-    """Books are asked for over REST once their WebSocket is down for so long; 0: never."""
+    """Books are read over REST once their WebSocket is down for so many seconds; 0: never."""
     buy_fee_bps: Decimal
     sell_fee_bps: Decimal
 
     def __post_init__(self) -> None:
-        """Take a slash at the end of an address away: paths begin with one, and venues refuse two in a row."""
+        """Remove a slash at the end of an address: paths begin with one, and venues refuse two in a row."""
         for key in ("ws_url", "rest_url", "private_ws_url"):
             msgspec.structs.force_setattr(self, key, getattr(self, key).rstrip("/"))
 
@@ -64,31 +67,33 @@ def _binance() -> VenueConfig:
 
 
 class VenuesConfig(Section, frozen=True):
-    """The exchanges traded on."""
+    """Holds the sections of the exchanges traded on."""
 
     upbit: VenueConfig = msgspec.field(default_factory=_upbit)
     binance: VenueConfig = msgspec.field(default_factory=_binance)
     away: str = AWAY
-    """Where the legs are that are not at home: the default, or a section with ``adapter = "ccxt"``."""
+    """The venue of the legs that are not at home: the default, or a section with ``adapter = "ccxt"``."""
     listing_every_s: NotNegative = 300.0
-    """The venues are asked again what they list so often, and when a refusal may be explained by it; 0: never."""
+    """How often the venues are asked again what they list, in seconds, and when a refusal may be explained by it; 0:
+    never.
+    """
     others: dict[str, VenueConfig] = msgspec.field(default_factory=dict)
     """The sections of all other venues. The file has them beside those above."""
 
     @property
     def traded(self) -> tuple[str, str]:
-        """Home and away."""
+        """Return home and away."""
         return HOME, self.away
 
     def get(self, venue: str) -> VenueConfig:
-        """The section of ``venue``. Raises ``KeyError`` for one without."""
+        """Return the section of ``venue``. Raises ``KeyError`` for a venue without one."""
         section = getattr(self, venue) if venue in self.__struct_fields__ else self.others[venue]
         if not isinstance(section, VenueConfig):
             raise KeyError(venue)
         return section
 
     def at(self, addresses: Mapping[str, tuple[str, str]], ca_file: str = "") -> "VenuesConfig":
-        """The same at other (WebSocket address, REST address), by venue; ``ca_file`` is trusted for them."""
+        """Return the same at other (WebSocket address, REST address), by venue; ``ca_file`` is trusted for them."""
         moved = {
             venue: msgspec.structs.replace(self.get(venue), ws_url=ws_url, rest_url=rest_url, ca_file=ca_file)
             for venue, (ws_url, rest_url) in addresses.items()

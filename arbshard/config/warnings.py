@@ -1,16 +1,19 @@
-"""The section ``[warnings]``: what is done about each kind of warning that a venue gives. See ``model.warning``."""
+"""Defines the section ``[warnings]``: what is done about each kind of warning that a venue gives
+(``model.warning``).
+"""
 
 from typing import Literal
 
 from arbshard.config.section import NotNegative, Section
 
 WarningRule = Literal["ignore", "no_entries", "close"]
-"""``ignore``: it is shown only. ``no_entries``: nothing is entered, and what is open is left as usual. ``close``:
-likewise, and what is open is closed by rule once both venues can be used."""
+"""``ignore``: it is shown only. ``no_entries``: nothing is entered, and what is open is left as usual. ``close``: as
+``no_entries``, and what is open is closed by rule once both venues can be used.
+"""
 
 
 class WarningsConfig(Section, frozen=True):
-    """A rule for each kind; ``docs/risk.md`` says why each default is what it is."""
+    """Sets a rule for each kind; ``docs/risk.md`` explains each default."""
 
     warning: WarningRule = "close"
     price_fluctuations: WarningRule = "no_entries"

@@ -1,4 +1,4 @@
-"""Market data in one process: the newest book of every market, from WebSockets, REST or a recording."""
+"""Provides market data in one process: the newest book of every market, from WebSockets, REST or a recording."""
 
 from arbshard.data.listings import find_universe
 from arbshard.data.provider import MarketDataProvider

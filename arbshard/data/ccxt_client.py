@@ -1,4 +1,5 @@
-"""ccxt behind ``VenueClient`` and ``Fetch``: for venues without a folder of their own. The one place that imports it.
+"""Uses ccxt as a ``VenueClient`` and a ``Fetch`` for venues without a folder of their own. Only this file imports
+it.
 
 What is asked and what the answers mean is in ``venues.unified``; here ccxt's unified calls are made, and what they
 return is written as JSON. ccxt's HTTP calls go through ``HttpFetch``, so the project's rules for TLS, proxies,
@@ -34,7 +35,7 @@ from arbshard.venues.unified.calls import ErrorText
 from arbshard.venues.unified.states import ERRORS
 
 _LISTING_S = 15.0
-"""Loading the markets may take several long calls."""
+"""Time-out of loading the markets in seconds, which may take several long calls."""
 _DETAIL_MAX = 200
 _BODY_BYTES_MAX = 1 << 26
 _TRADES_MAX = 500
@@ -45,13 +46,13 @@ _BY_STATE = ("fetchOpenOrders", "fetchClosedOrders", "fetchCanceledOrders")
 
 
 class _Call:
-    """What was noticed of one unified call while it went on."""
+    """Holds what was observed of one unified call while it went on."""
 
     def __init__(self, on_sent: Callable[[], None] | None = None) -> None:
         self.answer: Answer | None = None
         """The last HTTP answer."""
         self.sent = False
-        """Whether any part of an HTTP request has left."""
+        """Whether any part of an HTTP request has been sent."""
         self.on_sent = on_sent
 
 
@@ -60,11 +61,11 @@ _current: ContextVar[_Call] = ContextVar("_current")
 
 
 class _Redirected(Exception):
-    """A venue answered with a redirect."""
+    """Is raised when a venue answered with a redirect."""
 
 
 class _Session:
-    """The part of ``aiohttp.ClientSession`` that ccxt uses, over ``HttpFetch``."""
+    """Is the part of ``aiohttp.ClientSession`` that ccxt uses, over ``HttpFetch``."""
 
     def __init__(self, http: HttpFetch) -> None:
         self._http = http
@@ -85,7 +86,7 @@ class _Session:
 
 
 class _Reply:
-    """The part of ``aiohttp.ClientResponse`` that ccxt uses."""
+    """Is the part of ``aiohttp.ClientResponse`` that ccxt uses."""
 
     reason = ""
 
@@ -101,7 +102,8 @@ class _Reply:
     async def __aenter__(self) -> Self:
         method, url, data, headers = self._request
         call = _current.get()
-        # While it is under way it counts as sent: a time-out of the whole call may end it at any point.
+        # While the call is under way it counts as sent, because a time-out of the whole call may end it at any
+        # point.
         sent_before, call.sent = call.sent, True
         try:
             answer = await self._http.send(
@@ -135,12 +137,12 @@ class _Reply:
 
 
 class CcxtClient:
-    """Implements ``VenueClient`` and ``Fetch`` for one venue. Use and close it in one loop."""
+    """Is ``VenueClient`` and ``Fetch`` for one venue. Use and close it in one loop."""
 
     def __init__(
         self, name: str, settings: VenueConfig, keys: Keys | None, *, timeout_s: float, window_ms: int = 5000
     ) -> None:
-        """Without ``keys`` only public calls can be made.
+        """Prepare ccxt for the venue. Without ``keys`` only public calls can be made.
 
         Raises ``UsageError`` without ccxt, for a venue that ccxt does not know, and for one whose orders could not
         be followed safely.
@@ -175,7 +177,7 @@ class CcxtClient:
         }
 
     async def __call__(self, address: str) -> Answer:
-        """Implements ``Fetch``: the path of ``address`` names a unified call, its query has the arguments."""
+        """Make a call as a ``Fetch``: the path of ``address`` names a unified call, its query has the arguments."""
         parts = urlsplit(address)
         answer = await self.call(
             VenueRequest(
@@ -187,22 +189,24 @@ class CcxtClient:
         return answer
 
     async def call(self, request: VenueRequest, on_sent: Callable[[], None] | None = None) -> Answer:
-        """See ``VenueClient``."""
+        """Make a call, as ``VenueClient`` does."""
         make = self._calls[request.path]
         await self._load()
         return await self._carry_out(lambda: make(request.params), self._timeout_s, on_sent)
 
     def set_clock(self, ahead_ms: int) -> None:
-        """See ``VenueClient``. ccxt calls this the time difference, with the other sign."""
+        """Sign with the venue's time, as ``VenueClient`` does. ccxt calls this the time difference, with the other
+        sign.
+        """
         self._exchange.options["timeDifference"] = -ahead_ms
 
     async def close(self) -> None:
-        """See ``VenueClient``."""
+        """Close all connections, as ``VenueClient`` does."""
         await self._exchange.close()
         await self._http.close()
 
     async def _load(self) -> None:
-        """Have ccxt read the markets, once: its other calls need them. Raises ``NoAnswer``."""
+        """Make ccxt read the markets once, which its other calls need. Raises ``NoAnswer``."""
         async with self._loading:
             if self._exchange.markets:
                 return
@@ -232,7 +236,7 @@ class CcxtClient:
         except self._base.BaseError as error:
             return self._failed(error, call)
         except _DEFECTS as error:
-            # The text may hold parts of the answer, the kind says enough.
+            # The text may hold parts of the answer, and the kind of the error is enough.
             get_logger().error("ccxt cannot read an answer", venue=self.venue, error=type(error).__name__)
             raise NoAnswer(f"{self.venue}: an answer that ccxt cannot read", sent=call.sent) from None
         finally:
@@ -240,7 +244,7 @@ class CcxtClient:
         return Answer(200, msgspec.json.encode(found), call.answer.headers if call.answer else {})
 
     def _failed(self, error: Exception, call: _Call) -> Answer:
-        """One of ccxt's exceptions as an answer. Raises ``NoAnswer`` where no HTTP answer was its cause."""
+        """Return one of ccxt's exceptions as an answer. Raises ``NoAnswer`` where no HTTP answer was its cause."""
         lines = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, self._base.BaseError)]
         answer = call.answer
         if answer is None:
@@ -248,7 +252,7 @@ class CcxtClient:
                 raise NoAnswer(f"{self.venue}: {lines[0]}", sent=call.sent) from None
             text = str(error)[:_DETAIL_MAX]  # ccxt itself refused: no address is in its text
             return Answer(400, msgspec.json.encode(ErrorText(lines, text)))
-        # The exception's text holds the signed address; the venue's own answer is shown in its place.
+        # The exception's text holds the signed address, so the venue's own answer is shown in its place.
         text = answer.body[:_DETAIL_MAX].decode(errors="replace")
         status = max(answer.status, 400)
         return Answer(status, msgspec.json.encode(ErrorText(lines, text)), answer.headers)
@@ -280,7 +284,7 @@ class CcxtClient:
         return exchange
 
     def _require_orders(self) -> None:
-        """Raises ``UsageError`` for a venue whose orders could not be found again by our name."""
+        """Raise ``UsageError`` for a venue whose orders could not be found again by our name."""
         name, has = self.venue, self._exchange.has
         missing = [call for call in _NEEDED if not has.get(call)]
         if missing:
@@ -324,7 +328,7 @@ class CcxtClient:
         return _without_info(order)
 
     async def _find_order(self, given: Mapping[str, str]) -> object:
-        """By our own name, or by the venue's id."""
+        """Find an order by our own name, or by the venue's id."""
         terms = {self._find_by: given["name"]} if "name" in given else {}
         return _without_info(await self._exchange.fetch_order(given.get("id"), given["symbol"], terms))
 
@@ -339,7 +343,7 @@ class CcxtClient:
         return [_without_info(order) for order in await self._exchange.fetch_open_orders()]
 
     async def _recent_orders(self, given: Mapping[str, str]) -> object:
-        """All orders since then, in as many calls as the venue needs."""
+        """Return all orders since then, in as many calls as the venue needs."""
         since_ms, has = int(given["since"]), self._exchange.has
         names = ("fetchOrders",) if has.get("fetchOrders") else _BY_STATE
         orders: dict[str, object] = {}
@@ -360,7 +364,7 @@ class CcxtClient:
 
 
 def _without_info(found: Mapping[str, Any]) -> dict[str, object]:
-    """A unified structure without the venue's own answer, which ccxt keeps in it."""
+    """Return a unified structure without the venue's own answer, which ccxt keeps in it."""
     kept: dict[str, object] = {name: value for name, value in found.items() if name != "info"}
     if found.get("trades"):
         kept["trades"] = [_without_info(trade) for trade in found["trades"]]
@@ -368,7 +372,7 @@ def _without_info(found: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _moved(addresses: Any, rest_url: str) -> Any:
-    """Ccxt's addresses with ``rest_url`` in the place of scheme and host."""
+    """Replace scheme and host of ccxt's addresses by ``rest_url``."""
     if isinstance(addresses, dict):
         return {name: _moved(address, rest_url) for name, address in addresses.items()}
     return rest_url + urlsplit(addresses).path if isinstance(addresses, str) else addresses

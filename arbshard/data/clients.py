@@ -1,4 +1,4 @@
-"""Opens the way to a venue: ``open_client`` for an account's calls, ``open_fetch`` for public ones.
+"""Opens connections to a venue: ``open_client`` for an account's calls, ``open_fetch`` for public ones.
 
 The worker, the accounts process and the doctor use the first; feeds, listings and the doctor the second.
 """
@@ -24,11 +24,11 @@ from arbshard.venues.keys import Keys
 from arbshard.venues.registry import get_adapter
 
 _ANSWER_BYTES_MAX = 1 << 24
-"""The states of all wallets of a venue come in one answer of some megabytes."""
+"""Largest answer in bytes. The states of all wallets of a venue come in one answer of some megabytes."""
 
 
 def open_client(venue: str, config: Config, keys: Keys, clock: Clock) -> VenueClient:
-    """The client of ``venue`` at its configured address. Use and close it in one loop.
+    """Return the client of ``venue`` at its configured address. Use and close it in one loop.
 
     Raises ``UsageError`` without an address, for an address that would carry the key in clear text off this machine,
     and for a ``ca_file`` or a proxy that cannot be used.
@@ -54,7 +54,7 @@ def open_client(venue: str, config: Config, keys: Keys, clock: Clock) -> VenueCl
 def open_fetch(
     venue: str, settings: VenueConfig, *, timeout_s: float = 5.0, body_bytes_max: int = 1 << 22
 ) -> HttpFetch | CcxtClient:
-    """A ``Fetch`` for public calls to ``venue``. Use and close it in one loop.
+    """Return a ``Fetch`` for public calls to ``venue``. Use and close it in one loop.
 
     Raises ``UsageError`` for a ``ca_file`` that cannot be used and for a venue that ccxt does not know.
     """
@@ -64,7 +64,7 @@ def open_fetch(
 
 
 class HttpVenueClient:
-    """Implements ``VenueClient`` over HTTP, with the venue's own signatures."""
+    """Is a ``VenueClient`` over HTTP, with the venue's own signatures."""
 
     def __init__(
         self,
@@ -76,7 +76,9 @@ class HttpVenueClient:
         clock: Clock,
         window_ms: int,
     ) -> None:
-        """``window_ms``: for how long the venue may accept a request. Raises ``UsageError`` for the proxy."""
+        """Prepare the client. ``window_ms``: for how long the venue may accept a request. Raises ``UsageError`` for
+        the proxy.
+        """
         self.venue = venue
         self._url = url
         self._signing = signing
@@ -85,11 +87,11 @@ class HttpVenueClient:
         self._clock = clock
         self._window_ms = window_ms
         self._ahead_ms = 0
-        # Never shown: it may hold a password.
+        # The proxy is never shown, because it may hold a password.
         self._proxy: Final = proxy_for(url)
 
     async def call(self, request: VenueRequest, on_sent: Callable[[], None] | None = None) -> Answer:
-        """See ``VenueClient``."""
+        """Make a call, as ``VenueClient`` does."""
         if request.private:
             moment = SigningMoment(self._clock.wall_ms() + self._ahead_ms, self._window_ms, token_hex(16))
             target, body, headers = self._signing.sign(request, self._keys, moment)
@@ -109,11 +111,11 @@ class HttpVenueClient:
             raise NoAnswer(f"{self.venue}: {error}", sent=error.sent) from None
 
     def set_clock(self, ahead_ms: int) -> None:
-        """See ``VenueClient``."""
+        """Sign with the venue's time, as ``VenueClient`` does."""
         self._ahead_ms = ahead_ms
 
     async def close(self) -> None:
-        """See ``VenueClient``."""
+        """Close all connections, as ``VenueClient`` does."""
         await self._http.close()
 
 

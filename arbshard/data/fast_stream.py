@@ -1,4 +1,6 @@
-"""``data.stream`` on picows, a WebSocket client in Cython (extra ``fast``): a third of the CPU per message."""
+"""Implements ``data.stream`` on picows, a WebSocket client in Cython (extra ``fast``): a third of the CPU per
+message.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -36,7 +38,7 @@ _DATA = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION)
 async def open_fast_stream(
     target: Target, on_message: OnMessage, now_ns: Callable[[], int]
 ) -> AsyncIterator[Stream]:
-    """See ``data.stream.open_stream``."""
+    """Connect, as ``data.stream.open_stream`` does."""
     listener = _Listener(on_message, now_ns)
     try:
         async with asyncio.timeout(OPEN_TIMEOUT_S):
@@ -61,7 +63,7 @@ async def open_fast_stream(
         raise VenueUnavailable(refusal(answer.status, location, target.address)) from error
     except (WSError, WSInvalidURL, ProxyError, OSError, TimeoutError, ValueError) as error:
         raise VenueUnavailable(str(error) or type(error).__name__) from error
-    # picows gives neither back when the connection was lost between the handshake and here.
+    # picows returns neither of them when the connection was lost between the handshake and here.
     if transport is None or connected is None:
         raise VenueUnavailable("the connection was lost as it was opened")
     try:
@@ -71,7 +73,9 @@ async def open_fast_stream(
 
 
 class _Listener(WSListener):
-    """Takes frames as they are parsed. What ``on_message`` raises ends the connection; ``until_over`` raises it."""
+    """Receives frames as they are parsed. What ``on_message`` raises ends the connection, and ``until_over`` raises
+    it.
+    """
 
     def __init__(self, on_message: OnMessage, now_ns: Callable[[], int]) -> None:
         self.on_message = on_message
@@ -83,7 +87,7 @@ class _Listener(WSListener):
         self.ponged_ns = 0
 
     def is_user_specific_pong(self, frame: WSFrame) -> bool:
-        """Note the answer to a ping. picows calls this while it waits for one itself, and keeps that one."""
+        """Record the answer to a ping. picows calls this while it waits for one itself, and keeps that one."""
         is_pong = frame.msg_type is WSMsgType.PONG
         if is_pong:
             self.ponged_ns = self._now_ns()
@@ -91,10 +95,10 @@ class _Listener(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         received_ns = self._received_ns or self._now_ns()
-        # All that one read brought was received at one time.
+        # All frames that one read brought have the same time of receipt.
         self._received_ns = 0 if frame.last_in_buffer else received_ns
         kind = frame.msg_type
-        if self._is_over:  # picows goes on with what it has read
+        if self._is_over:  # picows also reports the rest of what it has read
             return
         if kind in _DATA:
             try:
@@ -123,7 +127,7 @@ class _Listener(WSListener):
 
 
 class _PicowsStream:
-    """Implements ``Stream`` on ``picows``."""
+    """Is a ``Stream`` on ``picows``."""
 
     def __init__(self, transport: WSTransport, listener: _Listener) -> None:
         self._transport = transport
@@ -162,7 +166,7 @@ class _PicowsStream:
 
 
 async def _close(transport: WSTransport) -> None:
-    """Say goodbye, and let go when nobody answers. What ended it has been told by ``until_over``."""
+    """Send a close frame, and abort when the venue does not answer. ``until_over`` has reported what ended it."""
     if not transport.is_disconnected:
         transport.send_close()
     try:

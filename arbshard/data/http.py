@@ -1,4 +1,4 @@
-"""The one way to call a venue over HTTP: ``HttpFetch``.
+"""``HttpFetch`` is the only code that calls a venue over HTTP.
 
 The pollers, the listings, the feeds' snapshots and the doctor fetch public addresses with it (``Fetch``);
 ``clients`` sends signed calls with it.
@@ -22,18 +22,19 @@ _TIMEOUT_S = 5.0
 _BODY_BYTES_MAX = 1 << 22
 _CONNECTIONS_MAX = 32
 _KEEPALIVE_S = 75.0
-"""Longer than the pause between two uses, see ``live.warm_every_s``."""
+"""How long an unused connection is kept, in seconds: longer than the pause between two uses (``live.warm_every_s``).
+"""
 _NO_HEADERS: Mapping[str, Secret] = {}
 
 Fetch = Callable[[str], Awaitable[Answer]]
-"""Asks for an address. Raises ``VenueUnavailable`` when there is no answer."""
+"""Requests an address. Raises ``VenueUnavailable`` when there is no answer."""
 
 
 class ClosableFetch(Protocol):
-    """A ``Fetch`` that has something to close at its end."""
+    """Is a ``Fetch`` that must be closed at its end."""
 
     async def __call__(self, address: str) -> Answer:
-        """See ``Fetch``."""
+        """Request ``address``, as a ``Fetch`` does."""
         ...
 
     async def close(self) -> None:
@@ -42,20 +43,20 @@ class ClosableFetch(Protocol):
 
 
 class _Progress:
-    """How far a request has come; aiohttp's hooks below write it."""
+    """Records how far a request has come; aiohttp's hooks below write it."""
 
     __slots__ = ("on_sent", "sent")
 
     def __init__(self, on_sent: Callable[[], None] | None) -> None:
         self.sent = False
-        """Whether any part of the request may have left."""
+        """Whether any part of the request may have been sent."""
         self.on_sent = on_sent
 
 
 class HttpFetch:
-    """Calls over sockets that are kept open. Make and use it in one loop; ``close`` it at the end.
+    """Makes calls over sockets that are kept open. Make and use it in one loop; ``close`` it at the end.
 
-    It follows no redirect, see ``redirects``, takes the environment's proxy, see ``proxy``, and keeps no cookie.
+    It follows no redirect (``redirects``), uses the environment's proxy (``proxy``), and keeps no cookie.
     """
 
     def __init__(
@@ -65,14 +66,17 @@ class HttpFetch:
         timeout_s: float = _TIMEOUT_S,
         body_bytes_max: int = _BODY_BYTES_MAX,
     ) -> None:
-        """``trust``: the authorities that may vouch for the host; None for those of the system."""
+        """Begin without a connection. ``trust``: the authorities that may certify the host; None for those of the
+        system.
+        """
         self._trust = trust or system_trust()
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._body_bytes_max = body_bytes_max
         self._session: aiohttp.ClientSession | None = None
 
     async def __call__(self, address: str) -> Answer:
-        """Implements ``Fetch``. An answer that is a redirect, or longer than the limit, is no answer.
+        """Request ``address`` as a ``Fetch``. A redirect, or an answer longer than the limit, raises
+        ``VenueUnavailable``.
 
         Raises ``UsageError`` for a proxy that cannot be used.
         """
@@ -92,7 +96,8 @@ class HttpFetch:
         is_secret: bool,
         on_sent: Callable[[], None] | None = None,
     ) -> Answer:
-        """The answer to a call, whatever its status. ``on_sent`` is called when the body is handed to the socket.
+        """Return the answer to a call, whatever its status. ``on_sent`` is called when the body is given to the
+        socket.
 
         Raises ``NoAnswer`` when there is none; for an address that ``is_secret`` its text and cause show only the
         kind of the failure, because the library's texts hold the address.

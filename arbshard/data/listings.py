@@ -1,4 +1,4 @@
-"""What can be traded: both venues' market lists over REST, made into a universe."""
+"""Finds what can be traded: reads both venues' market lists over REST and makes a universe of them."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,10 +23,10 @@ from arbshard.venues.registry import HOME, get_adapter, get_venue
 
 _TIMEOUT_S = 15.0
 _BODY_BYTES_MAX = 1 << 26
-"""The longest list of markets that a venue sends has more than ten megabytes."""
+"""Largest answer in bytes. The longest list of markets that a venue sends has more than ten megabytes."""
 _TRIES = 3
 _PAUSE_S_MAX = 3.0
-"""A venue that asks for a longer pause than this is not asked again."""
+"""A venue that wants a longer pause than this, in seconds, is not asked again."""
 
 
 async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int = 1) -> Universe:
@@ -53,7 +53,9 @@ async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int
 def said_of(
     legs: Iterable[Leg], listed: Mapping[str, Mapping[str, ListedMarket]]
 ) -> tuple[tuple[MarketWarning, ...], tuple[CoinName, ...]]:
-    """What the listings, by venue and symbol, warn of for the markets of ``legs``, and how they name the coins."""
+    """Return what the listings, by venue and symbol, warn of for the markets of ``legs``, and how they name the
+    coins.
+    """
     warnings: list[MarketWarning] = []
     names: list[CoinName] = []
     for leg in legs:
@@ -67,16 +69,16 @@ def said_of(
 
 
 OpenFetch = Callable[[str, VenueConfig], ClosableFetch]
-"""Opens the way to a venue for public calls."""
+"""Opens a connection to a venue for public calls."""
 
 
 class Listings(NamedTuple):
-    """What the traded venues list now."""
+    """Holds what the traded venues list now."""
 
     markets: Mapping[str, Mapping[str, ListedMarket]]
-    """By venue and symbol."""
+    """Listed markets by venue and symbol."""
     ticks: Mapping[str, Mapping[str, Decimal]]
-    """The tick at the price of now by venue and symbol, of venues whose list of markets does not have the ticks."""
+    """The tick at the present price by venue and symbol, of venues whose list of markets does not have the ticks."""
 
 
 async def read_listings(
@@ -152,7 +154,7 @@ async def _get(fetch: Fetch, name: str, url: str) -> bytes:
         if answer.status == 200:
             return answer.body
         why, pause_s = f"HTTP {answer.status}", answer.pause_s
-        if pause_s > _PAUSE_S_MAX:  # asking again before would make the block longer
+        if pause_s > _PAUSE_S_MAX:  # an earlier question would make the block longer
             why += f", the venue wants no question for {pause_s:g} s"
             break
     raise VenueUnavailable(f"{name}: {url} does not answer: {why}")

@@ -1,7 +1,8 @@
-"""Books by asking for them, again and again, inside a venue's rate limit: the loop that ``rest`` and the feeds share.
+"""Asks for books, again and again, inside a venue's rate limit. ``rest`` and the feeds share this
+loop.
 
-A book is dated from when it was asked for, the oldest it can be, so the age and skew limits hold however slow the
-answers are.
+The time of a book is the time at which it was requested, the earliest it can be, so the age and skew limits hold
+however slow the answers are.
 """
 
 import asyncio
@@ -21,19 +22,21 @@ _UNLISTED_NS = 60_000_000_000
 
 
 class Taker(Protocol):
-    """Who gets the answers."""
+    """Receives the answers."""
 
     def answered(self, call: BookRequest, body: bytes, asked_ns: int) -> None:
-        """There are books. Raises ``FrameError`` when there are none after all."""
+        """Handle an answer with books. Raises ``FrameError`` when it holds none after all."""
         ...
 
     def missed(self, call: BookRequest, what: str, why: str) -> None:
-        """A call brought nothing. ``what`` is one word to count by: ``http``, ``lost``, ``limited``, ``bad_cut`` …"""
+        """Handle a call without books. ``what`` is one word to count by: ``http``, ``lost``, ``limited``,
+        ``bad_cut`` …
+        """
         ...
 
 
 class RestPoller:
-    """One venue: its calls, and when the next one may go out."""
+    """Has one venue's calls, and decides when the next one may be sent."""
 
     def __init__(
         self,
@@ -46,9 +49,9 @@ class RestPoller:
         poll_s: float,
         share: float = 1.0,
     ) -> None:
-        """Each round begins no sooner than ``poll_s`` after the one before.
+        """Prepare the calls. Each round begins no sooner than ``poll_s`` after the one before.
 
-        ``share``: of the venue's budget, what may be used.
+        ``share``: the part of the venue's budget that may be used.
         """
         self._name = name
         self._rest_url = rest_url
@@ -60,17 +63,19 @@ class RestPoller:
         self._gap_ns = int(1e9 / (books.calls_per_s * share))
         self._next_ns = 0
         self._unlisted: dict[str, int] = {}
-        """Markets that the venue did not know, and until when they are left out (monotonic)."""
+        """Markets that the venue did not know, and until when they are left out (monotonic ns)."""
 
     def lanes(self, symbols: Sequence[str], depth: int) -> list[Coroutine[None, None, None]]:
-        """What is to be run, each in a task, until it is cancelled. One set at a time."""
+        """Return what is to be run, each in a task, until it is cancelled. Use one set at a time."""
         calls = self._books.calls(list(dict.fromkeys(symbols)), depth)
         count = min(self._books.lanes, len(calls))
         # A market stays in its lane, so an older answer can never come after a newer one.
         return [self._poll(calls[lane::count], depth) for lane in range(count)]
 
     async def ask_once(self, symbols: Sequence[str], depth: int) -> bool:
-        """Ask for the books of ``symbols`` once, within the budget; whether every call was answered with books."""
+        """Ask for the books of ``symbols`` once, within the budget. Return whether every call was answered with
+        books.
+        """
         is_answered = True
         for call in self._books.calls(symbols, depth):
             is_answered = await self._ask(call, depth) and is_answered
@@ -89,7 +94,7 @@ class RestPoller:
             await asyncio.sleep(max(self._poll_s - spent_s, 0.0))
 
     async def _wait_turn(self) -> None:
-        """Until the venue's budget allows one more call."""
+        """Wait until the venue's budget allows one more call."""
         while True:
             now_ns = self._clock.monotonic_ns()
             if now_ns >= self._next_ns:
@@ -98,10 +103,10 @@ class RestPoller:
             await asyncio.sleep((self._next_ns - now_ns) / 1e9)
 
     async def _ask(self, call: BookRequest, depth: int) -> bool:
-        """Make one call; whether it was answered with books.
+        """Make one call. Return whether it was answered with books.
 
-        A venue that answers 404 for all markets because of one is asked for each half, until that one is found. It is
-        left out for a while: at most two calls for each market of the call, and then none for it.
+        A venue that answers 404 for all markets because of one is asked for each half, until that one is found. It
+        is left out for a while: at most two calls for each market of the call, and then none for it.
         """
         now_ns = self._clock.monotonic_ns()
         wanted = [symbol for symbol in call.symbols if self._unlisted.get(symbol, 0) <= now_ns]

@@ -1,6 +1,6 @@
-"""``MarketDataProvider``: the newest book of every market, wherever it comes from.
+"""``MarketDataProvider`` keeps the newest book of every market, from whatever source.
 
-One interface for the ways to get books (``websocket``, ``rest``, ``recorded``); ``runner`` trades on it, and a
+It is one interface for all sources of books (``websocket``, ``rest``, ``recorded``); ``runner`` trades on it, and a
 notebook may use one alone. A provider lives on the event loop that started it.
 """
 
@@ -33,13 +33,15 @@ class MarketDataProvider(ABC):
 
     @property
     def latest_snapshots(self) -> Mapping[str, OrderBookSnapshot]:
-        """The newest good book by market symbol (``KRW-BTC``, ``BTCUSDT``), of both venues, as a live view."""
+        """Return the newest good book by market symbol (``KRW-BTC``, ``BTCUSDT``), of both venues, as a live view."""
         return MappingProxyType(self._latest)
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """How often what has happened, by name (``books``, ``bad_<venue>_<reason>``, ``lost_<venue>``, …), as a
-        live view.
+        """Return how often each thing has happened, by name (``books``, ``bad_<venue>_<reason>``, ``lost_<venue>``,
+        …).
+
+        The result is a live view.
         """
         return MappingProxyType(self._counters)
 
@@ -53,10 +55,10 @@ class MarketDataProvider(ABC):
 
     @abstractmethod
     def is_live(self, symbol: str) -> bool:
-        """Whether the connection that brings the market's books is up."""
+        """Return whether the connection that brings the market's books is up."""
 
     def is_bad(self, symbol: str) -> bool:
-        """Whether the newest frame of a market was cut, crossed, empty or otherwise unusable."""
+        """Return whether the newest frame of a market was cut, crossed, empty or otherwise unusable."""
         return symbol in self._bad
 
     @abstractmethod
@@ -85,14 +87,14 @@ class MarketDataProvider(ABC):
         return changed
 
     def _take(self, symbol: str, book: OrderBookSnapshot) -> None:
-        """A good book has come."""
+        """Store a good book that has come."""
         self._latest[symbol] = book
         self._bad.discard(symbol)
         self._counters["books"] += 1
         self._touch(symbol)
 
     def _distrust(self, symbol: str, counter: str, why: str) -> None:
-        """The newest book of a market is no good."""
+        """Mark the newest book of a market as bad."""
         self._bad.add(symbol)
         self._fault(counter, why)
         self._touch(symbol)

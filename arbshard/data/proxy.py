@@ -1,6 +1,7 @@
-"""One rule for every connection to a venue: loopback is reached directly, other hosts by the environment's proxy.
+"""Has one rule for every connection to a venue: loopback is reached directly, other hosts by the environment's
+proxy.
 
-The environment says so by ``https_proxy`` (for ``https`` and ``wss``), ``http_proxy`` (for ``http`` and ``ws``) and
+The environment names it in ``https_proxy`` (for ``https`` and ``wss``), ``http_proxy`` (for ``http`` and ``ws``) and
 ``no_proxy``, also in upper case. Only proxies at ``http://`` addresses are supported, because they are the only ones
 that all clients here can use.
 """
@@ -15,7 +16,7 @@ _SECURE = ("https", "wss")
 
 
 def proxy_for(address: str) -> str | None:
-    """The proxy for a connection to ``address``; None for a direct one.
+    """Return the proxy for a connection to ``address``; None for a direct one.
 
     It may hold a password, so it is never shown. Raises ``UsageError`` for a proxy that cannot be used.
     """
@@ -36,7 +37,7 @@ def proxy_for(address: str) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine by its own name or address; no name is looked up."""
+    """Return whether ``host`` is this machine by its own name or address; no name is looked up."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -47,5 +48,5 @@ def _is_usable(proxy: str) -> bool:
     try:
         parts = urlsplit(proxy)
         return parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number
+    except ValueError:  # the port is not a number
         return False

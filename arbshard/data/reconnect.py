@@ -1,22 +1,22 @@
-"""When something that failed is tried again. Pure."""
+"""Decides when something that failed is tried again. The code is pure."""
 
 from random import Random
 
 _FIRST_S = 0.25
 _MOST_S = 30.0
 _STEADY_NS = 10_000_000_000
-"""What held this long starts the count anew."""
+"""A connection that held this long starts the count anew."""
 
 
 class Backoff:
-    """At once the first time, then exponential with jitter between half and all of the pause."""
+    """Computes pauses: none the first time, then exponential with jitter between half and all of the pause."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
         self._failures = 0
 
     def after_loss(self, held_ns: int) -> float:
-        """Seconds to wait, given how long it had gone well before (0 for a try that failed)."""
+        """Return the seconds to wait, given how long it had gone well before (0 for a try that failed)."""
         if held_ns >= _STEADY_NS:
             self._failures = 0
         self._failures += 1
@@ -26,5 +26,5 @@ class Backoff:
         return pause * self._random.uniform(0.5, 1.0)
 
     def succeeded(self) -> None:
-        """The next failure is a first one again."""
+        """Make the next failure count as a first one again."""
         self._failures = 0

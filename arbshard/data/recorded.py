@@ -1,6 +1,8 @@
-"""``RecordedMarketDataProvider``: books from a list, one step at a time. No clock of its own: a recording has one."""
+"""``RecordedMarketDataProvider`` plays books from a list, one step at a time. Its time is that of the recording."""
 
 from collections.abc import Iterable, Iterator
+
+from typing_extensions import override
 
 from arbshard.data.provider import MarketDataProvider
 from arbshard.errors import FrameError
@@ -19,29 +21,29 @@ class RecordedMarketDataProvider(MarketDataProvider):
         self._records: Iterator[Record] = iter(records)
         self._next: Record | None = next(self._records, None)
         self.now_ns = _received_ns(self._next) if self._next is not None else 0
-        """Monotonic time of the newest step: when its book was received. Never goes back."""
+        """Monotonic time of the newest step, in ns: when its book was received. It never goes back."""
         self.wall_offset_ms = _wall_offset_ms(self._next)
-        """Wall time less monotonic time, by the first book; 0 where that one carries no exchange time."""
+        """Wall time less monotonic time, in ms, by the first book; 0 where that one carries no exchange time."""
 
     @property
     def exhausted(self) -> bool:
-        """Whether the recording has ended."""
+        """Return whether the recording has ended."""
         return self._next is None
 
     @property
     def next_ns(self) -> int:
-        """The time of the step to come; that of the last one at the end."""
+        """Return the time of the step to come, in ns; that of the last one at the end."""
         return max(self.now_ns, _received_ns(self._next)) if self._next is not None else self.now_ns
 
+    @override
     def is_live(self, symbol: str) -> bool:
-        """Every market that has been seen: a recording has no connection to lose."""
         return symbol in self._latest
 
-    async def start(self) -> None:
-        """Nothing to open."""
+    @override
+    async def start(self) -> None: ...
 
     def step(self) -> str | None:
-        """Take the next book; the symbol it is of, None at the end.
+        """Take the next book. Return the symbol it belongs to, None at the end.
 
         A book that breaks a codec's rules (empty, crossed, unsorted …) is counted and not trusted, like a bad frame.
         """
@@ -62,7 +64,7 @@ class RecordedMarketDataProvider(MarketDataProvider):
         return symbol
 
     async def changes(self, timeout_s: float) -> frozenset[str]:
-        """One step; it never waits."""
+        """Make one step, without waiting. Return the symbols that changed."""
         del timeout_s
         self.step()
         return await super().changes(0.0) if self._changed else frozenset()

@@ -1,18 +1,18 @@
-"""Redirects are never followed: another host would get our key and our order, and its answer would be believed. Pure.
+"""Redirects are never followed: another host would get our key and our order, and its answer would be believed.
 
-What a venue answers with a 3xx status is described by one line, for logs and for ``VenueUnavailable``.
+A venue's answer with a 3xx status is described by one line, for logs and for ``VenueUnavailable``. The code is pure.
 """
 
 from urllib.parse import urljoin, urlsplit
 
 
 def is_redirect(status: int) -> bool:
-    """Whether an HTTP status tells the client to go elsewhere."""
+    """Return whether an HTTP status sends the client to another address."""
     return 300 <= status < 400
 
 
 def refusal(status: int, location: str, address: str) -> str:
-    """The line for an answer of ``status`` from ``address`` that names ``location``.
+    """Return the line for an answer of ``status`` from ``address`` that names ``location``.
 
     Only the scheme and the host of the target are shown: its path may repeat a signature.
     """

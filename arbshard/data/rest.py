@@ -1,9 +1,11 @@
-"""``RestMarketDataProvider``: books by asking for them, for networks that let no WebSocket through, and to compare.
+"""``RestMarketDataProvider`` asks for books over REST, for networks that allow no WebSocket, and for comparison.
 
-``poller`` does the asking.
+``poller`` makes the requests.
 """
 
 from collections.abc import Iterable
+
+from typing_extensions import override
 
 from arbshard.clock import Clock
 from arbshard.config import Config
@@ -19,12 +21,14 @@ from arbshard.venues.registry import get_adapter
 
 
 class RestMarketDataProvider(MarketDataProvider):
-    """Polls the books of ``markets``, each round no sooner than ``poll_ms`` after the one before."""
+    """Asks for the books of ``markets``, each round no sooner than ``poll_ms`` after the one before."""
 
     def __init__(
         self, config: Config, markets: Iterable[Market], clock: Clock, poll_ms: float = 200.0
     ) -> None:
-        """Raises ``UsageError`` for a venue we do not know or whose ``rest_url`` is empty."""
+        """Prepare a poller for each venue. Raises ``UsageError`` for an unknown venue or one whose ``rest_url`` is
+        empty.
+        """
         super().__init__()
         self._live: set[str] = set()
         self._polled: list[tuple[RestPoller, list[str], int, str]] = []
@@ -43,29 +47,29 @@ class RestMarketDataProvider(MarketDataProvider):
             poller = RestPoller(name, settings.rest_url, books, clock, fetch, taker, poll_ms / 1000)
             self._polled.append((poller, symbols, settings.depth, name))
 
+    @override
     def is_live(self, symbol: str) -> bool:
-        """Whether the last call that asked about the market was answered."""
         return symbol in self._live
 
+    @override
     async def start(self) -> None:
-        """Begin to poll."""
         for poller, symbols, depth, name in self._polled:
             for number, lane in enumerate(poller.lanes(symbols, depth)):
                 self._tasks.start(lane, name=f"{name}-{number}")
 
+    @override
     async def stop(self) -> None:
-        """Stop polling."""
         await super().stop()
         self._live.clear()
         for fetch in self._fetches:
             await fetch.close()
 
     def count_call(self) -> None:
-        """A call was made."""
+        """Count a call."""
         self._counters["calls"] += 1
 
     def take_answer(self, name: str, found: Iterable[Found]) -> None:
-        """What an answer of the venue ``name`` holds. Raises ``FrameError``."""
+        """Store the books that an answer of the venue ``name`` holds. Raises ``FrameError``."""
         for symbol, book in found:
             if isinstance(book, FrameError):
                 self._distrust(symbol, f"bad_{name}_{book.reason}", f"{name}:{symbol}: {book}")
@@ -74,14 +78,14 @@ class RestMarketDataProvider(MarketDataProvider):
                 self._take(symbol, book)
 
     def take_miss(self, symbols: Iterable[str], counter: str, why: str) -> None:
-        """A call brought nothing."""
+        """Count a call without books, and mark its markets as not live."""
         self._fault(counter, why)
         self._live.difference_update(symbols)
         self._touch(*symbols)
 
 
 class _Taker:
-    """Gives what one venue answers to the provider, decoded."""
+    """Decodes what one venue answers for the provider."""
 
     def __init__(self, provider: RestMarketDataProvider, name: str, books: RestBooks) -> None:
         self._provider = provider
@@ -89,13 +93,13 @@ class _Taker:
         self._books = books
 
     def answered(self, call: BookRequest, body: bytes, asked_ns: int) -> None:
-        """See ``poller.Taker``."""
+        """Count the call, and give its books to the provider."""
         self._provider.count_call()
         self._provider.take_answer(self._name, self._books.decode(call, body, asked_ns))
 
     def missed(self, call: BookRequest, what: str, why: str) -> None:
-        """See ``poller.Taker``."""
-        if not what.startswith("bad_"):  # that one was an answer
+        """Report a call without books to the provider."""
+        if not what.startswith("bad_"):  # such a call was answered, and is counted already
             self._provider.count_call()
         self._provider.take_miss(call.symbols, _counter(self._name, what), why)
 

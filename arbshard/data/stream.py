@@ -1,8 +1,8 @@
-"""One WebSocket of a venue: every message is handed over in the very call that read it from the socket.
+"""Opens one WebSocket of a venue: every message is delivered in the very call that read it from the socket.
 
 Nothing is queued and no task is woken in between, so that a message's receive time is the time at which its bytes
-were read, and a burst costs little. Two client libraries stand behind one interface: ``websockets``, and ``picows``
-when it is installed. The supervisor's connections, ``data.websocket`` and the private streams use it.
+were read, and a burst costs little. Two client libraries have the same interface here: ``websockets``, and
+``picows`` when it is installed. The supervisor's connections, ``data.websocket`` and the private streams use it.
 """
 
 import ssl
@@ -25,7 +25,7 @@ from arbshard.errors import VenueUnavailable
 Receiver = Literal["auto", "websockets", "picows"]
 
 OnMessage = Callable[[bytes, int], None]
-"""A whole message, and when its bytes were read (monotonic ns)."""
+"""Receives a whole message, and the time at which its bytes were read (monotonic ns)."""
 
 OPEN_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 0.5
@@ -35,22 +35,22 @@ _DATA = frozenset((Opcode.TEXT, Opcode.BINARY, Opcode.CONT))
 
 
 class Target(NamedTuple):
-    """Where to connect and how: by which proxy, whom to trust, and how often to send a ping."""
+    """Says where to connect and how: by which proxy, with which authorities, and how often to send a ping."""
 
     address: str
     ping_interval_s: float
     headers: tuple[tuple[str, str], ...] = ()
-    """Sent with the handshake. They may carry a token, so they are not shown."""
+    """Headers of the handshake. They may carry a token, so they are not shown."""
     trust: Trust | None = None
-    """For ``wss://``. None stands for the system's authorities."""
+    """Trusted authorities for ``wss://``; None for the system's."""
     proxy: str | None = None
-    """None for a direct connection. It may hold a password, so it is not shown."""
+    """The proxy; None for a direct connection. It may hold a password, so it is not shown."""
 
     def __repr__(self) -> str:
         return f"Target({self.address!r})"
 
     def context(self) -> ssl.SSLContext | None:
-        """The TLS context for a new connection; None for an address without TLS."""
+        """Return the TLS context for a new connection; None for an address without TLS."""
         if not self.address.startswith("wss:"):
             return None
         return (self.trust or system_trust()).context()
@@ -63,7 +63,7 @@ def target_of(
     ping_interval_s: float,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> Target:
-    """How ``address`` of ``venue`` is reached with these settings and this environment.
+    """Return how ``address`` of ``venue`` is reached with these settings and this environment.
 
     Raises ``ConfigError`` for a ``ca_file`` and ``UsageError`` for a proxy that cannot be used.
     """
@@ -71,7 +71,7 @@ def target_of(
 
 
 class Stream(Protocol):
-    """An open connection."""
+    """Is an open connection."""
 
     async def send(self, text: str) -> None:
         """Send a text message. Raises ``VenueUnavailable`` when the connection is over."""
@@ -83,41 +83,41 @@ class Stream(Protocol):
 
     @property
     def ponged_ns(self) -> int:
-        """When the venue last answered a ping (monotonic); 0 for never."""
+        """Return when the venue last answered a ping (monotonic ns); 0 for never."""
         ...
 
     async def until_over(self) -> str:
-        """Wait until the connection is over; why it ended. Raises what the taker of messages raised."""
+        """Wait until the connection is over. Return why it ended. Raises what the receiver of messages raised."""
         ...
 
     def redirect(self, on_message: OnMessage) -> None:
-        """From the next message on, hand messages to ``on_message``."""
+        """Send messages to ``on_message`` from the next one on."""
         ...
 
     def abort(self) -> None:
-        """Let go of the socket at once."""
+        """Close the socket at once."""
         ...
 
 
 class Opener(Protocol):
-    """The way to open a stream: ``open_stream``, or a stand-in for it where there are no sockets."""
+    """Opens a stream: ``open_stream``, or a substitute for it where there are no sockets."""
 
     def __call__(
         self, target: Target, on_message: OnMessage, now_ns: Callable[[], int], receiver: Receiver, /
     ) -> AbstractAsyncContextManager[Stream]:
-        """Connect; messages go to ``on_message``. Raises ``VenueUnavailable`` on entering."""
+        """Connect; messages are given to ``on_message``. Raises ``VenueUnavailable`` on entering."""
         ...
 
 
 def is_installed() -> bool:
-    """Whether picows is there."""
+    """Return whether picows is installed."""
     return find_spec("picows") is not None
 
 
 def open_stream(
     target: Target, on_message: OnMessage, now_ns: Callable[[], int], receiver: Receiver = "auto"
 ) -> AbstractAsyncContextManager[Stream]:
-    """Connect; messages go to ``on_message`` from the first on. Raises ``VenueUnavailable`` on entering."""
+    """Connect; messages are given to ``on_message`` from the first on. Raises ``VenueUnavailable`` on entering."""
     if receiver == "picows" or (receiver == "auto" and is_installed()):
         from arbshard.data.fast_stream import open_fast_stream
 
@@ -157,21 +157,21 @@ async def _open(target: Target, on_message: OnMessage, now_ns: Callable[[], int]
 
 
 class _Connect(connect):
-    """Follows no redirect: the handshake may carry a token, and another host is not the venue."""
+    """Is a ``connect`` without redirects: the handshake may carry a token, and another host is not the venue."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
 
 class _Connection(ClientConnection):
-    """Hands messages over in place of queueing them."""
+    """Delivers messages in place of queueing them."""
 
     take: OnMessage
     now_ns: Callable[[], int]
     received_ns = 0
     ponged_ns = 0
     parts: list[bytes] | None = None
-    """Of a message that comes in several frames."""
+    """The parts received of a message that comes in several frames."""
     defect: Exception | None = None
     """What ``take`` raised."""
 
@@ -200,13 +200,13 @@ class _Connection(ClientConnection):
             return
         try:
             self.take(message, self.received_ns)
-        except Exception as error:  # noqa: BLE001 - whatever it is, ``until_over`` raises it
+        except Exception as error:  # noqa: BLE001 - ``until_over`` raises it
             self.defect = error
             self.transport.abort()
 
 
 def _connection_type(on_message: OnMessage, clock_ns: Callable[[], int]) -> type[_Connection]:
-    """``connect`` wants a class, and makes the object itself: what the object needs must stand in the class."""
+    """Return a connection class with these functions: ``connect`` wants a class, and makes the object itself."""
 
     class Bound(_Connection):
         take = staticmethod(on_message)
@@ -216,7 +216,7 @@ def _connection_type(on_message: OnMessage, clock_ns: Callable[[], int]) -> type
 
 
 class _WebsocketsStream:
-    """Implements ``Stream`` on ``websockets``."""
+    """Is a ``Stream`` on ``websockets``."""
 
     def __init__(self, socket: _Connection) -> None:
         self._socket = socket

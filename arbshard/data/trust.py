@@ -1,4 +1,4 @@
-"""TLS contexts: the only place that makes them, for streams, REST calls and signed calls alike.
+"""Makes TLS contexts for streams, REST calls and signed calls. No other code makes them.
 
 Reading certificates takes milliseconds to tens of milliseconds, so a context is made once for each ``ca_file`` and
 kept for the life of the process.
@@ -15,7 +15,7 @@ from arbshard.log import get_logger
 
 
 class _Identity(NamedTuple):
-    """Changes whenever a file is replaced or written."""
+    """Is equal as long as a file is neither replaced nor written."""
 
     device: int
     inode: int
@@ -24,10 +24,11 @@ class _Identity(NamedTuple):
 
 
 class Trust:
-    """The authorities that may vouch for a venue: those of the system, or those in a file."""
+    """Holds the authorities that may certify a venue: those of the system, or those in a file."""
 
     def __init__(self, ca_file: str = "", key: str = "ca_file") -> None:
-        """``key`` is the name of the setting that holds ``ca_file``; empty means the system's authorities.
+        """Read the authorities. ``key`` is the setting that holds ``ca_file``; an empty file means the system's
+        authorities.
 
         Raises ``ConfigError`` when the file is missing or holds no certificate.
         """
@@ -42,17 +43,17 @@ class Trust:
             raise ConfigError(key, _unusable(ca_file, error)) from error
 
     def context(self) -> ssl.SSLContext:
-        """The context for a new connection.
+        """Return the context for a new connection.
 
-        A file that has been replaced is read again. A file that is gone or has become unusable changes nothing: what
-        was read before stays trusted, and a warning says so.
+        A file that has been replaced is read again. A file that is missing or has become unusable changes nothing:
+        what was read before stays trusted, and a warning reports it.
         """
         if not self._ca_file:
             return self._context
         identity = _identity_of(self._ca_file)
         if identity == self._seen:
             return self._context
-        self._seen = identity  # read once, and one line in the log, for each state of the file
+        self._seen = identity  # each state of the file is read once, with one line in the log
         try:
             self._context = ssl.create_default_context(cafile=self._ca_file)
             get_logger().info("authorities read again", setting=self._key, file=self._ca_file)
@@ -64,7 +65,7 @@ class Trust:
 
 @cache
 def system_trust() -> Trust:
-    """The system's authorities."""
+    """Return the system's authorities."""
     return Trust()
 
 
@@ -72,7 +73,9 @@ _trusts: dict[str, Trust] = {}
 
 
 def trust_of(venue: str, settings: VenueConfig) -> Trust:
-    """The authorities that may vouch for ``venue``. Raises ``ConfigError`` that names ``venues.<venue>.ca_file``."""
+    """Return the authorities that may certify ``venue``. Raises ``ConfigError`` that names
+    ``venues.<venue>.ca_file``.
+    """
     if not settings.ca_file:
         return system_trust()
     known = _trusts.get(settings.ca_file)
@@ -82,7 +85,7 @@ def trust_of(venue: str, settings: VenueConfig) -> Trust:
 
 
 def _identity_of(ca_file: str) -> _Identity | None:
-    """None for a file that cannot be looked at."""
+    """Return the identity of the file; None for a file that cannot be examined."""
     try:
         found = Path(ca_file).stat()
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""``WebSocketMarketDataProvider``: both venues' real streams, decoded in this process.
+"""``WebSocketMarketDataProvider`` reads both venues' real streams and decodes them in this process.
 
-The sharded engine decodes in its workers; here the frames of a few markets are decoded as they come. For whoever
-owns the event loop, with one guard of its own: a loop that stood still (a long notebook cell) finds frames that
-waited in the socket and would look new, so after a stall no book is live until what had waited is through.
+The sharded engine decodes in its workers; here the frames of a few markets are decoded as they come. The owner of
+the event loop uses it, and it has one guard of its own: a loop that was blocked (a long notebook cell) finds frames
+that waited in the socket and would look new, so after a stall no book is live until what had waited is read.
 """
 
 import asyncio
@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from random import Random
 from uuid import uuid4
+
+from typing_extensions import override
 
 from arbshard.clock import Clock
 from arbshard.config import Config, VenueConfig
@@ -24,16 +26,19 @@ from arbshard.venues.registry import get_venue
 
 _PULSE_S = 0.05
 _STALL_NS = 250_000_000
-"""A pulse this late means that the loop stood still."""
+"""A pulse that is this late, in ns, means that the loop was blocked."""
 _CATCH_UP_NS = 500_000_000
-"""How long what waited in the sockets may take to come through."""
+"""How long it may take to read what waited in the sockets, in ns."""
 
 
 class WebSocketMarketDataProvider(MarketDataProvider):
-    """Books of ``markets`` from as many connections as their venues' rules ask for."""
+    """Receives books of ``markets`` from as many connections as their venues' rules require."""
 
     def __init__(self, config: Config, markets: Iterable[Market], clock: Clock) -> None:
-        """Raises ``UsageError`` for a venue we do not know, and for an address or ``ca_file`` that cannot be used."""
+        """Plan the connections.
+
+        Raises ``UsageError`` for an unknown venue, and for an address or ``ca_file`` that cannot be used.
+        """
         super().__init__()
         self._clock = clock
         self._lines: list[_Line] = []
@@ -48,8 +53,8 @@ class WebSocketMarketDataProvider(MarketDataProvider):
         self._pulse_due_ns = 0
         self._distrust_until_ns = 0
 
+    @override
     def is_live(self, symbol: str) -> bool:
-        """See ``MarketDataProvider``."""
         line = self._line_of.get(symbol)
         return line is not None and line.is_up and self._clock.monotonic_ns() >= self._distrust_until_ns
 
@@ -63,8 +68,8 @@ class WebSocketMarketDataProvider(MarketDataProvider):
             opened.add(line.venue.name)
             self._tasks.start(self._keep(line), name=line.name)
 
+    @override
     async def stop(self) -> None:
-        """Close all connections."""
         if self._pulse is not None:
             self._pulse.cancel()
         await super().stop()
@@ -77,7 +82,7 @@ class WebSocketMarketDataProvider(MarketDataProvider):
         rules = venue.connection_rules
         target = target_of(venue.name, config, venue.ws_address(config.ws_url), rules.ping_interval_s)
         connects = rules.connects
-        # Half of what the venue allows may go at once; the other half is kept for reconnections.
+        # Half of what the venue allows may be opened at once; the other half is kept for reconnections.
         self._gap_s[venue.name] = connects.window_s / connects.count if count > connects.count // 2 else 0.0
         for n in range(count):
             line = _Line(venue, config, target, tuple(symbols[n::count]), f"{venue.name}-{n}")
@@ -140,7 +145,7 @@ class WebSocketMarketDataProvider(MarketDataProvider):
             self._take(symbol, book)
 
     def _control(self, frame: bytes, venue: Venue) -> bool:
-        """Count a frame without a book; whether the connection must be made anew."""
+        """Count a frame without a book. Return whether the connection must be made anew."""
         control = venue.classify(frame)
         if control.kind in (FrameKind.GARBAGE, FrameKind.ERROR):
             self._fault(f"{control.kind.value}_{venue.name}", f"{venue.name}: {control.detail}")
@@ -159,17 +164,17 @@ class WebSocketMarketDataProvider(MarketDataProvider):
         self._beat_at(now_ns)
 
     def _stalled(self, now_ns: int) -> None:
-        """Found by the pulse or by the first frame after the stall, whichever the loop runs first."""
+        """Handle a stall, which the pulse or the first frame after it finds, whichever the loop runs first."""
         self._distrust_until_ns = now_ns + _CATCH_UP_NS
         self._fault(
-            "stalls", f"the event loop stood still for {(now_ns - self._pulse_due_ns) // 1_000_000} ms"
+            "stalls", f"the event loop was blocked for {(now_ns - self._pulse_due_ns) // 1_000_000} ms"
         )
         self._pulse_due_ns = now_ns
         self._touch(*self._line_of)
 
 
 class _Line:
-    """One connection's share."""
+    """Is one connection with its markets."""
 
     def __init__(
         self, venue: Venue, config: VenueConfig, target: Target, symbols: tuple[str, ...], name: str

@@ -1,1 +1,1 @@
-"""The two-leg state machine and the executors that drive it."""
+"""Has the two-leg state machine and the executors that drive it."""

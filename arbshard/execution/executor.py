@@ -1,7 +1,7 @@
-"""Executors: they carry an intent from approval to settlement, over whatever way to the venue they were given.
+"""An executor carries an intent from approval to settlement, over the given connection to the venue.
 
-One executor per pair, independent of each other. The order of things never changes: risk has the intent in the
-ledger before any order leaves, every result is reported as it comes, and the pair is free again only when risk
+There is one executor per pair, independent of each other. The order of steps never changes: risk has the intent in
+the ledger before any order is sent, every result is reported as it comes, and the pair is free again only when risk
 has settled.
 """
 
@@ -49,7 +49,7 @@ _STUCK_WHY: Mapping[str, str] = {
     "overdue": "the naked budget is spent",
     "open": "a predecessor was stuck with it",
 }
-"""Why taking back was given up: the event that led to the state, in words."""
+"""Reasons for which taking back was given up, by the event that led to the state."""
 
 
 class Observer(Protocol):
@@ -64,7 +64,7 @@ class Observer(Protocol):
         ...
 
     def answered(self, venue: str, waited_ns: int) -> None:
-        """A venue accepted an order, and its end was known ``waited_ns`` after it was sent."""
+        """Count an order that a venue accepted, and whose end was known ``waited_ns`` after it was sent."""
         ...
 
     def late(self) -> None:
@@ -73,14 +73,14 @@ class Observer(Protocol):
 
 
 class IntentOutcome(NamedTuple):
-    """How an intent ended: refused, or settled."""
+    """Says how an intent ended: refused, or settled."""
 
     refused: Refused | None
     settled: Settled | None
 
 
 class BaseExecutor:
-    """The two-leg run, whatever the venues are."""
+    """Is the two-leg run, with any venues."""
 
     def __init__(
         self,
@@ -250,7 +250,7 @@ class BaseExecutor:
             self._pnl[position.position_id] = position.pnl or ZERO
 
     async def execute(self, intent: Intent, decided_ns: int | None = None) -> IntentOutcome:
-        """Ask risk, send both legs, bring them home.
+        """Ask risk, send both legs, and complete them.
 
         ``decided_ns``: when the trade was found (monotonic), if not now.
         """
@@ -275,10 +275,9 @@ class BaseExecutor:
     def _missing_data(self, intent: Intent) -> str:
         """Return why neither leg may be sent; empty if both may.
 
-        A venue without a book could not complete what the other one fills.
-
-        Of the one leg that a person has closed alone, its own venue counts. An entry also needs an FX rate that is
-        young enough; without one an exit goes on, because what it does on both venues hardly depends on FX.
+        A venue without a book could not complete what the other one fills. For a leg that a person has closed alone,
+        only its own venue counts. An entry also needs an FX rate that is young enough; without one an exit goes on,
+        because what it does on both venues hardly depends on FX.
         """
         if intent.kind == "entry" and self._books.tradable_fx() is None:
             return "no tradable FX rate"
@@ -341,7 +340,7 @@ class BaseExecutor:
                     for result in await asyncio.gather(*(self._port.ask(order) for order in orders)):
                         if asked == 1 or machine.is_news(
                             result
-                        ):  # once is enough to say that nothing is known
+                        ):  # it is reported only once that nothing is known
                             await self._record(machine, result)
                 case Pause(wait_ns):
                     await self._pause(wait_ns / 1e9)
@@ -349,7 +348,7 @@ class BaseExecutor:
                     return await self._conclude(machine.intent, closed=closed)
 
     async def _has_more_news(self, intent: Intent) -> bool:
-        """Wait for what the venues tell after the end of the orders. Returns whether there was any."""
+        """Wait for what the venues report after the end of the orders. Returns whether there was any."""
         del intent
         return False
 

@@ -1,10 +1,10 @@
-"""The paper venue: an order meets the book that is there when it arrives, as far as its depth goes. Pure.
+"""The paper venue matches an order with the book that is there when it arrives, as far as its depth goes. Pure.
 
-What makes paper results too good elsewhere is answered here one by one: orders take time to arrive (log-normal
-latency), they find only a share of what was displayed (others came first), and what they took comes back over seconds
-(``_Side``). Fees are charged as the venue charges them. Now and then the venue refuses an order, or all orders of a
-market for minutes, executes only a part, or leaves us without news of an order (``paper_port``). The time is an
-argument, in monotonic nanoseconds.
+What makes paper results too good elsewhere is modelled here: orders take time to arrive (log-normal latency), they
+find only a share of what was displayed (others came first), and what they took comes back over seconds (``_Side``).
+Fees are charged as the venue charges them. Now and then the venue refuses an order, or all orders of a market for
+minutes, executes only a part, or leaves us without news of an order (``paper_port``). The time is an argument, in
+monotonic nanoseconds.
 """
 
 from decimal import Decimal
@@ -22,18 +22,21 @@ _SECOND_NS = 1_000_000_000
 _DAY_S = 86_400.0
 _LEVELS_REMEMBERED = 256
 _FORGOTTEN_AFTER = 5.0
-"""Time constants after which a level is as if nothing had been taken from it: less than a hundredth is missing."""
+"""Number of time constants after which a level is as if nothing had been taken from it: less than a hundredth is
+missing.
+"""
 _SAME_MAKER = Decimal("0.0005")
-"""A share of the price: a level this near to one that we took from is the same maker's next quote, as long as what is
-missing there has not come back. Otherwise a book whose prices move by a tick would forget what we took."""
+"""A share of the price: a level this near to one that we took from is the same maker's next quote, as long as what
+is missing there has not come back. Otherwise a book whose prices move by a tick would forget what we took.
+"""
 _STEP = Decimal("0.1")
-"""A share of a level: less than this is not there yet, because others come back with orders and not drop by drop."""
+"""A share of a level: less than this is not there yet, because others come back with whole orders."""
 _LONGEST_UNKNOWN = 10.0
 """No order stays unknown for longer than so many times ``paper.unknown_s``."""
 
 
 class _Taken(NamedTuple):
-    """The quantity that we took from one level, and when."""
+    """Is the quantity that we took from one level, and when."""
 
     quantity: Decimal
     """Quantity that is missing at ``at_ns``; it comes back from then on."""
@@ -43,7 +46,7 @@ class _Taken(NamedTuple):
 
 
 class _Side:
-    """What we took from one side of a book, and how much of it has not come back yet."""
+    """Keeps what we took from one side of a book, and how much of it has not come back yet."""
 
     def __init__(self) -> None:
         self._taken: dict[float, _Taken] = {}
@@ -88,7 +91,7 @@ def _share_left(passed_ns: int, refill_s: float) -> Decimal:
 
 
 class _RefusalSpells:
-    """When a market refuses every order: begins and lasts by chance, drawn as time passes."""
+    """Decides when a market refuses every order: spells begin and last by chance, drawn as time passes."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -112,7 +115,7 @@ class _RefusalSpells:
 
 
 class PaperVenue:
-    """One market's paper matching. The caller waits out the latency and brings the book of that moment."""
+    """Matches orders of one market on paper. The caller waits out the latency and brings the book of that moment."""
 
     def __init__(self, leg: Leg, paper: PaperConfig, random: Random) -> None:
         self.leg = leg

@@ -1,7 +1,8 @@
-"""The way to the paper venue: waits out the latency, matches against the book of that moment, and brings the news.
+"""Sends orders to the paper venue: waits out the latency, matches against the book of that moment, reports the
+result.
 
-Mostly it says at once what happened. Of some orders nothing is known for a while, and of some the last execution is
-told only after the order's end, as venues do whose order and trade channels differ.
+Mostly it reports at once what happened. Of some orders nothing is known for a while, and of some the last execution
+is reported only after the order's end, as by venues whose order and trade channels differ.
 """
 
 import asyncio
@@ -25,17 +26,18 @@ from arbshard.wire.messages import Approved, Refused, Settled
 Sleep = Callable[[float], Awaitable[None]]
 _LATE_S = (0.005, 0.6)
 _UNTOLD_MAX = 64
-"""A pair has one intent at a time, so all but the newest few have been told long ago."""
+"""A pair has one intent at a time, so all but the newest few have been reported long ago."""
 
 
 class LateFills:
-    """Executions that the venue tells after their orders' end. A ``RiskPort`` between an executor and risk.
+    """Holds executions that the venue reports after their orders' end. A ``RiskPort`` between an executor and risk.
 
     They reach risk, and then the executor, while their intent is open: the intent is not concluded before. What
-    venues tell after that is a matter of their statements, which paper has none of.
+    venues report after that would be in their statements, which paper has none of.
 
     An exchange has taken the money of such an execution at once, and refuses what could only be paid with it. Paper
-    keeps no accounts, so to risk the order stays open until the execution is told: what it may spend stays held.
+    keeps no accounts, so for risk the order stays open until the execution is reported: what it may spend stays
+    held.
     """
 
     def __init__(self, risk: RiskPort, random: Random, sleep: Sleep = asyncio.sleep) -> None:
@@ -44,9 +46,10 @@ class LateFills:
         self._sleep = sleep
         self._pending: dict[str, list[asyncio.Task[None]]] = {}
         self._held: set[str] = set()
-        """Ids of orders that stay open to risk until their last execution is told."""
+        """Ids of orders that stay open for risk until their last execution is reported."""
         self.on_told: Callable[[str, OrderResult], None] = lambda _intent_id, _result: None
-        """Takes the id of the intent and the whole result of an order, once risk has booked its last execution."""
+        """Is called with the intent's id and the whole result of an order, once risk has booked its last execution.
+        """
 
     def tell_late(self, result: OrderResult, *, is_held: bool) -> None:
         """Report the last execution of ``result`` to risk in a while.
@@ -68,11 +71,11 @@ class LateFills:
                 await self._risk.report(intent_id, replace(result, fills=result.fills[:-1]))
             await self._risk.report(intent_id, result)
         except (Fenced, IntentOver):
-            return  # the worker's own fence ends it, or a person has ended the intent with what was booked
+            return  # the worker ends because it is fenced, or a person has ended the intent with what was booked
         self.on_told(intent_id, result)
 
     async def wait_for_all(self, intent_id: str) -> bool:
-        """Wait until all executions of an intent are told. Returns whether any was told since the last call."""
+        """Wait until all executions of an intent are reported. Return whether any was since the last call."""
         pending = self._pending.pop(intent_id, ())
         await asyncio.gather(*pending)
         return bool(pending)
@@ -82,27 +85,27 @@ class LateFills:
         return await self._risk.submit(intent)
 
     async def extend(self, intent_id: str, order: Order) -> Approved | Refused:
-        """Have risk record a further order."""
+        """Record a further order at risk."""
         return await self._risk.extend(intent_id, order)
 
     async def report(self, intent_id: str, result: OrderResult) -> None:
-        """Tell risk how an order stands."""
+        """Report the state of an order to risk."""
         if result.order.client_id in self._held:
             result = replace(result, state="PARTIAL")
         await self._risk.report(intent_id, result)
 
     async def set_apart(self, pair: str, cause: ApartCause, reason: str, intent_id: str) -> None:
-        """Have risk set the pair apart."""
+        """Report the pair to risk as one to set apart."""
         await self._risk.set_apart(pair, cause, reason, intent_id)
 
     async def conclude(self, intent_id: str, mark: Decimal, fx: FxQuote, *, done: bool) -> Settled:
-        """Conclude the intent at risk, once all of it is told."""
+        """Conclude the intent at risk, once all of it is reported."""
         await self.wait_for_all(intent_id)
         return await self._risk.conclude(intent_id, mark, fx, done=done)
 
 
 class PaperPort:
-    """An ``OrderPort`` that reaches nobody."""
+    """Is an ``OrderPort`` that reaches no venue."""
 
     _KEEPS_ACCOUNTS = False
     """Whether the exchange behind it refuses what the account cannot pay for (``_refusal_at_arrival``)."""
@@ -126,17 +129,19 @@ class PaperPort:
             for leg in (pair.home, pair.away)
         }
         self._untold: dict[str, tuple[int, OrderResult]] = {}
-        """How orders ended of which nothing is known yet, and from when on it is, by their names."""
+        """Results of orders of which nothing is known yet, and from when on it is (monotonic ns), by their names."""
 
     def add_legs(self, legs: Iterable[Leg]) -> None:
-        """Go by the rules and fees of these legs from now on."""
+        """Use the rules and fees of these legs from now on."""
         for leg in legs:
             _, venue = self._venues[leg.market]
             venue.leg = leg
             self._venues[leg.market] = leg, venue
 
     async def send(self, order: Order) -> OrderResult:
-        """Execute an order at the book of its arrival. UNKNOWN for a while, now and then; otherwise final."""
+        """Execute an order at the book of its arrival. The result is UNKNOWN for a while, now and then; otherwise
+        final.
+        """
         leg, venue = self._venues[order.market]
         promised = self._books.tradable(leg)
         price = ZERO
@@ -183,7 +188,7 @@ class PaperPort:
     def _refusal_at_arrival(self, order: Order) -> OrderResult | None:
         """Return the refusal of an order that the account cannot pay for; None if it can.
 
-        Here risk has held the money for it. An exchange that keeps accounts looks at them.
+        Here risk has held the money for it. An exchange that keeps accounts checks them.
         """
         del order
         return None

@@ -1,4 +1,4 @@
-"""From a trade found by the engine (floats) to an intent (exact orders). Pure."""
+"""Makes an intent (exact orders) from a trade that the engine found (floats). The code is pure."""
 
 from decimal import Decimal
 
@@ -14,7 +14,9 @@ from arbshard.model.position import Position
 from arbshard.wire.messages import Available
 
 _SMALL_PRICE_SHARE = Decimal("0.9")
-"""Room in the value of the smallest exit: prices move, and limits stand behind them."""
+"""Share of the present price at which the smallest exit is valued: prices move, and an exit's limits are behind
+them.
+"""
 
 
 def make_order(
@@ -80,18 +82,17 @@ def plan_exit(
 ) -> Intent:
     """Return an exit with both legs for all that is open, ``exit_slippage_bps`` behind the walk.
 
-    To leave the position matters more than a tick.
-
-    ``residue``: base that earlier positions of the pair left over (negative: are short of). It is used up here:
-    what lies there already need not be bought back, what is missing is not sold. ``retry``: after exits that failed,
-    the leg that goes first, and whether it only tests with the smallest order.
+    To leave the position matters more than a tick. ``residue`` is base that earlier positions of the pair left over
+    (negative: are short of). It is used up here: what is left over need not be bought back, and what is missing is
+    not sold. ``retry``: after exits that failed, the leg that is sent first, and whether it only tests with the
+    smallest order.
     """
     slip = Decimal(str(execution.exit_slippage_bps)) / BPS
     buys_home = trade.direction == "buy_home"
     home, away = trade.pair.home, trade.pair.away
     buy, sell = (home, away) if buys_home else (away, home)
     lead: Lead = trade.lead if retry is None or trade.lead != "both" else retry.lead
-    most = _most(home, away)  # what is more is left to the next exit
+    most = _most(home, away)  # the rest is left to the next exit
     short, long = position.short_base - max(residue, ZERO), position.long_base + min(residue, ZERO)
     if retry is not None and retry.is_small:
         smallest = _smallest_exit(trade, position, home, away)
@@ -131,9 +132,9 @@ def plan_exit(
 
 
 def _smallest_exit(trade: Exit, position: Position, home: Leg, away: Leg) -> Decimal:
-    """Return the smallest quantity that both venues take, also if it is taken back a little lower.
+    """Return the smallest quantity that both venues accept, also if it is taken back a little lower.
 
-    All of the position when what is left after that could not be traded any more.
+    It is all of the position when what is left after that could not be traded any more.
     """
     smallest = ZERO
     for leg in (home, away):
@@ -148,7 +149,7 @@ def _smallest_exit(trade: Exit, position: Position, home: Leg, away: Leg) -> Dec
 
 
 def affordable(order: Order, leg: Leg, available: Available) -> Order | None:
-    """Return ``order``, or as much of it as ``available`` pays for; None when its venue takes no order so small."""
+    """Return ``order``, or as much of it as ``available`` pays for; None when its venue accepts no order so small."""
     market = order.market
     currency = market.base if order.side == "sell" else market.quote
     free = sum(

@@ -1,4 +1,4 @@
-"""What an executor needs from outside: a venue to send to, risk to ask, books to look at, time to wait."""
+"""Defines what an executor needs from outside: venues to send to, risk to ask, books to read, time to wait."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -29,15 +29,17 @@ class OrderPort(Protocol):
 
 
 class Fenced(ArbshardError):
-    """Risk knows a newer incarnation of this shard: this process must end."""
+    """Is raised when risk knows a newer incarnation of this shard: this process must end."""
 
 
 class IntentOver(ArbshardError):
-    """Risk has no such open intent: a person has ended it. ``RiskPort.conclude`` says what it has left."""
+    """Is raised when risk has no such open intent, because a person has ended it. ``RiskPort.conclude`` returns what
+    is left.
+    """
 
 
 class RiskPort(Protocol):
-    """Risk, asked until it answers. Raises ``Fenced`` when this shard has been replaced.
+    """Asks risk until it answers. Raises ``Fenced`` when this shard has been replaced.
 
     What risk refuses to book of an open intent is asked again and again, while its pair is set apart.
     """
@@ -57,7 +59,7 @@ class RiskPort(Protocol):
         ...
 
     async def set_apart(self, pair: str, cause: ApartCause, reason: str, intent_id: str) -> None:
-        """Have the pair set apart: it enters nothing until a person releases it."""
+        """Set the pair apart: it enters nothing until a person releases it."""
         ...
 
     async def conclude(self, intent_id: str, mark: Decimal, fx: FxQuote, *, done: bool) -> Settled:
@@ -66,7 +68,7 @@ class RiskPort(Protocol):
 
 
 class BookPort(Protocol):
-    """Gives the newest books."""
+    """Provides the newest books."""
 
     def tradable(self, leg: Leg) -> OrderBookSnapshot | None:
         """Return the newest good book of a live market; None when there is none, or when it may be out of date."""

@@ -1,12 +1,12 @@
-"""The two-leg state machine: what to send next so that an intent ends with no open leg. Pure.
+"""The two-leg state machine decides what to send next so that an intent ends with no open leg. The code is pure.
 
-Both legs go out at once (or, after an exit that failed, the leg that failed first and alone). When they are final,
+Both legs are sent at once (or, after an exit that failed, the leg that failed first and alone). When they are final,
 what was bought and what was sold are compared. A difference is first completed on the lagging venue (hedging), then
 taken back on the leading one, and then a person is asked (stuck). ``TRANSITIONS`` is the whole table; what follows
 depends on the state and one event, and each state needs the book of its own venue alone. The lagging venue completes
-what its leg has still to trade. What was traded beyond that, as by an execution that the venue told after its order's
-end, is taken back where it happened: traded on the other venue, it would turn the position round. If both legs were
-traded beyond what there was, nothing need be naked, yet the position has turned round: both are taken back.
+what its leg has still to trade. What was traded beyond that, as by an execution that the venue reported after its
+order's end, is taken back where it happened: traded on the other venue, it would reverse the position. If both legs
+were traded beyond what there was, nothing need be naked, yet the position is reversed: both are taken back.
 
 Two budgets bound what an intent may cost. No order's limit is farther than ``intent_loss_bps_max`` behind the limit
 of its leg. And what is naked, in reporting currency times seconds, may come to half of ``naked_krw_s_max`` while
@@ -51,15 +51,15 @@ StateEvent = Literal[
     "renewed",
 ]
 """``level``: no leg is open, or too little for either venue. ``open``: the legs are final and one is open, or an
-execution that was told late has opened one again. ``moved``,
-``missed``: an order filled something, or nothing at its price. ``refused``: the venue rejected it or did not take it.
-``barred``: it refused for good (key, market, rules). ``out_of_tries``: ``hedge_tries`` orders filled nothing.
-``dark``: the venue has had no tradable book for a while. ``too_small``: the venue takes no order of this size.
-``too_dear``: the price is too far behind the leg's limit. ``turned``: both legs were traded beyond what there was,
-which only the venues where it happened can undo. ``overdue``: the state's part of the naked budget is spent.
-``waited``: a venue had refused an order for the rules of its market, and these have been read again, or waited for in
-vain.
-``renewed``: a person ordered the pair closed, which grants both budgets anew."""
+execution that was reported late has opened one again. ``moved``, ``missed``: an order filled something, or nothing
+at its price. ``refused``: the venue rejected it or did not accept it. ``barred``: the venue refused it, and will
+refuse it again (key, market, rules). ``out_of_tries``: ``hedge_tries`` orders filled nothing. ``dark``: the venue
+has had no tradable book for a while. ``too_small``: the venue accepts no order of this size. ``too_dear``: the price
+is too far behind the leg's limit. ``turned``: both legs were traded beyond what there was, which only the venues
+where it happened can undo. ``overdue``: the state's part of the naked budget is spent. ``waited``: a venue had
+refused an order for the rules of its market, and these have been read again, or did not come in time. ``renewed``: a
+person ordered the pair closed, which grants both budgets anew.
+"""
 
 TRANSITIONS: Final[Mapping[tuple[State, StateEvent], State]] = {
     ("legs", "level"): "done",
@@ -101,47 +101,51 @@ TRANSITIONS: Final[Mapping[tuple[State, StateEvent], State]] = {
 Books = Mapping[Market, OrderBookSnapshot | None]
 """The newest tradable book of both markets; None where there is none."""
 _BARRED = ("order", "funds", "market", "venue")
-"""Faults that the same order would meet again at once; see ``model.order.OrderFault``."""
+"""Faults that the same order would meet again at once (``model.order.OrderFault``)."""
 _FOLLOW_UP_STATE: Final[Mapping[str, State]] = {"hedge": "hedging", "unwind": "taking_back"}
 _SLIPPAGE_BPS_MAX = Decimal(1000)
 _EXIT_PRICE_SHARE = Decimal("0.95")
 _DARK_NS = 2_000_000_000
-"""A venue that has had no tradable book for so long is taken for unusable, if the other one has one."""
+"""A venue that has had no tradable book for so long, in ns, counts as unusable, if the other one has one."""
 _RULES_NS = 5_000_000_000
 """Before a person is asked about an intent of which a venue has refused an order for the rules of its market (tick,
-lot, minimum), these are waited for so long, once: they are read again at once, and workers follow within a second."""
+lot, minimum), the machine waits once for so long (ns) for new rules: they are read again at once, and workers follow
+within a second.
+"""
 _DOUBLINGS_MAX = 10
 _STUCK_TRIES_MAX = 100
-"""Then only a person makes a stuck intent send again: about eight hours at the longest pause by default."""
+"""After so many tries only a person makes a stuck intent send again: about eight hours at the longest pause by
+default.
+"""
 
 
 class SendOrders(NamedTuple):
-    """Send these, all at once."""
+    """Says to send these orders, all at once."""
 
     orders: tuple[Order, ...]
 
 
 class Withhold(NamedTuple):
-    """Do not send this leg at all."""
+    """Says not to send this leg at all."""
 
     order: Order
     why: str
 
 
 class Ask(NamedTuple):
-    """Ask the venues how these orders stand."""
+    """Says to ask the venues for the state of these orders."""
 
     orders: tuple[Order, ...]
 
 
 class Pause(NamedTuple):
-    """Nothing may be sent now. Come back after ``wait_ns`` at the latest."""
+    """Says that nothing may be sent now. Come back after ``wait_ns`` at the latest."""
 
     wait_ns: int
 
 
 class TwoLegEnd(NamedTuple):
-    """All orders are final and no leg is open."""
+    """Says that all orders are final and no leg is open."""
 
     closed: bool
     """Whether what is left of the position cannot be traded, so that it is over."""
@@ -151,7 +155,7 @@ Step = SendOrders | Withhold | Ask | Pause | TwoLegEnd
 
 
 class TwoLeg:
-    """One intent under way. Record results as they come; ask for the next step.
+    """Is one intent under way. Record results as they come; ask for the next step.
 
     All times are monotonic nanoseconds.
     """
@@ -166,10 +170,10 @@ class TwoLeg:
         residue: Decimal = ZERO,
         now_ns: int = 0,
     ) -> None:
-        """Begin, or carry on from what is ``known``, in the order in which the orders were recorded.
+        """Begin, or continue from what is ``known``, in the order in which the orders were recorded.
 
         ``before``: the position that an exit closes. ``residue``: base that earlier positions of the pair left over;
-        an exit was planned to use it up. The naked budget of an intent that is carried on begins anew.
+        an exit was planned to use it up. The naked budget of an intent that is continued begins anew.
         """
         self._residue = residue if intent.kind == "exit" else ZERO
         self.intent = intent
@@ -183,22 +187,23 @@ class TwoLeg:
         self.why: StateEvent = "open"
         """The event that led to the state."""
         self._tries = 0
-        """Orders of this state that filled nothing."""
+        """Number of orders of this state that filled nothing."""
         self._reach = 0
-        """Orders of this intent that found nothing at their price: each one after them reaches twice as far."""
+        """Number of orders of this intent that found nothing at their price: each further one reaches twice as far.
+        """
         self._not_before_ns = now_ns
         self._dark_since_ns: int | None = None
         self._watched_ns = now_ns
         self._naked_krw_ns = ZERO
-        """What was naked in this state, in reporting currency times nanoseconds."""
+        """Amount that was naked in this state, in reporting currency times nanoseconds."""
         self._from_touch = False
-        """Whether a person has renewed the budgets: the price of now replaces the legs' limits."""
+        """Whether a person has renewed the budgets: the present price replaces the legs' limits."""
         self._doubts_rules = False
         """Whether a venue has refused an order for rules that have not been revised since."""
         self._rules_until_ns = 0
-        """Until when revised rules are waited for; 0 for not."""
+        """Time until which the machine waits for revised rules; 0 when it does not wait."""
         self._has_waited = False
-        """Whether they were waited for. All states after that share what was left of the naked budget."""
+        """Whether it has waited for them. All states after that share what was left of the naked budget."""
         for result in known:
             self.record(result, now_ns)
 
@@ -210,9 +215,9 @@ class TwoLeg:
             self._enter("waited", self._watched_ns)
 
     def record(self, result: OrderResult, now_ns: int) -> None:
-        """Take in how an order stands. A final state is never left again, and a known fill stays.
+        """Record the state of an order. A final state is never left again, and a known fill stays.
 
-        A venue may tell an execution after the end of its order: it counts like any other.
+        A venue may report an execution after the end of its order: it counts like any other.
         """
         name = result.order.client_id
         old = self._results.get(name)
@@ -278,7 +283,9 @@ class TwoLeg:
             return waiting
         unclear = tuple(result.order for result in self._results.values() if not result.is_final)
         if unclear:
-            self._watched_ns = now_ns  # nothing can be done about a naked leg meanwhile
+            self._watched_ns = (
+                now_ns  # nothing can be done about a naked leg meanwhile, so the time does not count
+            )
             return Ask(unclear)
         if self._is_level(home, away) and not self.turned(home, away):
             self._enter("level", now_ns)
@@ -424,7 +431,9 @@ class TwoLeg:
             self._tries += 1
             is_refused = result.state in ("REJECTED", "NOT_ACCEPTED")
             event = "refused" if is_refused else "missed"
-            if result.state != "NOT_ACCEPTED":  # a venue that did not look at it says nothing about its price
+            if (
+                result.state != "NOT_ACCEPTED"
+            ):  # a venue that did not examine the order shows nothing about its price
                 self._reach += 1
             if result.fault in _BARRED:
                 event = "barred"
@@ -639,8 +648,8 @@ class TwoLeg:
     def _is_tradable(self, home: OrderBookSnapshot | None, away: OrderBookSnapshot | None) -> bool:
         """Return whether both legs that are left could still be closed by orders that their venues accept.
 
-        Valued a little below the books, for an exit's limits stand behind them: a position that is just large
-        enough today could never be left tomorrow. Without a book the limit of the leg takes its place.
+        They are valued a little below the books, because an exit's limits are behind them: a position that is just
+        large enough today could never be closed tomorrow. Without a book the limit of the leg is used.
         """
         long, short = self._open()
         quantity = max(min(long, short), ZERO)

@@ -1,1 +1,1 @@
-"""Real orders: keys, clients, the port that sends, what venues answer. Imported in ``mode = "live"`` only."""
+"""Sends real orders: keys, clients, the port that sends, what venues answer. Imported in ``mode = "live"`` only."""

@@ -1,4 +1,6 @@
-"""What a venue's answer to a call means for the order it was about. Pure; ``venues.base.states`` has the meanings."""
+"""Decides what a venue's answer to a call means for its order. The code is pure; ``venues.base.states`` has the
+meanings.
+"""
 
 from arbshard.data.redirects import is_redirect
 from arbshard.venues.base.states import ACCEPTED, Said
@@ -9,6 +11,6 @@ def understand(venue: str, status: int, body: bytes) -> Said:
     """Return what a response of HTTP ``status`` means."""
     if 200 <= status < 300:
         return ACCEPTED
-    if is_redirect(status):  # whoever wrote the body is not known to be the venue
+    if is_redirect(status):  # the body may not come from the venue
         return Said("unknown", f"HTTP {status}: a redirect, which is not followed")
     return get_adapter(venue).understand(status, body)

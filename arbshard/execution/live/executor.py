@@ -1,4 +1,4 @@
-"""``LiveExecutor``: the same two-leg run, with real orders. Made by ``ExecutorFactory.create_live_executor``."""
+"""``LiveExecutor`` is the same two-leg run with real orders. ``ExecutorFactory.create_live_executor`` makes it."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -27,7 +27,7 @@ class LiveObserver(Observer, Protocol):
 
 
 class LiveExecutor(BaseExecutor):
-    """Sends to real accounts, or says in a dry run that it did not."""
+    """Sends to real accounts, or reports in a dry run that it did not."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class LiveExecutor(BaseExecutor):
             del self._decided_ns[intent.intent_id]
 
     async def _send_all(self, machine: TwoLeg, orders: tuple[Order, ...]) -> None:
-        """Send both legs or none: one leg alone, for want of rate budget, would cost a hedge."""
+        """Send both legs or none: one leg alone, for lack of rate budget, would cost a hedge."""
         is_entry = machine.intent.kind == "entry"
         if len(orders) > 1 and not await self._live_port.admit_legs(orders, is_entry=is_entry):
             await self._withhold(machine, orders, "no rate budget left", "busy")

@@ -1,8 +1,8 @@
-"""API keys: read from the environment or a file of their own, and never shown.
+"""API keys are read from the environment or a file of their own, and never shown.
 
-The supervisor and ``doctor`` read them (``load_keys``). Workers and the accounts process get them from the supervisor
-on their standard input (``hand_over``, ``receive_keys``): an environment could be read by others for as long as the
-process lives. Whoever holds keys writes no core dump (``process.protect_memory``).
+The supervisor and ``doctor`` read them (``load_keys``). Workers and the accounts process get them from the
+supervisor on their standard input (``hand_over``, ``receive_keys``): an environment could be read by others for as
+long as the process lives. A process that holds keys writes no core dump (``process.protect_memory``).
 """
 
 import os
@@ -23,12 +23,14 @@ from arbshard.venues.registry import HOME, TRADED, get_adapter
 
 _KEY_VARIABLE = re.compile(r"ARBSHARD_[A-Z0-9_]+_(KEY|SECRET|ED25519_KEY_FILE)")
 _ED25519_PEM_MAX = 120
-"""A private Ed25519 key in PEM is 118 characters; what is longer is of another kind."""
+"""A private Ed25519 key in PEM is 118 characters; a longer text is of another kind."""
 _HANDED_BYTES_MAX = 16_384
 _HANDED_WITHIN_S = 10.0
 
 Lookup = Callable[[str, str], str]
-"""Takes the name of an environment variable and a default. A function, because a mapping would show itself."""
+"""Returns the environment variable of the first name, or the second text. A mapping would show itself; a function
+does not.
+"""
 
 
 def is_key_variable(name: str) -> bool:
@@ -67,7 +69,7 @@ def hand_over(keys: Mapping[str, Keys]) -> Secret:
 
 
 def receive_keys(descriptor: int) -> dict[str, Keys]:
-    """Receive what the supervisor hands over at the start of a process. It writes no core dump from here on.
+    """Receive what the supervisor sends at the start of a process. It writes no core dump from here on.
 
     Raises ``ProtocolError`` when nothing, or something else, comes.
     """
@@ -76,7 +78,7 @@ def receive_keys(descriptor: int) -> dict[str, Keys]:
     try:
         found = hide(line.use(msgspec.json.decode))
     except msgspec.DecodeError:
-        # The decoder's words might quote what it read.
+        # The decoder's message might quote what it read.
         raise ProtocolError("the keys that were handed over cannot be read") from None
     keys: dict[str, Keys] = {}
     for venue, pair in found.items() if isinstance(found, dict) else ():
@@ -143,7 +145,7 @@ def _read_file(name: str, traded: Collection[str]) -> dict[str, object]:
     try:
         tree = hide(tomllib.loads(_read_private(path, "live.keys_file")))
     except tomllib.TOMLDecodeError:
-        # The parser's words may quote the line, and with it a secret.
+        # The parser's message may quote the line, and with it a secret.
         raise ConfigError("live.keys_file", f"{path} is not valid TOML") from None
     assert isinstance(tree, dict)
     if set(tree) - set(traded):
@@ -154,12 +156,12 @@ def _read_file(name: str, traded: Collection[str]) -> dict[str, object]:
 def _read_pem(path: Path) -> Secret:
     text = Secret(_read_private(path, "ed25519_key_file"))
     if "PRIVATE KEY" not in text or len(text) > _ED25519_PEM_MAX:
-        raise UsageError(f"{path}: is no private Ed25519 key in PEM")
+        raise UsageError(f"{path}: is not a private Ed25519 key in PEM")
     return text
 
 
 def _read_private(path: Path, where: str) -> str:
-    """Return the text of a file that nobody else can read. Raises ``ConfigError``."""
+    """Return the text of a file that no other user can read. Raises ``ConfigError``."""
     try:
         with path.open(encoding="utf-8") as file:
             mode = os.fstat(file.fileno()).st_mode

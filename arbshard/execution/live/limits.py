@@ -1,4 +1,5 @@
-"""Sums of what calls cost, and what a venue's answers say of its rate limits. Pure; used by ``gate``.
+"""Adds up what calls cost, and reads what a venue's answers state of its rate limits. Pure; ``rate_limiter`` uses
+it.
 
 The numbers are in the room ``limits`` of each venue's folder.
 """
@@ -9,7 +10,7 @@ from arbshard.venues.base.limits import WindowUse
 from arbshard.venues.registry import get_adapter
 
 _BLOCKED_S = 1.0
-"""A refusal without a time: one window of the stricter kind."""
+"""How long a refusal without a time blocks, in seconds: one window of the stricter kind."""
 _BANNED_S = 60.0
 _BLOCK_S_MAX = 3 * 86_400.0
 
@@ -24,12 +25,12 @@ def sum_costs(*costs: Mapping[str, int]) -> dict[str, int]:
 
 
 def read_headers(venue: str, headers: Mapping[str, str]) -> Iterable[WindowUse]:
-    """Return what an answer's headers (names in lower case) say of the windows; nothing for other headers."""
+    """Return what an answer's headers (names in lower case) state of the windows; nothing for other headers."""
     return get_adapter(venue).limits.read_headers(headers)
 
 
 def blocked_s(venue: str, status: int, headers: Mapping[str, str], body: bytes) -> float:
-    """Return how long, in seconds, a venue that answered ``status`` wants no call; 0 when it does not say so."""
+    """Return how long, in seconds, a venue that answered ``status`` wants no call; 0 when it does not state it."""
     if status not in {418, 429}:
         return 0.0
     told = headers.get("retry-after", "")

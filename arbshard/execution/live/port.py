@@ -1,4 +1,4 @@
-"""The way to the real venues: sends orders, asks about them, and knows when an order's end is known.
+"""Sends orders to the real venues, asks about them, and decides when an order's end is known.
 
 Answers and private events feed one ``Tracker``; whichever is first and whole ends the order. Sending never waits
 longer than ``live.order_timeout_s``, and what is then not known is UNKNOWN, never failed.
@@ -34,9 +34,9 @@ DRY_RUN = "DRY RUN: not sent"
 
 
 class LivePort:
-    """Implements ``execution.ports.OrderPort`` for all pairs of a worker.
+    """Is the ``execution.ports.OrderPort`` of all pairs of a worker.
 
-    ``count`` adds one to a counter by name; ``on_failure`` hears of defects in what runs in the background.
+    ``count`` adds one to a counter by name; ``on_failure`` is called with defects in what runs in the background.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class LivePort:
         on_failure: Callable[[BaseException], None],
         is_fenced: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Make a port. ``is_fenced`` says whether this worker has been replaced; it is called before every order."""
+        """Make a port. ``is_fenced``, called before every order, returns whether this worker has been replaced."""
         self._is_fenced = is_fenced
         self._legs: dict[Market, Leg] = {leg.market: leg for leg in legs}
         self._lines = dict(lines)
@@ -63,7 +63,7 @@ class LivePort:
         self._tasks = BackgroundTasks(on_failure)
         self.tracker = Tracker()
         self.tag = ""
-        """The ledger's, set before the first order: see ``ids.venue_id``."""
+        """The ledger's tag, set before the first order (``ids.venue_id``)."""
 
     def add_legs(self, legs: Iterable[Leg]) -> None:
         """Trade these markets from now on, by these rules."""
@@ -119,7 +119,7 @@ class LivePort:
     async def ask(self, order: Order) -> OrderResult:
         """Ask the venue for the state of an order, as ``OrderPort`` does.
 
-        The state is final only if the venue says so, or has not known the order for long enough.
+        The state is final only if the venue states it, or has not known the order for long enough.
         """
         tracked = self.tracker.get(order.client_id)
         if tracked is None:  # sent by a process that has ended, if at all
@@ -144,38 +144,40 @@ class LivePort:
 
     async def _place(self, tracked: Tracked, name: str, on_sent: Callable[[], None] | None) -> None:
         order = tracked.order
-        if self._is_fenced():  # approved before this process was stopped, and left to a successor since
+        if (
+            self._is_fenced()
+        ):  # approved before this process was suspended, and taken over by a successor since
             tracked.sending = False
             tracked.end("NOT_ACCEPTED", "not sent: this worker has been replaced")
             return
         line = self._lines[order.market.venue]
 
         def sent() -> None:
-            # In the next turn of the loop, when the socket has it.
+            # This is done in the next turn of the loop, when the socket has it.
             asyncio.get_running_loop().call_soon(reach, "after_send")
             if on_sent is not None:
                 on_sent()
 
         reach("before_send")
         try:
-            heard = await line.call(_orders(order.market).place(order, name), sent)
+            answer = await line.call(_orders(order.market).place(order, name), sent)
         finally:
             tracked.sending = False
         reach("after_reply")
-        if heard.meaning == "accepted":
+        if answer.meaning == "accepted":
             tracked.accept()
-            await self._settle(tracked, heard)
+            await self._settle(tracked, answer)
             if tracked.result is None:
                 await self._follow(tracked)
-        elif heard.meaning == "rejected":
-            tracked.end("REJECTED", heard.detail, heard.fault)
-        elif heard.meaning == "not_accepted":
-            tracked.end("NOT_ACCEPTED", f"not accepted: {heard.detail}", heard.fault)
+        elif answer.meaning == "rejected":
+            tracked.end("REJECTED", answer.detail, answer.fault)
+        elif answer.meaning == "not_accepted":
+            tracked.end("NOT_ACCEPTED", f"not accepted: {answer.detail}", answer.fault)
         else:
-            tracked.mark_unknown(heard.detail)
+            tracked.mark_unknown(answer.detail)
 
     async def _follow(self, tracked: Tracked) -> None:
-        """Ask about an order until it is over: the answer shows it as it was before it met the book.
+        """Ask about an order until it is over, because the answer shows it as it was before it met the book.
 
         The private stream is usually faster; ``send`` stops waiting, and then the executor asks.
         """
@@ -194,23 +196,23 @@ class LivePort:
         if not await self._gate.admit(request.cost):
             return
         if tracked.result is not None:
-            return  # while the budget was waited for
+            return  # it ended while this waited for the budget
         self._count("asks")
-        heard = await self._lines[order.market.venue].call(request)
+        answer = await self._lines[order.market.venue].call(request)
         reach("after_ask")
-        if heard.meaning == "accepted":
+        if answer.meaning == "accepted":
             tracked.accept()
-            await self._settle(tracked, heard)
-        elif heard.meaning == "not_found":
-            self._miss(tracked, heard.detail)
+            await self._settle(tracked, answer)
+        elif answer.meaning == "not_found":
+            self._miss(tracked, answer.detail)
         else:
-            tracked.detail = heard.detail
+            tracked.detail = answer.detail
 
-    async def _settle(self, tracked: Tracked, heard: CallResult) -> None:
-        """Take in an answer that shows the order."""
+    async def _settle(self, tracked: Tracked, answer: CallResult) -> None:
+        """Apply an answer that shows the order."""
         order = tracked.order
         try:
-            standing = _orders(order.market).read(order, heard.body)
+            standing = _orders(order.market).read(order, answer.body)
             listed = sum((fill.quantity for fill in standing.fills), ZERO)
             is_short = standing.state in FINAL_STATES and listed != standing.filled
             # Some venues show an order without its fills.
@@ -244,17 +246,19 @@ class LivePort:
         tracked.end("NOT_ACCEPTED", f"never accepted: {detail}", "busy")
 
     async def _rehearse(self, tracked: Tracked, name: str) -> None:
-        """Do all but the sending, for a dry run. The venue's own check is asked while there is budget to spare."""
+        """Do everything but the sending, for a dry run. The venue's own check is called while there is budget to
+        spare.
+        """
         order = tracked.order
         request = _orders(order.market).rehearse(order, name)
         checked = "not checked by the venue"
         fault: OrderFault = ""
         if request is not None and self._gate.spare(request.cost):
-            heard = await self._lines[order.market.venue].call(request)
+            answer = await self._lines[order.market.venue].call(request)
             checked = (
-                "would be accepted" if heard.meaning == "accepted" else f"{heard.meaning}: {heard.detail}"
+                "would be accepted" if answer.meaning == "accepted" else f"{answer.meaning}: {answer.detail}"
             )
-            fault = heard.fault
+            fault = answer.fault
         self._count("dry_run")
         get_logger().info(
             DRY_RUN,

@@ -1,4 +1,4 @@
-"""Who may use the venues' rate limits when they run short: exits and hedges first, entries wait.
+"""Decides which calls may use the venues' rate limits when they run short: exits and hedges first, entries wait.
 
 Every call of ``port`` passes here, and every answer is shown here. The sum over all processes is in ``shm.budget``.
 """
@@ -19,7 +19,7 @@ _PAUSE_MAX_S = 0.05
 
 
 class RateLimiter:
-    """The way to the venues' budgets. ``count`` adds one to a counter by name."""
+    """Admits calls within the venues' budgets. ``count`` adds one to a counter by name."""
 
     def __init__(self, budget: Budget, live: LiveConfig, clock: Clock, count: Callable[[str], None]) -> None:
         self._budget = budget
@@ -36,11 +36,11 @@ class RateLimiter:
         return await self._admit(costs, 1.0, self._live.budget_wait_s)
 
     def spare(self, costs: Mapping[str, int]) -> bool:
-        """Take ``costs`` now if that leaves the reserve, for what can as well be left undone."""
+        """Take ``costs`` now if that leaves the reserve, for calls that can as well be left out."""
         return self._budget.spend(costs, 1 - self._live.reserve_share, self._clock.monotonic_ns())
 
     def read_limits(self, venue: str, answer: Answer) -> None:
-        """Note what an answer says of the limits. A redirect may come from anybody and says nothing."""
+        """Note what an answer states of the limits. A redirect may come from any host and states nothing."""
         if is_redirect(answer.status):
             location = answer.headers.get("location", "")
             get_logger().error("redirect", venue=venue, what=refusal(answer.status, location, ""))

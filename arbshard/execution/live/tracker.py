@@ -1,7 +1,7 @@
-"""What is known of orders under way, by whichever way it came first: answers to calls, or private events.
+"""Keeps what is known of orders under way, from whichever source came first: answers to calls, or private events.
 
 An order ends here once, with all its fills from one source: only when the fills that are known add up to what the
-venue says was executed. Until then it is unknown, and nothing of it is passed on. Pure but for the wake-up.
+venue states was executed. Until then it is unknown, and nothing of it is passed on. Pure but for the wake-up.
 """
 
 import asyncio
@@ -14,25 +14,25 @@ from arbshard.venues.base.orders import OrderStatus
 
 
 class Tracked:
-    """An order under way."""
+    """Is an order under way."""
 
     def __init__(self, order: Order, since_ns: int, decision_price: Decimal = ZERO) -> None:
         self.order = order
         self.since_ns = since_ns
-        """When it was sent or, if that was not here, first asked about (monotonic)."""
+        """When it was sent or, if that was not here, first asked about (monotonic ns)."""
         self.decision_price = decision_price
         self.result: OrderResult | None = None
         """Its end, once it is known."""
         self.venue_order_id = ""
         self.accepted = False
-        """The venue has shown that it has the order."""
+        """Whether the venue has shown that it has the order."""
         self.sending = False
-        """The call that places it has not come back yet."""
+        """Whether the call that places it has not come back yet."""
         self.detail = ""
-        """The last that was heard when nothing final was."""
+        """The last report that was not final."""
         self._fills: dict[str, Fill] = {}
         self._heard_end: tuple[OrderState, Decimal, str, OrderFault] | None = None
-        """The final event, should fills overtaken by it still be missing."""
+        """The final event, kept as long as fills that it overtook are missing."""
         self._news = asyncio.Event()
 
     def apply(
@@ -85,13 +85,13 @@ class Tracked:
         self._news.set()
 
     async def wait(self, timeout_s: float) -> bool:
-        """Wait until there is news or the time is over. Returns whether the final result is known."""
+        """Wait until there is news or the time is over. Return whether the final result is known."""
         if self.result is None:
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._news.wait()
             except TimeoutError:
-                self.detail = self.detail or f"nothing heard within {timeout_s:g} s"
+                self.detail = self.detail or f"nothing received within {timeout_s:g} s"
             self._news.clear()
         return self.result is not None
 
@@ -117,12 +117,12 @@ class Tracked:
 
 
 class Tracker:
-    """All orders under way in this process, by our id. Bounded by what is sent: an order leaves when it has ended."""
+    """Holds all orders under way in this process, by our id. It is bounded: an order leaves when it has ended."""
 
     def __init__(self) -> None:
         self._orders: dict[str, Tracked] = {}
         self.strays = 0
-        """Events about orders that are not (or no longer) under way here."""
+        """Number of events about orders that are not (or no longer) under way here."""
 
     def begin(self, order: Order, now_ns: int, decision_price: Decimal = ZERO) -> Tracked:
         """Follow ``order`` from now on."""
@@ -143,7 +143,7 @@ class Tracker:
         detail: str,
         fault: OrderFault = "",
     ) -> None:
-        """Apply a private event to the order it is about; see ``Tracked.apply``."""
+        """Apply a private event to the order it is about, as ``Tracked.apply`` does."""
         tracked = self._orders.get(client_id)
         if tracked is None:
             self.strays += 1

@@ -1,6 +1,6 @@
-"""One venue's line: calls it, reads the limits in every answer, keeps the connection warm and the venue's time.
+"""Calls one venue, reads the limits in every answer, keeps the connection warm and the venue's time.
 
-Used by ``port``; a line knows nothing of orders.
+``port`` uses it; a session knows nothing of orders.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from arbshard.venues.base.states import Meaning
 from arbshard.venues.registry import get_adapter
 
 _SKEW_TOLD_MS = 500
-"""A clock that is off by more is worth a line in the log."""
+"""A clock that is off by more than this, in ms, is logged."""
 
 
 class CallResult(NamedTuple):
-    """The result of a call."""
+    """Is the result of a call."""
 
     meaning: Meaning
     detail: str
@@ -39,7 +39,7 @@ class VenueSession:
     ) -> None:
         self.venue = venue
         self.skew_ms = 0
-        """How far the venue's clock is ahead of ours, where it tells."""
+        """How far the venue's clock is ahead of ours in ms, where it states its time."""
         self._client = client
         self._orders = get_adapter(venue).orders
         self._gate = gate
@@ -74,19 +74,22 @@ class VenueSession:
             await asyncio.gather(*(self._warm(request) for _ in range(connections)))
 
     async def warm(self, connections: int) -> None:
-        """Use so many connections for something cheap; learn the venue's time where it tells."""
+        """Use so many connections for a cheap call, and learn the venue's time where it states it."""
         request = self._orders.warm()
-        if self._gate.spare(_times(connections, request.cost)):  # what is busy is warm
+        # Without room in the budget the connections are in use, and warm already.
+        if self._gate.spare(_times(connections, request.cost)):
             await asyncio.gather(*(self._warm(request) for _ in range(connections)))
 
     async def keep_warm(self, connections: int, every_s: float) -> None:
-        """Call ``warm`` every so often, and at once when the venue finds our time wrong. Runs until cancelled."""
+        """Call ``warm`` every ``every_s`` seconds, and at once when the venue finds our time wrong. Runs until
+        cancelled.
+        """
         while True:
             try:
                 async with asyncio.timeout(every_s):
                     await self._clock_off.wait()
             except TimeoutError:
-                pass  # nothing was wrong: it is simply time
+                pass  # nothing was wrong, and the next use is due
             self._clock_off.clear()
             await self.warm(connections)
 
@@ -96,16 +99,16 @@ class VenueSession:
 
     async def _warm(self, request: VenueRequest) -> None:
         before_ms = self._clock.wall_ms()
-        heard = await self.call(request)
+        answer = await self.call(request)
         after_ms = self._clock.wall_ms()
-        is_warm = heard.meaning == "accepted"
+        is_warm = answer.meaning == "accepted"
         if not is_warm:
             self._count("warm_failed")
         if is_warm is not self._is_warm:
-            get_logger().warning("venue line", venue=self.venue, up=is_warm, detail=heard.detail)
+            get_logger().warning("venue line", venue=self.venue, up=is_warm, detail=answer.detail)
         self._is_warm = is_warm
         if is_warm:
-            self._set_clock(heard.body, before_ms, after_ms)
+            self._set_clock(answer.body, before_ms, after_ms)
 
     def _set_clock(self, body: bytes, before_ms: int, after_ms: int) -> None:
         try:
