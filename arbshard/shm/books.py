@@ -146,7 +146,7 @@ class BooksReader(Mapped):
         return self._slots.flag(slot) != 0
 
     def received_at_ns(self, slot: int) -> int:
-        """When the slot's frame was received (monotonic); 0 before the first one."""
+        """Return when the slot's frame was received (monotonic ns); 0 before the first one."""
         return self._slots.stamp(slot)
 
     def confirmed_ns(self, slot: int) -> int:

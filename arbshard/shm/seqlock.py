@@ -152,7 +152,7 @@ class SlotsReader:
         return self._words[self._first + slot * self._step]
 
     def stamp(self, slot: int) -> int:
-        """The slot's stamp now; 0 before the first write. ``IndexError`` if there is no such slot."""
+        """Return the slot's stamp; 0 before the first write. Raises ``IndexError`` if there is no such slot."""
         if not 0 <= slot < self._count:
             raise IndexError(slot)
         return self._words[self._first + slot * self._step + STAMP]

@@ -1,6 +1,6 @@
-"""How people's commands reach a running instance, whatever they come from: the command line, the desk, a chat.
+"""Sends people's commands to a running instance, whether they come from the command line, the desk or a chat.
 
-Every one of these ways uses the two functions here, so that a command means the same everywhere.
+All of these use the two functions here, so that a command means the same everywhere.
 """
 
 from msgspec.structs import replace
@@ -22,12 +22,12 @@ from arbshard.wire.messages import (
 from arbshard.wire.request import ask
 
 _RISK_TIMEOUT_MS = 5000
-"""Long enough for a restart of risk in between."""
+"""Time-out in ms, long enough for a restart of risk in between."""
 _SUPERVISOR_TIMEOUT_MS = 3000
 
 
 def send_command(files: RunFiles, command: Command, by: str) -> CommandReply:
-    """Return risk's answer to ``command``. ``by``: who gives it, and by which means, for the ledger.
+    """Send ``command`` to risk and return its answer. ``by``: who gives it, and by which means, for the ledger.
 
     Raises ``UsageError`` when risk denies it, ``TransportError`` when it does not answer.
     """
@@ -40,7 +40,7 @@ def send_command(files: RunFiles, command: Command, by: str) -> CommandReply:
 
 
 def send_order(files: RunFiles, order: control.Order) -> control.Answer:
-    """Return the supervisor's answer to ``order``.
+    """Send ``order`` to the supervisor and return its answer.
 
     Raises ``UsageError`` when it denies it, ``TransportError`` when it does not answer.
     """
