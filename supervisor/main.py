@@ -34,6 +34,7 @@ from arbshard.process import (
     pin,
     private_files,
 )
+from arbshard.repeat import repeat
 from arbshard.status.collect import Collector
 from arbshard.status.model import Status
 from arbshard.status.render import render_summary, terminal
@@ -48,6 +49,7 @@ from supervisor.processes.posix import PosixHost
 from supervisor.processes.specs import Programs
 from supervisor.run import Run, SupervisorPorts
 from supervisor.rundir import RunDir
+from supervisor.service_manager import ServiceManager, service_manager_of_this_process
 from supervisor.statedir import StateDir, state_dir_of
 
 
@@ -60,6 +62,17 @@ class Options(NamedTuple):
     new_ledger: bool = False
     recorder: tuple[str, ...] | None = None
     """Arguments of the process that writes a tape, for a run that only records; None for a run that trades."""
+    service: bool = False
+    """A service manager has started the run, and starts it again when its exit code is not 0."""
+
+
+class _End(NamedTuple):
+    """How a run has ended."""
+
+    summary: Summary | None
+    """None for a run that only records, and for one whose pages could not be read at its end."""
+    was_told: bool
+    """Whether somebody told it to end, and nothing kept it from going on."""
 
 
 _PROGRAMS = Programs()
@@ -68,7 +81,8 @@ _PROGRAMS = Programs()
 def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int:
     """Run until stopped; returns the exit code: 0 for a clean run, 1 for one with ``Summary.problems``.
 
-    Raises ``UsageError`` for what the person must change; nothing is left behind then.
+    As a service a run that was told to end returns 0 whatever its problems, so that it stays ended. Raises
+    ``UsageError`` for what the person must change; nothing is left behind then.
     """
     assert supervisor.ARBSHARD, "another package named 'supervisor' was imported"
     use_money_context()
@@ -76,21 +90,23 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
     if options.summary is not None and not options.summary.absolute().parent.is_dir():
         raise UsageError(f"--summary {options.summary}: no such directory")
     with private_files():
-        summary = _supervise(config, options, programs)
+        end = _supervise(config, options, programs)
     # The summary belongs to the user: it is made with the mode that the user's files have.
     if options.recorder is not None:
         return 0
-    return _report(summary, options) if summary is not None else 1
+    code = _report(end.summary, options) if end.summary is not None else 1
+    return 0 if options.service and end.was_told else code
 
 
-def _supervise(config: Config, options: Options, programs: Programs) -> Summary | None:
-    """The run itself. None for a run that only records, and for one whose pages could not be read at its end."""
+def _supervise(config: Config, options: Options, programs: Programs) -> _End:
+    """The run itself."""
     table = sys.stdout.isatty() and options.recorder is None
     state_dir = state_dir_of(config)
     opening = opening_of(config, is_new=options.new_ledger)
     check_opening(ledger_in(state_dir), opening)  # before anything is made there
     keys = load_keys(config) if config.mode == "live" else {}
     forget_variables([name for name in os.environ if is_key_variable(name)])
+    manager = service_manager_of_this_process()
     run_dir = RunDir.acquire(config.name, apart_from=state_dir)
     try:
         state = StateDir.hold(state_dir)
@@ -100,9 +116,17 @@ def _supervise(config: Config, options: Options, programs: Programs) -> Summary 
                 get_logger().warning(warning)
             pin(config.run.pin_cores, 0)
             one = _prepared(
-                config, run_dir, state_dir, programs, opening, keys, table=table, recorder=options.recorder
+                config,
+                run_dir,
+                state_dir,
+                programs,
+                opening,
+                keys,
+                manager,
+                table=table,
+                recorder=options.recorder,
             )
-            return uvloop.run(_run(one, options))
+            return uvloop.run(_run(one, options, manager))
         finally:
             state.release()
     finally:
@@ -125,6 +149,7 @@ def _prepared(
     programs: Programs,
     opening: Opening,
     keys: dict[str, Keys],
+    manager: ServiceManager,
     *,
     table: bool,
     recorder: Sequence[str] | None,
@@ -134,7 +159,7 @@ def _prepared(
             config,
             run_dir.files,
             state_dir,
-            real_ports(config, run_dir, keys),
+            real_ports(config, run_dir, keys, manager),
             table=table,
             companions=_companions(config) if recorder is None else (),
             programs=programs,
@@ -160,7 +185,10 @@ def _companions(config: Config) -> list[str]:
 
 
 class _RunLog:
-    """Implements ``run.RunObserver`` by the log."""
+    """Implements ``run.RunObserver`` by the log, and by messages to the service manager."""
+
+    def __init__(self, manager: ServiceManager) -> None:
+        self._manager = manager
 
     def alerted(self, line: str) -> None:
         """Write an alert."""
@@ -169,6 +197,7 @@ class _RunLog:
     def state_changed(self, state: RunState) -> None:
         """Write how far the run has come."""
         get_logger().debug("state", state=state)
+        self._manager.change_state(state)
 
     def universe_changed(self, universe: Universe) -> None:
         """Write which universe is in force."""
@@ -177,7 +206,9 @@ class _RunLog:
         )
 
 
-def real_ports(config: Config, run_dir: RunDir, keys: dict[str, Keys]) -> SupervisorPorts:
+def real_ports(
+    config: Config, run_dir: RunDir, keys: dict[str, Keys], manager: ServiceManager | None = None
+) -> SupervisorPorts:
     """The operating system, real sockets, real venues."""
     return SupervisorPorts(
         clock=SystemClock(),
@@ -193,7 +224,7 @@ def real_ports(config: Config, run_dir: RunDir, keys: dict[str, Keys]) -> Superv
         read_listings=read_again,
         note_children=run_dir.note_children,
         before_trading=freeze_gc,
-        observer=_RunLog(),
+        observer=_RunLog(manager or ServiceManager()),
     )
 
 
@@ -205,7 +236,16 @@ def _obey_signals(one: Run) -> None:
             loop.add_signal_handler(number, one.request_stop)
 
 
-async def _run(one: Run, options: Options) -> Summary | None:
+def _feed_watchdog(one: Run, manager: ServiceManager) -> float | None:
+    """Feed it if the run is well. Returns seconds until the next time; None where no watchdog waits."""
+    if not manager.feed_s:
+        return None
+    if one.is_well():
+        manager.feed_watchdog()
+    return manager.feed_s
+
+
+async def _run(one: Run, options: Options, manager: ServiceManager) -> _End:
     collector = Collector(one.files.dir, SystemClock())
     seen: list[Status] = []
     summaries: list[Summary] = []
@@ -216,6 +256,7 @@ async def _run(one: Run, options: Options) -> Summary | None:
             return
         seen[:] = [status]
         _log_progress(status)
+        manager.show(status)
 
     async def last_look() -> None:
         status = _last_status(collector) if options.recorder is None else None
@@ -227,6 +268,7 @@ async def _run(one: Run, options: Options) -> Summary | None:
             )
 
     _obey_signals(one)
+    watchdog = asyncio.create_task(repeat(lambda: _feed_watchdog(one, manager)), name="service manager")
     try:
         await one.run(options.duration_s, progress, last_look, keep_positions=options.keep_positions)
     except ArbshardError as error:
@@ -238,9 +280,12 @@ async def _run(one: Run, options: Options) -> Summary | None:
             raise
         where = error.filename or one.files.dir
         raise RunDirError(f"could not start: {where}: {reason_of(error)}") from error
+    finally:
+        watchdog.cancel()
+        manager.close()
     if options.recorder is not None and one.failure is not None:
         raise one.failure
-    return summaries[0] if summaries else None
+    return _End(summaries[0] if summaries else None, one.is_stopping and one.failure is None)
 
 
 def _log_progress(status: Status) -> None:

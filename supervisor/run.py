@@ -56,6 +56,8 @@ _PROGRESS_S = 5.0
 _FIND_S = 120.0
 """How long venues may take at the start to say what they list, and live what they know of our accounts."""
 _SLOT_BYTES = 8192
+_TURN_NS = 5_000_000_000
+"""The main loop of a run that is well turns many times within so long."""
 
 
 class Timers(NamedTuple):
@@ -179,6 +181,8 @@ class Run:
         self._sim = config.sim
         self._stop = asyncio.Event()
         self._stops = 0
+        self._turned_ns = 0
+        """When the main loop last began a turn."""
         self.has_started = False
         self.keeps_positions = False
         self.failure: ArbshardError | None = None
@@ -192,6 +196,17 @@ class Run:
     def is_stopping(self) -> bool:
         """Whether it was told to end."""
         return self._stop.is_set()
+
+    def is_well(self) -> bool:
+        """Whether the main loop turns and risk, in a run that trades, answers.
+
+        A watchdog asks this. A run that starts or ends has time-outs of its own, so it is well.
+        """
+        now_ns = self._clock.monotonic_ns()
+        if self.state != "running" or self._stop.is_set():
+            return True
+        turns = now_ns - self._turned_ns <= _TURN_NS
+        return turns and (self._recorder is not None or self._watchdog.is_beating("risk", now_ns))
 
     @property
     def shards(self) -> ShardManager | None:
@@ -264,6 +279,7 @@ class Run:
             await self._start_feeds(universe, books, notifiers, bus, raw)
         self._open_shards(universe, books)
         self._ports.before_trading()
+        self._turned_ns = self._clock.monotonic_ns()
         books.set_phase(Phase.RUNNING)
         self._set_state("running")
         if self._table:
@@ -325,7 +341,7 @@ class Run:
     ) -> None:
         began_ns = reported_ns = self._clock.monotonic_ns()
         while not self._stop.is_set():
-            now_ns = self._clock.monotonic_ns()
+            now_ns = self._turned_ns = self._clock.monotonic_ns()
             if duration_s is not None and now_ns - began_ns >= duration_s * 1e9:
                 return
             self._check_children()
@@ -527,7 +543,7 @@ class Run:
 
     def _open_control(self) -> None:
         server = self._control = ControlServer(
-            self.files.control_endpoint, self.request_stop, self._ports.open_server
+            self.files.control_endpoint, self._on_control_failed, self._ports.open_server
         )
         self._closers.append(server.close)
         server.on(control.Stop, self._on_stop)
@@ -537,6 +553,11 @@ class Run:
     def _on_stop(self, order: control.Stop) -> control.Answer:
         self.request_stop(keep_positions=order.keep_positions)
         return control.ControlDone("stopping")
+
+    def _on_control_failed(self) -> None:
+        """End in order: nobody could tell this run to end otherwise."""
+        self._fail(RunFailed("the control socket ended in a defect"))
+        self.request_stop()
 
     def _note_children(self) -> None:
         self._ports.note_children(self.processes.pids)

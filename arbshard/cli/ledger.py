@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -188,21 +189,46 @@ def _write_rows(
 
 @app.command("backup")
 def ledger_backup(
-    file: Annotated[Path, typer.Argument(help="A new file.")],
+    file: Annotated[Path | None, typer.Argument(help="A new file.")] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option("--into", help="In place of FILE: a folder for a series of backups by date."),
+    ] = None,
+    keep: Annotated[
+        int, typer.Option("--keep", min=1, max=10_000, help="With --into: how many of the newest stay.")
+    ] = 14,
     state_dir: StateOption = None,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Copy it into one new file, and its archives into a folder beside that. Also while it is written to."""
-    from arbshard.ledger.archive import folder_of
-    from arbshard.ledger.backup import back_up
+    """Copy it into one new file, and its archives into a folder beside that. Also while it is written to.
 
-    made = back_up(ledger_of(name, config, state_dir), file)
+    With --into the file is named by date, an archive that the backup before has already is linked and takes no room,
+    and the oldest backups are removed once the new one is whole. For example, from a timer:
+    arbshard ledger backup --name desk --into /var/backups/desk --keep 14.
+    Exit code: 0 done, 1 the ledger is damaged or cannot be read, 2 something you must change.
+    """
+    from arbshard.ledger.archive import folder_of
+    from arbshard.ledger.backup import back_up, back_up_into
+
+    if (file is None) == (into is None):
+        raise UsageError("name either a new FILE or a folder with --into")
+    ledger = ledger_of(name, config, state_dir)
+    removed: tuple[str, ...] = ()
+    if into is not None:
+        file, made, removed = back_up_into(ledger, into, keep, datetime.now(UTC))
+    else:
+        assert file is not None
+        made = back_up(ledger, file)
     typer.echo(f"{file}: {made.events:,} events, {made.size / 1e6:,.1f} MB")
     if made.archives:
         typer.echo(
             f"{folder_of(file)}: {made.archives:,} archived periods, {made.archives_size / 1e6:,.1f} MB"
         )
+    if removed:
+        typer.echo(f"removed: {', '.join(removed)}")
+    for problem in made.damaged_before:
+        typer.echo(f"arbshard: the backup before is damaged: {problem}", err=True)
 
 
 def ledger_of(name: str | None, config: Path | None, state_dir: str | None) -> Path:

@@ -48,6 +48,14 @@ def run(
             "--new-ledger", help="Begin a ledger where there is none; real exchanges demand to be told."
         ),
     ] = False,
+    service: Annotated[
+        bool,
+        typer.Option(
+            "--service",
+            help="For service managers, which start again what fails: the exit code is 0 whenever the run was told "
+            "to end.",
+        ),
+    ] = False,
 ) -> None:
     """Run the whole system until it is stopped."""
     if duration is not None and not 0 < duration < 1e9:
@@ -65,7 +73,7 @@ def run(
     checked = _checked(config_of(name, config, state_dir, overrides), sends=live)
     for remark in find_remarks(checked):
         typer.echo(f"note: {remark}", err=True)
-    code = supervise(checked, Options(duration, summary, keep_positions, new_ledger))
+    code = supervise(checked, Options(duration, summary, keep_positions, new_ledger, service=service))
     raise typer.Exit(code)
 
 

@@ -64,6 +64,13 @@ class Watchdog:
             elif child.name == "sim" and self.probe is not None and child.state == "running":
                 self._check_answers(child, self.probe, now_ns)
 
+    def is_beating(self, name: str, now_ns: int) -> bool:
+        """Whether the child ``name`` runs and its loop was alive lately."""
+        child = self._processes.get(name)
+        if child is None or not child.pid or child.health is None:
+            return False
+        return now_ns - child.health.beat_ns(child.pid) <= self._stuck_ns
+
     def _check_fence(self, child: Child, shard: int, risk: Child) -> None:
         """Kill a worker that risk has fenced; what a risk process wrote before it died counts too."""
         if isinstance(risk.health, PageHealth) and risk.health.newest(f"fence_{shard}") > child.epoch:

@@ -3,14 +3,18 @@
 import csv
 import gc
 import io
+import itertools
 import json
+import shutil
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from arbshard.cli import main
+from arbshard.errors import UsageError
 from arbshard.ledger.archive import folder_of
-from arbshard.ledger.backup import back_up
+from arbshard.ledger.backup import back_up, back_up_into
 from arbshard.ledger.prove import prove
 from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.verify import verify
@@ -186,3 +190,99 @@ def test_a_backup_of_a_broken_chain_leaves_nothing(ledger, close_at, tmp_path) -
         back_up(ledger, target)
     assert not target.exists()
     assert not folder_of(target).exists()
+
+
+class TestSeriesOfBackups:
+    """``--into``: named by date, bounded in number, with archives that are linked."""
+
+    NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        path = tmp_path / "backups"
+        path.mkdir()
+        return path
+
+    @pytest.fixture
+    def daily(self, ledger, folder):
+        """Make the backups of so many further days; returns the last."""
+        dates = itertools.count()
+
+        def make(days, keep=3):
+            for _ in range(days):
+                made = back_up_into(ledger, folder, keep, self.NOON + timedelta(days=next(dates)))
+            return made
+
+        return make
+
+    def test_the_newest_stay(self, daily, folder):
+        last = daily(5)
+        assert sorted(path.name for path in folder.iterdir()) == [
+            f"ledger-2026110{day}T120000Z.sqlite" for day in (3, 4, 5)
+        ]
+        assert last.path == folder / "ledger-20261105T120000Z.sqlite"
+        assert last.removed == ("ledger-20261102T120000Z",)
+        assert verify(last.path).is_clean
+
+    def test_archives_are_copied_once_and_outlive_the_backup_they_were_copied_for(
+        self, ledger, close_at, daily, folder
+    ):
+        close_at(ledger, 20)
+        daily(1)
+        close_at(ledger, 30)
+        last = daily(4, keep=2)
+        archives = sorted(folder_of(last.path).iterdir())
+        assert [path.stat().st_nlink for path in archives] == [2, 2]
+        assert [link[1:] for link in prove(last.path)] == [link[1:] for link in prove(ledger)]
+        assert len(list(folder.iterdir())) == 4
+
+    def test_a_damaged_archive_of_the_backup_before_is_told_and_not_linked(
+        self, ledger, close_at, daily, folder, call
+    ):
+        close_at(ledger, 20)
+        (archive,) = folder_of(daily(1).path).iterdir()
+        archive.chmod(0o600)
+        spoiled = bytearray(archive.read_bytes())
+        spoiled[len(spoiled) // 2] ^= 1
+        archive.write_bytes(spoiled)
+        code, _, err = call("ledger", "backup", "--into", str(folder))
+        assert code == 0
+        assert err.startswith(f"arbshard: the backup before is damaged: {archive}: ")
+        (new,) = (path for path in folder.glob("*.sqlite") if "20261101" not in path.name)
+        assert prove(new)
+
+    def test_what_is_not_ours_stays_and_what_was_cut_off_goes(self, daily, folder):
+        for name in ("ledger.sqlite", "ledger-20261101.sqlite", "notes.txt"):
+            (folder / name).write_text("mine")
+        (folder / ".ledger-20261001T120000Z.sqlite.partial").write_text("cut off")
+        (folder / "ledger-20261001T120000Z.archive").mkdir()
+        (folder / "ledger-20261101T110000Z.archive").mkdir()
+        assert daily(1).removed == ("ledger-20261001T120000Z",)
+        assert {path.name for path in folder.iterdir()} == {
+            "ledger.sqlite",
+            "ledger-20261101.sqlite",
+            "notes.txt",
+            "ledger-20261101T110000Z.archive",
+            "ledger-20261101T120000Z.sqlite",
+        }
+
+    def test_a_failure_removes_nothing(self, daily, folder, monkeypatch):
+        daily(2)
+        before = sorted(folder.iterdir())
+        usage = shutil.disk_usage(folder)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+        with pytest.raises(UsageError, match="1 MB are free on its disk and 200 MB are needed"):
+            daily(3, keep=1)
+        assert sorted(folder.iterdir()) == before
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ((), "name either a new FILE or a folder with --into"),
+            (("copy.sqlite", "--into", "."), "name either a new FILE or a folder with --into"),
+            (("--into", "/no/such/place"), "/no/such/place: no such directory"),
+        ],
+    )
+    def test_bad_arguments(self, ledger, call, arguments, said):
+        code, out, err = call("ledger", "backup", *arguments)
+        assert (code, out, err) == (2, "", f"arbshard: {said}\n")

@@ -92,3 +92,43 @@ async def test_a_pause_that_stopped_the_trading_is_an_alert_with_its_length(run,
     heart.cancel()
     (line,) = alerts
     assert re.fullmatch(r"the supervisor stood still for 1\.\d s: nothing was traded meanwhile", line)
+
+
+class TestIsWell:
+    """What a watchdog is fed by."""
+
+    @pytest.fixture
+    def trading(self, run, monkeypatch):
+        """A run that trades, as far as ``is_well`` can see."""
+        monkeypatch.setattr(run._watchdog, "is_beating", lambda name, _now_ns: name == "risk")
+        run._status.state = "running"
+        run._turned_ns = time.monotonic_ns()
+        return run
+
+    def test_while_its_loop_turns_and_risk_answers(self, trading):
+        assert trading.is_well()
+
+    def test_not_while_the_loop_stands_still(self, trading):
+        trading._turned_ns -= 6_000_000_000
+        assert not trading.is_well()
+
+    def test_not_while_risk_is_silent_or_gone(self, trading, monkeypatch):
+        monkeypatch.setattr(trading._watchdog, "is_beating", lambda _name, _now_ns: False)
+        assert not trading.is_well()
+        trading.request_stop()  # its end has time-outs of its own
+        assert trading.is_well()
+
+    async def test_every_turn_of_the_main_loop_counts(self, run, monkeypatch):
+        monkeypatch.setattr(run, "_check_children", lambda: None)
+        async with asyncio.timeout(10):
+            await run.serve(0.2, None)
+        assert time.monotonic_ns() - run._turned_ns < 5_000_000_000
+
+    def test_a_run_that_has_not_started_has_no_risk(self, run):
+        assert not run._watchdog.is_beating("risk", time.monotonic_ns())
+        assert run.is_well()
+
+    def test_a_defect_of_the_control_socket_is_no_order_to_end(self, run):
+        run._on_control_failed()
+        assert run.is_stopping
+        assert isinstance(run.failure, RunFailed)

@@ -21,7 +21,12 @@ from arbshard.secret import Secret, encode_revealed, hide, read_hidden_line
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import HOME, TRADED, get_adapter
 
+CREDENTIAL = "keys.toml"
+"""What a service manager calls the file of keys that it hands to a service, in ``$CREDENTIALS_DIRECTORY``."""
 _KEY_VARIABLE = re.compile(r"ARBSHARD_[A-Z0-9_]+_(KEY|SECRET|ED25519_KEY_FILE)")
+_CREDENTIALS = Path("/run/credentials")
+"""Where systemd puts what it hands to services. Its folders keep others out; the access list by which the service may
+read a file looks like a right of the group."""
 _ED25519_PEM_MAX = 120
 """A private Ed25519 key in PEM is 118 characters; a longer text is of another kind."""
 _HANDED_BYTES_MAX = 16_384
@@ -39,14 +44,16 @@ def is_key_variable(name: str) -> bool:
 
 
 def load_keys(config: Config, lookup: Lookup = os.getenv) -> dict[str, Keys]:
-    """Return the keys of all venues by name: from the environment, ``live.keys_file`` or the simulated accounts.
+    """Return the keys of all venues by name: from the environment, a file, or the simulated accounts.
 
-    The last only for ``data = "sim"``, whose keys open nothing. From here on this process writes no core dump. Raises
-    ``UsageError`` in one line for a key that is missing or incomplete, and for a file that others can read; the line
-    never shows what was found.
+    The file is ``live.keys_file``, or what a service manager hands over (``CREDENTIAL``). The last only for
+    ``data = "sim"``, whose keys open nothing. From here on this process writes no core dump. Raises ``UsageError``
+    in one line for a key that is missing or incomplete, and for a file that others can read; the line never shows
+    what was found.
     """
     protect_memory()
-    from_file = _read_file(config.live.keys_file, config.venues.traded) if config.live.keys_file else {}
+    file = config.live.keys_file or _credential(lookup)
+    from_file = _read_file(file, config.venues.traded) if file else {}
     keys: dict[str, Keys] = {}
     for venue in config.venues.traded:
         found = (
@@ -140,6 +147,16 @@ def _simulated(config: Config, venue: str) -> Keys | None:
     return Keys(venue, *config.sim.accounts.key_of(venue))
 
 
+def _credential(lookup: Lookup) -> str:
+    """Return the file of keys that a service manager hands over; empty without one. Raises ``ConfigError``."""
+    folder = lookup("CREDENTIALS_DIRECTORY", "")
+    path = Path(folder) / CREDENTIAL
+    try:
+        return str(path) if folder and path.is_file() else ""
+    except OSError as error:
+        raise ConfigError("$CREDENTIALS_DIRECTORY", f"{path} cannot be read: {error.strerror}") from error
+
+
 def _read_file(name: str, traded: Collection[str]) -> dict[str, object]:
     path = Path(name).expanduser()
     try:
@@ -165,6 +182,8 @@ def _read_private(path: Path, where: str) -> str:
     try:
         with path.open(encoding="utf-8") as file:
             mode = os.fstat(file.fileno()).st_mode
+            if path.is_relative_to(_CREDENTIALS):
+                mode &= ~stat.S_IRGRP
             if mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise ConfigError(
                     where, f"{path} is open to others (mode {mode & 0o777:o}): chmod 600 {path}"

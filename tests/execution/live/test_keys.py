@@ -14,6 +14,7 @@ from arbshard.clock import SystemClock
 from arbshard.config import Config, LiveConfig
 from arbshard.data.clients import open_client
 from arbshard.errors import ProtocolError, UsageError
+from arbshard.execution.live import keys as key_files
 from arbshard.execution.live.keys import hand_over, load_keys, receive_keys
 from arbshard.secret import hidden_file
 from arbshard.venues.base.request import VenueRequest
@@ -74,6 +75,29 @@ class TestWhereTheyComeFrom:
         assert shown(keys["upbit"]) == ("uk", SECRET)
         assert shown(keys["binance"]) == ("fb", SECRET)
 
+    def test_file_that_a_service_manager_hands_over(self, with_file, tmp_path):
+        with_file(FILE)
+        keys = load_keys(PUBLIC, {"CREDENTIALS_DIRECTORY": str(tmp_path)}.get)
+        assert shown(keys["upbit"]) == ("fu", SECRET)
+
+    def test_a_service_without_a_file_of_keys(self, tmp_path):
+        keys = load_keys(PUBLIC, {**ENVIRON, "CREDENTIALS_DIRECTORY": str(tmp_path)}.get)
+        assert shown(keys["upbit"]) == ("uk", SECRET)
+
+    def test_the_configured_file_goes_before_what_is_handed_over(self, with_file, tmp_path):
+        handed = tmp_path / "handed"
+        handed.mkdir()
+        (handed / "keys.toml").write_text("nothing of use")
+        keys = load_keys(with_file(FILE), {"CREDENTIALS_DIRECTORY": str(handed)}.get)
+        assert shown(keys["upbit"]) == ("fu", SECRET)
+
+    def test_access_list_of_a_credential_is_no_right_of_others(self, with_file, tmp_path, monkeypatch):
+        monkeypatch.setattr(key_files, "_CREDENTIALS", tmp_path)
+        assert shown(load_keys(with_file(FILE, 0o440), {}.get)["upbit"]) == ("fu", SECRET)
+        for mode in (0o460, 0o444):
+            with pytest.raises(UsageError, match="is open to others"):
+                load_keys(with_file(FILE, mode), {}.get)
+
     def test_the_simulation_opens_itself(self):
         config = Config(mode="live")
         assert shown(load_keys(config, {}.get)["upbit"]) == (
@@ -123,6 +147,14 @@ class TestRefused:
         config = msgspec.structs.replace(PUBLIC, live=LiveConfig(keys_file="/nowhere/keys.toml"))
         with pytest.raises(UsageError, match="cannot be read"):
             load_keys(config, {}.get)
+
+    def test_credentials_that_may_not_be_read(self, monkeypatch):
+        def refuse(_path):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "is_file", refuse)
+        with pytest.raises(UsageError, match=r"/c/keys\.toml cannot be read: Permission denied"):
+            load_keys(PUBLIC, {"CREDENTIALS_DIRECTORY": "/c"}.get)
 
     @pytest.mark.parametrize("name", list(ENVIRON))
     def test_half_a_key(self, name):

@@ -1,0 +1,124 @@
+"""A run that a service manager has started: what it is told over its socket, and how the run ends for it."""
+
+import os
+import queue
+import signal
+import socket
+import threading
+import time
+
+import psutil
+import pytest
+
+from support.instance import Instance
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+WATCHDOG_S = 2.0
+
+
+class Manager:
+    """Listens as systemd does, and knows who sent what."""
+
+    def __init__(self, path):
+        self.address = str(path)
+        self.messages = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.address)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._socket.settimeout(0.05)
+        # In a thread of its own: the queue of a socket holds some ten messages.
+        self._heard = queue.SimpleQueue()
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+        self.environment = {
+            "NOTIFY_SOCKET": self.address,
+            "WATCHDOG_USEC": str(int(WATCHDOG_S * 1e6)),
+        }
+
+    def _listen(self):
+        while not self._ends.is_set():
+            try:
+                data, ancillary, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(12))
+            except TimeoutError:
+                continue
+            self._heard.put((int.from_bytes(ancillary[0][2][:4], "little"), data.decode().split("\n")))
+
+    def hear(self):
+        """Return what has come since it was last forgotten: (pid of the sender, lines)."""
+        time.sleep(0.05)
+        while not self._heard.empty():
+            self.messages.append(self._heard.get())
+        return self.messages
+
+    def lines(self):
+        return [line for _, lines in self.hear() for line in lines]
+
+    def until(self, wanted, timeout_s=60.0):
+        deadline = time.monotonic() + timeout_s
+        while not any(line.startswith(wanted) for line in self.lines()):
+            assert time.monotonic() < deadline, f"{wanted} did not come: {self.messages}"
+
+    def forget(self):
+        self.hear()
+        self.messages.clear()
+
+    def close(self):
+        self._ends.set()
+        self._thread.join()
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(tmp_path):
+    listening = Manager(tmp_path / "notify")
+    yield listening
+    listening.close()
+
+
+@pytest.fixture
+def desk(tmp_path, manager):
+    with Instance(tmp_path, arguments=("--service",), environment=manager.environment) as instance:
+        instance.start()
+        instance.until_running()
+        instance.remember_children()
+        yield instance
+
+
+def test_ready_status_watchdog_and_end(desk, manager):
+    manager.until("READY=1")
+    manager.until("WATCHDOG=1")
+    manager.until("STATUS=running; ")
+    assert "STOPPING=1" not in manager.lines()
+    for process in psutil.Process(desk.pid).children(recursive=True):
+        assert "NOTIFY_SOCKET" not in process.environ()
+    ended = desk.stop()
+    assert ended.code == 0, ended
+    assert "STOPPING=1" in manager.lines()
+    assert {pid for pid, _ in manager.hear()} == {desk.pid}
+
+
+def test_a_frozen_loop_starves_the_watchdog_and_feeds_it_again(desk, manager):
+    manager.until("WATCHDOG=1")
+    os.kill(desk.pid, signal.SIGSTOP)
+    manager.forget()
+    time.sleep(WATCHDOG_S)
+    assert manager.lines() == []
+    os.kill(desk.pid, signal.SIGCONT)
+    manager.until("WATCHDOG=1")
+
+
+def test_told_to_end_is_0_whatever_was_wrong(desk):
+    """An exit code of 1 would have the service manager start it again."""
+    desk.until_replaced("risk", desk.kill("risk"))
+    assert desk.do("stop")
+    ended = desk.ended()
+    assert ended.code == 0, ended
+    assert "process was restarted" in ended.out
+
+
+def test_what_cannot_go_on_is_1_all_the_same(desk, manager):
+    desk.ledger.unlink()
+    assert desk.ended().code == 1
+    assert "STOPPING=1" in manager.lines()

@@ -1,0 +1,112 @@
+"""What ``deploy/`` starts: systemd accepts the units, and the commands and keys in them exist."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from arbshard.cli import app
+from arbshard.config import Config, load_config
+
+DEPLOY = Path(__file__).parents[1] / "deploy"
+SYSTEMD = DEPLOY / "systemd"
+PROGRAM = "/opt/arbshard/bin/arbshard"
+ENDS_S = 2 + 5 + 10 + 10 + 2 + 5 + 3
+"""How long ``supervisor.run.Run.end`` may wait for children, all in all."""
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+
+
+def settings(name):
+    """The settings of a unit file: each key with all its values."""
+    found = {}
+    for line in (SYSTEMD / name).read_text().replace("\\\n", " ").splitlines():
+        key, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def commands():
+    """Every command of ours in a unit."""
+    for path in sorted(SYSTEMD.iterdir()):
+        for line in path.read_text().splitlines():
+            if line.startswith("ExecStart=") and PROGRAM in line:
+                yield shlex.split(line.partition("=")[2])[1:]
+
+
+@pytest.fixture
+def units(tmp_path):
+    """A folder with an instance of each unit, whose program exists on this machine."""
+    for path in SYSTEMD.glob("arbshard*@.*"):
+        text = path.read_text().replace(PROGRAM, f"{sys.executable} -m arbshard")
+        (tmp_path / path.name.replace("@.", "@desk.")).write_text(text)
+    return tmp_path
+
+
+@needs_systemd
+def test_systemd_accepts_the_units(units):
+    paths = sorted(map(str, units.iterdir()))
+    assert len(paths) == 3
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *paths],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"SYSTEMD_UNIT_PATH": f"{units}:", "PATH": "/usr/bin:/bin", "SYSTEMD_LOG_LEVEL": "warning"},
+    )
+    of_ours = [line for line in done.stderr.splitlines() if "arbshard" in line]
+    assert (done.returncode, of_ours) == (0, [])
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", ["arbshard@desk.service", "arbshard-backup@desk.service"])
+def test_the_units_are_closed_in(units, unit):
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(units / unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 0, done.stdout[-400:] + done.stderr
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
+def test_the_commands_and_their_options_exist(command):
+    words = [word for word in command if re.fullmatch(r"[a-z]+", word)]
+    options = {word for word in command if word.startswith("--")}
+    shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "300", "TERM": "dumb"})
+    assert shown.exit_code == 0
+    assert options
+    assert all(re.search(rf"{option}\b", shown.output) for option in options), shown.output
+
+
+@pytest.mark.parametrize("name", ["arbshard@.service", "arbshard-backup@.service"])
+def test_the_variables_are_keys(name):
+    pairs = [pair.replace("%i", "desk").partition("=") for pair in settings(name)["Environment"][0].split()]
+    config = load_config(None, environ={key: value for key, _, value in pairs})
+    assert (config.name, config.state_dir) == ("desk", "/var/lib/arbshard/desk")
+    assert ("ARBSHARD_RUN_ROOT", "=", "/run/arbshard") in pairs
+
+
+def test_the_wrapper_looks_where_the_units_put_things():
+    text = (SYSTEMD / "arbshard-desk").read_text()
+    for pair in settings("arbshard@.service")["Environment"][0].split():
+        assert pair.replace("%i", "$instance") in text.replace('"', "")
+    done = subprocess.run(
+        ["sh", str(SYSTEMD / "arbshard-desk")], capture_output=True, text=True, check=False, timeout=20
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: ")
+
+
+def test_the_unit_gives_a_run_time_to_end():
+    seconds = 60 * int(settings("arbshard@.service")["TimeoutStopSec"][0].removesuffix("min"))
+    assert seconds > Config().run.stop_timeout_s + ENDS_S
