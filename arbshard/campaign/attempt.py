@@ -141,7 +141,7 @@ class Attempt:
         prepare(self._paths, self._campaign)
         end_ms = int((time.time() + self._duration_s) * 1000)
         began_s = time.monotonic()
-        with self._paths.output.open("wb") as output, self._paths.monitor_output.open("wb") as beside:
+        with self._paths.output.open("wb") as output, self._paths.monitor_output.open("wb") as monitor_output:
             run = self._start(
                 (
                     *self._program,
@@ -159,7 +159,7 @@ class Attempt:
             stop: Anomaly | None = None
             try:
                 self._on_started(run.pid)
-                stop = self._follow(run, end_ms, beside)
+                stop = self._follow(run, end_ms, monitor_output)
             finally:
                 self._end_run(run)
                 self._end_monitor()
@@ -177,13 +177,15 @@ class Attempt:
             env={name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
         )
 
-    def _follow(self, run: "subprocess.Popen[bytes]", end_ms: int, beside: IO[bytes]) -> Anomaly | None:
+    def _follow(
+        self, run: "subprocess.Popen[bytes]", end_ms: int, monitor_output: IO[bytes]
+    ) -> Anomaly | None:
         """Wait until the run ends or is to be ended; return why the monitor wants that, or None."""
         shown_s = 0.0
         deadline_s = time.monotonic() + self._duration_s + _MARGIN_S
         while run.poll() is None:
             now_s = time.monotonic()
-            self._keep_monitor(end_ms, now_s, beside)
+            self._keep_monitor(end_ms, now_s, monitor_output)
             if self._stopping.count or now_s > deadline_s:
                 return None
             if now_s - shown_s >= _SHOW_S:
@@ -195,7 +197,7 @@ class Attempt:
             time.sleep(_POLL_S)
         return None
 
-    def _keep_monitor(self, end_ms: int, now_s: float, beside: IO[bytes]) -> None:
+    def _keep_monitor(self, end_ms: int, now_s: float, monitor_output: IO[bytes]) -> None:
         if self._monitor is not None and self._monitor.poll() is not None:
             self._monitor = None
             self.monitor_deaths += 1
@@ -220,7 +222,7 @@ class Attempt:
                     "--parent-pid",
                     str(os.getpid()),
                 ),
-                beside,
+                monitor_output,
             )
 
     def _end_run(self, run: "subprocess.Popen[bytes]") -> None:

@@ -105,6 +105,7 @@ def new_folder(root: Path, began_ms: int, *, form: str) -> Iterator[Path]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
     """Lock a campaign's folder; yield whether no other process holds it. The lock ends with its process."""
+    # The directory itself is locked, so that the lock needs no file and ends with its process.
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

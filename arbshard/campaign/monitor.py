@@ -86,10 +86,10 @@ class Monitor:
     def _write(self, sample: RunSample, before: RunSample | None) -> None:
         gap_s = sample.at_s - before.at_s if before is not None else 0.0
         watched_s = gap_s if gap_s <= _GAP * max(self._campaign.sample_s, 0.5) else 0.0
-        told = self._written
+        watch = self._written
         if sample.is_whole:
-            told = msgspec.structs.replace(
-                told,
+            watch = msgspec.structs.replace(
+                watch,
                 entries=sample.entries,
                 exits=sample.exits,
                 open=sample.open,
@@ -98,11 +98,11 @@ class Monitor:
                 pnl=sample.pnl,
             )
         self._written = msgspec.structs.replace(
-            told,
+            watch,
             at_ms=sample.at_ms,
             state=sample.state,
-            samples=told.samples + 1,
-            watched_s=round(told.watched_s + watched_s, 3),
+            samples=watch.samples + 1,
+            watched_s=round(watch.watched_s + watched_s, 3),
             anomalies=tuple(self._anomalies.all),
             left_out=self._anomalies.left_out,
             stop=self._anomalies.stop,

@@ -89,6 +89,7 @@ def _excursions(values: Sequence[float], level: float, threshold: float) -> tupl
                 side = 0.0
             elif height > peak:
                 peak = height
+        # An excursion begins with two samples in a row beyond the threshold, on the same side; NaN fails the test.
         if not side and abs(distance) >= threshold and before * distance >= threshold * threshold:
             side = 1.0 if distance > 0 else -1.0
             peak, began = max(abs(distance), abs(before)), number - 1

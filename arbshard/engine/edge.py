@@ -92,7 +92,7 @@ def terms_of(pair: Pair, direction: Direction) -> Terms:
 def walk(levels: Levels, quantity: float) -> BookWalk:
     """Return average and worst price of taking ``quantity`` from ``levels``, as far as they go."""
     left = quantity
-    dust = abs(quantity) * 1e-12  # what subtracting floats leaves must not touch one more level
+    dust = abs(quantity) * 1e-12  # the remainder of float subtractions must not reach one more level
     paid = 0.0
     worst = levels[0][0]
     for price, size in levels:

@@ -237,6 +237,7 @@ class ArbitrageEngine:
             return None
         refusal = data_refusal(state.home, state.away, self.fx, now_ns, self._quality)
         state.refusal = refusal
+        # Exits may use quiet books that are confirmed. The refusal stays set, so that no entry is made below.
         if refusal is not None and not (
             state.held and refusal in QUIET and self._is_confirmed(state, now_ns)
         ):
@@ -526,9 +527,8 @@ class ArbitrageEngine:
             rate,
             entry_bps=least_edge_bps(self._strategy.entry_bps, against_bps, state.edge_floor_bps),
             min_edge_bps=least_edge_bps(self._strategy.min_edge_bps, against_bps, state.edge_floor_bps),
-            cost_max=min(
-                self._cost_max, min(cost_max, money) * 0.99
-            ),  # limit prices are above the average price
+            # Risk counts orders at their limit prices, which are above the average price: hence one per cent less.
+            cost_max=min(self._cost_max, min(cost_max, money) * 0.99),
             sell_max=coins,
         )
         if edge is None or edge.cost < self._cost_min:

@@ -95,7 +95,7 @@ class SpreadSeries:
         """
         if now_ns < self._due_ns:
             return False
-        if not -GAP_BPS_MAX <= gap_bps <= GAP_BPS_MAX:  # NaN is within nothing
+        if not -GAP_BPS_MAX <= gap_bps <= GAP_BPS_MAX:  # false for NaN
             self.refused += 1
             return False
         window, values = self.window, self._values

@@ -159,6 +159,7 @@ class BandGap:
         self.half_width_bps = _draw(rng, rules.half_width_bps)
         shortest, longest = map(math.log, rules.half_life_s)
         self.half_life_s = math.exp(shortest + (longest - shortest) * rng.random())
+        # A process with this speed has the standard deviation sigma / sqrt(2 * speed) (Ornstein and Uhlenbeck).
         speed = math.log(2.0) / self.half_life_s
         self._sigma = _draw(rng, rules.outside_bps) * math.sqrt(2.0 * speed)
         self._beta = _draw(rng, rules.stress_beta)
@@ -205,6 +206,7 @@ class BandGap:
 
     def _draw_change(self) -> float:
         """Draw the time until transfers are suspended, or resumed."""
+        # The mean time between suspensions is such that ``share`` of the time is suspended.
         mean_s, share = self._rules.suspended_s, self._rules.suspended_share
         return self._rng.expovariate(1 / (mean_s if self.is_suspended else mean_s * (1 - share) / share))
 

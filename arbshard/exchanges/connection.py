@@ -146,7 +146,7 @@ class ClientConnection:
         if self._leaving:
             return
         now_ns = self._traffic_ns = self._clock.monotonic_ns()
-        # aiohttp hands the payload of a control frame over as bytes or as a bytearray, by its version.
+        # Depending on its version, aiohttp passes the payload of a control frame as bytes or as a bytearray.
         if kind is WSMsgType.PING and not isinstance(data, str):
             self._transport.write(pong_frame(bytes(data)))
             self._act(self._session.on_ping(now_ns))

@@ -100,7 +100,7 @@ class Exchanges:
             listeners = [
                 opened.enter_context(listen(f"sim.{name}", config.host, port)) for name, port in wanted
             ]
-            opened.pop_all()
+            opened.pop_all()  # all ports are open: from here on the servers close them
         upbit, binance = listeners[:2]
         self.upbit_at, self.binance_at = authority(upbit), authority(binance)
         upbit_server, binance_server = (venue.server for venue in self._venues.values())

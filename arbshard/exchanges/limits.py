@@ -21,6 +21,7 @@ class WeightBudget:
     def spend(self, caller: str, weight: int, now_ns: int) -> int:
         """Add ``weight`` to ``caller``; return what it has spent in this window, this request included."""
         window = now_ns // self._window_ns
+        # Memory is bounded: when there are too many callers, all of them begin anew.
         if window != self._window or len(self._spent) >= _CALLERS_MAX:
             self._window = window
             self._spent.clear()

@@ -127,7 +127,7 @@ class ExchangesServer:
                 ca_file = _ca_file(self._ready_file, folders)
                 context = _tls(config.host, self._clock.wall_ms() // 1000, ca_file)
             await self.exchanges.start(context)
-            parent = Parent(parent_pid) if parent_pid is not None else None  # by hand it runs for itself
+            parent = Parent(parent_pid) if parent_pid is not None else None  # started by hand, it has none
             if duration_s is not None:
                 asyncio.get_running_loop().call_later(duration_s, stop.set)
             await self._serve(stop, parent, ca_file)

@@ -42,6 +42,7 @@ class _Premium:
         """
 
     def step(self, dt_s: float, shock: float) -> None:
+        # The share that is covered in ``dt_s`` at a constant rate, exactly: 1 - exp(-rate * dt).
         if self.held_bps is not None:
             self.value += (self.held_bps - self.value) * -math.expm1(-_HELD_RATE * dt_s) + shock
             return
@@ -94,6 +95,7 @@ class Gaps:
         if self._rng.random() < rules.widen_share:
             height += draw(rules.widen_bps)
             seconds = draw(rules.widen_s)
+            # 1 - exp(-3): the premium comes 95 % of the way in this time.
             legs.append(_Leg(sign * height, 3.0 / seconds, seconds))
         close_rate = draw(rules.close_rate)
         if self._rng.random() < rules.linger_share:

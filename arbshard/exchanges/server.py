@@ -122,9 +122,9 @@ class VenueServer:
             if events:
                 now_ms = self._clock.wall_ms()
                 for connection, session in tuple(self._private.items()):
-                    self._tell(connection, session.on_events(account, events, now_ms))
+                    self._send_events(connection, session.on_events(account, events, now_ms))
 
-    def _tell(self, connection: ClientConnection, events: Sequence[Action]) -> None:
+    def _send_events(self, connection: ClientConnection, events: Sequence[Action]) -> None:
         if self._faults is None or not self._faults.events.on:
             connection.act(events)
             return
@@ -141,7 +141,7 @@ class VenueServer:
         try:
             return await self._dispatch(request)
         except ConnectionResetError:  # the client did not wait for its answer
-            return web.Response()  # is not received by anything
+            return web.Response()  # aiohttp wants a response; nothing receives it
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
@@ -211,12 +211,12 @@ class VenueServer:
         )
 
     async def _serve_socket(self, request: web.Request, session: ClientSession) -> web.StreamResponse:
-        # autoping off: pings are counted, and pongs looked at, by the session.
+        # autoping is off because the session counts pings and checks pongs.
         response = web.WebSocketResponse(autoping=False, compress=True, max_msg_size=MESSAGE_MAX)
         await response.prepare(request)
         transport = request.transport
         if transport is None:
-            return response  # the client is gone again
+            return response  # the client has disconnected already
         connection = ClientConnection(
             response,
             transport,
@@ -253,7 +253,7 @@ def _cut(request: web.Request) -> web.Response:
     """Drop the connection without a close frame."""
     if request.transport is not None:
         request.transport.abort()
-    return web.Response()  # is not received by anything
+    return web.Response()  # aiohttp wants a response; nothing receives it
 
 
 async def _sign(_request: web.Request, response: web.StreamResponse) -> None:

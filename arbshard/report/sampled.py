@@ -310,7 +310,7 @@ def _spells(system: pa.Table) -> Iterator[TimelineEntry]:
     """Yield each problem that the status showed, with its beginning and end."""
     if not system.num_rows:
         return
-    # While a run begins or ends, its parts are missing one after the other; that is no fault.
+    # While a run begins or ends, its parts are missing one after the other; that is not a fault.
     has_problems = pc.greater(pc.utf8_length(pc.fill_null(system["problems"], "")), 0)
     shown = system.filter(pc.and_kleene(has_problems, pc.equal(system["state"], "degraded")))
     spells: dict[str, tuple[int, int]] = {}

@@ -136,7 +136,7 @@ class LocalRisk:
         """Answer one request at once. Raises ``LedgerError``: then nothing has happened, and no further
         request is answered.
         """
-        del priority  # no other question waits here
+        del priority  # requests are answered at once, so none overtakes another
         if self._is_broken:
             raise LedgerError("the ledger could not be written; nothing is decided any more")
         report = self._reporter(decode_request(payload))

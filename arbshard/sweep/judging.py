@@ -399,7 +399,7 @@ def _has_no_effect(axis: Axis, number: int, points: Iterable[GridPoint], found: 
                 compared[key] += 1
                 if result.decisions:
                     active.add(key)
-    # Where nothing was decided at all, nothing is known of a key.
+    # Where nothing was decided at all, nothing can be said about a key.
     is_compared = len(axis.values) > 1 and any(compared[key] > 1 for key in active)
     return is_compared and all(len(hashes) == 1 for hashes in decided.values())
 

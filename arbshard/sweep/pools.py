@@ -68,7 +68,7 @@ class LocalPool:
         else:
             child, allowed_s = _Child(*self._given), _START_S_MAX
         self._busy[child.connection] = (child, task, monotonic() + allowed_s)
-        # A child that has died while it had nothing to do is found by ``wait``, like one that dies at work.
+        # A child that died while it was idle is found by ``wait``, like one that dies during a task.
         with suppress(OSError):
             child.connection.send(task)
 

@@ -102,6 +102,7 @@ class Sweep:
         candidates: dict[GridPoint, None] = {}
         while points := self._search.ask():
             valid = [one for one in points if self._is_valid(one)]
+            # Points that are invalid or were tried before need no tasks.
             self._total -= (len(points) - len(set(valid) - candidates.keys())) * len(self._parts)
             self._evaluate([one for one in dict.fromkeys(valid) if one not in candidates], self._found)
             candidates.update(dict.fromkeys(valid))

@@ -149,7 +149,7 @@ class Matcher:
                         break
                     changed[account.key] = account
                     if order.is_open:
-                        break  # it took all that crossed
+                        break  # it took all that crossed, so nothing is left for the orders behind it
         for account in changed.values():
             self.on_change(account)
         return bool(changed)
@@ -190,7 +190,7 @@ class Matcher:
         )
         account.add_order(order)
         account.wallet.lock(order.held_currency, needed)
-        self._tell(account, "new", order, None, now_ms)
+        self._record(account, "new", order, None, now_ms)
         return order
 
     def _take(self, account: TradingAccount, order: SimOrder, found: MatchPlan, now_ms: int) -> None:
@@ -243,16 +243,16 @@ class Matcher:
         if ended:
             order.status, order.ended = "done", ended
             account.close_order(order)
-        self._tell(account, "trade", order, fill, now_ms)
+        self._record(account, "trade", order, fill, now_ms)
         if ended:
-            self._tell(account, "done", order, None, now_ms)
+            self._record(account, "done", order, None, now_ms)
 
     def _end(self, account: TradingAccount, order: SimOrder, ended: Ended, now_ms: int) -> None:
         """Cancel the rest of ``order``."""
         self._release(account, order, ZERO)
         order.status, order.ended, order.updated_ms = "canceled", ended, now_ms
         account.close_order(order)
-        self._tell(account, "canceled", order, None, now_ms)
+        self._record(account, "canceled", order, None, now_ms)
 
     def _release(self, account: TradingAccount, order: SimOrder, needed: Decimal) -> None:
         """Unlock what ``order`` holds beyond ``needed``."""
@@ -266,7 +266,7 @@ class Matcher:
         if not resting:
             del self._resting[order.symbol]
 
-    def _tell(
+    def _record(
         self, account: TradingAccount, kind: ChangeKind, order: SimOrder, fill: SimFill | None, now_ms: int
     ) -> None:
         account.record(OrderChanged(kind, order.snapshot(), fill, now_ms))

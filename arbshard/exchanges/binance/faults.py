@@ -1,5 +1,5 @@
-"""Words Binance's answers when something goes wrong at its end: it implements
-``faults.words.FaultReplies``.
+"""Defines Binance's answers when something goes wrong at its end: it implements
+``faults.replies.FaultReplies``.
 
 ``trading`` asks ``BinanceRefuser``. ``/sapi`` and similar paths are on hosts of their own at the venue;
 here faults concern them like all others.
@@ -11,7 +11,7 @@ from arbshard.config.sim import DeniedFault
 from arbshard.exchanges.binance.refusals import BinanceRefusal, Json
 from arbshard.exchanges.faults.board import Board
 from arbshard.exchanges.faults.conditions import is_meant
-from arbshard.exchanges.faults.words import CallKind
+from arbshard.exchanges.faults.replies import CallKind
 from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.session import Query, RestReply
 
@@ -42,7 +42,7 @@ _REGION = (
 )
 
 
-class BinanceWords:
+class BinanceFaultReplies:
     """Makes Binance's answers to calls that a fault concerns."""
 
     def kind(self, query: Query) -> CallKind:

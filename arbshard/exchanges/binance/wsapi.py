@@ -110,13 +110,13 @@ class WsApiSession:
         numbers = [number for number, (whose, _) in self._subscriptions.items() if whose is account]
         if not numbers:
             return ()
-        told = [
+        messages = [
             reports.execution(event, now_ms)
             if isinstance(event, OrderChanged)
             else reports.position(event, now_ms)
             for event in events
         ]
-        return [self._event(number, one) for one in told if one is not None for number in numbers]
+        return [self._event(number, one) for one in messages if one is not None for number in numbers]
 
     def on_ping(self, now_ns: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
         """Return no actions: the shell has answered the ping."""
@@ -249,5 +249,5 @@ class WsApiSession:
         return [*self._operations.trading.counts(self._placing).listed(now_ms), weight]
 
     def _event(self, number: int, event: dict[str, Json]) -> SendData:
-        told = event_times(event) if self._in_microseconds else event
-        return SendData(msgspec.json.encode({"subscriptionId": number, "event": told}))
+        converted = event_times(event) if self._in_microseconds else event
+        return SendData(msgspec.json.encode({"subscriptionId": number, "event": converted}))

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from arbshard.config.sim import Calls
 from arbshard.exchanges.faults.board import Board
+from arbshard.exchanges.faults.replies import FaultReplies
 from arbshard.exchanges.faults.spells import Spells
-from arbshard.exchanges.faults.words import FaultReplies
 from arbshard.exchanges.session import Query, RestReply
 
 
@@ -26,21 +26,21 @@ CUT = Fate(None)
 class RequestFaults:
     """Decides the fate of calls, in their order."""
 
-    def __init__(self, board: Board, words: FaultReplies, spells: Spells) -> None:
+    def __init__(self, board: Board, replies: FaultReplies, spells: Spells) -> None:
         self._board = board
-        self._words = words
+        self._replies = replies
         self._spells = spells
 
     def before(self, query: Query) -> Fate | None:
         """Return the fate of a call that does not reach the venue; None for all others."""
-        board, words = self._board, self._words
+        board, replies = self._board, self._replies
         if self._spells.is_closed(query.now_ns):
-            return Fate(words.maintenance())
+            return Fate(replies.maintenance())
         denied, limited, lost = board.denied, board.rate_limited, board.lost_request
         if denied.on and self._concerns(denied.fault.calls, query) and denied.happens():
-            return Fate(words.denied(denied.fault))
+            return Fate(replies.denied(denied.fault))
         if limited.on and self._concerns(limited.fault.calls, query) and limited.happens():
-            return Fate(words.rate_limited(limited.fault.status, limited.fault.retry_after_s, query))
+            return Fate(replies.rate_limited(limited.fault.status, limited.fault.retry_after_s, query))
         if lost.on and self._concerns(lost.fault.calls, query) and lost.happens():
             return CUT
         if not board.redirect.fault.carried_out and self._is_redirected(query):
@@ -55,7 +55,7 @@ class RequestFaults:
             if lost.on and self._concerns(lost.fault.calls, query) and lost.happens():
                 return CUT
             if error.on and self._concerns(error.fault.calls, query) and error.happens():
-                answer = self._words.unknown_outcome()
+                answer = self._replies.unknown_outcome()
             elif board.redirect.fault.carried_out and self._is_redirected(query):
                 answer = self._redirected(query)
             first = board.event_before_reply
@@ -78,5 +78,5 @@ class RequestFaults:
     def _concerns(self, calls: Calls, query: Query) -> bool:
         if calls == "all":
             return True
-        kind = self._words.kind(query)
+        kind = self._replies.kind(query)
         return kind == calls or (calls == "changing" and kind != "asking")

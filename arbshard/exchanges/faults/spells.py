@@ -152,7 +152,7 @@ class Spells:
         if second == self._second:
             return
         self._second = second
-        self._befall(now_ns, clients)
+        self._begin_for_clients(now_ns, clients)
         board = self._board
         if board.sequence_gap.happens():
             for market in board.sequence_gap.draw(self._sequenced, board.sequence_gap.fault.markets):
@@ -186,7 +186,7 @@ class Spells:
     def _restore(self) -> None:
         self.conditions.is_key_revoked = False
 
-    def _befall(self, now_ns: int, clients: Sequence[Client]) -> None:
+    def _begin_for_clients(self, now_ns: int, clients: Sequence[Client]) -> None:
         """Begin the faults that concern some clients or all."""
         board = self._board
         cut, stall, notice = board.disconnect, board.silent_stall, board.shutdown_notice

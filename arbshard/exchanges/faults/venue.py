@@ -9,9 +9,9 @@ from arbshard.exchanges.faults import control
 from arbshard.exchanges.faults.board import Board
 from arbshard.exchanges.faults.conditions import Conditions
 from arbshard.exchanges.faults.events import EventFaults
+from arbshard.exchanges.faults.replies import FaultReplies
 from arbshard.exchanges.faults.requests import RequestFaults
 from arbshard.exchanges.faults.spells import Client, Sequenced, Spells
-from arbshard.exchanges.faults.words import FaultReplies
 from arbshard.exchanges.session import Query, RestReply
 
 
@@ -21,24 +21,24 @@ class VenueFaults:
     def __init__(
         self,
         board: Board,
-        words: FaultReplies,
+        replies: FaultReplies,
         conditions: Conditions,
         sequenced: Sequence[Sequenced] = (),
     ) -> None:
         """Connect the parts; ``sequenced`` are markets with numbered updates."""
         self.board = board
         self.spells = Spells(board, sequenced, conditions)
-        self.requests = RequestFaults(board, words, self.spells)
+        self.requests = RequestFaults(board, replies, self.spells)
         self.events = EventFaults(board)
-        self._words = words
+        self._replies = replies
 
     def refusal(self, now_ns: int) -> RestReply | None:
         """Return the answer to a WebSocket handshake that is refused; None when it is not."""
         if self.spells.is_closed(now_ns):
-            return self._words.maintenance()
+            return self._replies.maintenance()
         denied = self.board.denied
         if denied.fault.calls == "all" and denied.happens():
-            return self._words.denied(denied.fault)
+            return self._replies.denied(denied.fault)
         return None
 
     def change(self, body: bytes, now_ns: int, clients: Sequence[Client] = ()) -> None:

@@ -1,4 +1,4 @@
-"""Words Upbit's answers when something goes wrong at its end: it implements ``faults.words.FaultReplies``.
+"""Defines Upbit's answers when something goes wrong at its end: it implements ``faults.replies.FaultReplies``.
 
 ``desk`` asks ``UpbitRefuser``. Upbit documents neither its error 500 nor its answers under maintenance;
 there is no ``Retry-After``.
@@ -10,7 +10,7 @@ from arbshard.config.sim import DeniedFault
 from arbshard.exchanges.accounts.order import Side
 from arbshard.exchanges.faults.board import Board
 from arbshard.exchanges.faults.conditions import Conditions, is_meant
-from arbshard.exchanges.faults.words import CallKind
+from arbshard.exchanges.faults.replies import CallKind
 from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.session import Query, RestReply
 from arbshard.exchanges.upbit.refusals import UpbitRefusal, error_body
@@ -44,7 +44,7 @@ _DENIED: dict[int, str] = {
 """The usual name where access is denied. The name for 451 is invented, because Upbit's is not known."""
 
 
-class UpbitWords:
+class UpbitFaultReplies:
     """Makes Upbit's answers to calls that a fault concerns."""
 
     def kind(self, query: Query) -> CallKind:

@@ -136,7 +136,7 @@ def _time_ms(params: UpbitParams, name: str) -> int | None:
     if value.isascii() and value.isdigit() and len(value) <= 13:
         return int(value)
     try:
-        # The plus of a zone that was not percent-encoded has arrived as a blank.
+        # A plus sign of a zone that was not percent-encoded has arrived as a blank.
         at = datetime.fromisoformat(value.replace(" ", "+") if "T" in value else value)
         return int((at if at.tzinfo else at.replace(tzinfo=KST)).timestamp() * 1000)
     except (ValueError, OverflowError):

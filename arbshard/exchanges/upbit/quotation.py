@@ -83,7 +83,7 @@ class Quotation:
         first = max(before - limit, history.first_since(day_ms))
         found = history.trades(first, min(before - first, TRADES_KEPT)) if before > first else []
         close = frames.previous_close(market, day_ms)
-        told = [
+        rows = [
             {
                 "market": market.symbol,
                 "trade_date_utc": f"{datetime.fromtimestamp(one.at_ms / 1000, UTC):%Y-%m-%d}",
@@ -98,7 +98,7 @@ class Quotation:
             }
             for one in reversed(found)
         ]
-        return 200, msgspec.json.encode(told)
+        return 200, msgspec.json.encode(rows)
 
     def _candles(
         self,
@@ -113,12 +113,12 @@ class Quotation:
             end = len(candles)
             while to_ms is not None and end and candles[end - 1].start_ms >= to_ms:
                 end -= 1
-            told: list[Fields] = []
+            rows: list[Fields] = []
             for index in range(end - 1, max(end - limit, 0) - 1, -1):
                 one, close = candles[index], candles[index - 1].close if index else market.previous_close
                 fields: Fields = {"market": market.symbol, **frames.candle_fields(one)}
-                told.append(fields | (more(one, close, query) if more is not None else {}))
-            return 200, msgspec.json.encode(told)
+                rows.append(fields | (more(one, close, query) if more is not None else {}))
+            return 200, msgspec.json.encode(rows)
 
         return answer
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from arbshard.exchanges.binance.faults import BinanceWords
+from arbshard.exchanges.binance.faults import BinanceFaultReplies
 from arbshard.exchanges.faults.requests import CUT, Fate, RequestFaults
 from arbshard.exchanges.faults.spells import Spells
 from arbshard.exchanges.session import Query, RestReply
-from arbshard.exchanges.upbit.faults import UpbitWords
+from arbshard.exchanges.upbit.faults import UpbitFaultReplies
 
 DONE = RestReply(200, {}, b"done")
 REFUSED = RestReply(400, {}, b"no")
@@ -25,29 +25,29 @@ READ = query("GET", "/api/v3/order")
 def make(make_board, conditions):
     def make(**faults):
         board = make_board(**faults)
-        return RequestFaults(board, BinanceWords(), Spells(board, (), conditions))
+        return RequestFaults(board, BinanceFaultReplies(), Spells(board, (), conditions))
 
     return make
 
 
 @pytest.mark.parametrize(
-    ("words", "method", "path", "kind"),
+    ("replies", "method", "path", "kind"),
     [
-        (UpbitWords(), "POST", "/v1/orders", "placing"),
-        (UpbitWords(), "POST", "/v1/orders/cancel_and_new", "placing"),
-        (UpbitWords(), "POST", "/v1/orders/test", "asking"),
-        (UpbitWords(), "DELETE", "/v1/order", "canceling"),
-        (UpbitWords(), "DELETE", "/v1/orders/open", "canceling"),
-        (UpbitWords(), "GET", "/v1/order", "asking"),
-        (BinanceWords(), "POST", "/api/v3/order", "placing"),
-        (BinanceWords(), "POST", "/api/v3/order/cancelReplace", "placing"),
-        (BinanceWords(), "POST", "/api/v3/order/test", "asking"),
-        (BinanceWords(), "DELETE", "/api/v3/openOrders", "canceling"),
-        (BinanceWords(), "GET", "/api/v3/order", "asking"),
+        (UpbitFaultReplies(), "POST", "/v1/orders", "placing"),
+        (UpbitFaultReplies(), "POST", "/v1/orders/cancel_and_new", "placing"),
+        (UpbitFaultReplies(), "POST", "/v1/orders/test", "asking"),
+        (UpbitFaultReplies(), "DELETE", "/v1/order", "canceling"),
+        (UpbitFaultReplies(), "DELETE", "/v1/orders/open", "canceling"),
+        (UpbitFaultReplies(), "GET", "/v1/order", "asking"),
+        (BinanceFaultReplies(), "POST", "/api/v3/order", "placing"),
+        (BinanceFaultReplies(), "POST", "/api/v3/order/cancelReplace", "placing"),
+        (BinanceFaultReplies(), "POST", "/api/v3/order/test", "asking"),
+        (BinanceFaultReplies(), "DELETE", "/api/v3/openOrders", "canceling"),
+        (BinanceFaultReplies(), "GET", "/api/v3/order", "asking"),
     ],
 )
-def test_calls_are_told_apart(words, method, path, kind):
-    assert words.kind(query(method, path)) == kind
+def test_calls_are_told_apart(replies, method, path, kind):
+    assert replies.kind(query(method, path)) == kind
 
 
 @pytest.mark.parametrize(
@@ -121,12 +121,12 @@ def test_a_redirect_may_hide_that_the_call_was_carried_out(make):
     assert faults.after(PLACE, DONE) == Fate(DONE)
 
 
-@pytest.mark.parametrize("words", [UpbitWords(), BinanceWords()])
-def test_a_ban_names_its_end(words):
-    answer = words.rate_limited(418, 60, PLACE)
+@pytest.mark.parametrize("replies", [UpbitFaultReplies(), BinanceFaultReplies()])
+def test_a_ban_names_its_end(replies):
+    answer = replies.rate_limited(418, 60, PLACE)
     assert answer.status == 418
     assert (
-        b"1795000060000" if isinstance(words, BinanceWords) else b"60 s, until 2026-11-18T"
+        b"1795000060000" if isinstance(replies, BinanceFaultReplies) else b"60 s, until 2026-11-18T"
     ) in answer.body
 
 
@@ -134,7 +134,7 @@ def test_under_maintenance_nothing_else_is_asked(make_board, conditions):
     board = make_board(maintenance={"times": 1}, lost_request={"times": 1})
     spells = Spells(board, (), conditions)
     spells.on_time(0, ())
-    fate = RequestFaults(board, BinanceWords(), spells).before(PLACE)
+    fate = RequestFaults(board, BinanceFaultReplies(), spells).before(PLACE)
     assert fate is not None
     assert fate.answer is not None
     assert fate.answer.status == 503
