@@ -187,7 +187,7 @@ class TestRefused:
         path.write_text("-----BEGIN RSA PRIVATE KEY-----" + "A" * 1600)
         path.chmod(0o600)
         environ = {"ARBSHARD_BINANCE_KEY": "bk", "ARBSHARD_BINANCE_ED25519_KEY_FILE": str(path)}
-        with pytest.raises(UsageError, match="no private Ed25519 key"):
+        with pytest.raises(UsageError, match="not a private Ed25519 key"):
             load_keys(PUBLIC, {**ENVIRON, **environ, "ARBSHARD_BINANCE_SECRET": ""}.get)
 
 
