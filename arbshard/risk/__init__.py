@@ -1,1 +1,1 @@
-"""The process that owns portfolio and limits: approves, settles, fences."""
+"""Is the process that owns portfolio and limits: it approves, settles, and fences."""

@@ -1,4 +1,4 @@
-"""``python -m arbshard.risk``."""
+"""Is the risk process as a program: ``python -m arbshard.risk``."""
 
 import sys
 

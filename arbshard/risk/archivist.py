@@ -1,4 +1,4 @@
-"""Has a period of the ledger archived when it is long enough, while trading goes on. Called by ``assembly``.
+"""Archives a period of the ledger when it is long enough, while trading goes on. ``assembly`` calls it.
 
 The work is done by a process of its own (``ledger.archiver``). What is left for risk is to let the ledger go on in
 the file which that process has made: a pause of some milliseconds between two batches.
@@ -16,19 +16,19 @@ from arbshard.log import get_logger
 _FIRST_PAUSE_NS = 60_000_000_000
 _LONGEST_PAUSE_NS = 3_600_000_000_000
 _LIMIT_NS = 6 * 3_600_000_000_000
-"""A ledger of a month that was never archived takes two hours."""
+"""Time limit of the archiver, in ns: a ledger of a month that was never archived takes two hours."""
 _HAND_OVER_NS = 60_000_000_000
-"""So long is it tried to go on in the new file, should somebody be reading all the time."""
+"""For how long risk tries to go on in the new file, in ns, in case other programs read all the time."""
 _END_S = 5.0
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "ARBSHARD_CRASH_AT")
-"""Of the environment. The archiver needs no key."""
+"""Environment variables that the archiver gets. It needs no key."""
 
 Count = Callable[[bool], None]
-"""Is told of each attempt whether the period was archived."""
+"""Is called after each attempt with whether the period was archived."""
 
 
 class Archivist:
-    """Starts the archiver, looks after it, and hands its result to the store."""
+    """Starts the archiver, watches it, and gives its result to the store."""
 
     def __init__(
         self, store: LedgerStore, period_events: int, environ: Mapping[str, str], count: Count
@@ -42,9 +42,9 @@ class Archivist:
         self._since_ns = 0
         """When the child was started, or when it was ready."""
         self._steps_done: int | None = None
-        """Of the hand-over; None when none is under way."""
+        """Number of steps done of the hand-over; None when none is under way."""
         self._longest_ns = 0
-        """The longest pause of the hand-over."""
+        """The longest pause of the hand-over, in ns."""
         self._not_before_ns = 0
         self._pause_ns = _FIRST_PAUSE_NS
 
@@ -123,7 +123,7 @@ class Archivist:
             return
         except LedgerError as error:
             self._steps_done = None
-            if store.failure is not None:  # the ledger itself
+            if store.failure is not None:  # the ledger itself has failed
                 raise
             self._failed(str(error), now_ns)
             return

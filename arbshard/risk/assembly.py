@@ -1,8 +1,8 @@
-"""The assembly of risk: its parts, put together over ports, and its life from replaying the ledger to the end.
+"""Assembles risk: puts its parts together over ports, and runs it from replaying the ledger to its end.
 
-``main`` gives real ports and the simulation gives virtual ones. Risk ends in order on SIGTERM and when the supervisor
-is gone: without one nobody watches the workers, and a risk process left over would hold the ledger against the next
-run. A ledger that fails ends it too, and its session then has no end.
+``main`` gives real ports and the simulation gives virtual ones. Risk ends in order on SIGTERM and when the
+supervisor is gone: without a supervisor nothing watches the workers, and a risk process left over would hold the
+ledger against the next run. A ledger that fails ends it too, and its session then has no end.
 """
 
 import asyncio
@@ -54,7 +54,8 @@ from arbshard.wire.serve import ReplyServer
 MakeCore = Callable[[Config, Universe, PortfolioState, str], RiskCore]
 """Makes the core from configuration, universe, the state that was replayed, and the ledger's tag."""
 
-# Replies are also known by what they are about; these only spare the work for requests that just timed out.
+# Repeated requests are also recognised by their subject; stored replies only spare the work for those that just
+# timed out.
 _STORED_REPLIES = 8192
 _TICK_S = 0.05
 """How often workers are judged, and at least so often within the time after which one counts as stuck:"""
@@ -64,12 +65,12 @@ _GAUGES = (
     "session", "requests", "batches", "unsent", "bad_frames", "open_positions", "open_intents", "doubted",
     "entries", "exits", "unviewed", "errors",
 )  # fmt: skip
-"""What ``_show`` sets on the page, in the order in which it works them out."""
+"""What ``_show`` sets on the page, in the order in which it computes them."""
 NOTE_EVERY_NS = 200_000_000
 
 
 class ExitCode(IntEnum):
-    """How the process ended."""
+    """Says how the process ended."""
 
     ORDERLY = 0
     FAILED = 1
@@ -106,11 +107,11 @@ class RiskPorts(NamedTuple):
     tick_s: float | None = None
     """The period of the timer on which workers are judged; None for the one that ``run.stuck_after_ms`` asks for."""
     note_every_ns: int = NOTE_EVERY_NS
-    """The least time between two notes on the page."""
+    """The least time between two notes on the page, in ns."""
 
 
 class Risk(Closable):
-    """One incarnation of risk. ``run`` it once, and close it."""
+    """Is one incarnation of risk. ``run`` it once, and close it."""
 
     def __init__(self, ports: RiskPorts, config: Config, universe: Universe, books: BooksReader) -> None:
         """Replay the ledger and begin a session.
@@ -178,7 +179,7 @@ class Risk(Closable):
     ) -> RiskService:
         """Replay the ledger, and begin a session with what it leads to. Raises ``LedgerError``.
 
-        ``last_note``: of the predecessor in this run; empty for the first.
+        ``last_note`` is the note of the predecessor in this run; empty for the first.
         """
         ports, store, clock = self._ports, self._store, self._ports.clock
         began_ns = clock.monotonic_ns()
@@ -213,7 +214,8 @@ class Risk(Closable):
         return service
 
     async def run(self) -> ExitCode:
-        """Serve until there is a reason to end, and end the session unless the ledger has failed; how it ended.
+        """Serve until there is a reason to end, and end the session unless the ledger has failed. Return how it
+        ended.
 
         Raises ``LedgerError`` when the end cannot be stored, and whatever else a batch or a tick raised.
         """
@@ -237,7 +239,7 @@ class Risk(Closable):
         self._gap_files.save_all(self._gaps.series.items())
         if code is not ExitCode.LEDGER:
             self._service.stop(SUPERVISOR_VANISHED if code is ExitCode.ORPHANED else "")
-            # The last look may be of before the last fills.
+            # The last valuation may be older than the last fills.
             self.core.valuation.look_at_naked(clock.monotonic_ns())
             self._show(clock.monotonic_ns(), is_last=True)
             self._store.close()
@@ -291,7 +293,7 @@ class Risk(Closable):
         self._disk.poll(now_ns)
         self._show(now_ns)
         if self._positions.mark(now_ns, self._ports.clock.wall_ms()):
-            self._service.is_changed = True  # the new values are shown
+            self._service.is_changed = True  # so that the new values are shown
         feeds_silent = self._feeds.poll(now_ns)
         self._service.set_lost_feeds(self._feeds.lost)
         self._gaps.sample(now_ns)

@@ -1,7 +1,8 @@
-"""Which events a request becomes, or why it is refused; and what a paper ledger is given. Pure; called by ``core``.
+"""Decides which events a request becomes, or why it is refused, and what a paper ledger is given. Pure; ``core``
+calls it.
 
-Everything is passed in. A report that says nothing new becomes no event. A paper ledger is given money at its first
-start, and coins when a pair's price is known.
+Everything is passed in. A report without news becomes no event. A paper ledger is given money at its first start,
+and coins when a pair's price is known.
 """
 
 from collections.abc import Iterable
@@ -46,12 +47,11 @@ def book_extension(
     late: Iterable[Fill],
     is_paper: bool,
 ) -> OrderExtended | Objection | None:
-    """Return the event of one more order; None when it is known.
+    """Return the event of one more order; None when it is known, or the objection to it.
 
-    ``before``, ``residue``, ``late``: see ``extension_problem``.
-
-    It reduces exposure, so live it holds what it can spend, or as much of that as is ``available``: the venue decides
-    whether that suffices. On paper nobody else would, so what is not available is not spent.
+    ``before``, ``residue``, ``late``: see ``extension_problem``. The order reduces exposure, so live it holds what
+    it can spend, or as much of that as is ``available``: the venue decides whether that suffices. On paper no venue
+    decides it, so what is not available is not spent.
     """
     order = request.order
     known = trade.result(order.client_id)
@@ -78,7 +78,7 @@ def book_report(request: Report, trade: Trade, now_ms: int) -> list[Event] | Obj
     if problem is not None or known is None:
         return Objection(Refusal.MALFORMED, problem or f"{result.order.client_id} is not of this intent")
     fills = forms.new_fills(result, trade)
-    # What is final stays so; a fill that was heard of late is booked all the same.
+    # A final state stays; a fill that is reported late is booked all the same.
     state = known.state if known.state in FINAL_STATES else result.state
     if not fills and state == known.state:
         return []
@@ -224,7 +224,7 @@ def inventory_deposits(pair: Pair, home_price: Decimal, paper: PaperConfig, now_
 
 def _conclusion_problem(request: Conclude, trade: Trade) -> str | None:
     if not forms.is_positive(request.mark):
-        return f"mark {request.mark} is no price"
+        return f"mark {request.mark} is not a price"
     waiting = trade.unfinished()
     if waiting is not None:
         return f"{waiting.order.client_id} is {waiting.state}, not final"

@@ -1,9 +1,9 @@
-"""Whether both markets of a pair trade the same coin: names, prices, and what a person has confirmed. Pure.
+"""Decides whether both markets of a pair trade the same coin: names, prices, and what a person has confirmed. Pure.
 
 Equal tickers prove little: a venue may use another coin's ticker, count a coin by the thousand, or go over to a new
-coin while the other one trades the old. What risk knows of a pair:
+coin while the other one trades the old. Risk knows this of a pair:
 
-- the ratio of its prices, home over away converted, at each sample. It must lie within ``symbols.price_ratio_max`` of
+- the ratio of its prices, home over away converted, at each sample. It must be within ``symbols.price_ratio_max`` of
   1, or of the ratio that a person has confirmed;
 - the names that listing and wallets give the coin. Names that have nothing in common are a reason for doubt only
   while the pair was never traded, because venues write names as they like.
@@ -31,13 +31,13 @@ from arbshard.wire.messages import CommandReply, ConfirmCoin, Denied, Done
 
 _ALIKE_MIN = 0.6
 _WORD_MIN = 4
-"""A shorter word that both names have says nothing."""
+"""A shorter word that both names have is no evidence."""
 _COMMON = frozenset(("coin", "token", "network", "protocol", "finance", "chain", "world", "simulated"))
 _OTHER = re.compile(r"[^a-z0-9]+")
 
 
 class CoinIdentity:
-    """Judges the pairs of one core. ``set_prices`` is fed by whoever samples the books."""
+    """Judges the pairs of one core. The sampler of the books calls ``set_prices``."""
 
     def __init__(self, settings: SymbolsConfig, pairs: Mapping[str, Pair], state: PortfolioState) -> None:
         """Begin with ``pairs``: those that are traded, by base; changed in place."""
@@ -102,7 +102,7 @@ class CoinIdentity:
         events: list[Event] = []
         for base, since_ns in self._outside_ns.items():
             if self._is_within(base, self._ratios[base]):
-                continue  # by what a person has confirmed since the last sample
+                continue  # it is within by what a person has confirmed since the last sample
             is_long = moment.now_ns - since_ns >= self._settings.price_ratio_s * 1e9
             if is_long and base in self._pairs and (base in self._within or self._was_traded(base)):
                 reason = (

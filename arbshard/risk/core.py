@@ -1,8 +1,7 @@
-"""``RiskCore``: one request in, one reply and its events out. Pure; called by ``service``.
+"""``RiskCore`` turns one request into one reply and its events. Pure; ``service`` calls it.
 
-Every request may come twice, late, or after a restart of risk: what is known already is answered as before and
-makes no event. Decisions are provisional until ``commit``; when the ledger cannot be written, ``rollback`` undoes
-them.
+Every request may come twice, late, or after a restart of risk: what is known already is answered as before and makes
+no event. Decisions are provisional until ``commit``; when the ledger cannot be written, ``rollback`` undoes them.
 """
 
 from decimal import Decimal
@@ -107,7 +106,7 @@ Decision = tuple[Reply, list[Event]]
 
 
 class RiskCore:
-    """Decides on requests against the portfolio, and changes it by the events it decides on."""
+    """Decides on requests with the portfolio, and changes it by the events that it decides on."""
 
     def __init__(self, config: Config, universe: Universe, state: PortfolioState, tag: str = "") -> None:
         """Make a core. ``tag`` is the ledger's: part of every order's name at its venue."""
@@ -118,7 +117,7 @@ class RiskCore:
         self._tag = tag
         self.valuation = Valuation(state)
         self.reconciler: Reconciler | None = None
-        """None on paper, where nobody else keeps accounts."""
+        """The comparison with the venues; None on paper, where no venue keeps accounts."""
         if config.mode == "live":
             self.reconciler = Reconciler(
                 self._pairs,
@@ -161,7 +160,7 @@ class RiskCore:
         if self.reconciler is not None:
             self.reconciler.recognise = self._transfers.recognise
         self.lost_feeds: frozenset[str] = frozenset()
-        """Venues from which no books come, as the supervisor says."""
+        """Venues from which no books come, as the supervisor reports."""
 
     def note_gap(self, base: str, gap: float, implied_rate: float, now_ns: int) -> None:
         """Use a sample of a pair: its gap in basis points, and its home mid over its away mid."""
@@ -218,14 +217,14 @@ class RiskCore:
     def handle(self, request: Request, now_ms: int, phase: int, now_ns: int | None = None) -> Decision:
         """Return the reply to ``request`` and the events to store before it is sent; they are applied already.
 
-        ``phase`` is the run's (``model.phase``). ``now_ns`` is monotonic; without it the wall time stands in, which
-        is right for a virtual clock. Nothing is raised for what a worker sends: it is refused.
+        ``phase`` is the run's (``model.phase``). ``now_ns`` is monotonic; without it the wall time is used, which is
+        right for a virtual clock. Nothing is raised for what a worker sends: it is refused.
         """
         moment = self._moment(now_ms, now_ns)
         if moment.day != self._watch.day:
             self._watch.begin_day(moment)
         reply, events = self._decide(request, moment, phase)
-        if events and not isinstance(request, Submit):  # an approval is no result yet, a refusal never is
+        if events and not isinstance(request, Submit):  # neither an approval nor a refusal is a result
             events += self._watch.after(events, moment)
         return reply, events
 
@@ -256,7 +255,7 @@ class RiskCore:
         return events + self._watch.tick(moment, feeds_silent=feeds_silent)
 
     def use_baselines(self, baselines: Baselines) -> None:
-        """Judge entries by what each pair's gap returns to; whoever samples the gaps changes it in place."""
+        """Judge entries by what each pair's gap returns to; the sampler of gaps changes ``baselines`` in place."""
         self.guard.baselines = baselines.known
         self.guard.correlations.set_series(baselines.series)
         config = self._config
@@ -395,7 +394,7 @@ class RiskCore:
         if not_owner is not None:
             return _refused(*not_owner)
         if not forms.is_positive(request.home_price):
-            return _refused(Refusal.MALFORMED, f"{request.home_price} is no price")
+            return _refused(Refusal.MALFORMED, f"{request.home_price} is not a price")
         events: list[Event] = []
         if self.reconciler is not None:
             if not self.state.is_funded(pair):
@@ -435,7 +434,7 @@ class RiskCore:
         return Approved(intent.intent_id, self.guard.left_to_enter(available, holds)), events
 
     def _refusal(self, intent: Intent, objection: Objection, available: Available) -> Refused:
-        """Return a refusal. It tells an exit all that it may spend, and an entry what entries may."""
+        """Return a refusal: of an exit with all that it may spend, and of an entry with what entries may spend."""
         if intent.kind == "entry":
             return Refused(objection.reason, objection.detail, self.guard.left_to_enter(available))
         return Refused(objection.reason, objection.detail, available, self._retry(intent.pair, "exit"))
@@ -503,7 +502,7 @@ class RiskCore:
         if isinstance(events, Objection):
             return _refused(*events)
         known = trade.result(request.result.order.client_id)
-        if events and known is not None and known.is_final:  # its worker may take it for over without these
+        if events and known is not None and known.is_final:  # its worker may consider it over without these
             late = forms.new_fills(request.result, trade)
             self._late[request.intent_id] = (*self._late.get(request.intent_id, ()), *late)
         self._apply(events)
@@ -513,7 +512,7 @@ class RiskCore:
         return noted, events + self._learn(events, request.result.order, trade.intent.pair, moment)
 
     def _learn(self, events: list[Event], order: Order, base: str, moment: Moment) -> list[Event]:
-        """Apply what a report says about the venue and the market."""
+        """Apply what a report shows about the venue and the market."""
         pair = self._pairs.get(base)
         leg = pair.leg(order.market.venue) if pair is not None else None
         made: list[Event] = []
@@ -567,9 +566,9 @@ class RiskCore:
         ), events
 
     def _check_exit_cost(self, position: Position, before: Decimal, moment: Moment) -> list[Event]:
-        """Set a pair apart whose exits in vain have cost so much that only a person has it closed.
+        """Set a pair apart whose failed exits have cost so much that only a person may have it closed.
 
-        ``before``: what they had cost before the last one. Another one like it must not go beyond the limit.
+        ``before``: what they had cost before the last one. Another one like it must not exceed the limit.
         """
         attempts = self.state.attempts.get((position.pair, "exit"))
         share = Decimal(repr(self._config.execution.exit_cost_bps_max)) / BPS

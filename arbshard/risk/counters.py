@@ -1,4 +1,4 @@
-"""What the risk process counts: the names on its page. Written by ``service`` and ``assembly``, read by status."""
+"""Has the names of the counters on the page of risk. ``service`` and ``assembly`` write it, status reads it."""
 
 from arbshard.config.run import SHARDS_MAX
 
@@ -43,19 +43,18 @@ COUNTERS = (
     "archive_failures",
     *(f"fence_{shard}" for shard in range(SHARDS_MAX)),
 )
-"""``repeated``: requests that made no event because they were known. ``bad``: messages that are no requests.
-``bad_frames``: bytes that are no messages. ``unviewed``: entries whose limit prices were compared with no books,
-because risk had read none of the pair lately.
-``stale``: refusals to replaced incarnations (part of ``refusals``). ``doubted``: positions called done of which too
-much was left. ``entries`` and ``exits`` of this session. ``instructions``: changes with what workers are to do beside
-trading (``OperatorState.serial``). ``terms``: changes with what entries they may make. ``commands``: of operators.
-``breaks``: times that the books did not balance.
-``universe``: serial of the one risk goes by.
-``closed``: 1 once the session was ended in order and the ledger was read back after its close: the note is final.
-``disk_free_mb``: free on the ledger's disk. ``disk_room``: ``disk.Room``. ``reserve_kept``: whether the reserve
-beside the ledger is there; ``reserve_used``: times that it was given up.
-``archived``: periods of the ledger that were moved into archives; ``archive_failures``: attempts that failed.
-``fenced``: workers taken out because they were stuck. ``fence_<shard>``: the lowest epoch that may still trade."""
+"""``repeated``: requests that made no event because they were known. ``bad``: messages that are not requests.
+``bad_frames``: invalid bytes. ``unviewed``: entries whose limit prices were compared with no books, because risk had
+read none of the pair lately. ``stale``: refusals to replaced incarnations (part of ``refusals``). ``doubted``:
+positions called done of which too much was left. ``entries`` and ``exits`` of this session. ``instructions``:
+changes with what workers are to do beside trading (``OperatorState.serial``). ``terms``: changes with what entries
+they may make. ``commands``: of operators. ``breaks``: times that the books did not balance. ``universe``: serial of
+the one risk uses. ``closed``: 1 once the session was ended in order and the ledger was read back after its close:
+the note is final. ``disk_free_mb``: free on the ledger's disk. ``disk_room``: ``disk.Room``. ``reserve_kept``:
+whether the reserve beside the ledger is there; ``reserve_used``: times that it was given up. ``archived``: periods
+of the ledger that were moved into archives; ``archive_failures``: attempts that failed. ``fenced``: workers fenced
+because they were stuck. ``fence_<shard>``: the lowest epoch that may still trade.
+"""
 
 GAUGES = frozenset(
     {
@@ -64,11 +63,12 @@ GAUGES = frozenset(
         "reserve_kept", *(f"fence_{shard}" for shard in range(SHARDS_MAX)),
     }
 )  # fmt: skip
-"""Of the counters, those that are as the newest incarnation says and are not added to those of its predecessors."""
+"""Counters that are as the newest incarnation sets them and are not added to those of its predecessors."""
 
 HISTOGRAMS = ("handle", "commit", "loop_gap")
-"""Nanoseconds. ``handle``: a whole batch, from bytes to bytes, with its commit. ``loop_gap``: how late the timer
-came: the longest anything waited."""
+"""In nanoseconds. ``handle``: a whole batch, from bytes to bytes, with its commit. ``loop_gap``: how late the timer
+came: the longest that anything waited.
+"""
 
 NOTE_BYTES = 1 << 20
-"""Room for the note (``note.RiskNote``) of 1,000 pairs."""
+"""Size in bytes of the note (``note.RiskNote``), enough for 1,000 pairs."""

@@ -1,7 +1,7 @@
-"""Whether the ledger's disk has room: a judgement, and the watch that looks every two seconds. Used by ``assembly``.
+"""Judges whether the ledger's disk has room, and measures it every two seconds. ``assembly`` uses it.
 
 Below ``run.disk_free_min_mb`` a person is alerted; below ``run.disk_free_stop_mb``, and from the moment the reserve
-had to be given up until it is there again, nothing is entered. Exits go on: they are what the last room is for.
+had to be given up until it is there again, nothing is entered. Exits go on: the last room is for them.
 """
 
 from enum import IntEnum
@@ -16,11 +16,13 @@ from arbshard.shm.pages import PageWriter
 _EVERY_NS = 2_000_000_000
 _MB = 1_000_000
 _RETURN = 1.1
-"""A level is left only when there is so many times the room, so that a disk on the edge does not alert for ever."""
+"""A level is left only when there is so many times the room, so that a disk near the threshold does not alert
+repeatedly.
+"""
 
 
 class Room(IntEnum):
-    """How much room there is. The numbers stand on risk's page."""
+    """Is how much room there is. The numbers are on risk's page."""
 
     AMPLE = 0
     LOW = 1

@@ -1,4 +1,5 @@
-"""What workers are told about entries before they ask: each pair's level, room and bars, and what may be spent. Pure.
+"""Computes what workers learn about entries in advance: each pair's level, room and bars, and what may be spent.
+Pure.
 
 A worker knows the serial of its newest answer and is given what has changed since. A round over all pairs takes at
 least a second, a few pairs at each tick, so a worker's terms follow risk's within some two seconds. Risk checks all
@@ -19,15 +20,15 @@ from arbshard.risk.validation import Moment, Objection
 from arbshard.wire.messages import EntryTerms
 
 _PAIRS_PER_TICK = 40
-"""Two milliseconds: risk must answer meanwhile."""
+"""Number of pairs per tick, which takes two milliseconds: risk must answer meanwhile."""
 _ROUND_NS = 1_000_000_000
 _LEVEL_STEP_BPS = 0.5
-"""Levels are told in such steps, or they would change with every sample."""
+"""Levels are sent in such steps (bps); otherwise they would change with every sample."""
 _DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 
 class TermsKeeper:
-    """The terms of all pairs, and the serial at which each was last changed."""
+    """Holds the terms of all pairs, and the serial at which each was last changed."""
 
     def __init__(self, guard: RiskGuard, ownership: Ownership, session: int, sizing: SizingConfig) -> None:
         """Make the table. ``session`` is that of risk, so that the serials of two incarnations differ."""
@@ -35,7 +36,7 @@ class TermsKeeper:
         self._ownership = ownership
         self._cost_min = sizing.entry_notional_min
         self._cost_max = 2 * sizing.entry_notional_max
-        """More room than that makes no difference, and would be told again after each trade."""
+        """More room than that makes no difference, and would be sent again after each trade."""
         self.serial = session << 32
         """The serial of the last change."""
         self._pairs: dict[str, tuple[int, PairTerms]] = {}

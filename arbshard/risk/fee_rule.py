@@ -1,4 +1,4 @@
-"""``FeeRule``: no entries where an account pays more than the configured fee. Pure; a rule of ``limits.guard``.
+"""``FeeRule`` allows no entries where an account pays more than the configured fee. Pure; for ``limits.guard``.
 
 The venue's account endpoint states what a taker pays. A stated fee above the configured one refuses the entries of
 all pairs of the venue, because their edges and what exits cost are calculated with too little; exits go on. A stated

@@ -1,4 +1,4 @@
-"""Which venues still send something: read from the supervisor's page, once a second. Used by ``assembly``."""
+"""Finds which venues still send something: reads the supervisor's page once a second. ``assembly`` uses it."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ class _Venue(msgspec.Struct):
 
 
 class _Note(msgspec.Struct):
-    """What is read of ``SupervisorNote``: to read all of it would cost several times as much."""
+    """Is what is read of ``SupervisorNote``: to read all of it would cost several times as much."""
 
     state: RunState
     venues: tuple[_Venue, ...]
@@ -34,7 +34,7 @@ def is_silent(note: SupervisorNote | _Note) -> bool:
 
 
 class FeedWatch:
-    """Reads the supervisor's note."""
+    """Finds silent feeds in the supervisor's note."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -42,7 +42,7 @@ class FeedWatch:
         self._next_ns = 0
         self._silent = False
         self.lost: frozenset[str] = frozenset()
-        """Venues whose feed was lost when last looked at; none as long as nobody says."""
+        """Venues whose feed was lost at the last check; none as long as nothing is known."""
 
     def poll(self, now_ns: int) -> bool:
         """Return whether all feeds were silent at the last check; False as long as nothing is known."""

@@ -60,7 +60,7 @@ class GapFiles:
             return  # samples of another pace are not comparable
         age = round((self._clock.wall_ms() - kept.at_ms) / series.sample_ms)
         if age < 0:
-            return  # the wall clock was set back: nobody knows how old they are
+            return  # the wall clock was set back, so their age is unknown
         sample_ns = round(series.sample_ms * 1e6)
         newest = self._clock.monotonic_ns() // sample_ns - age
         for number, value in enumerate(values, newest - len(values) + 1):

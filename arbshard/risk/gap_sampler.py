@@ -1,10 +1,11 @@
-"""The gap of every pair as risk sees it for itself, once per sample, and the FX book at each tick: what the limit of
-correlated exposure, re-arming and the FX guard rest on. Whoever values the account is given the prices that were read
-for it.
+"""Takes samples of the gap of every pair as risk sees it for itself, and of the FX book at each tick.
 
-The books that it read are kept as risk's own view: entries are compared with it, and ways out are valued at it.
+The limit of correlated exposure, re-arming and the FX guard use these samples. The valuation of the account uses the
+prices that were read for them. The books that it read are kept as risk's own view: entries are compared with it, and
+ways out are valued at it.
 
-Read from the feed in shared memory, so that no worker has to tell. A few pairs at each tick, never all at once.
+Everything is read from the feed in shared memory, so that no worker has to report it. It reads a few pairs at each
+tick, never all at once.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,11 +22,11 @@ from arbshard.model.universe import Universe
 from arbshard.venues.registry import get_venue
 
 _PAIRS_PER_TICK = 40
-"""A quarter of a millisecond: risk must answer meanwhile."""
+"""Number of pairs per tick, which takes a quarter of a millisecond: risk must answer meanwhile."""
 
 
 class SampledSlots(Protocol):
-    """Where frames are read from: ``shm.books.BooksReader``."""
+    """Provides frames: ``shm.books.BooksReader``."""
 
     def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
         """Return (sequence, received_ns, live, frame), or None for an empty slot."""
@@ -37,7 +38,7 @@ def _nothing(*_: object) -> None:
 
 
 class GapWatch:
-    """Samples gaps and FX."""
+    """Samples the gaps of all pairs, and the FX rate; it is called several times a second."""
 
     def __init__(
         self,
@@ -93,7 +94,7 @@ class GapWatch:
     def _sample_some(self, rate: BookTop, now_ns: int) -> None:
         pairs = self._universe.pairs
         self.on_fx(self._universe.fx, rate.best_bid)
-        if len(pairs) <= _PAIRS_PER_TICK:  # nothing is to be done before the first of all is due
+        if len(pairs) <= _PAIRS_PER_TICK:  # nothing is to be done before the first pair is due
             self._due_ns = min((self.series[pair.base].due_ns for pair in pairs), default=now_ns)
         for _ in range(min(_PAIRS_PER_TICK, len(pairs))):
             pair = pairs[self._next]

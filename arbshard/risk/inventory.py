@@ -1,4 +1,4 @@
-"""What is owned where, what of it is free, and how long that lasts. Pure; called by ``core`` and, off, by the CLI.
+"""Computes what is owned where, what of it is free, and how long that lasts. Pure; ``core`` and the CLI call it.
 
 Free is what entries may spend. What round trips use up per day is measured over the last 24 to 28 hours
 (``portfolio.results``): coins come back with every round trip, but the profit arises on the venue whose price moves
@@ -22,7 +22,7 @@ _DAYS_MAX = 365
 
 
 class InventoryKeeper:
-    """What one account owns, what of it is free, and what it is worth."""
+    """Computes what one account owns, what of it is free, and what it is worth."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class InventoryKeeper:
         self._valuation = valuation
 
     def price_of(self, currency: str, at: str = "") -> Decimal | None:
-        """Return the worth of a unit of a currency in reporting currency, ``at`` that venue if it has a price there.
+        """Return the value of a unit of a currency in reporting currency, ``at`` that venue if it has a price there.
 
-        None while no book has said so.
+        None while no book has given it.
         """
         if currency == self._reporting:
             return ONE
@@ -82,7 +82,7 @@ def inventory_of(
     """Return all that is owned, by venue and currency.
 
     ``ways_out``: what leaving all open positions needs. ``free_of``: what of a balance nothing is held for.
-    ``price_of``: worth of one unit of a currency.
+    ``price_of``: value of one unit of a currency.
     """
     drift, window_h = state.results.drift_per_day(now_ms)
     lines = []
@@ -141,7 +141,7 @@ def needs_at_entry(state: PortfolioState, ends: Ends) -> dict[Account, Decimal]:
 
 
 def last_prices(state: PortfolioState, ends: Ends) -> dict[str, Decimal]:
-    """Return the worth of one unit of each currency at its newest position's prices, for a time without books."""
+    """Return the value of one unit of each currency at its newest position's prices, for a time without books."""
     prices = {ends.home_quote: Decimal(1)}
     for position in (*state.closed.values(), *state.positions.values()):
         fx = position.entry_fx

@@ -1,7 +1,8 @@
-"""The risk process: ``python -m arbshard.risk --run-dir DIR --state-dir DIR``. Started by the supervisor.
+"""Is the risk process as a program: ``python -m arbshard.risk --run-dir DIR --state-dir DIR``.
 
-Reads ``config.json`` and ``universe.json`` of the run directory, replays ``ledger.sqlite`` of the state directory,
-and answers workers until it is told to end. Exit codes: ``assembly.ExitCode``.
+The supervisor starts it. It reads ``config.json`` and ``universe.json`` of the run directory, replays
+``ledger.sqlite`` of the state directory, and answers workers until it is asked to end. Exit codes:
+``assembly.ExitCode``.
 """
 
 import argparse
@@ -40,7 +41,7 @@ Shape = TypeVar("Shape", Config, Universe)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until asked to stop. Returns the exit code."""
+    """Run until asked to stop. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m arbshard.risk")
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
@@ -70,7 +71,8 @@ def _run(files: RunFiles, state_dir: Path, config: Config, which: str, parent: P
             clock=clock,
             files=files,
             pid=os.getpid(),
-            # Written once per run, so its time tells a restart of risk within a run from a new run.
+            # The file is written once per run, so its time distinguishes a restart of risk within a run from a new
+            # run.
             run=str(files.config.stat().st_mtime_ns),
             is_orphan=parent.is_gone,
             open_ledger=partial(_open_ledger, files, state_dir / "ledger.sqlite", config, clock, which),

@@ -1,4 +1,4 @@
-"""What risk tells everybody: the note on its page. Pure; written by ``assembly``, read by status.
+"""Makes the note on risk's page, which all other processes can read. Pure; ``assembly`` writes it.
 
 Money is text in plain notation. Symbols, balances and positions are thousands of small entries of which few change
 between two notes, so each keeps its text until its value is replaced.
@@ -53,7 +53,7 @@ _INVENTORY_EVERY_MS = 10_000
 
 
 class _RawNote(RiskNoteHead, frozen=True, kw_only=True):
-    """``RiskNote`` in the form in which it is encoded."""
+    """Is ``RiskNote`` in the form in which it is encoded."""
 
     symbols: dict[str, Raw]
     balances: dict[str, dict[str, Raw]]

@@ -1,7 +1,8 @@
-"""What people tell risk: halt, resume, release, close, change limits; and what they ask. Pure; called by ``core``.
+"""Answers people's commands: halt, resume, release, close, change limits, and their questions. Pure; ``core`` calls
+it.
 
-Each command gives an answer and the events that make it so. What is an order of a person is an event first: it
-survives whatever happens to the processes that carry it out.
+Each command gives an answer and the events that carry it out. What a person orders is an event first: it survives
+whatever happens to the processes that carry it out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,14 +41,14 @@ from arbshard.wire.messages import (
 
 Answer = tuple[CommandReply, list[Event]]
 Order = Halt | Resume | Close | SetLimits | ShowLimits | ShowPositions
-"""Of the commands, those that are answered here."""
+"""The commands that are answered here."""
 REASON_MAX = 200
-"""Reasons are stored up to this length."""
+"""Largest number of characters of a reason that is stored."""
 BY_MAX = 80
-"""Who ordered something is stored up to this length."""
+"""Largest number of characters that are stored of who ordered something."""
 _GOES_ON: Mapping[HaltLevel, str] = {
-    "reduce_only": "halted: no new entries until somebody resumes; exits go on",
-    "stopped": "stopped: no entries and no exits until somebody resumes, except by 'arbshard close'",
+    "reduce_only": "halted: no new entries until a person resumes; exits go on",
+    "stopped": "stopped: no entries and no exits until a person resumes, except by 'arbshard close'",
 }
 
 
@@ -118,7 +119,7 @@ class Operators:
             return Done("nothing is halted"), []
         if broken is not None:
             return Denied(f"the books do not balance: {broken}"), []
-        # A drawdown is accepted by the mark, so that as much again halts again.
+        # A drawdown is accepted by moving the mark, so that as much again halts again.
         losses = halts_of(figures_of(valuation, moment.day), limits, moment.day)
         accepted = tuple(loss.key for loss in losses if loss.cause != "drawdown")
         high_water = valuation.equity if is_fallen else None
@@ -175,7 +176,7 @@ class Operators:
             return Done("nothing is open" + self._strays()), []
         text = f"closing {', '.join(pairs)}{self._not_closed(pairs)}" + ("" if bases else self._strays())
         reason: ExitReason = "one_leg" if command.one_leg else "manual"
-        # Ordered again, it is stored again: an intent that is stuck is granted its budgets anew.
+        # An order to close that is repeated is stored again: an intent that is stuck is granted its budgets anew.
         ordered = ClosesOrdered(at_ms=moment.now_ms, pairs=tuple(pairs), reason=reason)
         return Done(text, tuple(pairs)), [ordered]
 
@@ -197,7 +198,7 @@ class Operators:
             return Done("nothing changes"), []
         lines = limit_lines(self._state, self._guard, self._valuation, symbol, day.number)
         before = {line.key: line for line in lines}
-        # A limit of a symbol that is taken back is what holds for all again.
+        # A limit of a symbol that is taken back becomes the limit of all symbols again.
         below = self._guard.limits.portfolio() if symbol else self._guard.limits.configured
         said = []
         for key, value in changes:
@@ -267,7 +268,7 @@ class Operators:
 
 
 def _signed(event: Event, by: str) -> Event:
-    """Return ``event`` with who ordered it, if it is one of those that people order."""
+    """Return ``event`` with the person who ordered it, if it is one of those that people order."""
     if isinstance(event, Halted | Resumed | PairReleased | ClosesOrdered | LimitsChanged):
         return msgspec.structs.replace(event, by=by[:BY_MAX])
     return event

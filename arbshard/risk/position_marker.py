@@ -1,8 +1,8 @@
 """Values what is open at the books in shared memory, once a second: a few positions at each tick, never all at once.
-A position that was just opened does not wait for its turn.
 
-A venue that is lost leaves the last good mark in place; the time of its books shows how old it is. A book that is old
-while its connection is alive is used: nothing newer is known.
+A position that was just opened does not wait for its turn. A venue that is lost leaves the last good mark in place;
+the time of its books shows how old it is. A book that is old while its connection is alive is used: nothing newer is
+known.
 """
 
 from collections import deque
@@ -16,12 +16,12 @@ from arbshard.risk.valuation import Valuation
 from arbshard.venues.registry import get_venue
 
 _POSITIONS_PER_TICK = 10
-"""Half a millisecond: risk must answer meanwhile."""
+"""Number of positions per tick, which takes half a millisecond: risk must answer meanwhile."""
 _ROUND_NS = 1_000_000_000
 
 
 class PositionMarker:
-    """Reads books for one ``Valuation``."""
+    """Gives the positions of one ``Valuation`` their value at the newest books."""
 
     def __init__(self, slots: SampledSlots, universe: Universe, valuation: Valuation) -> None:
         self._slots = slots
@@ -41,7 +41,7 @@ class PositionMarker:
         self._pairs = {pair.base: pair for pair in universe.pairs}
 
     def mark(self, now_ns: int, now_ms: int) -> bool:
-        """Value the positions whose turn it is; whether a round was completed with this."""
+        """Value the positions whose turn it is. Return whether this completed a round."""
         self._valuation.look_at_naked(now_ns)
         if not self._queue and now_ns >= self._due_ns:
             self._due_ns = now_ns + _ROUND_NS

@@ -1,7 +1,8 @@
-"""A batch of requests: decided, stored in one transaction, answered. Called by ``wire.serve`` for each batch.
+"""Handles a batch of requests: decides, stores in one transaction, answers. ``wire.serve`` calls it for each batch.
 
-Ledger first: replies leave, and the state keeps what it was changed by, only when the ledger has all events of the
-batch. When it cannot be written the state is taken back, ``LedgerError`` goes to the owner, and nobody is answered.
+The ledger comes first: replies are sent, and the state keeps its changes, only when the ledger has all events of the
+batch. When it cannot be written the changes are undone, ``LedgerError`` is raised to the owner, and no request is
+answered.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +64,7 @@ _AUDIT_EVERY_NS = 10_000_000_000
 
 
 class EventLedger(Protocol):
-    """Where events are stored: ``ledger.store.LedgerStore``."""
+    """Keeps events: ``ledger.store.LedgerStore``."""
 
     last_seq: int
     """The number of the last event."""
@@ -79,7 +80,7 @@ class EventLedger(Protocol):
 
 
 class FeedHeader(Protocol):
-    """What the supervisor says in the header of the feed: ``shm.books.BooksReader``."""
+    """Is the header of the feed, which the supervisor writes: ``shm.books.BooksReader``."""
 
     @property
     def phase(self) -> int:
@@ -98,7 +99,7 @@ class FeedHeader(Protocol):
 
 
 class UniverseSource(Protocol):
-    """Where universes come from: ``shm.universe.UniverseFile``."""
+    """Provides universes: ``shm.universe.UniverseFile``."""
 
     @property
     def serial(self) -> int:
@@ -111,7 +112,7 @@ class UniverseSource(Protocol):
 
 
 class RiskService:
-    """Core, ledger and counters together."""
+    """Joins core, ledger and counters."""
 
     def __init__(
         self,
@@ -128,7 +129,7 @@ class RiskService:
         self.on_universe: Callable[[Universe], None] = _nobody
         """Called with each newer universe once risk uses it."""
         self.on_stored: Callable[[int], None] = _nobody
-        """Called with the number of the last event after each commit, before any reply leaves."""
+        """Called with the number of the last event after each commit, before any reply is sent."""
         self._core = core
         self._store = store
         self._page = page
@@ -184,7 +185,7 @@ class RiskService:
         standing = self._core.state.standing
         if standing.halt is not None:
             get_logger().warning(
-                "halted before this start: no entries until somebody resumes",
+                "halted before this start: no entries until a person resumes",
                 reason=standing.halt.reason,
                 exits="stopped, except by hand" if standing.is_stopped else "go on",
             )
@@ -205,7 +206,7 @@ class RiskService:
         self._keep(self._core.stop(self._clock.wall_ms(), cut_off))
 
     def tick(self, *, feeds_silent: bool) -> None:
-        """Let risk do what the time alone calls for.
+        """Let risk do what the time alone requires.
 
         ``feeds_silent``: no venue sends anything. Raises ``LedgerError``.
         """
@@ -215,7 +216,9 @@ class RiskService:
         self._look_for_silence(now_ns)
         self._keep(self._core.tick(now_ms, now_ns, feeds_silent=feeds_silent))
         self._page.set(self._terms, self._core.terms.serial)
-        self.is_changed = self.is_changed or self._core.has_new_terms  # what is known of the gaps is shown
+        self.is_changed = (
+            self.is_changed or self._core.has_new_terms
+        )  # so that what is known of the gaps is shown
         if now_ns - self._audited_ns >= _AUDIT_EVERY_NS:
             self._audit_all(now_ns)
         day = self._core.days.day_at(now_ms).number
@@ -234,7 +237,7 @@ class RiskService:
             get_logger().warning("the FX rate is believed again: entries go on")
 
     def set_lost_feeds(self, lost: frozenset[str]) -> None:
-        """Tell the core from which venues no books come."""
+        """Give the core the venues from which no books come."""
         if lost != self._core.lost_feeds:
             self._core.lost_feeds = lost
             self.is_changed = True
@@ -250,13 +253,13 @@ class RiskService:
             _log_silence(self._silence)
 
     def _follow_universe(self) -> None:
-        """Learn who owns which pair, before anything is decided."""
+        """Read who owns which pair, before anything is decided."""
         if self._universes is None or self._universes.serial <= self._serial:
             return
         try:
             universe = self._universes.load()
         except SharedMemoryError as error:
-            get_logger().error("the universe cannot be read", error=str(error))  # and is tried again
+            get_logger().error("the universe cannot be read", error=str(error))  # the next batch tries again
             return
         self._keep(self._core.set_universe(universe, self._clock.wall_ms(), self._clock.monotonic_ns()))
         left = sorted(base for base in self._core.state.busy if base not in self._core.ownership.pairs)
@@ -293,7 +296,9 @@ class RiskService:
         self._page.add(self._commands)
         answer, made = self._core.command(command, now_ms, now_ns)
         events.extend(made)
-        self.is_changed = self.is_changed or isinstance(command, Statement)  # when it was heard is shown, too
+        self.is_changed = self.is_changed or isinstance(
+            command, Statement
+        )  # the time of its receipt is shown, too
         return answer
 
     def _audit(self, events: list[Event], now_ms: int) -> None:
@@ -413,7 +418,7 @@ def _log_barred(event: PairSetApart | PairReleased | CoinConfirmed | VenueStateC
     match event:
         case PairSetApart():
             get_logger().error(
-                "pair set apart: it enters nothing until somebody releases it",
+                "pair set apart: it enters nothing until a person releases it",
                 pair=event.pair,
                 cause=event.cause,
                 reason=event.reason,

@@ -1,8 +1,9 @@
-"""``TransferDesk``: what people announce to move, and what venues state of it. Pure; called by ``core``.
+"""``TransferDesk`` handles what people announce to move, and what venues state of it. Pure; ``core`` calls it.
 
-A transfer is announced before or after it is made at the venue. Until its amount has left, it is held there. What has
-left is ours and on no venue, so it is neither a difference nor a result; its fee is a cost once it has arrived, and
-what never arrives is a loss when a person says so. On paper, where no venue says anything, an amount leaves at once.
+A transfer is announced before or after it is made at the venue. Until its amount has left, it is held there. What
+has left is ours and on no venue, so it is neither a difference nor a result; its fee is a cost once it has arrived,
+and what never arrives is a loss when a person says so. On paper, where no venue states anything, an amount leaves at
+once.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ from arbshard.wire.messages import CommandReply, Denied, Done
 Answer = tuple[CommandReply, list[Event]]
 _OPEN_MAX = 100
 _TOGETHER_MAX = 6
-"""So many transfers of a currency are considered together where one alone does not explain a difference."""
+"""Number of transfers of a currency that are considered together where one alone does not explain a difference."""
 _REASON_MAX = 200
 
 
@@ -50,7 +51,9 @@ class TransferDesk:
         movable: Callable[[str, str], Decimal],
         venues: Callable[[], frozenset[str]],
     ) -> None:
-        """Make the desk. ``price_of`` returns the worth of a unit, ``movable`` what nothing needs of a balance."""
+        """Make the desk. ``price_of`` returns the value of a unit, ``movable`` the part of a balance that nothing
+        needs.
+        """
         self._state = state
         self._reconciler = reconciler
         self._price_of = price_of
@@ -103,7 +106,7 @@ class TransferDesk:
             announced.reason,
         )
         made, text = self._at_once(transfer, moment)
-        has_left = made and self._reconciler is not None  # the venue has said so
+        has_left = made and self._reconciler is not None  # the venue has stated it
         if not has_left and command.source != OUTSIDE:
             free = self._movable(command.source, command.currency)
             if command.amount > free:
@@ -183,7 +186,7 @@ class TransferDesk:
         return []
 
     def _at_once(self, transfer: Transfer, moment: Moment) -> tuple[list[Event], str]:
-        """Return what an announcement makes happen at once, and what is to be said."""
+        """Return what an announcement makes happen at once, and a text about it."""
         end, expected = transfer.source, -transfer.amount
         if transfer.source == OUTSIDE:
             end, expected = transfer.target, transfer.expected
@@ -216,21 +219,19 @@ class TransferDesk:
         for end in (command.source, command.target):
             if end != OUTSIDE and end not in venues:
                 known = ", ".join(sorted(venues))
-                return (
-                    f"{end[:_REASON_MAX]} is no venue of this run; {OUTSIDE} or one of {known} would be right"
-                )
+                return f"{end[:_REASON_MAX]} is not a venue of this run; {OUTSIDE} or one of {known} would be right"
         if command.source == command.target:
             return f"a transfer from {command.source} to {command.target} moves nothing"
         if not is_currency(command.currency):
-            return f"{command.currency[:_REASON_MAX]!r} is no currency"
+            return f"{command.currency[:_REASON_MAX]!r} is not a currency"
         if not is_positive(command.amount):
-            return f"{command.amount} is no amount to move"
+            return f"{command.amount} is not an amount to move"
         if not is_amount(command.fee) or command.fee >= command.amount:
             return f"a fee of {command.fee} leaves nothing of {plain(command.amount)}"
         if command.source == OUTSIDE and command.fee:
             return "from outside only what arrives counts: give that amount, without a fee"
         if command.price is not None and not is_positive(command.price):
-            return f"{command.price} is no price"
+            return f"{command.price} is not a price"
         if len(self._state.transfers.open) >= _OPEN_MAX:
             return f"{_OPEN_MAX} transfers are open; end some of them first"
         return None

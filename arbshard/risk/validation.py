@@ -1,6 +1,6 @@
-"""Whether a request makes sense: legs that belong together, amounts that are amounts. Pure.
+"""Checks whether a request makes sense: legs that belong together, amounts that are amounts. Pure.
 
-Each function returns what is wrong as a sentence, or None. Called by ``core`` before anything is looked up.
+Each function returns what is wrong as a sentence, or None. ``core`` calls it before anything is looked up.
 """
 
 import re
@@ -21,10 +21,10 @@ _INTENT_ID = re.compile(r"s([0-9]+)-([0-9]+)-([0-9]+)-([0-9]+)")
 _INTENT_ID_MAX = 24
 _CURRENCY_MAX = 24
 _CURRENCY = re.compile(rf"[^\s:]{{1,{_CURRENCY_MAX}}}")
-"""Venues list coins with letters of any alphabet."""
+"""Pattern of a currency: venues list coins with letters of any alphabet."""
 _FOLLOW_UP = re.compile(r"-([ha])([1-9][0-9]*)")
 _EXIT_SLACK = Decimal("1.01")
-"""How much more than it holds an exit may trade, apart from one lot: the fee that is taken in the coin."""
+"""How many times what it holds an exit may trade, apart from one lot: the fee that is charged in the coin."""
 
 # Wide enough for any market, narrow enough that 50 digits hold every product exactly.
 _ADJUSTED_MAX = 20
@@ -32,19 +32,19 @@ _EXPONENT_MIN = -34
 
 
 class Objection(NamedTuple):
-    """Reason and explanation of a refusal of an intent."""
+    """Is the reason of a refusal of an intent, with its explanation."""
 
     reason: Refusal
     detail: str
 
 
 class Moment(NamedTuple):
-    """Wall time and monotonic time of a decision."""
+    """Is wall time and monotonic time of a decision."""
 
     now_ms: int
-    """Wall time."""
+    """Wall time in milliseconds."""
     now_ns: int
-    """Monotonic time."""
+    """Monotonic time in nanoseconds."""
     day: int
     """Number of the trading day (``portfolio.results``)."""
 
@@ -71,14 +71,14 @@ def fx_problem(fx: FxQuote) -> str | None:
     """Return what is wrong with a rate, or None."""
     if is_positive(fx.bid) and is_positive(fx.ask):
         return None
-    return f"fx {fx.bid} / {fx.ask} is no rate"
+    return f"fx {fx.bid} / {fx.ask} is not a rate"
 
 
 def id_problem(intent_id: str, shard: int, epoch: int) -> str | None:
     """Return what is wrong with the id of an intent that this incarnation of a shard submits, or None."""
     named = _INTENT_ID.fullmatch(intent_id)
     if named is None or len(intent_id) > _INTENT_ID_MAX:
-        return f"{intent_id[:_INTENT_ID_MAX]!r} is no intent id"
+        return f"{intent_id[:_INTENT_ID_MAX]!r} is not an intent id"
     if (int(named[2]), int(named[3])) != (shard, epoch):
         return f"{intent_id} is not an id of shard {shard}, epoch {epoch}"
     return None
@@ -130,7 +130,7 @@ def extension_problem(
     """
     home = order.market == pair.home.market
     if not home and order.market != pair.away.market:
-        return f"{order.market} is no market of {pair.base}"
+        return f"{order.market} is not a market of {pair.base}"
     prefix = trade.intent.intent_id
     named = _FOLLOW_UP.fullmatch(order.client_id.removeprefix(prefix))
     if not order.client_id.startswith(prefix) or named is None or (named[1] == "h") != home:
@@ -185,7 +185,7 @@ def report_problem(result: OrderResult, trade: Trade) -> str | None:
     if known is None or known.order != order:
         return f"{order.client_id} is not the order that was approved"
     if not is_amount(result.decision_price):
-        return f"{order.client_id}: decision price {result.decision_price} is no price"
+        return f"{order.client_id}: decision price {result.decision_price} is not a price"
     executed = known.filled
     seen: set[str] = set()
     for fill in result.fills:
@@ -233,11 +233,11 @@ def _shape_problem(intent: Intent) -> str | None:
     if intent.home.side != bought or intent.away.side == intent.home.side:
         return f"{intent.direction} with home {intent.home.side} and away {intent.away.side}"
     if (intent.kind == "entry") != (intent.reason == "net_edge"):
-        return f"{intent.reason} is no reason for an {intent.kind}"
+        return f"{intent.reason} is not a reason for an {intent.kind}"
     if (intent.kind == "entry") != (intent.position_id == intent.intent_id):
         return f"{intent.position_id} cannot be the position of this {intent.kind}"
     if not isfinite(intent.edge_bps):
-        return f"edge {intent.edge_bps} is no number"
+        return f"edge {intent.edge_bps} is not a number"
     return None
 
 
@@ -249,5 +249,5 @@ def _fill_problem(fill: Fill, order: Order) -> str | None:
     if not (is_positive(fill.quantity) and is_positive(fill.price) and is_amount(fill.fee)):
         return f"fill {fill.fill_id}: {fill.quantity} at {fill.price}, fee {fill.fee}"
     if not is_currency(fill.fee_currency):
-        return f"fill {fill.fill_id}: {fill.fee_currency[:_CURRENCY_MAX]!r} is no currency"
+        return f"fill {fill.fill_id}: {fill.fee_currency[:_CURRENCY_MAX]!r} is not a currency"
     return None

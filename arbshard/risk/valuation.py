@@ -1,11 +1,11 @@
-"""``Valuation``: what closing all that is open would bring now, and with it equity, losses and naked exposure. Pure.
+"""``Valuation`` computes what closing all that is open would bring now: equity, losses and naked exposure. Pure.
 
-Owned by ``core``. ``position_marker`` gives it the books a few times a second; ``limits.guard`` and ``limits.watch``
+``core`` owns it. ``position_marker`` gives it the books a few times a second; ``limits.guard`` and ``limits.watch``
 read figures that are kept here, so that no approval waits for a calculation. Amounts are in reporting currency.
 
-A single wrong frame must neither raise the high-water mark nor halt, so a mark moves only as far as two valuations in
-a row agree: what is shown, what is stored and what limits look at is one figure, which is a second older than the
-newest books. Naked exposure likewise counts when two looks in a row find it.
+A single wrong frame must neither raise the high-water mark nor halt, so a mark moves only as far as two valuations
+in a row agree: the same figure is shown, stored and used by limits, and it is a second older than the newest books.
+Naked exposure likewise counts when two checks in a row find it.
 """
 
 from collections.abc import Iterator
@@ -34,17 +34,17 @@ _STORED_EVERY_MS = 60_000
 _BEGINNINGS = frozenset({"opening", "inventory"})
 """Deposits that a new ledger begins with."""
 _MOVES = frozenset({"deposit", "withdrawal", "adjustment"})
-"""Deposits that are no result and come from outside, or go there."""
+"""Deposits that are not a result and come from outside, or go there."""
 
 
 class Mark(NamedTuple):
-    """What closing a position now would bring."""
+    """Is what closing a position now would bring."""
 
     pnl: Decimal
     """Result of the whole round trip: flows and fees so far and the fees of closing, as far as two valuations agree.
     """
     newest: Decimal
-    """What the newest valuation alone says."""
+    """Result by the newest valuation alone."""
     pair: str
     notional: Decimal
     """Entry notional."""
@@ -62,7 +62,7 @@ class Mark(NamedTuple):
 
 
 class NakedExposure(NamedTuple):
-    """Base that is bought on one venue and not sold on the other, or the reverse."""
+    """Is base that is bought on one venue and not sold on the other, or the reverse."""
 
     pair: str
     quantity: Decimal
@@ -84,7 +84,7 @@ class ValueChange(NamedTuple):
 
 
 class Valuation:
-    """The figures of one portfolio."""
+    """Holds the figures of one portfolio."""
 
     def __init__(self, state: PortfolioState) -> None:
         """Begin with the marks that were stored last, and the fills that are booked."""
@@ -102,11 +102,11 @@ class Valuation:
         self.naked: dict[str, NakedExposure] = {}
         """Naked exposure by position or entry, where there is any."""
         self._imbalances: dict[str, tuple[Trade, Decimal]] = {}
-        """By open intent: what it was when this was worked out, and the base that is naked of it."""
+        """By open intent: its trade when this was computed, and the base that is naked of it."""
         self._left_naked: dict[str, tuple[str, Decimal, Decimal]] = {}
         """By position that no intent changed when it was valued last: (pair, naked base, price)."""
         self.naked_notional = ZERO
-        """All that is naked, as far as the last two looks agree."""
+        """Value of all that is naked, as far as the last two checks agree."""
         self._naked_before = ZERO
         self._looked_ns = 0
         self._prices: dict[str, Decimal] = {}
@@ -115,7 +115,7 @@ class Valuation:
         self._price_of: dict[Account, float] = {}
         """What one unit of each currency was worth by the newest book, in reporting currency."""
         self.unpriced: tuple[str, ...] = ()
-        """Currencies held for which there is no price."""
+        """Currencies held for which there is not a price."""
         self._day: tuple[int, Decimal, Decimal] = (
             state.equity.day,
             state.equity.day_unrealised,
@@ -136,7 +136,7 @@ class Valuation:
         self._is_resumed = False
         """Whether a predecessor in this run has valued the account, so that its beginning is known."""
 
-    # what others ask
+    # What other parts ask.
 
     @property
     def equity(self) -> Decimal:
@@ -188,7 +188,7 @@ class Valuation:
 
     @property
     def account_value(self) -> Decimal:
-        """Return the worth of all balances and of what is under way, at the current bids, without what is
+        """Return the value of all balances and of what is under way, at the present bids, without what is
         ``unpriced``.
         """
         return exact(round(sum(self._worth.values()), _PLACES)) + self.under_way_worth
@@ -206,21 +206,21 @@ class Valuation:
         return ValueChange(started, trading, moved, fx, inventory, self._equity_started)
 
     def go_on(self, started: Decimal, moved: Decimal, fx: Decimal, equity_started: Decimal) -> None:
-        """Go on from what a predecessor in this run has found to have changed the account value."""
+        """Continue from the changes of the account value that a predecessor in this run has found."""
         self._started, self._moved, self._fx_effect = float(started), float(moved), float(fx)
         self._equity_started = equity_started
         self._is_resumed = True
 
     @property
     def under_way_worth(self) -> Decimal:
-        """Return the worth of what is between venues, at the bids of now or the prices when it was announced."""
+        """Return the value of what is between venues, at the present bids or the prices when it was announced."""
         worth = ZERO
         for one in self._state.transfers.open.values():
             price = self.price_of(one.target, one.currency)
             worth += one.under_way * (price if price is not None else one.price)
         return exact(round(float(worth), _PLACES))
 
-    # how it follows the portfolio
+    # How it follows the portfolio.
 
     def closed(self, position: Position) -> None:
         """Forget what a position would bring, because it is realised now."""
@@ -255,9 +255,10 @@ class Valuation:
             self._day = day, self.unrealised, self.unrealised if is_new_week else week_unrealised
 
     def statement(self, now_ms: int, *, at_once: bool = False) -> list[EquityMarked]:
-        """Return the event that stores the figures of now; none when they are stored, or were within the last minute.
+        """Return the event that stores the present figures; none when they are stored, or were within the last
+        minute.
 
-        ``at_once``: do not wait for the minute to pass. The beginning of a day is not waited with either.
+        ``at_once``: do not wait for the minute to pass. The beginning of a day is stored at once, too.
         """
         stored = self._state.equity
         day, day_unrealised, week_unrealised = self._day
@@ -285,7 +286,7 @@ class Valuation:
             )
         ]
 
-    # what the books say
+    # What the books show.
 
     def open_ids(self) -> list[tuple[str, str]]:
         """Return (position, pair) of all that is to be valued: positions, and entries that have filled something."""
@@ -313,10 +314,11 @@ class Valuation:
         fx: tuple[float, float],
         books_ms: int,
     ) -> Mark | None:
-        """Value what is open of a position at the ``books`` (home, away); None when nothing is, or they are no use.
+        """Value what is open of a position at the ``books`` (home, away). Return None when nothing is, or they are
+        unusable.
 
-        ``fx`` is (bid, ask). ``books_ms``: wall time at which the older of both books was received. A mark that lies
-        between two valuations is as old as the older one, which was long ago after a venue was lost.
+        ``fx`` is (bid, ask). ``books_ms``: wall time at which the older of both books was received. A mark between
+        two valuations is as old as the older one, which was long ago after a venue was lost.
         """
         position = self._as_of_now(position_id, pair)
         if position is None:
@@ -355,7 +357,7 @@ class Valuation:
         self._value(leg.market.venue, leg.market.quote, 1.0, is_money=True)
 
     def price_of(self, venue: str, currency: str) -> Decimal | None:
-        """Return the worth of one unit of ``currency`` at ``venue``, in reporting currency; None before a book gives
+        """Return the value of one unit of ``currency`` at ``venue``, in reporting currency; None before a book gives
         it.
         """
         price = self._price_of.get((venue, currency))
@@ -368,7 +370,7 @@ class Valuation:
         self.unpriced = tuple(sorted(names))
 
     def look_at_naked(self, now_ns: int) -> None:
-        """Find what is naked, add up for how long, and keep the sum that two looks in a row agree on."""
+        """Find what is naked, add up for how long, and keep the sum that two checks in a row agree on."""
         span_s = exact(max(0, now_ns - self._looked_ns) / 1e9) if self._looked_ns else ZERO
         self._looked_ns = now_ns
         open_before, self._imbalances = self._imbalances, {}

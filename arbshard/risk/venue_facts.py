@@ -1,25 +1,26 @@
-"""Whether venues and markets take orders: decided by reports, listings, statements and time. Pure; used by ``core``.
+"""Decides whether venues and markets accept orders, by reports, listings, statements and time. Pure; ``core`` uses
+it.
 
     ===================================  ==================================================================
-    a report says                        what follows
+    a report states                      what follows
     ===================================  ==================================================================
-    the venue took the order             venue and market take orders
+    the venue accepted the order         venue and market accept orders
     fault ``venue``                      the venue refuses
     fault ``market``                     the market refuses
-    fault ``order``                      likewise, unless the order broke the rules that are known
+    fault ``order``                      the market refuses, unless the order broke the rules that are known
     fault ``funds``                      is counted for the venue and the currency, and changes neither
     fault ``busy``                       nothing, until ``BUSY_MIN`` in a row over ``BUSY_MS``: the venue refuses
     ===================================  ==================================================================
 
-A market that the newest listing shows as not trading refuses as well, until a listing shows it as trading. What
-refuses takes no entries; exits go on and show that it takes orders again. Without such an exit it is tried again
-after a pause, which doubles each time that it begins to refuse anew. Before that there must be a good sign newer than
-the last refusal: of a market a listing that has it, of a venue a statement of the account. Where nothing brings such
-signs (on paper, or without a supervisor that reads listings) the pause alone counts.
+A market that the newest listing shows as not trading refuses as well, until a listing shows it as trading. A place
+that refuses takes no entries; exits go on and show that it accepts orders again. Without such an exit it is tried
+again after a pause, which doubles each time that it begins to refuse anew. Before that there must be a good sign
+newer than the last refusal: for a market a listing that has it, for a venue a statement of the account. Where
+nothing brings such signs (on paper, or without a supervisor that reads listings) the pause alone counts.
 
-Why these numbers: a venue's windows of requests last ten seconds at most, so five busy answers without one good one
-over thirty seconds are no burst of ours; a minute is longer than a venue takes to show a rule or a key that a person
-has just put right.
+The reason for these numbers: a venue's windows of requests last ten seconds at most, so five busy answers without
+one good one over thirty seconds are no burst of ours; a minute is longer than a venue takes to show a rule or a key
+that a person has just corrected.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -48,7 +49,7 @@ _DOUBLINGS_MAX = 16
 
 
 class UnexpectedFee(NamedTuple):
-    """A fill whose fee is not the configured one."""
+    """Is a fill whose fee is not the configured one."""
 
     venue: str
     side: Side
@@ -65,7 +66,7 @@ class VenueAcceptance:
         self._state = state
         self._reconciler = reconciler
         self._refused: dict[Place, Moment] = {}
-        """When each that refuses last refused an order, as far as this process knows."""
+        """Time at which each place that refuses last refused an order, as far as this process knows."""
         self._busy: dict[str, tuple[int, int]] = {}
         """(answers in a row, when the first one came in monotonic ns) by venue."""
         self._listed_ms = 0
@@ -76,7 +77,7 @@ class VenueAcceptance:
         self.fees: dict[tuple[str, Side], UnexpectedFee] = {}
         """Fees that are not the configured ones, by venue and side."""
         self.new_fees: list[UnexpectedFee] = []
-        """Those that nobody has been told of yet."""
+        """Those that were not reported yet."""
         self.listing_wanted = 0
         """Grows by one with each refusal that a listing may explain: the supervisor reads the listings again."""
 
@@ -95,7 +96,7 @@ class VenueAcceptance:
             case "venue":
                 return self._refuse((venue, ""), "venue", event.detail, moment)
             case "order" if rules is not None and not rules.allows(order.limit, order.quantity, order.side):
-                return []  # by the rules that are known, such as for a rest below the minimum: nothing is learned
+                return []  # refused by the known rules, such as a rest below the minimum: nothing is learned
             case "market" | "order":
                 self.listing_wanted += 1
                 return self._refuse(place_of(market), event.fault, event.detail, moment)

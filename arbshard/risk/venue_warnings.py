@@ -1,9 +1,10 @@
-"""What the venues warn of, and what the rules of ``[warnings]`` make of it for each pair. Pure; used by ``core``.
+"""Collects what the venues warn of, and what the rules of ``[warnings]`` make of it for each pair. Pure; for
+``core``.
 
 Warnings of markets come with the universe, which the supervisor makes from the venues' listings. Those of wallets
 come with the statements of the accounts process. Neither is stored: a listing is read before a run begins and stays
 in the run directory, and live nothing is entered before every venue has stated the account. A venue that could not
-say how its wallets are leaves what was known.
+state its wallets leaves what was known.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +21,7 @@ from arbshard.risk.validation import Moment, Objection
 
 
 class PairWarning(NamedTuple):
-    """A warning that concerns a pair, and the rule for it."""
+    """Is a warning that concerns a pair, with the rule for it."""
 
     pair: str
     warning: MarketWarning | WalletWarning
@@ -28,7 +29,7 @@ class PairWarning(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Return what the venue says, for people."""
+        """Return what the venue states, for people."""
         one = self.warning
         if isinstance(one, MarketWarning):
             return f"{one.venue} warns of {one.symbol}: {one}"
@@ -36,7 +37,7 @@ class PairWarning(NamedTuple):
 
 
 class VenueWarnings:
-    """The warnings of one core's pairs."""
+    """Holds the warnings of one core's pairs."""
 
     def __init__(self, config: WarningsConfig, pairs: Mapping[str, Pair], state: PortfolioState) -> None:
         """Begin with ``pairs``: those that are traded, by base; changed in place."""
@@ -46,7 +47,7 @@ class VenueWarnings:
         self._markets: tuple[MarketWarning, ...] = ()
         self._listed_names: tuple[CoinName, ...] = ()
         self.wallets: dict[str, WalletReport] = {}
-        """What each venue said of its wallets last."""
+        """What each venue stated of its wallets last."""
         self.by_pair: dict[str, list[PairWarning]] = {}
         """All warnings that concern a pair, those first that bar most."""
 

@@ -67,7 +67,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def desk(path):
-    """Makes desks; all are closed at the end."""
+    """Make desks; all are closed at the end."""
     made: list[Desk] = []
 
     def make(**given) -> Desk:

@@ -51,7 +51,7 @@ class TestHalt:
     def test_entries_are_refused_and_exits_pass(self, world) -> None:
         position = world.open_position()
         assert world.tell(Halt("lunch", flatten=False)) == Done(
-            "halted: no new entries until somebody resumes; exits go on"
+            "halted: no new entries until a person resumes; exits go on"
         )
         reply = world.submit(world.entry("ETH"))
         assert (reply.reason, reply.detail) == (Refusal.HALTED, "lunch")

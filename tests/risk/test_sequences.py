@@ -89,7 +89,7 @@ def books(state):
 @settings(max_examples=effort(60, 300), deadline=None)
 @given(st.data())
 def test_lost_and_repeated_messages_change_nothing(data) -> None:
-    """Requests are lost (and asked again), replies are lost (and the request repeated), old ones come late."""
+    """Request are lost (and asked again), replies are lost (and the request repeated), old ones come late."""
     smooth = w.World()
     said = script(smooth)
     rough = w.World()

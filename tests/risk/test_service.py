@@ -158,7 +158,7 @@ def test_a_mistake_in_the_program_leaves_no_half_batch(desk, monkeypatch) -> Non
 def test_an_operators_command_is_stored_before_it_is_answered(desk) -> None:
     before = desk.stored()
     (raw,) = desk.service.handle([encode(Halt("lunch", flatten=False))])
-    assert decode_command_reply(raw) == Done("halted: no new entries until somebody resumes; exits go on")
+    assert decode_command_reply(raw) == Done("halted: no new entries until a person resumes; exits go on")
     assert desk.stored() == before + 1
     assert desk.reader.value("halted") == 1
     assert desk.reader.value("commands") == 1

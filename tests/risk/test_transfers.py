@@ -128,13 +128,13 @@ class TestOnPaper:
     @pytest.mark.parametrize(
         ("changes", "said"),
         [
-            ({"target": "kraken"}, "kraken is no venue of this run"),
+            ({"target": "kraken"}, "kraken is not a venue of this run"),
             ({"target": w.HOME}, "moves nothing"),
-            ({"amount": D(0)}, "0 is no amount to move"),
+            ({"amount": D(0)}, "0 is not an amount to move"),
             ({"fee": D("1.5")}, "leaves nothing of 1.5"),
             ({"price": None}, "give --price"),
-            ({"price": D(0)}, "0 is no price"),
-            ({"currency": "B T C"}, "'B T C' is no currency"),
+            ({"price": D(0)}, "0 is not a price"),
+            ({"currency": "B T C"}, "'B T C' is not a currency"),
             ({"source": "outside", "target": w.HOME}, "only what arrives counts"),
             ({"amount": D(10**9)}, "neither held for orders nor needed"),
         ],

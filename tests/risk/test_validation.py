@@ -40,11 +40,11 @@ def test_nothing_is_not_positive() -> None:
 @pytest.mark.parametrize(
     ("intent_id", "said"),
     [
-        ("", "no intent id"),
-        ("s1-0-1", "no intent id"),
-        ("x1-0-1-1", "no intent id"),
-        ("s1-0-1-1 ", "no intent id"),
-        ("s1-0-1-123456789012345678", "no intent id"),
+        ("", "not an intent id"),
+        ("s1-0-1", "not an intent id"),
+        ("x1-0-1-1", "not an intent id"),
+        ("s1-0-1-1 ", "not an intent id"),
+        ("s1-0-1-123456789012345678", "not an intent id"),
         ("s1-1-1-1", "not an id of shard 0, epoch 1"),
         ("s1-0-2-1", "not an id of shard 0, epoch 1"),
     ],
@@ -68,9 +68,9 @@ def leg(intent, name, **changes):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda i: replace(i, fx=FxQuote(Decimal(0), Decimal(1))), "is no rate"),
-        (lambda i: replace(i, fx=FxQuote(Decimal("NaN"), Decimal(1))), "is no rate"),
-        (lambda i: replace(i, edge_bps=float("nan")), "is no number"),
+        (lambda i: replace(i, fx=FxQuote(Decimal(0), Decimal(1))), "is not a rate"),
+        (lambda i: replace(i, fx=FxQuote(Decimal("NaN"), Decimal(1))), "is not a rate"),
+        (lambda i: replace(i, edge_bps=float("nan")), "is not a number"),
         (lambda i: replace(i, direction="buy_home"), "buy_home with home sell"),
         (lambda i: leg(i, "home", side="buy"), "home buy and away buy"),
         (lambda i: leg(i, "away", side="sell"), "home sell and away sell"),
@@ -82,7 +82,7 @@ def leg(intent, name, **changes):
         (lambda i: leg(i, "away", client_id=f"{i.intent_id}-h0"), "is not the name of this leg"),
         (lambda i: leg(i, "home", role="hedge"), "is a hedge, not a leg"),
         (lambda i: replace(i, home=i.away, away=i.home), "is not the pair's market"),
-        (lambda i: replace(i, reason="max_hold"), "max_hold is no reason for an entry"),
+        (lambda i: replace(i, reason="max_hold"), "max_hold is not a reason for an entry"),
         (lambda i: replace(i, position_id="s1-0-1-0"), "cannot be the position of this entry"),
         (lambda i: replace(i, kind="exit", reason="manual"), "cannot be the position of this exit"),
     ],
@@ -154,7 +154,9 @@ def test_a_hedge_on_another_pairs_market(world, intent) -> None:
     market = world.pairs["ETH"].home.market
     order = w.Order(f"{intent.intent_id}-h1", market, "sell", Decimal(1), Decimal(1), "hedge")
     trade = Trade.begin(intent, ())
-    assert "no market of BTC" in forms.extension_problem(order, trade, world.pairs["BTC"], None, Decimal(0))
+    assert "not a market of BTC" in forms.extension_problem(
+        order, trade, world.pairs["BTC"], None, Decimal(0)
+    )
 
 
 @pytest.mark.parametrize(
@@ -222,14 +224,14 @@ def fill(result, **changes):
             "not the order that was approved",
         ),
         (lambda r: replace(r, order=replace(r.order, client_id="x")), "not the order that was approved"),
-        (lambda r: replace(r, decision_price=Decimal("NaN")), "is no price"),
+        (lambda r: replace(r, decision_price=Decimal("NaN")), "is not a price"),
         (lambda r: fill(r, client_id="x"), "is not of"),
         (lambda r: fill(r, side="buy"), "is not of"),
         (lambda r: fill(r, fill_id=""), "has no id"),
         (lambda r: fill(r, quantity=Decimal(0)), "fee"),
         (lambda r: fill(r, price=Decimal("NaN")), "fee"),
         (lambda r: fill(r, fee=Decimal(-1)), "fee -1"),
-        (lambda r: fill(r, fee_currency=""), "is no currency"),
+        (lambda r: fill(r, fee_currency=""), "is not a currency"),
         (lambda r: fill(r, quantity=Decimal("0.6")), "0.6 executed of 0.5 ordered"),
         (lambda r: replace(r, fills=r.fills * 2), "reported twice"),
         (lambda r: replace(r, fills=()), "called FILLED with 0 executed of 0.5"),

@@ -20,7 +20,7 @@ def test_an_error_is_a_complaint_but_for_orphans():
 
 
 def test_a_person_is_rightly_asked_when_both_venues_refuse_and_for_nothing_else():
-    apart = "pair set apart: it enters nothing until somebody releases it"
+    apart = "pair set apart: it enters nothing until a person releases it"
     stuck = "35.8 XRP stays naked: "
     for cause, reason, is_right in (
         ("stuck", stuck + "the venue refuses orders", True),

@@ -1,1 +1,1 @@
-"""What may be done: limits, their tightening, refusals, and the kill switch."""
+"""Decides what may be done: limits, their tightening, refusals, and the kill switch."""

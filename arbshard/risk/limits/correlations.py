@@ -1,9 +1,10 @@
-"""``GapCorrelations``: whose gaps move together, as far as the limit of correlated exposure needs it. Pure.
+"""``GapCorrelations`` computes whose gaps move together, as far as the limit of correlated exposure needs it. Pure.
 
-The limit asks how a pair that wants to enter moves with the pairs that are exposed, so these cells are computed, of
-whatever number of pairs: first those that the limit has asked for and did not find, then, in turn, those of every
-exposed pair with all others. A few at each tick, for each takes a tenth of a millisecond and risk must answer
-meanwhile. A cell without a new sample on either side keeps its value, and is not computed again.
+The limit asks how a pair that wants to enter moves with the pairs that are exposed, so only these cells are
+computed, however many pairs there are: first those that the limit has asked for and did not find, then, in turn,
+those of every exposed pair with all others. It computes a few at each tick, because each takes a tenth of a
+millisecond and risk must answer meanwhile. A cell without a new sample on either side keeps its value, and is not
+computed again.
 """
 
 from collections import OrderedDict
@@ -17,7 +18,7 @@ from arbshard.engine.series import SpreadSeries
 _CELLS_PER_UPDATE = 3
 _CELLS_MAX = 50_000
 _AGE_NS_MAX = 1_800_000_000_000
-"""An older cell says nothing about now: half an hour."""
+"""A cell that is older than this, in ns, is not used: half an hour."""
 _WANTED_MAX = 4096
 _TYPICAL_CELLS = 500
 _TYPICAL_CELLS_MIN = 10
@@ -32,7 +33,7 @@ def _nobody() -> Iterable[str]:
 
 
 class GapCorrelations:
-    """Correlations of the pairs' gaps: -1 to 1."""
+    """Holds the correlations of the pairs' gaps: -1 to 1."""
 
     def __init__(self, exposed: Callable[[], Iterable[str]] = _nobody) -> None:
         """Make the table. ``exposed`` returns the bases that have an open position or an intent under way."""

@@ -1,6 +1,6 @@
-"""The limits in force: the configuration, and over it what people and rules changed while risk ran. Pure.
+"""Computes the limits in force: the configuration, and over it what people and rules changed while risk ran. Pure.
 
-Used by ``guard``, which checks intents against them. ``TokenBucket`` limits the rate of orders.
+``guard`` checks intents with them. ``TokenBucket`` limits the rate of orders.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,13 @@ from arbshard.model.money import ONE
 from arbshard.risk.portfolio.operator_state import OperatorState
 
 _FIXED_KEYS = ("day_starts", "time_zone")
-"""What is counted by trading day cannot be divided anew in the middle of one."""
+"""Keys that cannot change while risk runs: what is counted by trading day cannot be divided anew in the middle of
+one.
+"""
 _WHERE = "limits set"
 _KEYS = frozenset(field.name for field in msgspec.structs.fields(LimitsConfig))
 _ENTRY_ORDERS = 2.0
-"""Orders of an entry: with room for fewer none could ever pass."""
+"""Number of orders of an entry: with room for fewer, none could ever pass."""
 
 SYMBOL_KEYS: Mapping[str, str] = {
     "symbol_notional_max": "capital_limit_notional",
@@ -29,24 +31,24 @@ SYMBOL_KEYS: Mapping[str, str] = {
     "loss_streak_max": "loss_streak_max",
     "loss_streak_pause_s": "loss_streak_pause_s",
 }
-"""Keys of ``[limits]`` that a symbol can have its own value of, and what they are called here."""
+"""Keys of ``[limits]`` of which a symbol can have its own value, and their names here."""
 
 
 class SymbolRiskLimits(msgspec.Struct, frozen=True):
-    """What one symbol may tie up and lose. Amounts in reporting currency; None for no limit of its own."""
+    """States what one symbol may tie up and lose, in reporting currency; None for no limit of its own."""
 
     symbol: str
     capital_limit_notional: Decimal
     """Entry notional of its open positions."""
     max_positions: int
     max_concurrent_trades: int = 2
-    """Intents under way."""
+    """Number of intents under way."""
     max_daily_loss: Decimal | None = None
     """Realised loss of a trading day."""
     max_order_notional: Decimal | None = None
     """The largest order value that one entry may have."""
     loss_streak_max: int | None = None
-    """Losses in a row after which it pauses, and again after as many more."""
+    """Number of losses in a row after which it pauses, and again after as many more."""
     loss_streak_pause_s: float = 0.0
 
 
@@ -65,7 +67,7 @@ def symbol_limits(symbol: str, limits: LimitsConfig) -> SymbolRiskLimits:
 
 
 class EffectiveLimits:
-    """Looks up the limits in force; it changes nothing but its own cache."""
+    """Finds the limits in force; it changes nothing but its own cache."""
 
     def __init__(self, configured: LimitsConfig, standing: OperatorState) -> None:
         self.configured = configured
@@ -112,7 +114,7 @@ class EffectiveLimits:
                 raise ConfigError(_WHERE, f"limits.{key}: is read at the start only")
             if symbol and key in _KEYS and key not in SYMBOL_KEYS:
                 raise ConfigError(_WHERE, f"limits.{key}: is not a limit of one symbol")
-        # An empty value only says whether the key exists.
+        # An empty value only tests whether the key exists.
         tried = {key: value for key, value in changes if value or key not in _KEYS}
         return change_limits(self.configured, tried, _WHERE)
 

@@ -1,17 +1,17 @@
-"""``FxGuard``: whether the FX book can be believed. Pure; fed by ``risk.gap_sampler``, asked by ``guard``.
+"""``FxGuard`` judges whether the FX book can be trusted. Pure; ``risk.gap_sampler`` feeds it, and ``guard`` asks it.
 
 One book, KRW-USDT, prices every pair: when it alone moves by two percent, all pairs seem to have a gap of two
-percent. So it is compared with what the coins say. Each coin is quoted in both currencies, and its home mid over its
-away mid is a rate, too; the median of these rates moves only when most coins do. By how much it is above the FX book
-is the premium of the coins. A premium may last for days, so its departure from its own level counts: the median of
-the last ``fx.level_window_s``. The premium itself has a limit too, and so has what the FX book moves within a second.
+percent. So it is compared with the coins. Each coin is quoted in both currencies, and its home mid over its away mid
+is a rate, too; the median of these rates moves only when most coins do. By how much it is above the FX book is the
+premium of the coins. A premium may last for days, so its departure from its own level counts: the median of the last
+``fx.level_window_s``. The premium itself has a limit too, and so has the movement of the FX book within a second.
 
 While any of them is exceeded no pair is entered, and not before all have been back within half of it for
-``fx.quiet_s``. When all coins of one venue move away from the other venue at once, the premium departs as well: that
-this book is right and the coins are wrong is no better reason to enter.
+``fx.quiet_s``. When all coins of one venue move away from the other venue at once, the premium departs as well: if
+this book is right and the coins are wrong, that is no better reason to enter.
 
-The samples of the level are not stored. Until there are enough of them after a start, the baselines of the pairs say
-what the level is.
+The samples of the level are not stored. Until there are enough of them after a start, the baselines of the pairs
+give the level.
 """
 
 from bisect import bisect_left, insort
@@ -29,17 +29,17 @@ from arbshard.model.refusal import Refusal
 from arbshard.risk.validation import Moment, Objection
 
 _FRESH_NS = 3_000_000_000
-"""Older rates say nothing about now. Risk samples the pairs in turn, each once a second."""
+"""A rate that is older than this, in ns, is not used. Risk samples the pairs in turn, each once a second."""
 _JUMP_NS = 1_000_000_000
 _LEVEL_EVERY_NS = 1_000_000_000
 _LEVEL_SAMPLES_MIN = 60
 _LIFTED = 0.5
-"""Share of a limit that must be kept to while the guard waits to be lifted."""
+"""Share of a limit that must be kept to before the guard allows entries again."""
 _UNIT = float(BPS)
 
 
 class FxFigures(NamedTuple):
-    """The newest figures of the FX rate."""
+    """Holds the newest figures of the FX rate."""
 
     rate: float
     """Mid of the FX book."""
@@ -56,7 +56,7 @@ class FxFigures(NamedTuple):
 
 
 class RunningMedian:
-    """The median of the newest numbers, kept in order, so that a new one costs a search and not a sort."""
+    """Is the median of the newest numbers. They are kept in order, so that a new one costs a search and no sort."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -75,7 +75,7 @@ class RunningMedian:
 
     @property
     def value(self) -> float:
-        """The median, of at least one number."""
+        """Return the median, of at least one number."""
         ordered = self._sorted
         middle = len(ordered) // 2
         return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
@@ -90,8 +90,10 @@ class FxGuard:
         sample_ms: float = 1000.0,
         baseline_level: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """``sample_ms``: how often each pair is sampled. ``baseline_level`` returns the median of the levels of the
-        pairs' gaps, in basis points; None while too few are known.
+        """Begin without a rate. ``sample_ms``: how often each pair is sampled.
+
+        ``baseline_level`` returns the median of the levels of the pairs' gaps, in basis points; None while too few
+        are known.
         """
         self._settings = settings
         self._fresh_ns = max(_FRESH_NS, int(3e6 * sample_ms))
@@ -103,15 +105,15 @@ class FxGuard:
         """(monotonic ns, rate) of the last second, oldest first."""
         self._premiums_max = max(2, int(settings.level_window_s))
         self._premiums = RunningMedian(self._premiums_max)
-        """One a second."""
+        """Premiums in basis points, one a second."""
         self._level_due_ns = 0
         self._level: float | None = None
         self.figures: FxFigures | None = None
-        """None before the first FX book."""
+        """The newest figures; None before the first FX book."""
         self.doubt = ""
         """Why entries are refused, as the end of a sentence; empty while they are not."""
         self.since_ms = 0
-        """Since when (wall time)."""
+        """Wall time in ms since when; 0 for never."""
         self._calm_since_ns: int | None = None
         self._left_ns = 0
 
@@ -125,10 +127,10 @@ class FxGuard:
         self._recent.append((now_ns, top.mid))
 
     def judge(self, moment: Moment) -> bool:
-        """Compare the newest rates. Returns whether the guard has begun or ceased to refuse entries."""
+        """Compare the newest rates. Return whether the guard has begun or ceased to refuse entries."""
         now_ns = moment.now_ns
         if not self._rate or now_ns - self._rate_ns > self._fresh_ns:
-            return False  # there is nothing to be judged by, and workers refuse a rate that is missing or old
+            return False  # there is nothing to judge, and workers refuse a rate that is missing or old
         figures = self.figures = self._figures(now_ns)
         reason = self._departs(figures, figures.rate, 1.0) or self._jumps(1.0)
         was_on = bool(self.doubt)
@@ -214,7 +216,7 @@ class FxGuard:
     def _lift(self, figures: FxFigures, now_ns: int) -> None:
         """End the refusals once everything has been well within the limits for long enough."""
         if figures.implied is None and len(self._premiums):
-            is_calm = False  # it was compared before: who can no longer compare knows nothing new
+            is_calm = False  # it was compared before, and without figures to compare nothing new is known
         else:
             is_calm = not (self._departs(figures, figures.rate, _LIFTED) or self._jumps(_LIFTED))
         if not is_calm:

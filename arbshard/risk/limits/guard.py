@@ -1,9 +1,10 @@
-"""``RiskGuard``: whether an intent may be traded. Pure checks over portfolio, intent and time; called by ``core``.
+"""``RiskGuard`` decides whether an intent may be traded. Pure checks of portfolio, intent and time; ``core`` calls
+it.
 
 The first check that fails names the reason. Halt and ordered closes come first; then checks run by the numbers of
-``model.refusal``, but for BALANCE (501): it comes after 502 to 504, of which it would only be the consequence.
-Entries alone are limited: an exit is spared all but STOPPED, balances, PAIR_BUSY and, of a pair that only a person
-closes, PAIR_SET_APART. Hedges are not checked here.
+``model.refusal``, except BALANCE (501): it comes after 502 to 504, because it would only be their consequence.
+Entries alone are limited: an exit is checked only for STOPPED, balances, PAIR_BUSY and, for a pair that only a
+person closes, PAIR_SET_APART. Hedges are not checked here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,10 +37,10 @@ from arbshard.risk.validation import Moment, Objection
 from arbshard.wire.messages import Available, Submit
 
 LEGS = 2
-"""Orders of an intent."""
+"""Number of legs of an intent."""
 _HOLDERS_NAMED = 5
 _VIEW_AGE_NS_MAX = 5_000_000_000
-"""Older books than this are no view of now. Risk reads those of 400 pairs in a second."""
+"""Books that are older than this, in ns, are not used as a view. Risk reads those of 400 pairs in a second."""
 
 
 class EntryRule(Protocol):
@@ -51,7 +52,7 @@ class EntryRule(Protocol):
 
 
 class SymbolStats(NamedTuple):
-    """Approvals and refusals of a symbol since the last start, and its loss of the day."""
+    """Holds approvals and refusals of a symbol since the last start, and its loss of the day."""
 
     allowed: int
     rejected: dict[Refusal, int]
@@ -60,7 +61,7 @@ class SymbolStats(NamedTuple):
 
 
 class RiskGuard:
-    """Checks intents against the limits and the state of the portfolio."""
+    """Compares intents with the limits and the state of the portfolio."""
 
     def __init__(
         self,
@@ -70,8 +71,10 @@ class RiskGuard:
         pairs: Mapping[str, Pair] | None = None,
         fx: FxGuard | None = None,
     ) -> None:
-        """``reconciler``: what the venues say; None on paper, where the ledger's balances are all there is.
-        ``pairs``: all that are traded, by base; changed in place. ``fx``: None for one with the default settings.
+        """Begin with an empty log of refusals.
+
+        ``reconciler``: what the venues state; None on paper, where only the ledger has balances. ``pairs``: all that
+        are traded, by base; changed in place. ``fx``: None for one with the default settings.
         """
         self.limits = EffectiveLimits(limits, state.standing)
         self.ways_out = WaysOut(pairs if pairs is not None else {}, state, self.limits)
@@ -79,22 +82,26 @@ class RiskGuard:
         self._state = state
         self._bucket = TokenBucket()
         self._last_losses = KnownInstants()
-        """When each symbol last lost."""
+        """Time at which each symbol last lost."""
         self.fx = fx if fx is not None else FxGuard(FxConfig())
         self.correlations = GapCorrelations(self._exposed)
         self._views: Mapping[str, PairView] = {}
         self.entry_rules: list[EntryRule] = [reconciler] if reconciler is not None else []
-        """Asked in this order by ``standing_objection``."""
+        """``standing_objection`` asks these in their order."""
         self.baselines: Mapping[str, Baseline] = {}
-        """What each pair's gap returns to, by base: kept by whoever samples the gaps, read here and by rules."""
+        """What each pair's gap returns to, by base. The sampler of the gaps changes it, and rules read it too."""
         self.unviewed = 0
-        """Entries whose limit prices were compared with no books, because risk had read none of the pair lately."""
+        """Number of entries whose limit prices were compared with no books, because risk had read none of the pair
+        lately.
+        """
         self.disk_short = ""
         """Why there is too little room for the ledger to enter anything; empty when there is enough."""
         self.is_supervisor_silent = False
         """Whether entries are refused because no beat of the supervisor is seen."""
         self.lost: Mapping[Refusal, str] = {}
-        """Refusals that hold because of what was lost or is naked, and why: kept by ``watch``, read here."""
+        """Refusals that hold because of a loss or of naked exposure, and why: ``watch`` keeps them, and they are
+        read here.
+        """
         self.unrealised_by: Mapping[str, Decimal] = {}
         """What closing its open positions would bring, by symbol: kept by ``risk.valuation``."""
         self._reconciler = reconciler
@@ -119,7 +126,7 @@ class RiskGuard:
     def standing_objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
         """Return why entries of this direction are refused whatever their size, or None.
 
-        Workers are told of it (``risk.entry_terms``), so that they do not ask in vain.
+        Workers receive it (``risk.entry_terms``), so that they do not ask in vain.
         """
         for rule in self.entry_rules:
             objection = rule.objection(pair, direction, moment)
@@ -162,7 +169,7 @@ class RiskGuard:
             return answered
         prefix, _, number = intent_id.rpartition("-")
         if intent_id in state.outcomes or int(number) <= state.spent.get(prefix, 0):
-            # To approve it again would have its orders sent again.
+            # To approve it again would send its orders again.
             return Objection(Refusal.MALFORMED, f"{intent_id} is over")
         return None
 
@@ -212,7 +219,7 @@ class RiskGuard:
     def check_trade_allowed(
         self, intent: Intent, pair: Pair, available: Available, moment: Moment, *, draining: bool
     ) -> Objection | None:
-        """Run all checks of a well-formed intent. Returns the first objection, None when it may be traded."""
+        """Run all checks of a well-formed intent. Return the first objection, None when it may be traded."""
         is_entry = intent.kind == "entry"
         if is_entry:
             objection = (
@@ -291,7 +298,9 @@ class RiskGuard:
     def check_halt(self, symbol: str) -> Objection | None:
         """Return the objection of 605 to 609, or None."""
         if self.is_supervisor_silent:
-            return Objection(Refusal.SUPERVISOR_SILENT, "no beat of the supervisor: the books stand still")
+            return Objection(
+                Refusal.SUPERVISOR_SILENT, "no beat of the supervisor: the books are not updated"
+            )
         if self.disk_short:
             return Objection(Refusal.DISK_SHORT, self.disk_short)
         halt = self._state.standing.halt

@@ -1,4 +1,4 @@
-"""The limits in force as a person reads them: value, configuration, tightening, how much of each is used. Pure."""
+"""Describes the limits in force for people: value, configuration, tightening, how much of each is used. Pure."""
 
 from collections.abc import Mapping
 from decimal import Decimal

@@ -1,7 +1,9 @@
-"""The limits of losses and of naked exposure: what each looks at, and at which of its three levels it is. Pure.
+"""Has the limits of losses and of naked exposure: the figure of each, and which of its three levels it has reached.
+Pure.
 
-Each has a limit (entries are refused while it holds), a halt (no entries until a person resumes) and a stop (no exits
-either). ``guard`` asks for the first, ``watch`` for the others; ``operators`` says what still holds after a resume.
+Each has a limit (entries are refused while it holds), a halt (no entries until a person resumes) and a stop (no
+exits either). ``guard`` asks for the first, ``watch`` for the others; ``operators`` states what still holds after a
+resume.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,18 +20,20 @@ from arbshard.risk.valuation import Valuation
 
 
 class LossLimit(NamedTuple):
-    """One figure and its limits."""
+    """Is one figure with its limits."""
 
     cause: HaltCause
     refusal: Refusal
     name: str
     """The key of the halt is ``halt_<name>``, of the stop ``stop_<name>``, of the limit ``<name>_max``."""
     what: str
-    """What the figure says, after its amount."""
+    """What the figure means, as a text after its amount."""
     value: Callable[[Valuation, int], Decimal]
     """The figure, given the number of the trading day."""
     is_daily: bool
-    """Whether who resumes accepts it for the trading day; else for the week, or for what was lost until then."""
+    """Whether a person who resumes accepts it for the trading day; else for the week, or for what was lost until
+    then.
+    """
 
 
 LOSS_LIMITS = (
@@ -74,14 +78,14 @@ LOSS_LIMITS = (
         is_daily=True,
     ),
 )
-"""In the order of their refusals."""
+"""The limits in the order of their refusals."""
 
 Figures = tuple[Decimal, ...]
 """The figures of ``LOSS_LIMITS``, in their order."""
 
 
 class HaltReason(NamedTuple):
-    """The reason of a halt."""
+    """Is the reason of a halt."""
 
     cause: HaltCause
     reason: str

@@ -1,9 +1,9 @@
-"""``RefusalLog``: which refusals were stored lately, and how many are not counted by an event yet.
+"""``RefusalLog`` knows which refusals were stored lately, and how many are not counted by an event yet.
 
-It keeps storms of refusals out of the ledger: the first of a kind is stored whole, its repetitions within ten seconds
-as one count. A pair that is refused for the same reason again and again costs the ledger one ``IntentRefused`` and a
-share of one ``RefusalsCounted`` in ten seconds. Counts are exact; a process that is killed loses the repetitions of
-its last ten seconds.
+It keeps storms of refusals out of the ledger: the first of a kind is stored whole, its repetitions within ten
+seconds as one count. A pair that is refused for the same reason again and again costs the ledger one
+``IntentRefused`` and a share of one ``RefusalsCounted`` in ten seconds. Counts are exact; a process that is killed
+loses the repetitions of its last ten seconds.
 """
 
 from collections import OrderedDict
@@ -17,11 +17,11 @@ _APART_NS = 10_000_000_000
 _ANSWERS_KEPT = 2048
 
 Subject = tuple[str, Refusal]
-"""(symbol, reason); the symbol is empty for a name that is no pair's."""
+"""(symbol, reason); the symbol is empty for a name that is not a pair's."""
 
 
 class RefusalLog:
-    """The refusals of the last ten seconds, and the newest answers that no event stores."""
+    """Holds the refusals of the last ten seconds, and the newest answers that no event stores."""
 
     def __init__(self) -> None:
         self._stored: dict[tuple[str, Refusal, IntentKind], int] = {}

@@ -1,16 +1,17 @@
-"""Entries need a gap that comes back: what has been learned of it, and what became of it the last times. Pure.
+"""Allows entries only with a gap that comes back: by what was learned of it, and by what became of it last time.
+Pure.
 
 ``ReversionRule`` asks what ``engine.baseline`` has learned of the gap: that its excursions return, and soon enough.
 
-``Rearming`` allows no second entry on a gap that has just been left without its having come back. A position that was
-closed by ``max_hold`` or ``stop_loss`` says that its gap does not come back, at least not now: the coin cannot be
+``Rearming`` allows no second entry on a gap that has just been left before it had come back. A position that was
+closed by ``max_hold`` or ``stop_loss`` shows that its gap does not come back, at least not now: the coin cannot be
 moved, or its premium stays. Entered again at once, such a gap costs two fees and two spreads each time. So the same
 direction of the pair waits, twice as long after each further such exit in a row, and it has to re-arm: the gap must
-have been back near its level. How many exits were such is part of the portfolio (``portfolio.results``), so a restart
-forgets none of it. Whether the gap has been back since is not stored: after a restart a direction begins as not
-re-armed.
+have been back near its level. How many exits were such is part of the portfolio (``portfolio.results``), so a
+restart forgets none of it. Whether the gap has been back since is not stored: after a restart a direction begins as
+not re-armed.
 
-``not_reverting`` says when the exits of a pair are reason to set it apart.
+``not_reverting`` decides when the exits of a pair are reason to set it apart.
 """
 
 from collections.abc import Callable
@@ -24,13 +25,13 @@ from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.validation import Moment, Objection
 
 _SAMPLES = 2
-"""Samples in a row that must find the gap back: a single wrong frame re-arms nothing."""
+"""Number of samples in a row that must find the gap back: a single wrong frame re-arms nothing."""
 _DOUBLINGS_MAX = 30
 _DIRECTIONS: tuple[Direction, ...] = ("buy_home", "buy_away")
 
 
 class ReversionRule:
-    """Refuses with 211 and 212 pairs whose gap may not return soon enough. Implements ``guard.EntryRule``."""
+    """Refuses with 211 and 212 pairs whose gap may not return soon enough. It is a ``guard.EntryRule``."""
 
     def __init__(self, settings: BaselineConfig, max_hold_s: float, baselines: Baselines) -> None:
         """Make the rule. ``baselines`` is what is known of the gaps now."""
@@ -143,7 +144,7 @@ class Rearming:
 
 
 def not_reverting(symbol: str, results: Results, settings: StrategyConfig) -> str | None:
-    """Return why the exits of a symbol say that its gap does not return; None when they do not."""
+    """Return why the exits of a symbol show that its gap does not return; None when they do not."""
     last = results.returns.get(symbol, ())[-settings.no_reversion_window :]
     failed = last.count(False)
     if not settings.no_reversion_exits or failed < settings.no_reversion_exits:

@@ -1,15 +1,16 @@
-"""What risk does by itself: it halts and tightens by what it has just decided, and by the passing of time. Pure.
+"""Decides what risk does by itself: it halts and tightens by what was just decided, and by the passing of time.
+Pure.
 
-``Watch`` is owned by ``core`` and returns events, which it has applied. ``KillSwitch`` says when to halt: what was
-acknowledged by the last ``Resumed`` does not halt again (``losses`` says until when), unless the limit was changed
-since. Errors are counted in monotonic time and anew after each start and each resume.
+``Watch`` is owned by ``core`` and returns events, which it has applied. ``KillSwitch`` decides when to halt: what
+was acknowledged by the last ``Resumed`` does not halt again (``losses`` states until when), unless the limit was
+changed since. Errors are counted in monotonic time and anew after each start and each resume.
 
 The limits of all together are tightened while the drawdown is at ``tighten_at`` of its limit, until it is back at
 half of that. A symbol's limits are tightened while its results scatter ``tighten_volatility`` times as widely as
 they used to, until they are back at three quarters of that, or for ``tighten_lapse_s`` when too little is closed to
-say.
+judge.
 
-A pair is set apart when an open position has lost too much, and when its exits say that its gap does not come back
+A pair is set apart when an open position has lost too much, and when its exits show that its gap does not come back
 (``reversion``).
 """
 
@@ -42,13 +43,13 @@ from arbshard.risk.valuation import Valuation
 
 _MINUTE_NS = 60_000_000_000
 _WINDOW_MAX = 100_000
-"""No limit can be above it."""
+"""Largest number of times that are kept. No limit can be above it."""
 _CALM = Decimal("0.5")
 _QUIET = 0.75
 
 
 class _Window:
-    """Counts how often something happened within the last minute."""
+    """Keeps how often something happened within the last minute."""
 
     def __init__(self) -> None:
         self._times: deque[int] = deque(maxlen=_WINDOW_MAX)
@@ -118,7 +119,7 @@ class KillSwitch:
         for name, window, limit in (
             ("orders rejected", self._rejects, limits.halt_rejects_per_min),
             ("hedges and unwinds", self._hedges, limits.halt_hedges_per_min),
-            ("orders of unknown fate", self._unknown, limits.halt_unknown_per_min),
+            ("orders of unknown outcome", self._unknown, limits.halt_unknown_per_min),
         ):
             count = window.count(moment.now_ns)
             if count >= limit:
@@ -160,7 +161,7 @@ class Watch:
         self.day: int | None = None
         """The trading day that the figures of losses are of."""
         self._judged: tuple[Figures, LimitsConfig] | None = None
-        """What the guard's ``lost`` was worked out from."""
+        """The figures and limits from which the guard's ``lost`` was computed."""
         guard.unrealised_by = valuation.unrealised_by
 
     def begin_day(self, moment: Moment) -> None:
@@ -237,7 +238,7 @@ class Watch:
             self._take(made, set_apart(standing, pair, "position_loss", reason, moment.now_ms))
 
     def _doubt_reversion(self, made: list[Event], symbol: str, moment: Moment) -> None:
-        """Set apart a symbol whose exits say that its gap does not come back."""
+        """Set apart a symbol whose exits show that its gap does not come back."""
         reason = not_reverting(symbol, self._state.results, self._strategy)
         if reason is not None:
             self._take(made, set_apart(self._state.standing, symbol, "no_reversion", reason, moment.now_ms))
@@ -266,7 +267,7 @@ def scale_all(
     is_tight = "" in state.standing.scales
     wanted = drawdown >= (at * _CALM if is_tight else at)
     if wanted is is_tight and not is_tight:
-        return []  # as it was: the usual case, many times a second
+        return []  # unchanged, which is the usual case, many times a second
     cause = f"drawdown {plain(drawdown)} of {plain(limits.drawdown_max)}"
     return _scaled(state, "", _factor(limits) if wanted else ONE, cause, moment)
 

@@ -1,10 +1,10 @@
-"""``WaysOut``: what leaving needs on each venue. Entries cannot spend it. Pure; asked by ``guard``.
+"""``WaysOut`` computes what leaving needs on each venue, which entries cannot spend. Pure; ``guard`` asks it.
 
-To leave a position its long base is sold where it was bought, and its short base is bought back where it was sold. So
-the coins are held on the one venue, and on the other money for the coins at the price of now, with the fee and with
-``limits.way_out_margin_bps`` of room for the price to move. An entry under way holds the same for what it is meant to
-become; until its sale has been made, what the sale will bring counts as there. What orders under way have set aside
-already is not held twice.
+To leave a position its long base is sold where it was bought, and its short base is bought back where it was sold.
+So the coins are held on the one venue, and on the other money for the coins at the present price, with the fee and
+with ``limits.way_out_margin_bps`` of room for the price to move. An entry under way holds the same for what it is
+meant to become; until its sale has been made, what the sale will bring counts as there. What orders under way have
+set aside already is not held twice.
 
 Amounts are derived from the portfolio and not stored. The sums by account are kept. A pair is calculated again when
 something of it was booked, and by turns when risk has seen other prices of it.
@@ -33,13 +33,13 @@ from arbshard.risk.portfolio.holdings import Account, Trade
 from arbshard.risk.portfolio.state import PortfolioState
 
 _REFRESHED_AT_ONCE = 20
-"""Pairs that are calculated again at each tick: some 20 µs each, and risk must answer meanwhile."""
+"""Number of pairs that are calculated again at each tick: some 20 µs each, and risk must answer meanwhile."""
 
 Needs = tuple[tuple[Account, Decimal], ...]
 
 
 class WaysOut:
-    """What the ways out of all pairs need, by account."""
+    """Holds what the ways out of all pairs need, by account."""
 
     def __init__(self, pairs: Mapping[str, Pair], state: PortfolioState, limits: EffectiveLimits) -> None:
         self._pairs = pairs
@@ -53,7 +53,7 @@ class WaysOut:
         self._changed: set[str] = set()
         self._turn: list[str] = []
         self._checked: tuple[Intent, Needs] | None = None
-        """The entry that was calculated last: it is approved next, if it is."""
+        """The entry that was calculated last, which is the next to be approved if it is approved."""
         self.recalculate()
 
     def set_views(self, views: Mapping[str, PairView]) -> None:

@@ -1,1 +1,1 @@
-"""What is owned: balances, positions, open intents, results, and how events change them."""
+"""Holds what is owned: balances, positions, open intents, results, and how events change them."""

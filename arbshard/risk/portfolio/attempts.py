@@ -1,11 +1,11 @@
-"""Trades of a pair that achieved nothing: what they cost, and how the next one may be made. Pure.
+"""Remembers trades of a pair that achieved nothing: what they cost, and how the next one may be made. Pure.
 
-Part of ``state.PortfolioState``, so a restart forgets none of it. An exit that one venue rejects is filled on the
-other one and taken back there, which costs two fees and two spreads; repeated at once, it would cost more than the
-position within an hour. So each such trade doubles the pause before the next one, and an exit sends the leg that
-failed first and alone: as long as its venue refuses, nothing else is sent and nothing is paid. A first leg that finds
-no price doubles the pause as well, and so do two legs of which neither found one: what is shown at the venues may be
-out of reach for long. Only an exit of which nothing was sent is not remembered.
+It is part of ``state.PortfolioState``, so a restart forgets none of it. An exit that one venue rejects is filled on
+the other one and taken back there, which costs two fees and two spreads; repeated at once, it would cost more than
+the position within an hour. So each such trade doubles the pause before the next one, and an exit sends the leg that
+failed first and alone: as long as its venue refuses, nothing else is sent and nothing is paid. A first leg that
+finds no price doubles the pause as well, and so do two legs of which neither found one: what is shown at the venues
+may be out of reach for long. Only an exit of which nothing was sent is not remembered.
 """
 
 from decimal import Decimal
@@ -27,14 +27,14 @@ _DOUBLINGS_MAX = 20
 
 
 class Attempts(msgspec.Struct, frozen=True):
-    """Trades of one kind of a pair, in a row."""
+    """Says how many trades of one kind of a pair achieved nothing in a row, and what follows from that."""
 
     tries: int
     """How many of them achieved nothing, at a cost or against a refusal."""
     cost: Decimal = ZERO
     """What those exits cost the position, in reporting currency."""
     lead: Lead = "both"
-    """Exits: the leg that failed last and has to go first."""
+    """Exits: the leg that failed last and has to be sent first."""
     is_small: bool = False
     """Exits: whether its venue refused it, so that the smallest order tests it first."""
     is_waiting: bool = True

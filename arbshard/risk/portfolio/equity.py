@@ -1,8 +1,8 @@
-"""What the ledger knows of equity: the high-water mark and the last valuation of what is open. Pure.
+"""Holds what the ledger knows of equity: the high-water mark and the last valuation of what is open. Pure.
 
 Equity is the result of trading: what was realised since the ledger began, and what closing all open positions would
 bring. Deposits, withdrawals and the price of the inventory do not enter it. ``EquityState`` is part of
-``state.PortfolioState`` and changes by events alone; ``risk.valuation`` holds the figures of this moment.
+``state.PortfolioState`` and changes by events alone; ``risk.valuation`` holds the present figures.
 """
 
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ def to_cents(amount: Decimal) -> Decimal:
 
 
 class EquityState(Part):
-    """The last valuation that was stored. Amounts in reporting currency."""
+    """Holds the last valuation that was stored. Amounts are in reporting currency."""
 
     high_water: Decimal = ZERO
     """The highest equity so far; it falls only when a person accepts a drawdown."""
@@ -50,7 +50,7 @@ class EquityState(Part):
     week_unrealised: Decimal = ZERO
     """What was unrealised when the week of that day began."""
     marks: tuple[tuple[str, Decimal, int], ...] = ()
-    """As in ``EquityMarked``: where valuation begins after a restart."""
+    """The marks as in ``EquityMarked``: valuation begins with them after a restart."""
     marked_ms: int = 0
     accepted: dict[str, int] = msgspec.field(default_factory=dict)
     """How often a person released the pair of an open position though it had lost too much, by position."""

@@ -1,10 +1,12 @@
-"""What is owned and what it is bound by: the journal of changes, balances, and open intents. Pure.
+"""Holds what is owned and what is set aside of it: the journal of changes, balances, and open intents. Pure.
 
-These are the parts of ``state.PortfolioState`` that each approval changes. Every change of a table goes through the
-``Journal``, so that it can be undone when the ledger cannot be written. Frozen values are replaced, never changed.
+These are the parts of ``state.PortfolioState`` that each approval changes. Every change of a table is made through
+the ``Journal``, so that it can be undone when the ledger cannot be written. Frozen values are replaced, never
+changed.
 
 The functions at the end compare the balances with the ledger's double entry, account by account: two sums that are
-kept apart, for the portfolio adds up fills, the ledger the postings made of them. A break halts trading.
+kept separately, because the portfolio adds up fills, and the ledger the postings made of them. A break halts
+trading.
 """
 
 from collections import defaultdict
@@ -35,7 +37,7 @@ _VENUE = venue_account("")
 
 
 _ABSENT = object()
-"""In place of the value of a key that was not in its table."""
+"""Replaces the value of a key that was not in its table."""
 
 
 class Journal:
@@ -115,7 +117,7 @@ class Part(msgspec.Struct, dict=True, forbid_unknown_fields=True):
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """One currency on one venue."""
+    """Is one currency on one venue."""
 
     total: Decimal = ZERO
     held: Decimal = ZERO
@@ -131,7 +133,7 @@ _NOTHING = Balance()
 
 
 class Balances(Part):
-    """The balances of all venues and currencies."""
+    """Holds the balances of all venues and currencies."""
 
     table: dict[Account, Balance] = msgspec.field(default_factory=dict)
 
@@ -177,7 +179,7 @@ def hold_for(order: Order, leg: Leg) -> Hold:
 
 
 class Trade(msgspec.Struct, frozen=True):
-    """An open intent: its orders, how they stand, and what is still held for them."""
+    """Is an open intent: its orders, their states, and what is still held for them."""
 
     intent: Intent
     orders: tuple[OrderResult, ...]
@@ -260,7 +262,7 @@ def away_change_of(intent: Intent) -> Decimal:
 
 
 class ConcludedIntent(msgspec.Struct, frozen=True):
-    """What is remembered of a concluded intent, so that late repeats are answered as before."""
+    """Is what is remembered of a concluded intent, so that late repeats are answered as before."""
 
     intent_id: str
     pair: str
@@ -270,7 +272,7 @@ class ConcludedIntent(msgspec.Struct, frozen=True):
     """(client id, ids of its fills)."""
 
     def knows(self, result: OrderResult) -> bool:
-        """Return whether all that ``result`` says was booked before the conclusion."""
+        """Return whether all that ``result`` states was booked before the conclusion."""
         for client_id, fills in self.orders:
             if client_id == result.order.client_id:
                 return all(fill.fill_id in fills for fill in result.fills)

@@ -1,4 +1,5 @@
-"""What outlives every restart besides money: what people and rules ordered, and how venues and ledger differ. Pure.
+"""Holds what outlives every restart besides money: orders of people and rules, and how venues and ledger differ.
+Pure.
 
 These are parts of ``state.PortfolioState``, which passes them the events concerned. ``core``, ``limits`` and
 ``reconcile`` decide on those events.
@@ -45,7 +46,7 @@ StandingEvent = (
 
 
 class HaltState(msgspec.Struct, frozen=True):
-    """The kill switch is on."""
+    """States that the kill switch is on."""
 
     at_ms: int
     cause: HaltCause
@@ -54,7 +55,7 @@ class HaltState(msgspec.Struct, frozen=True):
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """Limits are tightened."""
+    """States that limits are tightened."""
 
     factor: Decimal
     cause: str
@@ -62,7 +63,7 @@ class Scale(msgspec.Struct, frozen=True):
 
 
 class Apart(msgspec.Struct, frozen=True):
-    """A pair is set apart: it enters nothing until a person releases it."""
+    """States that a pair is set apart: it enters nothing until a person releases it."""
 
     since_ms: int
     """When it was set apart first."""
@@ -86,16 +87,16 @@ class Apart(msgspec.Struct, frozen=True):
 
 
 class ConfirmedCoin(msgspec.Struct, frozen=True):
-    """A person has confirmed that both markets of a pair trade the same coin."""
+    """States that a person has confirmed that both markets of a pair trade the same coin."""
 
     ratio: Decimal
-    """Of its prices then: later ones are compared with it."""
+    """Ratio of its prices at that time: later ones are compared with it."""
     at_ms: int
     reason: str
 
 
 class OperatorState(Part):
-    """Halt, ordered closes, pairs set apart, changed limits and tightened limits.
+    """Holds the halt, ordered closes, pairs set apart, changed limits and tightened limits.
 
     Tables are replaced, never changed in place, so that ``is`` shows whether something changed.
     """
@@ -110,9 +111,9 @@ class OperatorState(Part):
     confirmed: dict[str, ConfirmedCoin] = msgspec.field(default_factory=dict)
     """Pairs whose coin was confirmed."""
     changes: dict[tuple[str, str], str] = msgspec.field(default_factory=dict)
-    """(symbol or empty, key) → value, where it is not the configuration's."""
+    """(symbol, key) → value, where it is not the configuration's; an empty symbol means all."""
     scales: dict[str, Scale] = msgspec.field(default_factory=dict)
-    """By symbol, empty for all."""
+    """Tightened limits by symbol, empty for all."""
     serial: int = 0
     """Number of changes of ``halt``, ``closing`` and ``apart``; workers compare it."""
 
@@ -192,13 +193,13 @@ def set_apart(
 
 
 class KnownDifference(msgspec.Struct, frozen=True):
-    """Venue and ledger say different amounts."""
+    """States that venue and ledger have different amounts."""
 
     stated: Decimal
     booked: Decimal
     since_ms: int
     low: Decimal = ZERO
-    """What orders under way may explain of it: from ``low``, which is 0 or below, to ``high``."""
+    """The part of it that orders under way may explain: from ``low``, which is 0 or below, to ``high``."""
     high: Decimal = ZERO
 
     @property
@@ -214,7 +215,7 @@ class KnownDifference(msgspec.Struct, frozen=True):
 
 
 class KnownStray(msgspec.Struct, frozen=True):
-    """An open order of ours that no open intent owns."""
+    """Is an open order of ours that no open intent owns."""
 
     symbol: str
     remaining: Decimal
@@ -223,10 +224,10 @@ class KnownStray(msgspec.Struct, frozen=True):
 
 
 class Reconciled(Part):
-    """What the venues stated compared with the ledger, as far as events recorded it."""
+    """Compares the statements of the venues with the ledger, as far as events recorded it."""
 
     opened: dict[str, int] = msgspec.field(default_factory=dict)
-    """When each venue first stated what we own there: wall time by venue."""
+    """Wall time in ms at which each venue first stated what we own there."""
     differences: dict[Account, KnownDifference] = msgspec.field(default_factory=dict)
     strays: dict[tuple[str, str], KnownStray] = msgspec.field(default_factory=dict)
     """Stray orders by (venue, client id)."""
@@ -237,7 +238,7 @@ class Reconciled(Part):
         match event:
             case AccountOpened():
                 if event.venue in self.opened:
-                    self._forget(event.venue)  # a simulated exchange that began anew knows nothing of before
+                    self._forget(event.venue)  # a simulated exchange that began anew knows nothing earlier
                 put(self.opened, event.venue, event.at_ms)
             case DifferenceFound():
                 account = event.venue, event.currency

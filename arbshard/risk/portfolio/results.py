@@ -1,8 +1,10 @@
-"""What trading has brought: counts, wins, PnL and fees, by run, by trading day and for the ledger's life. Pure.
+"""Adds up what trading has brought: counts, wins, PnL and fees, by run, by trading day and for the ledger's life.
+Pure.
 
-``Results`` is part of ``state.PortfolioState``, which reports every opened and closed position to it. ``TradingDays``
-says when a trading day begins and ends: with the default (09:00 in Seoul) it is the UTC day, which is also the home
-venue's own. ``Scatter`` measures how widely a symbol's results scatter; rules tighten limits by it.
+``Results`` is part of ``state.PortfolioState``, which reports every opened and closed position to it.
+``TradingDays`` computes when a trading day begins and ends: with the default (09:00 in Seoul) it is the UTC day,
+which is also the home venue's own. ``Scatter`` measures how widely a symbol's results scatter; rules tighten limits
+by it.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,10 +27,10 @@ from arbshard.risk.portfolio.holdings import Part
 DAY_MS = 86_400_000
 DRIFT_SPAN_MS = DAY_MS // 6
 DRIFT_SPANS = 7
-"""So many spans of drift are kept, the present one included: the last 24 to 28 hours."""
+"""Number of spans of drift that are kept, with the present one: the last 24 to 28 hours."""
 _DAYS_KEPT = 8
 RETURNS_KEPT = 20
-"""Results of a symbol of which it is remembered whether its gap had come back."""
+"""Number of results of a symbol for which it is remembered whether its gap had come back."""
 _EPOCH = date(1970, 1, 1)
 
 _FAST, _SLOW = 1 / 8, 1 / 64
@@ -40,26 +42,28 @@ ALL = ""
 
 
 def day_of(at_ms: int) -> int:
-    """Return the number of the UTC day that a wall time lies in."""
+    """Return the number of the UTC day that a wall time is in."""
     return at_ms // DAY_MS
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """Sums over positions. Amounts in reporting currency."""
+    """Holds sums over positions. Amounts are in reporting currency."""
 
     entries: int = 0
-    """Positions that came to be, also those that were taken back at once."""
+    """Number of positions that were opened, also those that were taken back at once."""
     exits: int = 0
-    """Positions closed."""
+    """Number of positions closed."""
     wins: int = 0
-    """Closed with a PnL above 0; all other closed ones are losses."""
+    """Number of positions closed with a PnL above 0; all other closed ones are losses."""
     losses: int = 0
     pnl: Decimal = ZERO
     """The sum over closed positions, after all fees, and ``beside``."""
     fees: Decimal = ZERO
     """The fees that closed positions have paid."""
     beside: Decimal = ZERO
-    """What ``pnl`` has from no position: fees of transfers, what they lost, differences that nobody could explain."""
+    """The part of ``pnl`` that no position brought: fees and losses of transfers, and differences that were not
+    explained.
+    """
     fx: Decimal = ZERO
     """The part of ``pnl`` that the change of the FX rate has brought, as far as it is known."""
 
@@ -93,15 +97,15 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 class Streak(msgspec.Struct, frozen=True):
-    """Losses of a symbol in a row."""
+    """Says how many losses a symbol has had in a row."""
 
     losses: int
     last_ms: int
-    """When the last of them was closed."""
+    """Wall time in ms at which the last of them was closed."""
 
 
 class FailedReturns(msgspec.Struct, frozen=True):
-    """Positions of a pair and direction in a row that were closed before the gap had come back."""
+    """Counts positions of a pair and direction in a row that were closed before the gap had come back."""
 
     exits: int
     last_ms: int
@@ -109,11 +113,11 @@ class FailedReturns(msgspec.Struct, frozen=True):
 
 
 class Scatter(msgspec.Struct, frozen=True):
-    """Exponential means of a symbol's results, in basis points.
+    """Holds exponential means of a symbol's results, in basis points.
 
     This is the measure of volatility that risk has without asking another process: the result of a closed position,
-    in basis points of what was bought, is how the symbol's gap moved while it was held, less costs. Of its squared
-    deviation there are two means, one over about the last 8 results, one over the last 64.
+    in basis points of what was bought, is how the symbol's gap moved while it was held, less costs. It keeps two
+    means of the squared deviation, one over about the last 8 results, one over the last 64.
     """
 
     count: int = 0
@@ -143,7 +147,7 @@ class Scatter(msgspec.Struct, frozen=True):
 
 
 class Results(Part):
-    """Sums over positions and intents."""
+    """Holds sums over positions and intents."""
 
     run: dict[str, Totals] = msgspec.field(default_factory=dict)
     """Sums of this run, by symbol and for ``ALL``. A restart of risk within the run changes nothing."""
@@ -156,7 +160,7 @@ class Results(Part):
     refused: dict[tuple[str, Refusal], int] = msgspec.field(default_factory=dict)
     """Intents refused in this run, by symbol and reason."""
     doubted: dict[str, int] = msgspec.field(default_factory=dict)
-    """Positions of this run called done of which too much was left, by symbol."""
+    """Number of positions of this run called done of which too much was left, by symbol."""
     daily: dict[tuple[int, str], Decimal] = msgspec.field(default_factory=dict)
     """Realised PnL by trading day, by symbol and for ``ALL``."""
     days: dict[int, Totals] = msgspec.field(default_factory=dict)
@@ -172,7 +176,7 @@ class Results(Part):
     returns: dict[str, tuple[bool, ...]] = msgspec.field(default_factory=dict)
     """By symbol: whether the gap had come back when each of its last positions was closed, oldest first."""
     residue: dict[tuple[str, str], Decimal] = msgspec.field(default_factory=dict)
-    """What closed positions left behind (negative: are short of), by venue and coin."""
+    """What closed positions left over (negative: are short of), by venue and coin."""
     drift: dict[tuple[int, str, str], Decimal] = msgspec.field(default_factory=dict)
     """By how much round trips have changed what is owned: by span of ``DRIFT_SPAN_MS``, venue and currency. Only
     positions that were closed count, so money that is bound in open ones does not look spent."""
@@ -259,7 +263,7 @@ class Results(Part):
         for (span, venue, currency), change in self.drift.items():
             if span >= oldest:
                 sums[venue, currency] = sums.get((venue, currency), ZERO) + change
-        # A rate over minutes says nothing of a day: less than an hour counts as one.
+        # A rate over minutes says nothing about a day: less than an hour counts as one.
         measured_ms = max(now_ms - since_ms, DAY_MS // 24)
         per_day = MONEY_CONTEXT.divide(Decimal(DAY_MS), Decimal(measured_ms))
         return {account: change * per_day for account, change in sums.items() if change}, measured_ms / 3.6e6
@@ -344,10 +348,10 @@ class Results(Part):
 
 
 class TradingDay(NamedTuple):
-    """A span of wall time from ``starts_ms`` until before ``ends_ms``."""
+    """Is a span of wall time from ``starts_ms`` until before ``ends_ms``."""
 
     number: int
-    """Of the local date on which it begins, in days since 1970-01-01."""
+    """Number of the local date on which it begins, in days since 1970-01-01."""
     starts_ms: int
     ends_ms: int
 
@@ -363,7 +367,7 @@ def label_of(number: int) -> str:
 
 
 class TradingDays:
-    """The division of time into trading days."""
+    """Divides time into trading days."""
 
     def __init__(self, starts: str, zone: tzinfo) -> None:
         """Make the calendar. ``starts`` is ``HH:MM`` by the clocks of ``zone``."""
@@ -372,10 +376,10 @@ class TradingDays:
         self._last = TradingDay(0, 0, 0)
 
     def day_at(self, at_ms: int) -> TradingDay:
-        """Return the trading day that ``at_ms`` lies in.
+        """Return the trading day that ``at_ms`` is in.
 
-        Where the clocks skip the hour of its beginning a day begins as if they had not; where they repeat it, the
-        first time. So each instant lies in exactly one day, and days have 23 to 25 hours.
+        Where the clock skips the hour of its beginning, a day begins as if it had not; where the clock repeats it,
+        at the first time. So each instant is in exactly one day, and days have 23 to 25 hours.
         """
         last = self._last
         if last.starts_ms <= at_ms < last.ends_ms:

@@ -1,4 +1,5 @@
-"""From the fills of an intent to the position they leave. Pure; ``portfolio`` calls it when an intent concludes.
+"""Computes from the fills of an intent the position they leave. Pure; ``portfolio`` calls it when an intent
+concludes.
 
 Nothing but fills, the conclusion's price and rate, and the position before enter here, so that live and replay
 cannot differ. ``ledger.verify`` has the same arithmetic written a second time.
@@ -17,11 +18,12 @@ from arbshard.model.position import Flows, Position
 from arbshard.risk.portfolio.holdings import Trade
 
 RESIDUE_MAX = Decimal(20_000)
-"""Most that may be left of a position called done, in KRW. Venues take orders from about 5,000 KRW up, so what
-cannot be traded is worth less than this; a leg that is worth more must not be forgotten."""
+"""Largest value in KRW of what may be left of a position called done. Venues accept orders from about 5,000 KRW up,
+so what cannot be traded is worth less than this; a leg that is worth more must not be forgotten.
+"""
 
 _PRICE_STEP = Decimal("1e-12")
-"""Average prices are for views and limits; they are the only numbers that are rounded."""
+"""Step to which average prices are rounded. They are for views and limits, and nothing else is rounded."""
 
 
 def settle(
@@ -61,7 +63,7 @@ def settle(
 
 
 def left_over(position: Position, mark: Decimal) -> Decimal:
-    """Return the worth of the larger of the open quantity and the imbalance, in reporting currency."""
+    """Return the value of the larger of the open quantity and the imbalance, in reporting currency."""
     return max(abs(position.imbalance), position.quantity) * mark
 
 
@@ -101,9 +103,10 @@ def has_other_fee(fill: Fill) -> bool:
 
 
 def value_other_fees(trade: Trade, pair: Pair) -> Decimal:
-    """Return the worth of fees in other coins, in reporting currency: as if paid at the venue's full rate.
+    """Return the value of fees in other coins, in reporting currency: as if paid at the venue's full rate.
 
-    Nobody here knows the other coin's price; the discount for which people pay so is left out, against ourselves.
+    The other coin's price is not known here; the discount for which people pay with it is left out, against
+    ourselves.
     """
     total = ZERO
     for fill in trade.fills():

@@ -1,8 +1,9 @@
-"""``PortfolioState`` as bytes and back, for the ledger's snapshots and for the states that open its periods. Pure.
+"""Encodes ``PortfolioState`` as bytes and back, for the ledger's snapshots and the states that open its periods.
+Pure.
 
 The fields of ``PortfolioState`` and of its parts are the format: MessagePack, amounts as text. ``VERSION`` names
-their set and their meaning. A snapshot is a cache, so one of another version is not used and the events before it are
-replayed. What opens a period cannot be replayed, so every later version must read it: fields may be added with a
+their set and their meaning. A snapshot is a cache, so one of another version is not used and the events before it
+are replayed. What opens a period cannot be replayed, so every later version must read it: fields may be added with a
 default, but none may be removed, renamed or given another type without code here that reads the older versions.
 """
 

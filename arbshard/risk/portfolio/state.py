@@ -1,8 +1,8 @@
-"""``PortfolioState``: all that the ledger's events add up to. Pure.
+"""``PortfolioState`` is all that the ledger's events add up to. Pure.
 
-Owned by ``core``, rebuilt by ``ledger.replay``. ``apply`` is the only way it changes, so a replayed state is the
-live one. ``add_symbol_order`` and ``add_symbol_position`` are its parts. Changes stand under reserve until
-``commit``, which follows the ledger's; ``rollback`` takes them back.
+``core`` owns it, and ``ledger.replay`` rebuilds it. ``apply`` is the only way it changes, so a replayed state is the
+live one. ``add_symbol_order`` and ``add_symbol_position`` are its parts. Changes are provisional until ``commit``,
+which follows the ledger's; ``rollback`` undoes them.
 """
 
 from decimal import Decimal
@@ -83,23 +83,23 @@ _NO_TOTALS = Totals()
 
 
 class Shard(msgspec.Struct, frozen=True):
-    """A shard's incarnation that may speak."""
+    """Is a shard's incarnation that may send requests."""
 
     epoch: int
     pid: int
     fence: int = 0
-    """The lowest epoch that may speak, whoever has said hello."""
+    """The lowest epoch that may send requests, whichever incarnation has joined."""
     fenced_for: str = ""
     """Why the last one was fenced."""
 
     @property
     def lowest(self) -> int:
-        """Return the lowest epoch that may still speak."""
+        """Return the lowest epoch that may still send requests."""
         return max(self.epoch, self.fence)
 
     @property
     def is_fenced(self) -> bool:
-        """Return whether no incarnation may speak for the shard before a new one comes."""
+        """Return whether no incarnation may send requests for the shard before a new one comes."""
         return self.epoch < self.fence
 
 
@@ -108,7 +108,7 @@ def _no_exposures() -> dict[Direction, Decimal]:
 
 
 class PortfolioState(Part):
-    """Balances, open intents, positions, results."""
+    """Holds balances, open intents, positions and results."""
 
     session: int = 0
     run: str = ""
@@ -125,14 +125,14 @@ class PortfolioState(Part):
     """Open positions by id."""
     per_symbol_positions: dict[str, dict[str, Position]] = msgspec.field(default_factory=dict)
     away_costs: dict[str, Decimal] = msgspec.field(default_factory=dict)
-    """By open position: what its away quote was worth when it came (``settlement.away_cost_after``)."""
+    """What the away quote of each open position was worth when it came (``settlement.away_cost_after``)."""
     exposure: Decimal = ZERO
     """Entry notional of all open positions and of entries under way, in reporting currency. It is kept because
     every check of an entry needs it."""
     exposures: dict[Direction, Decimal] = msgspec.field(default_factory=_no_exposures)
     """The same by direction: what is bought on one venue and sold on the other."""
     entering: int = 0
-    """Entries under way."""
+    """Number of entries under way."""
     closed: dict[str, Position] = msgspec.field(default_factory=dict)
     """The newest closed positions, oldest first."""
     outcomes: dict[str, ConcludedIntent] = msgspec.field(default_factory=dict)
@@ -140,8 +140,9 @@ class PortfolioState(Part):
     refusals: dict[str, IntentRefused] = msgspec.field(default_factory=dict)
     """The newest refusals, oldest first."""
     spent: dict[str, int] = msgspec.field(default_factory=dict)
-    """By prefix of intent ids: the highest number that has been forgotten. An unknown id at or below it is not
-    the id of a new intent."""
+    """The highest number that has been forgotten, by prefix of intent ids. An unknown id at or below it is not the
+    id of a new intent.
+    """
     attempts: dict[tuple[str, IntentKind], Attempts] = msgspec.field(default_factory=dict)
     """Trades of a pair in a row that achieved nothing."""
     results: Results = msgspec.field(default_factory=Results)
@@ -168,7 +169,7 @@ class PortfolioState(Part):
         ):
             part.use(journal)
 
-    # what others ask
+    # What other parts ask.
 
     @property
     def per_symbol_orders(self) -> dict[str, tuple[OrderResult, ...]]:
@@ -223,7 +224,7 @@ class PortfolioState(Part):
         """Return a hash of all fields. It must be equal after replay and live."""
         return blake2b(_encoder.encode(_canonical(self)), digest_size=16).hexdigest()
 
-    # how it changes
+    # How the state changes.
 
     def apply(self, event: Event) -> None:
         """Apply the next event. Raises ``LedgerDamaged`` when it contradicts the events before."""
@@ -279,7 +280,7 @@ class PortfolioState(Part):
 
     @property
     def is_settled(self) -> bool:
-        """Return whether nothing is under reserve."""
+        """Return whether no change is provisional."""
         return self._journal.is_empty
 
     def add_symbol_order(self, trade: Trade, order: Order, hold: Hold) -> None:
@@ -395,7 +396,7 @@ class PortfolioState(Part):
         self._journal.set_item(self.refusals, event.intent_id, event)
         if len(self.refusals) > REFUSALS_KEPT:
             self._forget(self._journal.drop_oldest(self.refusals))
-        # A name that is no pair's must not become a symbol.
+        # A name that is not a pair's must not become a symbol.
         known = event.reason is not Refusal.UNKNOWN_PAIR
         self.results.count_refusal(event.pair if known else "", event.reason)
 
@@ -403,7 +404,7 @@ class PortfolioState(Part):
         trade = self._trade(event.intent_id)
         old = trade.result(event.client_id)
         if old is None:
-            raise LedgerDamaged(f"{event.client_id} is no order of {event.intent_id}")
+            raise LedgerDamaged(f"{event.client_id} is not an order of {event.intent_id}")
         hold = trade.hold(event.client_id)
         left = hold.amount if hold is not None else ZERO
         venue = old.order.market.venue

@@ -1,6 +1,6 @@
-"""Money and coins under way between venues, from outside and to outside. Pure.
+"""Holds money and coins under way between venues, from outside and to outside. Pure.
 
-A part of ``state.PortfolioState``, which passes it the events concerned. ``risk.transfers`` decides on them.
+It is a part of ``state.PortfolioState``, which passes it the events concerned. ``risk.transfers`` decides on them.
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ from arbshard.risk.portfolio.holdings import Part
 
 
 class Transfers(Part):
-    """All transfers that have not ended."""
+    """Holds all transfers that have not ended."""
 
     count: int = 0
     """Count of all announced transfers: the next one's id follows from it."""

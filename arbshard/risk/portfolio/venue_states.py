@@ -1,6 +1,7 @@
-"""Whether venues and markets take orders, and where the venues' accounts were short: what survives restarts. Pure.
+"""Holds whether venues and markets accept orders, and where the venues' accounts were short. It survives restarts.
+Pure.
 
-A part of ``state.PortfolioState``. ``risk.venue_facts`` decides on the events.
+It is a part of ``state.PortfolioState``. ``risk.venue_facts`` decides on the events.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -24,16 +25,16 @@ def place_of(market: Market) -> Place:
 
 
 class VenueRefusal(msgspec.Struct, frozen=True):
-    """A venue, or one of its markets, takes no orders of ours."""
+    """States that a venue, or one of its markets, accepts no orders of ours."""
 
     venue: str
     symbol: str
-    """Empty: the venue as a whole."""
+    """The market; empty: the venue as a whole."""
     why: str
     since_ms: int
     fault: OrderFault
     in_a_row: int = 1
-    """How often it began to refuse since it last took an order: the pause before the next try grows with it."""
+    """How often it began to refuse since it last accepted an order: the pause before the next try grows with it."""
 
     @property
     def place(self) -> Place:
@@ -47,7 +48,7 @@ class VenueRefusal(msgspec.Struct, frozen=True):
 
 
 class FundsShortage(msgspec.Struct, frozen=True):
-    """Orders that a venue refused because its account had too little of a currency."""
+    """Counts orders that a venue refused because its account had too little of a currency."""
 
     count: int
     since_ms: int
@@ -57,18 +58,18 @@ class FundsShortage(msgspec.Struct, frozen=True):
 
 
 class VenueStates(Part):
-    """What is known of each venue and each market. What is in no table is unknown."""
+    """Holds what is known of each venue and each market. What is in no table is unknown."""
 
     takes: dict[Place, int] = msgspec.field(default_factory=dict)
-    """Since when it takes orders (wall ms), by the orders that it took in this run."""
+    """Since when each accepts orders (wall ms), known from the orders that it accepted in this run."""
     refuses: dict[Place, VenueRefusal] = msgspec.field(default_factory=dict)
     in_a_row: dict[Place, int] = msgspec.field(default_factory=dict)
-    """How often each began to refuse since it last took an order."""
+    """How often each began to refuse since it last accepted an order."""
     short: dict[Account, FundsShortage] = msgspec.field(default_factory=dict)
-    """By (venue, currency), until the venue takes an order that spends this currency."""
+    """Shortages by (venue, currency), until the venue accepts an order that spends this currency."""
 
     def refusal(self, pair: Pair) -> VenueRefusal | None:
-        """Return why one of the pair's venues or markets takes no orders; None if nothing is known against them."""
+        """Return why one of the pair's venues or markets accepts no orders; None if nothing is known against them."""
         for market in (pair.home.market, pair.away.market):
             found = self.refuses.get((market.venue, "")) or self.refuses.get(place_of(market))
             if found is not None:
@@ -97,12 +98,12 @@ class VenueStates(Part):
             drop(self.takes, place)
 
     def begin_run(self) -> None:
-        """Begin a new run: what took orders in the last one is unknown."""
+        """Begin a new run: whether the places that accepted orders in the last one still do is unknown."""
         self._journal.keep_fields(self)
         self.takes = {}
 
     def record(self, event: OrderReported, order: Order) -> None:
-        """Take in a report: an order that was taken, or one that was refused for want of funds."""
+        """Apply a report: an order that was accepted, or one that was refused because the account had too little."""
         market = order.market
         account = market.venue, market.quote if order.side == "buy" else market.base
         put, drop = self._journal.set_item, self._journal.drop
@@ -151,5 +152,5 @@ def unclosable(
 
 
 def is_taken(event: OrderReported) -> bool:
-    """Return whether the venue has taken the order, filled or not."""
+    """Return whether the venue has accepted the order, filled or not."""
     return event.fault == "" and event.state in {"ACCEPTED", "PARTIAL", "FILLED", "CANCELED", "EXPIRED"}

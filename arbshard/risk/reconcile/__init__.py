@@ -1,1 +1,1 @@
-"""What the venues say compared with what the ledger says."""
+"""Compares what the venues state with what the ledger states."""

@@ -1,13 +1,15 @@
-"""What orders may have moved between the moment a venue read a balance and now. Pure; owned by ``reconciler``.
+"""Computes what orders may have moved between the moment a venue read a balance and now. Pure; ``reconciler`` owns
+it.
 
-A statement is of the instant at which the venue read the balances, the ledger's figure is of now. Between both lies
+A statement is of the instant at which the venue read the balances, the ledger's figure is of now. Two things are
+between them:
 
 - what is booked since: a statement that was read before may or may not show it;
-- what orders that have not ended may have done and nobody has reported yet: at most what is held for them, and what
-  that buys or brings.
+- what orders that have not ended may have done and no process has reported yet: at most what is held for them, and
+  what that buys or brings.
 
 Both are bounded, so a currency under way is compared with an interval, and nothing else needs to wait. What is known
-here is lost with the process: statements of before a session are not compared.
+here is lost with the process: statements from before a session are not compared.
 """
 
 from collections import deque
@@ -24,20 +26,22 @@ from arbshard.venues.registry import ADAPTERS
 FEE_COINS: frozenset[Account] = frozenset(
     (name, coin) for name, adapter in ADAPTERS.items() for coin in adapter.rules.fee_coins
 )
-"""Coins in which a venue may take its fee whatever is traded."""
+"""Coins in which a venue may charge its fee whatever is traded."""
 
 SALE_MAX = Decimal("1.5")
 """A sale brings at most so many times what its limit asks for. A buy cannot cost more than its limit."""
 
 _BOOKED_MAX = 10_000
-"""Booked changes that are remembered for each venue; a statement that is older than all of them is not compared."""
+"""Number of booked changes that are remembered for each venue; a statement that is older than all of them is not
+compared.
+"""
 
 _DOUBLE = Decimal("1e-15")
-"""A price, a quantity and a fee that were doubles on their way are each right to 2**-53: together to this share."""
+"""Share to which a product of a price, a quantity and a fee that were doubles is right: each is right to 2**-53."""
 
 
 class Span(NamedTuple):
-    """By how much the venue's balance may be above the ledger's (below 0: under it) though both are right."""
+    """States by how much the venue's balance may be above the ledger's (below 0: under it) though both are right."""
 
     low: Decimal = ZERO
     high: Decimal = ZERO
@@ -65,7 +69,7 @@ class _Booked(NamedTuple):
 
 
 class _Fills:
-    """What was booked of one account since venue and ledger agreed on it last."""
+    """Holds what was booked of one account since venue and ledger agreed on it last."""
 
     __slots__ = ("count", "turnover")
 
@@ -75,7 +79,7 @@ class _Fills:
 
 
 class Activity:
-    """Which accounts orders have moved lately, and how often."""
+    """Knows which accounts orders have moved lately, and how often."""
 
     def __init__(self, pairs: Iterable[Pair]) -> None:
         self.traded: frozenset[Account] = frozenset()
@@ -85,9 +89,9 @@ class Activity:
         self._booked: dict[str, deque[_Booked]] = {}
         """Changes of each venue, oldest first."""
         self._forgotten_ns: dict[str, int] = {}
-        """When the newest change was booked that is forgotten, by venue."""
+        """Monotonic time in ns of the newest booking that is forgotten, by venue."""
         self._fills: dict[Account, _Fills] = {}
-        """Of the accounts that have agreed in this session."""
+        """Fills of the accounts that have agreed in this session."""
 
     def set_pairs(self, pairs: Iterable[Pair]) -> None:
         """Use these pairs as the traded ones from now on."""
@@ -182,7 +186,7 @@ class Activity:
 
 
 def _add_orders(found: dict[str, Span], trade: Trade, venue: str) -> bool:
-    """Add what the orders of ``trade`` may do at ``venue``; whether any of them has not ended."""
+    """Add what the orders of ``trade`` may do at ``venue``. Return whether any of them has not ended."""
     is_under_way = False
     for result in trade.orders:
         market = result.order.market

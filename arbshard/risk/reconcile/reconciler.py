@@ -49,11 +49,11 @@ Recognise = Callable[[str, str, Callable[[Decimal], bool], Moment], list[Event]]
 """(venue, currency, whether a change explains what the venue states, now): see ``risk.transfers``."""
 _REASON_MAX = 200
 FILLS_MAX = 1000
-"""Rounding of so many fills between two agreements is explained at most."""
+"""Largest number of fills between two agreements whose rounding is explained."""
 
 
 class StatementReceipt(NamedTuple):
-    """What a venue last stated in this session; 0 for never."""
+    """Says what a venue last stated in this session; 0 for never."""
 
     at_ms: int = 0
     """Wall time, for people."""
@@ -105,9 +105,9 @@ class Reconciler:
         self._unbounded_ns: dict[Account, int] = {}
         """Traded currencies that nothing bounds now, and since when (monotonic ns)."""
         self.recognise: Recognise = _explain_nothing
-        """Gives the events that explain a difference: announced transfers."""
+        """Returns the events that explain a difference: announced transfers."""
         self._new: set[str] = set()
-        """Simulated venues that have begun anew and not yet said with what."""
+        """Simulated venues that have begun anew and not stated their balances yet."""
 
     def set_pairs(self) -> None:
         """Follow a change of the pairs; what was stated and compared stays."""
@@ -126,14 +126,14 @@ class Reconciler:
         """Begin anew: the simulated exchanges of another run know nothing of what was there before."""
         self._new = set(self.venues)
 
-    # what others ask
+    # What other parts ask.
 
     def last_statement(self, venue: str) -> StatementReceipt:
         """Return what ``venue`` last stated in this session."""
         return self._heard.get(venue, _NOTHING)
 
     def available(self, venue: str, currency: str) -> Decimal:
-        """Return what a new order may spend: what is neither held for our orders nor locked by anybody else's.
+        """Return what a new order may spend: what is neither held for our orders nor locked by orders of others.
 
         While venue and ledger differ, the smaller of both counts.
         """
@@ -191,7 +191,7 @@ class Reconciler:
         return now_ns - at_ns > self._age_max_ns
 
     def _not_compared(self, account: Account) -> str:
-        """Return a text that stays the same while it lasts, because workers are told of each change."""
+        """Return a text that stays the same while it lasts, because each change is sent to the workers."""
         seconds = self._age_max_ns // 10**9
         return (
             f"{' '.join(account)} could not be compared for {seconds} s: orders under way may pay fees in it"
@@ -201,7 +201,7 @@ class Reconciler:
         """Return the pairs that a difference of ``account`` blocks."""
         return self._blocked.get(account, ())
 
-    # what they tell
+    # What the venues and people state.
 
     def compare(self, said: Statement, moment: Moment) -> Answer:
         """Return the events of a venue's statement; they are to be applied before the next one."""
@@ -253,7 +253,7 @@ class Reconciler:
         return Done(f"{said.venue}: {len(every)} currencies compared{ways}"), events
 
     def _note_comparison(self, said: Statement, every: list[str], spans: Mapping[str, Span]) -> bool:
-        """Remember what this statement was compared for. Returns whether all of it was compared with amounts."""
+        """Remember which amounts this statement was compared with. Return whether all of them were exact."""
         venue, before_ns = said.venue, self.last_statement(said.venue).settled_ns or said.read_ns
         exact = [one for one in every if not spans.get(one, EXACT).width]
         self._lock(said, exact)
@@ -275,7 +275,7 @@ class Reconciler:
         return abs(known.amount - change) <= self._tolerances.of(venue, currency) + known.uncertain
 
     def accept(self, command: AcceptDifference, price: Decimal | None, moment: Moment) -> Answer:
-        """Book what the venue says as what the person says it is. ``price``: worth of one unit, None if unknown."""
+        """Book what the venue states as what the person says it is. ``price``: value of one unit, None if unknown."""
         account = command.venue, command.currency
         known = self._state.reconciled.differences.get(account)
         if known is None:
@@ -289,7 +289,7 @@ class Reconciler:
         if has_more is (command.kind in ("withdrawal", "fee")) and command.kind != "unexplained":
             return Denied(
                 f"{where}: the venue has {'more' if has_more else 'less'} than the ledger, "
-                f"which is no {command.kind}"
+                f"which is not a {command.kind}"
             ), []
         counts = command.kind in ("fee", "unexplained")
         price = command.price if command.price is not None else price
@@ -317,16 +317,16 @@ class Reconciler:
 
     def _problem(self, said: Statement) -> str | None:
         if said.venue not in self.venues:
-            return f"{said.venue[:_REASON_MAX]} is no venue of this run"
+            return f"{said.venue[:_REASON_MAX]} is not a venue of this run"
         amounts = [amount for _, *both in said.balances for amount in both]
         amounts += [remaining for _, _, remaining in said.open_orders]
         wrong = next((amount for amount in amounts if not is_amount(amount)), None)
         if wrong is not None:
-            return f"{said.venue}: {wrong} is no amount"
+            return f"{said.venue}: {wrong} is not an amount"
         names = [currency for currency, _, _ in said.balances]
         unnamed = next((name for name in names if not is_currency(name)), None)
         if unnamed is not None:
-            return f"{said.venue}: {unnamed[:_REASON_MAX]!r} is no currency"
+            return f"{said.venue}: {unnamed[:_REASON_MAX]!r} is not a currency"
         return f"{said.venue} names a currency twice" if len(set(names)) < len(names) else None
 
     def _currencies(self, venue: str, stated: dict[str, Decimal]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How much a venue's balance and the ledger's may differ by before it counts as a difference. Pure."""
+"""Computes by how much a venue's balance and the ledger's may differ before it counts as a difference. Pure."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -13,7 +13,7 @@ _UNKNOWN = StatedDigits(is_cut=True)
 
 
 class Tolerances:
-    """The tolerance of each currency, and the digits that each venue prints."""
+    """Computes the tolerance of each currency, and knows the digits that each venue prints."""
 
     def __init__(self, live: LiveConfig, price_of: Callable[[str, str], Decimal | None]) -> None:
         """Make the tolerance. ``price_of`` returns the price of a venue's currency in reporting currency, or None."""

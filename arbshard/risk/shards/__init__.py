@@ -1,1 +1,1 @@
-"""Who may trade which pair: owners, epochs, hand-over, and liveness of the workers."""
+"""Decides who may trade which pair: owners, epochs, hand-over, and liveness of the workers."""

@@ -1,8 +1,8 @@
-"""Whether a shard's worker does its work: a verdict from what its page and its ring show. Pure.
+"""Judges whether a shard's worker does its work, by what its page and its ring show. Pure.
 
-A worker is stuck when it does nothing about quotes that go on coming: its timer's beats stand still, or its loop has
-stopped looking into its ring. Without quotes nothing is said: then the feed is at fault, which others watch. A judge
-that was itself held up begins anew, for it has not seen what the worker did meanwhile.
+A worker is stuck when it does nothing about quotes that go on coming: its timer's beats have stopped, or its loop
+has stopped reading its ring. Without quotes there is no verdict: then the feed is at fault, which others watch. A
+judge that was itself held up begins anew, because it has not seen what the worker did meanwhile.
 """
 
 from typing import Literal, NamedTuple
@@ -12,26 +12,26 @@ Health = Literal["unjudged", "alive", "quiet", "stuck"]
 
 
 class Sample(NamedTuple):
-    """What is to be seen of a worker and its ring at one moment."""
+    """Holds what can be seen of a worker and its ring at one moment."""
 
     epoch: int
-    """On its page."""
+    """The epoch on its page."""
     is_running: bool
     """Whether its page says that it is at work: RUNNING or DRAINING."""
     beats: int
-    """Of its timer, ever growing."""
+    """Number of beats of its timer, ever growing."""
     seen: int
-    """How far its loop has looked into its ring, as of its last beat."""
+    """How far its loop has read its ring, as of its last beat."""
     head: int
     """How far the supervisor has written the ring: grows with every quote."""
 
 
 class LivenessVerdict(NamedTuple):
-    """What is to be said of a worker."""
+    """Is what was found about a worker."""
 
     health: Health
     reason: str = ""
-    """Of ``stuck``: a sentence's end, for people."""
+    """The reason of ``stuck``, as the end of a sentence for people."""
 
 
 _UNJUDGED = LivenessVerdict("unjudged")
@@ -40,14 +40,14 @@ _QUIET = LivenessVerdict("quiet")
 
 
 class _Neglect:
-    """For how long quotes have come since a number last moved."""
+    """Measures for how long quotes have come since a number last moved."""
 
     def __init__(self, moved: int, head: int) -> None:
         self.moved = moved
         self.head = head
-        """When it moved."""
+        """Head of the ring when it moved."""
         self.since_ns: int | None = None
-        """The first quote after that."""
+        """Time of the first quote after that (monotonic ns)."""
 
     def update(self, moved: int, head: int, now_ns: int) -> int:
         """Return the nanoseconds since the first quote that was not acted on; 0 for none."""
@@ -65,7 +65,9 @@ class ShardJudge:
         assert stuck_after_ns > 0, stuck_after_ns
         self._stuck_after_ns = stuck_after_ns
         self._recent_ns = stuck_after_ns // 2
-        """A quote that is older does not show that quotes go on; a look that is longer ago was a pause of ours."""
+        """A quote that is older does not show that quotes go on; a longer time since the last call was a pause of
+        ours.
+        """
         self._epoch = 0
         self._looked_ns = 0
         self._head = 0
@@ -74,7 +76,8 @@ class ShardJudge:
         self._seen: _Neglect | None = None
 
     def judge(self, sample: Sample | None, epoch: int, now_ns: int) -> LivenessVerdict:
-        """Return the verdict at ``now_ns``. ``sample``: None without a page; ``epoch``: of who may speak.
+        """Return the verdict at ``now_ns``. ``sample``: None without a page; ``epoch``: the one that may send
+        requests.
 
         Call it several times within ``stuck_after``: a longer pause between two calls makes all times begin anew.
         """
@@ -90,13 +93,13 @@ class ShardJudge:
             self._head, self._quoted_ns = sample.head, now_ns
         idle_ns = self._beats.update(sample.beats, sample.head, now_ns)
         deaf_ns = self._seen.update(sample.seen, sample.head, now_ns)
-        if sample.seen == sample.head:  # whoever has looked at everything has nothing to do
+        if sample.seen == sample.head:  # a worker that has read everything has nothing to do
             self._seen.since_ns, deaf_ns = None, 0
         if self._quoted_ns is None or now_ns - self._quoted_ns > self._recent_ns:
             return _QUIET
         if max(idle_ns, deaf_ns) < self._stuck_after_ns:
             return _ALIVE
-        # Who does not beat does not look either, and may have been found so a moment before.
+        # A worker that does not beat does not read either, and may have been found so a moment before.
         if idle_ns > self._stuck_after_ns // 2:
             return _stuck("no beat", idle_ns, sample.head - self._beats.head)
         return _stuck("nothing was looked at", deaf_ns, sample.head - self._seen.head)

@@ -1,7 +1,7 @@
-"""Who may trade which pair: the shard that owns it, and of that shard the newest incarnation. Pure; used by ``core``.
+"""Decides who may trade which pair: the shard that owns it, and its newest incarnation. Pure; ``core`` uses it.
 
 ``Ownership`` knows the newest universe. Its table of pairs is changed in place, because other parts of risk read it.
-``HandOver`` says what a worker is to carry on with.
+``HandOver`` states what a worker is to continue.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ _EPOCHS_MAX = 2**31
 
 
 class Ownership:
-    """The owners of one run's pairs."""
+    """Knows the owners of one run's pairs."""
 
     def __init__(self, universe: Universe) -> None:
         self.universe = universe
@@ -73,7 +73,7 @@ class Ownership:
 
 
 class HandOver:
-    """Says what a worker is to carry on with: when it begins, and when pairs come to it."""
+    """States what a worker is to continue: when it begins, and when pairs come to it."""
 
     def __init__(
         self,
@@ -83,8 +83,9 @@ class HandOver:
         retries: Callable[[str], Iterable[Retry]],
         tag: str,
     ) -> None:
-        """``available``: what a pair's orders may spend. ``retries``: how its next trades may be made, after some
-        that achieved nothing. ``tag``: of the ledger.
+        """Begin. ``available``: what a pair's orders may spend. ``tag``: that of the ledger.
+
+        ``retries``: how a pair's next trades may be made, after some that achieved nothing.
         """
         self._state = state
         self._ownership = ownership
@@ -147,7 +148,7 @@ def objection_to_speaker(known: Shard | None, request: Request) -> Objection | N
 def joined(known: Shard | None, hello: Hello, now_ms: int) -> list[Event]:
     """Return the events of a greeting that is accepted."""
     if known is not None and hello.epoch <= known.epoch:
-        return []  # said before
+        return []  # it has joined before
     return [ShardJoined(at_ms=now_ms, shard=hello.shard, epoch=hello.epoch, pid=hello.pid)]
 
 

@@ -1,4 +1,4 @@
-"""Reads what workers and their rings show, and has each shard judged. Used by ``assembly``."""
+"""Reads what workers and their rings show, and has each shard judged. ``assembly`` uses it."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,11 +14,11 @@ from arbshard.shm.rings import RingReader
 
 _AT_WORK = (WorkerState.RUNNING, WorkerState.DRAINING)
 _AGAIN_NS = 100_000_000
-"""How often a page that stands still is looked for anew: a successor writes another file."""
+"""How often a page that does not change is opened anew, in ns: a successor writes another file."""
 
 
 class WorkerWatch:
-    """The judges of all shards of a run."""
+    """Is the judges of all shards of a run."""
 
     def __init__(self, files: RunFiles, shards: int, stuck_after_ns: int) -> None:
         self._shards = [_Watched(files, shard, stuck_after_ns) for shard in range(shards)]
@@ -41,7 +41,7 @@ class WorkerWatch:
 
 
 class _Watched:
-    """One shard."""
+    """Has page and ring of one shard, and judges its worker."""
 
     def __init__(self, files: RunFiles, shard: int, stuck_after_ns: int) -> None:
         self.judge = ShardJudge(stuck_after_ns)
@@ -86,7 +86,7 @@ class _Watched:
             found = self._page_path.stat()
             page_file = found.st_dev, found.st_ino
             if self._page is not None and page_file == self._page_file:
-                return  # it is the same one, and stands still
+                return  # it is the same one, and does not change
             page = PageReader.attach(self._page_path)
         except (SharedMemoryError, FileNotFoundError):
             return  # not made yet, or just being replaced

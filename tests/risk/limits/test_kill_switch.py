@@ -92,7 +92,7 @@ def test_drawdown() -> None:
 
 
 def quick(**limits: int) -> Config:
-    """Limits, and no pause after an entry that was refused."""
+    """Limit, and no pause after an entry that was refused."""
     return replace(w.with_limits(**limits), execution=ExecutionConfig(pause_s=1e-6))
 
 

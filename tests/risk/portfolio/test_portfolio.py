@@ -196,7 +196,7 @@ def test_events_that_contradict_the_state(world) -> None:
     for event, said in (
         (approved, "while BTC was busy"),
         (reported(world, intent, intent_id="nobody"), "intent nobody is not open"),
-        (reported(world, intent, client_id="x"), "x is no order of"),
+        (reported(world, intent, client_id="x"), "x is not an order of"),
         (reported(world, intent, fills=(fill,)), "booked twice"),
         (Started(at_ms=1, session=7, run="r", mode="m", version="v", reporting="KRW"), "session 7 follows"),
         (Stopped(at_ms=1, balances=()), "balances at the stop"),

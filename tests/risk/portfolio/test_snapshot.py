@@ -248,7 +248,7 @@ def test_another_hash_is_noticed(busy, codec) -> None:
 
 
 def shape(info: inspect.Type) -> object:
-    """Names and types of all fields, down to the last struct; what classes are called is not part of the format."""
+    """Name and types of all fields, down to the last struct; what classes are called is not part of the format."""
     if isinstance(info, inspect.StructType):
         return {one.encode_name: shape(one.type) for one in info.fields}
     if isinstance(info, inspect.EnumType | inspect.LiteralType):  # new values may be added

@@ -593,12 +593,12 @@ class TestAccepting:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"venue": "kraken"}, "kraken is no venue of this run"),
-        ({"balances": (("BTC", Decimal("NaN"), Decimal(0)),)}, "NaN is no amount"),
-        ({"balances": (("BTC", Decimal(1), Decimal(-1)),)}, "-1 is no amount"),
-        ({"balances": (("", Decimal(1), Decimal(1)),)}, "'' is no currency"),
+        ({"venue": "kraken"}, "kraken is not a venue of this run"),
+        ({"balances": (("BTC", Decimal("NaN"), Decimal(0)),)}, "NaN is not an amount"),
+        ({"balances": (("BTC", Decimal(1), Decimal(-1)),)}, "-1 is not an amount"),
+        ({"balances": (("", Decimal(1), Decimal(1)),)}, "'' is not a currency"),
         ({"balances": (("BTC", Decimal(1), Decimal(1)),) * 2}, "names a currency twice"),
-        ({"open_orders": (("x", "BTCUSDT", Decimal("Infinity")),)}, "Infinity is no amount"),
+        ({"open_orders": (("x", "BTCUSDT", Decimal("Infinity")),)}, "Infinity is not an amount"),
     ],
 )
 def test_statements_that_make_no_sense(desk, change, said) -> None:

@@ -14,7 +14,7 @@ OF_FAULTS = (
     "the venue refused a request",
 )
 """What is said, rightly, of redirects and refusals, which the exchange's faults bring about."""
-_APART = "pair set apart: it enters nothing until somebody releases it"
+_APART = "pair set apart: it enters nothing until a person releases it"
 _BOTH_REFUSE = "the venue refuses orders"
 """Why a pair is rightly set apart as ``stuck``: both of its venues have refused orders for good with a leg open."""
 _WORDS_MAX = 300
