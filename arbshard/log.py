@@ -36,6 +36,8 @@ with hidden("rich"):
     import structlog
     from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
+_TALKATIVE = ("asyncio", "aiohttp", "picows", "websockets")
+"""Libraries that log each connection at the level info."""
 _FILE_BYTES = 10_000_000
 _FILES_KEPT = 5
 _QUEUE_MAX = 10_000
@@ -238,7 +240,8 @@ def setup(
         to_terminal.setFormatter(_formatter(process, renderer, _Shortened(6, 3000)))
         handlers.append(to_terminal)
     logging.basicConfig(handlers=[QueueHandler(handlers, losses), _errors], level=level.upper(), force=True)
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -417,6 +417,7 @@ class Run:
         await self.processes.end(COMPANIONS, 5.0)
         await self.processes.end(["sim"], 3.0)
         try:
+            self._status.journal.follow(self._risk_note_text())
             self._set_state("ended")
             self._write_note()
             await before_removal()
@@ -634,6 +635,7 @@ class Run:
         note = health.note(risk.pid) if risk is not None and isinstance(health, PageHealth) else b""
         if not note or universe is None:
             return  # risk is being replaced: what was open still is
+        self._status.journal.follow(note)
         basis = note, universe.serial, len(self._feeds)
         if basis == self._attended_for:
             return

@@ -14,6 +14,7 @@ from arbshard.model.notes import RECORDING, RunState, SupervisorNote, VenueNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS
 from arbshard.model.universe import Universe
 from arbshard.shm.pages import PageWriter
+from supervisor.journal import RunJournal
 from supervisor.processes.process_supervisor import ProcessSupervisor
 from supervisor.topics import RunTopics
 
@@ -50,6 +51,7 @@ class StatusPublisher:
         self._pid = pid
         self._note_ns = int(note_s * 1e9)
         self._started_ms = clock.wall_ms()
+        self.journal = RunJournal(self._started_ms, config.venues.traded, logs_trades=config.run.log_trades)
         self._alerts: deque[str] = deque(maxlen=_ALERTS_KEPT)
         self._alerts_total = 0
         self._noted_ns = 0
@@ -123,6 +125,8 @@ class StatusPublisher:
             unattended=self.unattended,
             spares=processes.spares.states if processes.spares is not None else (),
             spares_wanted=processes.spares.wanted if processes.spares is not None else 0,
+            halts=self.journal.halts,
+            journal=self.journal.decisions,
         )
         self._page.write_note(msgspec.json.encode(note))
         if self.topics is not None:

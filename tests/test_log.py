@@ -53,6 +53,14 @@ def test_libraries_log_there_too(setup, tmp_path):
     assert (line["event"], line["level"]) == ("lost it", "warning")
 
 
+def test_connections_of_libraries_are_no_news(setup, tmp_path):
+    setup("supervisor", tmp_path, "debug")
+    for name in ("picows", "websockets.client", "aiohttp.access", "asyncio"):
+        logging.getLogger(name).info("connection established")
+    logs.get_logger().info("one")
+    assert [line["event"] for line in lines(tmp_path / "supervisor.jsonl")] == ["one"]
+
+
 @pytest.mark.parametrize(("level", "events"), [("debug", 3), ("info", 2), ("error", 1)])
 def test_level(setup, tmp_path, level, events):
     setup("risk", tmp_path, level)

@@ -39,4 +39,6 @@ class RunConfig(Section, frozen=True):
     """With less free space on the ledger's disk, a person is alerted."""
     disk_free_stop_mb: NotNegative = 20.0
     """With less free space there, nothing is entered; exits go on."""
+    log_trades: bool = True
+    """Whether the supervisor's log has one line for each entry and each exit."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

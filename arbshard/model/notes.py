@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from arbshard.model.funnel import EdgeFunnel
+from arbshard.model.intent import HaltLevel
 
 FeedState = Literal["connecting", "connected", "partly", "stale", "down", "rest"]
 ChildState = Literal["starting", "running", "restarting", "quarantined", "ending", "ended"]
@@ -89,6 +90,27 @@ RECORDING = "recording"
 """The mode of a run that has feeds and a recorder, and neither risk nor workers."""
 
 
+class HaltSpan(msgspec.Struct, frozen=True):
+    """Describes a halt of this run, or one from before its start that was still in force."""
+
+    since_ms: int
+    cause: str
+    """``ledger.events.HaltCause``."""
+    reason: str
+    level: HaltLevel
+    until_ms: int = 0
+    """When it ended; 0 while it is in force."""
+
+
+class JournalNote(msgspec.Struct, frozen=True):
+    """Describes what a person or a rule has decided."""
+
+    at_ms: int
+    kind: str
+    """``halted``, ``resumed``, ``limits``, ``tightened``, ``loosened``, ``apart``, ``released``, ``closing``."""
+    text: str
+
+
 class SupervisorNote(msgspec.Struct, frozen=True):
     """Describes the run as a whole."""
 
@@ -115,3 +137,7 @@ class SupervisorNote(msgspec.Struct, frozen=True):
     spares_wanted: int = 0
     regime: str = ""
     """How the prices of the simulated exchanges behave; empty for public feeds."""
+    halts: tuple[HaltSpan, ...] = ()
+    """The halts of this run, the newest last; 100 at most."""
+    journal: tuple[JournalNote, ...] = ()
+    """What people and rules have decided in this run, the newest last; 100 at most."""

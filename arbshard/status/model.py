@@ -2,12 +2,13 @@
 
 import msgspec
 
-from arbshard.model.notes import VenueNote
+from arbshard.model.notes import HaltSpan, JournalNote, VenueNote
 from arbshard.model.risk_note import (
     BalanceNote,
     DifferenceNote,
     EquityNote,
     FxNote,
+    HaltNote,
     PortfolioTally,
     PositionNote,
     StrayNote,
@@ -276,6 +277,12 @@ class Status(msgspec.Struct, frozen=True):
     """How the prices of the simulated exchanges behave; empty for public feeds."""
     halted: str = ""
     """Why entries are halted, as in ``problems``; empty while they are not."""
+    halt: HaltNote | None = None
+    """The same with its time and cause."""
+    halts: tuple[HaltSpan, ...] = ()
+    """The halts of this run, the newest last; one from before its start is among them."""
+    journal: tuple[JournalNote, ...] = ()
+    """What people and rules have decided in this run, the newest last; 100 at most."""
 
     warnings: tuple[str, ...] = ()
     """What the venues warn of, and what each pair concerned does about it. It makes no run degraded."""

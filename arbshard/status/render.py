@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arbshard.config import REGIMES
-from arbshard.model.notes import RECORDING
+from arbshard.model.notes import RECORDING, JournalNote
 from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, PositionNote, Tally, ValueChangeNote
 from arbshard.status.model import (
     EntriesStatus,
@@ -20,7 +20,7 @@ from arbshard.status.model import (
     ShardStatus,
     Status,
 )
-from arbshard.status.summary import Summary
+from arbshard.status.summary import Summary, clock_of
 from arbshard.status.tables import WholeTable
 
 _GOOD = {"running", "connected", "drained", "ready"}
@@ -37,6 +37,7 @@ _SYMBOLS_SHOWN = 12
 _WARNINGS_SHOWN = 10
 _PROBLEMS_SHOWN = 6
 """How many problems the last line of a run names; ``--summary`` holds all."""
+_DECISIONS_SHOWN = 12
 _BESIDE = "fees and losses of transfers, and unexplained differences"
 """What results contain from no position."""
 _PLAIN_WIDTH = 140
@@ -139,6 +140,8 @@ def render_summary(summary: Summary) -> RenderableType:
         f" {summary.bad_frames} bad",
     )
     table.add_row("errors", f"{summary.errors} logged, {summary.restarts} restarts")
+    if summary.journal:
+        table.add_row("decided", _journal(summary.journal))
     if summary.order_mode != "paper":
         table.add_row(
             "accounts",
@@ -159,6 +162,14 @@ def render_summary(summary: Summary) -> RenderableType:
         parts.append(Text(f"Not a clean run: {_listed(summary.problems)}", style="bold red"))
     parts.extend(Text(line, style="yellow") for line in summary.alerts)
     return Group(*parts)
+
+
+def _journal(journal: Sequence[JournalNote]) -> Text:
+    """What people and rules decided, the newest last."""
+    left_out = len(journal) - _DECISIONS_SHOWN
+    lines = [f"{left_out} earlier ones are in the log and in --summary"] if left_out > 0 else []
+    lines += [f"{clock_of(one.at_ms)} {one.text}" for one in journal[-_DECISIONS_SHOWN:]]
+    return Text("\n".join(lines), style="yellow")
 
 
 def _where(data: str, order_mode: str) -> str:

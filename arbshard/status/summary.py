@@ -1,9 +1,11 @@
 """The end of a run: what it brought and how it went, as one struct (``--summary``) and as text. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 
 import msgspec
 
+from arbshard.model.notes import HaltSpan, JournalNote
 from arbshard.model.risk_note import (
     DifferenceNote,
     EquityNote,
@@ -70,6 +72,10 @@ class Summary(msgspec.Struct, frozen=True):
     rules: dict[str, RuleWorth] = {}
     """What refused entries would have brought, by reason."""
     fx: FxNote = FxNote()
+    halts: tuple[HaltSpan, ...] = ()
+    """The halts of this run, the newest last; one from before its start is among them."""
+    journal: tuple[JournalNote, ...] = ()
+    """What people and rules have decided in this run, the newest last; 100 at most."""
 
 
 def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positions: bool = False) -> Summary:
@@ -122,7 +128,14 @@ def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positio
         equity=last.equity,
         rules=rules,
         fx=last.fx,
+        halts=last.halts,
+        journal=last.journal,
     )
+
+
+def clock_of(at_ms: int) -> str:
+    """Return a wall time in UTC, to the second."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _problems(last: Status, alive: Status | None, failure: str, keeps_positions: bool) -> Iterator[str]:
@@ -133,12 +146,7 @@ def _problems(last: Status, alive: Status | None, failure: str, keeps_positions:
     """
     if failure:
         yield f"the run could not go on: {failure}"
-    for venue in last.venues:
-        if not venue.frames:
-            why = f": {venue.last_error}" if venue.last_error else ""
-            yield f"nothing was received from {venue.name}{why}"
-    if not last.venues:
-        yield "nothing was received from any venue"
+    yield from _not_received(last)
     if last.as_of:
         yield f"risk did not close the ledger in order: portfolio and positions are as of {last.as_of}"
     if alive is not None:
@@ -147,6 +155,7 @@ def _problems(last: Status, alive: Status | None, failure: str, keeps_positions:
     yield from last.passing
     if last.halted:
         yield last.halted  # ``alive`` may be older than a halt or its end: risk shows them five times a second
+    yield from _halts_that_are_over(last.halts)
     left_open = 0 if keeps_positions else last.portfolio.open
     for count, one, many in (
         (last.errors, "error was logged", "errors were logged"),
@@ -157,3 +166,19 @@ def _problems(last: Status, alive: Status | None, failure: str, keeps_positions:
     ):
         if count:
             yield f"{count} {one if count == 1 else many}"
+
+
+def _not_received(last: Status) -> Iterator[str]:
+    for venue in last.venues:
+        if not venue.frames:
+            why = f": {venue.last_error}" if venue.last_error else ""
+            yield f"nothing was received from {venue.name}{why}"
+    if not last.venues:
+        yield "nothing was received from any venue"
+
+
+def _halts_that_are_over(halts: Iterable[HaltSpan]) -> Iterator[str]:
+    for halt in halts:
+        if halt.until_ms:
+            span = f"from {clock_of(halt.since_ms)} to {clock_of(halt.until_ms)}"
+            yield f"entries were halted {span} ({halt.cause}): {halt.reason or 'no reason given'}"

@@ -229,8 +229,10 @@ class TestOneRun:
         shared.do("limits", "set", "order_notional_max=default", "--symbol", symbol)
 
 
-def test_halted_it_enters_nothing_over_a_restart_of_everything_until_resumed(desk):
-    desk.begin()
+def test_halted_it_enters_nothing_over_a_restart_of_everything_until_resumed(desk, tmp_path):
+    summary = tmp_path / "summary.json"
+    desk.start("--summary", str(summary))
+    desk.until_running()
     desk.until_open(2)
     assert "halted" in desk.do("halt", "--reason", "lunch")
     desk.wait_for(desk.has_settled)  # what was approved before is still brought home
@@ -240,15 +242,36 @@ def test_halted_it_enters_nothing_over_a_restart_of_everything_until_resumed(des
     desk.kill_and_replace("risk")
     time.sleep(2)
     assert len(desk.positions()) == held == desk.entries() == entries
-    desk.end("--keep-positions")
+    assert desk.status()["halt"]["reason"] == "lunch"
+    desk.do("stop", "--keep-positions")
+    ended = desk.ended()
+    assert ended.code == 1
+    assert "halted (operator): lunch; no entries, exits go on" in " ".join(ended.out.split())
+    (halt,) = json.loads(summary.read_text())["halts"]
+    assert (halt["cause"], halt["reason"], halt["until_ms"]) == ("operator", "lunch", 0)
+    (line,) = desk.log("supervisor", "halted")
+    assert line["what"].startswith("halted (operator): lunch")
+    assert len(desk.log("supervisor", "entry")) == entries
+    desk.verify()
 
-    desk.begin()
+    desk.start("--summary", str(summary))
+    desk.until_running()
     time.sleep(2)
     assert desk.entries() == len(desk.positions()) == held
+    assert desk.log("supervisor", "halted")[-1]["what"].startswith(
+        "halted before this start (operator): lunch"
+    )
+    assert len(desk.log("supervisor", "positions taken over")[-1]["positions"]) == held
     assert "halted since" in desk.do("resume")
     desk.until(lambda s: s["portfolio"]["entries"] > 0)
     assert desk.do("resume").strip() == "t: nothing is halted"
-    desk.end()
+    desk.do("stop")
+    assert desk.ended().code == 1  # it was halted for a while
+    told = json.loads(summary.read_text())
+    assert [one["kind"] for one in told["journal"]][:2] == ["halted", "resumed"]
+    assert any(line.startswith("entries were halted from ") for line in told["problems"])
+    desk.verify()
+    assert len(desk.log("supervisor", "exit")) == len(desk.trades("--last", "1000"))
     assert len(desk.trades()) >= 1  # from the ledger alone
     left = desk.carry_out("positions")
     assert (left.code, left.out) == (0, "no open positions\n")

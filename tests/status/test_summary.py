@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from arbshard.model.notes import HaltSpan, JournalNote
 from arbshard.status.model import RuleWorth
 from arbshard.status.render import render_summary
 from arbshard.status.summary import summarise
@@ -121,3 +122,23 @@ def test_goes_into_a_file_as_json(status):
     assert decoded["latency_us"]["p999"] == 1504
     assert decoded["failure"] == "why"
     assert decoded["problems"][0] == "the run could not go on: why"
+
+
+class TestHalts:
+    OVER = HaltSpan(1_795_000_000_000, "operator", "lunch", "reduce_only", until_ms=1_795_000_060_000)
+
+    def test_one_that_is_over_is_a_reason_for_exit_code_1(self, status):
+        summary = summarise(replace(status, halts=(self.OVER,)), alive=None, failure="")
+        assert not summary.ok
+        said = "entries were halted from 2026-11-18 11:06:40 UTC to 2026-11-18 11:07:40 UTC (operator): lunch"
+        assert said in summary.problems
+        assert summary.halts == (self.OVER,)
+
+    def test_what_was_decided_is_shown_the_newest_last(self, status, drawn):
+        journal = tuple(JournalNote(1_795_000_000_000 + n, "limits", f"decision {n}") for n in range(15))
+        summary = summarise(replace(status, journal=journal), alive=None, failure="")
+        assert summary.journal == journal
+        text = drawn(render_summary(summary))
+        assert "3 earlier ones are in the log and in --summary" in text
+        assert "decision 2" not in text
+        assert text.index("decision 3") < text.index("decision 14")

@@ -1,0 +1,138 @@
+"""Halts, what was decided, and trades: what a run logs and keeps of the notes of risk."""
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from arbshard.model.notes import HaltSpan
+from arbshard.model.risk_note import NO_NOTE, ApartNote, HaltNote, PositionNote, TightNote
+from supervisor.journal import RunJournal
+
+STARTED_MS = 1_000_000
+
+
+def position(number, opened_ms=STARTED_MS + 1, direction="buy_home", **changes):
+    return PositionNote(
+        f"s1-0-1-{number}", "BTC", direction, "0.5", "1400000", "1000.5", "700000", opened_ms,
+        **({"closed_ms": 0, "reason": None, "pnl": None} | changes),
+    )  # fmt: skip
+
+
+def closed(number, closed_ms=STARTED_MS + 2001, **changes):
+    given = {"closed_ms": closed_ms, "reason": "take_profit", "pnl": "1400"}
+    return position(number, **(given | changes))
+
+
+class Followed:
+    def __init__(self, logs_trades=True):
+        self.journal = RunJournal(STARTED_MS, ("home", "away"), logs_trades=logs_trades)
+
+    def show(self, at_ms=STARTED_MS + 5000, **note):
+        """What is logged because of a note with these fields."""
+        with capture_logs() as logged:
+            self.journal.follow(msgspec.json.encode(msgspec.structs.replace(NO_NOTE, at_ms=at_ms, **note)))
+        return logged
+
+
+@pytest.fixture
+def run():
+    return Followed()
+
+
+class TestHalts:
+    HALT = HaltNote(STARTED_MS + 10, "errors", "30 orders of unknown fate")
+
+    def test_a_halt_its_cause_and_its_end(self, run):
+        run.show()
+        (line,) = run.show(halt=self.HALT)
+        assert (line["event"], line["log_level"]) == ("halted", "warning")
+        assert line["what"] == "halted (errors): 30 orders of unknown fate; no entries, exits go on"
+        assert run.journal.halts == (HaltSpan(STARTED_MS + 10, "errors", self.HALT.reason, "reduce_only"),)
+        assert run.show(halt=self.HALT) == []
+        (line,) = run.show(at_ms=STARTED_MS + 900)
+        assert line["event"] == "resumed"
+        assert run.journal.halts[0].until_ms == STARTED_MS + 900
+        assert [one.kind for one in run.journal.decisions] == ["halted", "resumed"]
+
+    def test_a_run_that_starts_halted_says_so(self, run):
+        (line,) = run.show(halt=HaltNote(STARTED_MS - 5, "operator", ""))
+        assert line["what"].startswith("halted before this start (operator): no reason given; no entries")
+        assert run.journal.halts[0].since_ms == STARTED_MS - 5
+
+    def test_a_raised_level_is_another_halt(self, run):
+        run.show(halt=self.HALT)
+        raised = HaltNote(STARTED_MS + 50, "operator", "worse", "stopped")
+        (line,) = run.show(at_ms=STARTED_MS + 60, halt=raised)
+        assert line["what"].endswith("exits are stopped too")
+        first, second = run.journal.halts
+        assert (first.until_ms, second.until_ms, second.level) == (STARTED_MS + 60, 0, "stopped")
+
+
+def test_what_was_decided(run):
+    run.show()
+    decided = {
+        "limits_changed": {"order_notional_max": "500000"},
+        "tightened": {"": TightNote("0.5", "the drawdown is 60 % of its limit", 1)},
+        "apart": {"ETH": ApartNote(1, "stuck", "no way out")},
+        "closing": {"BTC": "manual"},
+    }
+    lines = run.show(**decided)
+    assert [line["what"] for line in lines] == [
+        "limit order_notional_max is 500000, by hand",
+        "limits of all pairs are tightened to 0.5: the drawdown is 60 % of its limit",
+        "ETH is set apart (stuck): no way out",
+        "BTC is being closed (manual)",
+    ]
+    assert run.show(**decided, at_ms=STARTED_MS + 6000) == []
+    assert [line["what"] for line in run.show()] == [
+        "limit order_notional_max is as configured again",
+        "limits of all pairs are no longer tightened",
+        "ETH is released",
+    ]
+
+
+def test_what_was_decided_before_the_start_says_so(run):
+    (line,) = run.show(limits_changed={"BTC order_notional_max": "5"})
+    assert line["what"] == "limit BTC order_notional_max is 5 since before this start, by hand"
+
+
+class TestTrades:
+    def test_one_line_for_each_entry_and_each_exit(self, run):
+        run.show()
+        (line,) = run.show(positions=(position(1),))
+        assert line == {
+            "event": "entry", "log_level": "info", "pair": "BTC", "how": "buy on home, sell on away",
+            "quantity": "0.5", "home_price": "1400000", "away_price": "1000.5", "notional": "700,000",
+            "position": "s1-0-1-1",
+        }  # fmt: skip
+        assert run.show(at_ms=1, positions=(position(1),)) == []
+        (line,) = run.show(closed=(closed(1),))
+        assert line == {
+            "event": "exit", "log_level": "info", "pair": "BTC", "reason": "take_profit", "pnl": "+1,400",
+            "bps": 20.0, "held_s": 2.0, "position": "s1-0-1-1",
+        }  # fmt: skip
+        assert run.show(at_ms=2, closed=(closed(1),)) == []
+
+    def test_one_that_was_opened_and_closed_between_two_notes_has_both_lines(self, run):
+        run.show()
+        lines = run.show(closed=(closed(2, direction="buy_away"),))
+        assert [line["event"] for line in lines] == ["entry", "exit"]
+        assert lines[0]["how"] == "buy on away, sell on home"
+
+    def test_what_is_from_before_the_start_was_taken_over(self, run):
+        old = position(1, opened_ms=STARTED_MS - 9)
+        (line,) = run.show(positions=(old,), closed=(closed(0, closed_ms=STARTED_MS - 1),))
+        assert (line["event"], line["positions"]) == ("positions taken over", ["BTC s1-0-1-1"])
+        (line,) = run.show(closed=(closed(1, opened_ms=STARTED_MS - 9), closed(0, closed_ms=STARTED_MS - 1)))
+        assert (line["event"], line["position"]) == ("exit", "s1-0-1-1")
+
+    def test_can_be_switched_off(self):
+        run = Followed(logs_trades=False)
+        run.show()
+        assert run.show(positions=(position(1),), closed=(closed(2),)) == []
+        assert [line["event"] for line in run.show(halt=TestHalts.HALT)] == ["halted"]
+
+
+def test_an_empty_note_changes_nothing(run):
+    run.journal.follow(b"")
+    assert (run.journal.halts, run.journal.decisions) == ((), ())
