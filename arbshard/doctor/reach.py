@@ -16,7 +16,7 @@ from arbshard.venues.registry import get_adapter, get_venue
 
 
 async def probe_rest(config: Config, name: str) -> ProbeResult:
-    """Test the REST address by one cheap public call."""
+    """Return whether the REST address answers one cheap public call."""
     settings = config.venues.get(name)
     url = settings.rest_url + request_target(get_adapter(name).orders.warm())
     fetch = open_fetch(name, settings)
@@ -31,7 +31,7 @@ async def probe_rest(config: Config, name: str) -> ProbeResult:
 
 
 async def probe_public_stream(config: Config, name: str, clock: Clock) -> ProbeResult:
-    """Test the public stream by opening it."""
+    """Return whether the public stream can be opened."""
     settings, venue = config.venues.get(name), get_venue(name)
     if not venue.is_streamed:
         return ProbeResult(ok=True)

@@ -22,7 +22,7 @@ class Quality(NamedTuple):
 
 
 def quality_of(config: DataConfig) -> Quality:
-    """Convert the settings once."""
+    """Return the settings converted to nanoseconds and factors, which is done once."""
     return Quality(
         int(config.max_book_age_ms * 1e6),
         int(config.max_leg_skew_ms * 1e6),

@@ -1,15 +1,15 @@
-"""The regime ``band``: gaps as published work describes them. Pure; ``prices`` steps these processes.
+"""Simulates the regime ``band``: gaps as published work describes them. It is pure; ``prices`` steps these processes.
 
 The gap of a coin is its price at Upbit over its price at Binance, at the rate at which Upbit's coins are priced:
 
     gap = level + the coin's share of the stress + wandering
 
-*Wandering* is a threshold autoregression. Inside a band around zero it is a random walk, because bringing it back
-pays for no trade there. Outside, it is drawn to the edge of the band with the pair's own half-life. So a gap returns
-neither to zero nor to its level, but into a band around its level; most of a return that an entry waits for does not
-come.
+*Wandering* is a threshold autoregression. Inside a band around zero it is a random walk, because a trade that
+would bring it back does not pay there. Outside, it is drawn to the edge of the band with the pair's own half-life. So
+a gap returns neither to zero nor to its level, but into a band around its level; most of the return that an entry
+waits for does not come.
 
-What the figures of ``BandRules`` rest on:
+The figures of ``BandRules`` are based on:
 
 - The form. M. H. Seo, B. Koo, Y. F. Yang, "Nonlinear dynamics of Kimchi premium", Economic Modelling 135 (2024)
   106726: a random walk inside thresholds, a return from outside of them only, a steady state that is not zero

@@ -43,7 +43,7 @@ class Print(NamedTuple):
 
 
 class SimListing(NamedTuple):
-    """What a venue says of a market."""
+    """Describes a market as its venue lists it."""
 
     symbol: str
     base: str

@@ -76,19 +76,22 @@ class ClientSession(Protocol):
         ...
 
     def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:
-        """Handle a data message."""
+        """Handle a data message; return the actions."""
         ...
 
     def on_ping(self, now_ns: int) -> Sequence[Action]:
-        """Handle a ping frame, which the shell has answered already."""
+        """Handle a ping frame, which the shell has answered already; return the actions."""
         ...
 
     def on_pong(self, payload: bytes, now_ns: int) -> Sequence[Action]:
-        """Handle a pong frame."""
+        """Handle a pong frame; return the actions."""
         ...
 
     def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:
-        """Pass the time, a few times a second; ``quiet_ns`` is how long nothing was sent or received."""
+        """Return the actions that are due; it is called a few times a second.
+
+        ``quiet_ns`` is how long nothing was sent or received.
+        """
         ...
 
 
@@ -108,7 +111,7 @@ class ForewarningSession(ClientSession, Protocol):
     """Is a session whose protocol announces a coming shutdown."""
 
     def on_shutdown(self, now_ms: int) -> Sequence[Action]:
-        """Announce that the connection will be closed soon."""
+        """Return the actions that announce that the connection will be closed soon."""
         ...
 
 

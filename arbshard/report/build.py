@@ -322,7 +322,7 @@ def _with_values(lines: Sequence[PlotLine]) -> tuple[PlotLine, ...]:
 
 
 def _histogram(sample: Sequence[float]) -> Plot:
-    """Count single results by size; the outermost hundredths are counted in the outermost bars."""
+    """Return a histogram of single results; the outermost hundredths are counted in the outermost bars."""
     lines: tuple[PlotLine, ...] = ()
     if sample:
         ordered = sorted(sample)

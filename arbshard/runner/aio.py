@@ -71,7 +71,7 @@ class AsyncRunner:
 
     @property
     def portfolio(self) -> PortfolioState:
-        """Balances, positions, orders and results, as exact decimals in their own currencies.
+        """Return balances, positions, orders and results, as exact decimals in their own currencies.
 
         This is the live object and not a copy, so a script should read it between two calls. Raises ``UsageError``
         before the start.

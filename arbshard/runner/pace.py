@@ -44,7 +44,7 @@ class Pace(Protocol):
     def make_executors(
         self, risk: RiskPort, books: BookPort, execution: ExecutionConfig, clock: Clock, observer: Observer, /
     ) -> ExecutorFactory:
-        """Make executors that wait in this time."""
+        """Return a factory of executors that wait in this time."""
         ...
 
 
@@ -69,5 +69,5 @@ class LivePace:
     def make_executors(
         self, risk: RiskPort, books: BookPort, execution: ExecutionConfig, clock: Clock, observer: Observer, /
     ) -> ExecutorFactory:
-        """Make executors that wait in real time."""
+        """Return a factory of executors that wait in real time."""
         return ExecutorFactory(risk, books, execution, clock, observer)

@@ -132,6 +132,6 @@ class RecordedPace:
     def make_executors(
         self, risk: RiskPort, books: BookPort, execution: ExecutionConfig, clock: Clock, observer: Observer, /
     ) -> ExecutorFactory:
-        """Make executors that wait in the recording's time."""
+        """Return a factory of executors that wait in the recording's time."""
         assert clock is self.clock, "a recording has one clock"
         return RecordedExecutors(risk, books, execution, self.clock, observer)

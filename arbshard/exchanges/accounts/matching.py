@@ -98,7 +98,7 @@ class Matcher:
         return next(levels(self._opposite(symbol, side), price), None) is not None
 
     def place(self, account: TradingAccount, ticket: Ticket, now_ms: int) -> SimOrder | Shortage:
-        """Accept an order and match it at once. A ``Shortage`` changes nothing."""
+        """Accept an order and match it at once; return it, or a ``Shortage``, which changes nothing."""
         with localcontext(MONEY_CONTEXT):
             found = self._plan(ticket)
             lack = self._shortage(account, ticket, found)

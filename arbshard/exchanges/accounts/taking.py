@@ -24,9 +24,7 @@ class Take(NamedTuple):
 
 
 class MatchPlan(NamedTuple):
-    """Lists levels best first, and says how the order ends with them; it ends not at all when the rest
-    joins the book.
-    """
+    """Lists the levels to take, best first, and how the order ends with them; empty when the rest joins the book."""
 
     takes: tuple[Take, ...]
     ended: Ended

@@ -149,7 +149,7 @@ def _by_volume(request: OrderTicket, market: SimMarket, side: BookSide, tif: Tim
 
 
 def _best(request: OrderTicket, market: SimMarket, side: BookSide, tif: TimeInForce) -> Ticket:
-    """Order at the present best price of the other side, and no worse."""
+    """Return the ticket of an order at the present best price of the other side, and no worse."""
     if side == "bid":
         return Ticket(
             market.symbol, "buy", "market", tif, amount_of(market.best_ask), funds=_total(request, market)
