@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
 
+from arbshard.errors import ConfigError
+
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_CREDENTIALS = Path("/run/credentials")
+"""Where systemd puts what it hands to services. Its folders keep others out; the access list by which the service may
+read a file looks like a right of the group."""
 
 
 def open_private(path: Path, mode: str, encoding: str | None = "utf-8") -> TextIOWrapper:
@@ -14,6 +19,24 @@ def open_private(path: Path, mode: str, encoding: str | None = "utf-8") -> TextI
     file = open(path, mode, encoding=encoding, opener=_opener)  # noqa: SIM115 - Path has no opener
     assert isinstance(file, TextIOWrapper)
     return file
+
+
+def read_private(path: Path, where: str) -> str:
+    """Return the text of a file that no other user can read. Raises ``ConfigError`` about the setting ``where``."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if path.is_relative_to(_CREDENTIALS):
+                mode &= ~stat.S_IRGRP
+            if mode & _OTHERS:
+                raise ConfigError(
+                    where, f"{path} is open to others (mode {mode & 0o777:o}): chmod 600 {path}"
+                )
+            return file.read()
+    except OSError as error:
+        raise ConfigError(where, f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigError(where, f"{path} is not text") from None
 
 
 def tighten(folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ import msgspec
 import uvloop
 
 import supervisor
+from arbshard.alerts.sending import check_alerts
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.data.stream import open_stream
@@ -181,6 +182,9 @@ def _companions(config: Config) -> list[str]:
     if config.metrics.enabled:
         require_libraries("[metrics] enabled = true", "prometheus_client")
         companions.append("metrics")
+    if config.alerts.enabled:
+        check_alerts(config.alerts)
+        companions.append("alerts")
     return companions
 
 

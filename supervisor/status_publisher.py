@@ -22,7 +22,9 @@ COUNTERS = ("pid", "beat", "beat_ns", "errors", "messages", "bad_orders")
 HISTOGRAMS = ("loop_gap", "loop_cpu")
 """Of each turn of the heart: by how much its timer came too late, and what the loop used of a CPU since the last."""
 _NOTE_AGAIN_NS = 5_000_000_000
-_ALERTS_KEPT = 5
+_ALERTS_KEPT = 32
+"""So many that the process of the alerts misses none while it is restarted."""
+_ALERT_CHARS_MAX = 1000
 
 
 class StatusPublisher:
@@ -71,7 +73,7 @@ class StatusPublisher:
             self.topics.alert(line)
         self._alerts_total += 1
         now = datetime.fromtimestamp(self._clock.wall_ms() / 1000, UTC)
-        self._alerts.append(f"{now:%H:%M:%S} {line}")
+        self._alerts.append(f"{now:%H:%M:%S} {line[:_ALERT_CHARS_MAX]}")
 
     def beat(self, now_ns: int) -> bool:
         """The supervisor's loop is alive; whether a note is due."""

@@ -90,6 +90,8 @@ EXTRAS = {
     "analysis": "pyarrow",
     "tape": "duckdb",
     "metrics": "prometheus_client",
+    "alerts": "apprise",
+    "telegram": "telegram",
     "sweep": "optuna",
     "ray": "ray",
 }

@@ -58,7 +58,8 @@ for package in (arbshard, supervisor):
         if not found.name.endswith("__main__") and found.name not in sys.argv:
             importlib.import_module(found.name)
             print(found.name)
-for extra in ("ccxt", "picows", "trustme", "prometheus_client", "pyarrow", "plotly", "duckdb", "optuna", "ray"):
+for extra in ("ccxt", "picows", "trustme", "prometheus_client", "pyarrow", "plotly", "duckdb", "optuna", "ray",
+              "apprise", "telegram"):
     assert extra not in sys.modules, f"{extra} is imported with a module"
 """
 

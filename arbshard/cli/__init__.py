@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from arbshard.cli import (
+    alerts,
     analyze,
     archive,
     backtest,
@@ -87,6 +88,7 @@ app.command()(analyze.analyze)
 app.command()(sweep.sweep)
 app.command()(campaign.campaign)
 app.command()(backtest.backtest)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(configuration.app, name="config")
 app.add_typer(limits.app, name="limits")
 ledger.app.command("archive")(archive.ledger_archive)

@@ -4,6 +4,7 @@ checks.
 An empty file is a valid one: the embedded exchanges, on paper.
 """
 
+from arbshard.config.alerts import AlertLevel, AlertLevels, AlertsConfig, TelegramConfig
 from arbshard.config.contradictions import find_remarks
 from arbshard.config.execution import ExecutionConfig, PaperConfig
 from arbshard.config.file import change_limits, decode_recorded, load_config
@@ -28,6 +29,9 @@ from arbshard.config.warnings import WarningRule, WarningsConfig
 
 __all__ = [
     "REGIMES",
+    "AlertLevel",
+    "AlertLevels",
+    "AlertsConfig",
     "BaselineConfig",
     "Config",
     "DataConfig",
@@ -48,6 +52,7 @@ __all__ = [
     "SizingConfig",
     "StrategyConfig",
     "SymbolsConfig",
+    "TelegramConfig",
     "VenueConfig",
     "VenuesConfig",
     "WarningRule",

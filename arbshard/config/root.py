@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from arbshard.config.alerts import AlertsConfig
 from arbshard.config.execution import ExecutionConfig, PaperConfig
 from arbshard.config.inventory import InventoryConfig
 from arbshard.config.ledger import LedgerConfig
@@ -66,6 +67,7 @@ class Config(Section, frozen=True):
     inventory: InventoryConfig = msgspec.field(default_factory=InventoryConfig)
     sampling: SamplingConfig = msgspec.field(default_factory=SamplingConfig)
     metrics: MetricsConfig = msgspec.field(default_factory=MetricsConfig)
+    alerts: AlertsConfig = msgspec.field(default_factory=AlertsConfig)
     live: LiveConfig = msgspec.field(default_factory=LiveConfig)
     sim: SimConfig = msgspec.field(default_factory=SimConfig)
 

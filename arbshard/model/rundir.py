@@ -30,6 +30,7 @@ OWN_NAMES = frozenset(
         "page-ledger",
         "page-series",
         "page-metrics",
+        "page-alerts",
         "budget-accounts",
         "risk.ipc",
         "risk.sock",
@@ -81,6 +82,7 @@ class RunFiles:
         self.ledger_page = run_dir / "page-ledger"
         self.series_page = run_dir / "page-series"
         self.metrics_page = run_dir / "page-metrics"
+        self.alerts_page = run_dir / "page-alerts"
         self.raw_socket = run_dir / "raw.ipc"
 
     def worker_page(self, shard: int) -> Path:

@@ -24,6 +24,7 @@ from arbshard.shm.pages import Histogram, PageReader
 from arbshard.status.accounts import accounts_of, problems_of, unknown_orders
 from arbshard.status.inventory import line_of_status, problems_of_transfers
 from arbshard.status.model import (
+    AlertsStatus,
     EntriesStatus,
     Latency,
     LedgerStatus,
@@ -48,7 +49,8 @@ _REFUSAL = "refusal_"
 _BAD = "bad_"
 _FOLLOWED = "followed_"
 _ANSWER = "answer_"
-_SERIES, _METRICS = COMPANIONS
+_SERIES, _METRICS, _ALERTS = COMPANIONS
+_ALERTS_SHOWN = 5
 
 
 class Collector:
@@ -167,7 +169,7 @@ class Collector:
             bad_requests=bad_orders + risk_counters.get("bad", 0) + risk_counters.get("bad_frames", 0),
             errors=errors + risk_counters.get("errors", 0) + sum(shard.errors for shard in shards),
             restarts=sum(child.restarts for child in note.children if child.name not in COMPANIONS),
-            alerts=note.alerts,
+            alerts=note.alerts[-_ALERTS_SHOWN:],
             unattended=unattended,
             memory_mb=_memory_mb([note.pid, *(child.pid for child in note.children)]),
             problems=problems,
@@ -193,6 +195,7 @@ class Collector:
             under_way_worth=risk_note.under_way_worth,
             series=self._series(children.get(_SERIES)),
             metrics=self._metrics(children.get(_METRICS)),
+            alerting=self._alerting(children.get(_ALERTS)),
             ledger=self._ledger(note, risk_counters),
         )
 
@@ -254,6 +257,24 @@ class Collector:
             failures=counters.get("failures", 0),
             trouble=child.reason,
         )
+
+    def _alerting(self, child: ChildNote | None) -> AlertsStatus | None:
+        if child is None:
+            return None
+        counters: dict[str, int] = {}
+        trouble = child.reason
+        try:
+            with PageReader.attach(self._files.alerts_page) as page:
+                if page.value("pid") == child.pid:
+                    counters = page.values()
+                    trouble = page.note().decode(errors="replace").strip() or trouble
+        except SharedMemoryError:
+            counters = {}  # not started yet
+        shown = {
+            name: counters.get(name, 0)
+            for name in ("holding", "outbox", "delivered", "failures", "unknown_chats")
+        }
+        return AlertsStatus(child.state, _pid_of(child), child.restarts, **shown, trouble=trouble)
 
     def _risk(self, child: ChildNote | None) -> tuple[RiskNote, RiskStatus, dict[str, int]]:
         note = NO_NOTE

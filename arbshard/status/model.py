@@ -194,6 +194,26 @@ class MetricsStatus(msgspec.Struct, frozen=True):
     """Why its last incarnation ended; empty when none has."""
 
 
+class AlertsStatus(msgspec.Struct, frozen=True):
+    """The process that keeps and sends alerts. Whatever becomes of it, no run is degraded by it."""
+
+    state: str
+    pid: int | None
+    """None while there is no such process."""
+    restarts: int
+    holding: int
+    """Alerts that are not over."""
+    outbox: int
+    """Messages that are not delivered yet."""
+    delivered: int
+    failures: int
+    """Tries to deliver a message that failed."""
+    unknown_chats: int
+    """Commands of chats that are not allowed; they got no answer."""
+    trouble: str = ""
+    """Why the last message could not be delivered or kept, or why its last incarnation ended."""
+
+
 class AccountStatus(msgspec.Struct, frozen=True):
     """What one venue says of our account there; live only."""
 
@@ -296,6 +316,8 @@ class Status(msgspec.Struct, frozen=True):
     """None where no series are kept."""
     metrics: MetricsStatus | None = None
     """None where no figures are offered."""
+    alerting: AlertsStatus | None = None
+    """None where no alerts are kept."""
 
     @property
     def exit_code(self) -> int:

@@ -11,6 +11,7 @@ from arbshard.config import REGIMES
 from arbshard.model.notes import RECORDING, JournalNote
 from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, PositionNote, Tally, ValueChangeNote
 from arbshard.status.model import (
+    AlertsStatus,
     EntriesStatus,
     Latency,
     LedgerStatus,
@@ -97,6 +98,8 @@ def _trading(status: Status, symbols_shown: int) -> list[RenderableType]:
         parts.append(_series(status.series))
     if status.metrics is not None:
         parts.append(_metrics(status.metrics))
+    if status.alerting is not None:
+        parts.append(_alerting(status.alerting))
     if status.accounts:
         parts.append(_accounts(status))
     if status.symbols:
@@ -413,6 +416,17 @@ def _metrics(metrics: MetricsStatus) -> Text:
         _state(metrics.state),
         f"  port {metrics.port or '-'}: /metrics, /health/live, /health/ready  {metrics.requests:,} requests{failed}",
         (f"  {metrics.trouble}" if metrics.trouble else "", "yellow"),
+    )
+
+
+def _alerting(alerts: AlertsStatus) -> Text:
+    waits = f", {alerts.outbox:,} wait to be delivered" if alerts.outbox else ""
+    failed = f", {alerts.failures:,} tries failed" if alerts.failures else ""
+    return Text.assemble(
+        ("Alerts ", "bold"),
+        _state(alerts.state),
+        f"  {alerts.holding:,} hold, {alerts.delivered:,} messages delivered{waits}{failed}",
+        (f"  {alerts.trouble}" if alerts.trouble else "", "yellow"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Reads what risk noted last on its page."""
+"""This module reads what risk noted last on its page."""
 
 from contextlib import suppress
 

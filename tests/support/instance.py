@@ -88,10 +88,11 @@ _KIND = "".join(f"{key} = {value}\n" for key, value in KIND_PAPER.items() if key
 
 def for_tests(config: str) -> str:
     """``config`` without rules that need a minute or more, without orders that paper loses sight of by chance, and
-    without series and spare workers.
+    without series, alerts and spare workers.
 
     The rules: a gap must be known to return, and must have returned after a bad exit. A test of one of them, of
-    unkind paper, of series or of spares has a section or key of its own. A spare costs a tenth of a small run.
+    unkind paper, of series, of alerts or of spares has a section or key of its own. A spare costs a tenth of a small
+    run.
     """
     if "spare_workers" not in config:
         if "[run]\n" not in config:
@@ -99,6 +100,8 @@ def for_tests(config: str) -> str:
         config = config.replace("[run]\n", "[run]\nspare_workers = 0\n", 1)
     if "[sampling]" not in config:
         config = f"{config}\n[sampling]\nenabled = false\n"
+    if "[alerts" not in config:
+        config = f"{config}\n[alerts]\nenabled = false\n"
     if "unknown_share" not in config:
         if "[paper]\n" not in config:
             config = f"{config}\n[paper]\n"

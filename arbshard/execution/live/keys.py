@@ -7,7 +7,6 @@ long as the process lives. A process that holds keys writes no core dump (``proc
 
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import msgspec
 
 from arbshard.config import Config
 from arbshard.errors import ConfigError, ProtocolError, UsageError
+from arbshard.private_files import read_private
 from arbshard.process import protect_memory
 from arbshard.secret import Secret, encode_revealed, hide, read_hidden_line
 from arbshard.venues.keys import Keys
@@ -24,9 +24,6 @@ from arbshard.venues.registry import HOME, TRADED, get_adapter
 CREDENTIAL = "keys.toml"
 """What a service manager calls the file of keys that it hands to a service, in ``$CREDENTIALS_DIRECTORY``."""
 _KEY_VARIABLE = re.compile(r"ARBSHARD_[A-Z0-9_]+_(KEY|SECRET|ED25519_KEY_FILE)")
-_CREDENTIALS = Path("/run/credentials")
-"""Where systemd puts what it hands to services. Its folders keep others out; the access list by which the service may
-read a file looks like a right of the group."""
 _ED25519_PEM_MAX = 120
 """A private Ed25519 key in PEM is 118 characters; a longer text is of another kind."""
 _HANDED_BYTES_MAX = 16_384
@@ -160,7 +157,7 @@ def _credential(lookup: Lookup) -> str:
 def _read_file(name: str, traded: Collection[str]) -> dict[str, object]:
     path = Path(name).expanduser()
     try:
-        tree = hide(tomllib.loads(_read_private(path, "live.keys_file")))
+        tree = hide(tomllib.loads(read_private(path, "live.keys_file")))
     except tomllib.TOMLDecodeError:
         # The parser's message may quote the line, and with it a secret.
         raise ConfigError("live.keys_file", f"{path} is not valid TOML") from None
@@ -171,25 +168,7 @@ def _read_file(name: str, traded: Collection[str]) -> dict[str, object]:
 
 
 def _read_pem(path: Path) -> Secret:
-    text = Secret(_read_private(path, "ed25519_key_file"))
+    text = Secret(read_private(path, "ed25519_key_file"))
     if "PRIVATE KEY" not in text or len(text) > _ED25519_PEM_MAX:
         raise UsageError(f"{path}: is not a private Ed25519 key in PEM")
     return text
-
-
-def _read_private(path: Path, where: str) -> str:
-    """Return the text of a file that no other user can read. Raises ``ConfigError``."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if path.is_relative_to(_CREDENTIALS):
-                mode &= ~stat.S_IRGRP
-            if mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise ConfigError(
-                    where, f"{path} is open to others (mode {mode & 0o777:o}): chmod 600 {path}"
-                )
-            return file.read()
-    except OSError as error:
-        raise ConfigError(where, f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise ConfigError(where, f"{path} is not text") from None

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 import arbshard
+from arbshard import private_files
 from arbshard.clock import SystemClock
 from arbshard.config import Config, LiveConfig
 from arbshard.data.clients import open_client
 from arbshard.errors import ProtocolError, UsageError
-from arbshard.execution.live import keys as key_files
 from arbshard.execution.live.keys import hand_over, load_keys, receive_keys
 from arbshard.secret import hidden_file
 from arbshard.venues.base.request import VenueRequest
@@ -92,7 +92,7 @@ class TestWhereTheyComeFrom:
         assert shown(keys["upbit"]) == ("fu", SECRET)
 
     def test_access_list_of_a_credential_is_no_right_of_others(self, with_file, tmp_path, monkeypatch):
-        monkeypatch.setattr(key_files, "_CREDENTIALS", tmp_path)
+        monkeypatch.setattr(private_files, "_CREDENTIALS", tmp_path)
         assert shown(load_keys(with_file(FILE, 0o440), {}.get)["upbit"]) == ("fu", SECRET)
         for mode in (0o460, 0o444):
             with pytest.raises(UsageError, match="is open to others"):
