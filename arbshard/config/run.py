@@ -7,6 +7,7 @@ from msgspec import Meta
 from arbshard.config.section import NotNegative, Positive, Section
 
 SHARDS_MAX = 64
+PAIRS_MAX = 3000
 
 
 class RunConfig(Section, frozen=True):
@@ -15,7 +16,7 @@ class RunConfig(Section, frozen=True):
     shards: Annotated[int, Meta(ge=1, le=SHARDS_MAX)] = 4
     symbols: tuple[str, ...] = ()
     """Pairs to trade, by base or either market's name; empty for all that both venues list."""
-    max_pairs: Annotated[int, Meta(ge=1, le=1000)] = 1000
+    max_pairs: Annotated[int, Meta(ge=1, le=PAIRS_MAX)] = 1000
     transport: Literal["local", "zmq"] = "local"
     """``local``: a FIFO wakes workers and a Unix socket carries limit checks. ``zmq``: PUB/SUB and REQ/ROUTER."""
     receiver: Literal["auto", "websockets", "picows"] = "auto"

@@ -410,7 +410,7 @@ class SimConfig(Section, frozen=True):
 
     seed: Seed = 7
     regime: Regime = "mixed"
-    coins: Annotated[int, Meta(ge=1, le=1000)] = 30
+    coins: Annotated[int, Meta(ge=1, le=3000)] = 30
     updates_per_s: Annotated[float, Meta(gt=0, le=100)] = 10.0
     """Book updates of each market per second."""
     depth: Annotated[int, Meta(ge=5, le=30)] = 30

@@ -1,5 +1,5 @@
 """Defines the coins of the simulated exchanges: well-known ones at plausible prices, then invented ones, up
-to 1,000.
+to 3,000.
 
 The table is the same for every seed; only what the prices do from here on is random. ``world`` uses it.
 """
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from arbshard.exchanges.ladder import binance_lot, binance_tick
 from arbshard.exchanges.seeds import seeded
 
-COINS_MAX = 1000
+COINS_MAX = 3000
 
 
 class Coin(NamedTuple):
@@ -98,7 +98,7 @@ _TICKS = {"XRP": 10_000, "DOGE": 1_000}
 
 
 def coin_table(count: int) -> tuple[Coin, ...]:
-    """Return the first ``count`` coins, 1 to 1,000."""
+    """Return the first ``count`` coins, 1 to 3,000."""
     assert 1 <= count <= COINS_MAX, count
     known = [
         Coin(base, english, korean, price, _TICKS.get(base, binance_tick(price)), binance_lot(price))
@@ -108,14 +108,17 @@ def coin_table(count: int) -> tuple[Coin, ...]:
 
 
 def _made_up(count: int) -> list[Coin]:
-    """Return ``count`` invented coins: Q and a syllable, with prices spread evenly over eight magnitudes."""
+    """Return ``count`` invented coins: Q and one or two syllables, at prices of eight magnitudes."""
     known = {row[0] for row in _KNOWN}
-    names = ["Q" + "".join(letters) for letters in product("BDFGKLMNPRSTVZ", "AEIOU", "BDFGKLMNPRSTVZ")]
-    names = [name for name in names if name not in known]  # QTUM
-    assert len(names) % 397, "the stride must meet every name"
+    consonants, vowels = "BDFGKLMNPRSTVZ", "AEIOU"
+    names = []
+    for letters in ((consonants, vowels, consonants), (consonants, vowels, consonants, vowels)):
+        some = [f"Q{''.join(chosen)}" for chosen in product(*letters)]
+        some = [name for name in some if name not in known]  # QTUM
+        assert len(some) % 397, "the stride must meet every name"
+        names += [some[index * 397 % len(some)] for index in range(len(some))]
     coins = []
-    for index in range(count):
-        base = names[index * 397 % len(names)]
+    for base in names[:count]:
         rng = seeded("coins", base)
         magnitude = rng.randrange(-5, 3)
         # Below 1 USDT only the upper end of each decade has a KRW tick near 10 bps, and not up to 100.

@@ -155,7 +155,11 @@ class RiskCore:
         """Whether the last tick completed a round over the terms of entry of all pairs."""
         self.inventory = InventoryKeeper(config, state, self.ownership, self.guard, self.valuation)
         self._transfers = TransferDesk(
-            state, self.reconciler, self.inventory.price_of, self.inventory.movable, self.ownership.venues
+            state,
+            self.reconciler,
+            self.inventory.price_of,
+            self.inventory.movable,
+            lambda: self.ownership.venues,
         )
         if self.reconciler is not None:
             self.reconciler.recognise = self._transfers.recognise

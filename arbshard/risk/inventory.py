@@ -47,7 +47,7 @@ class InventoryKeeper:
         """
         if currency == self._reporting:
             return ONE
-        venues = sorted(self._ownership.venues(), key=lambda venue: (venue != at, venue))
+        venues = sorted(self._ownership.venues, key=lambda venue: (venue != at, venue))
         prices = (self._valuation.price_of(venue, currency) for venue in venues)
         return next((price for price in prices if price is not None), None)
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from arbshard.clock import Clock
 from arbshard.config import Config
+from arbshard.config.run import PAIRS_MAX
 from arbshard.errors import ArbshardError, FrameError, SharedMemoryError, UsageError
 from arbshard.log import get_logger
 from arbshard.model.market import Leg
@@ -40,14 +41,13 @@ from supervisor.shards.loads import LoadMeter
 _SAMPLE_NS = 1_000_000_000
 _SEARCH_S = 30.0
 """How long the venues may take to say what they list."""
-_PAIRS_MAX = 1000
 _MORE_PAIRS = 128
 """Pairs that can be added while the run goes on."""
 
 
 def slots_for(pairs: int) -> int:
     """Slots of a feed that begins with so many pairs: room for more of them, and the FX market."""
-    return 1 + 2 * min(max(pairs, _PAIRS_MAX), pairs + _MORE_PAIRS)
+    return 1 + 2 * min(max(pairs, PAIRS_MAX), pairs + _MORE_PAIRS)
 
 
 class ShardManager:
@@ -345,7 +345,7 @@ class ShardManager:
         return listing
 
     async def _search(self, names: tuple[str, ...], listing: ListingRequest) -> None:
-        config = replace(self._config, run=replace(self._config.run, max_pairs=_PAIRS_MAX))
+        config = replace(self._config, run=replace(self._config.run, max_pairs=PAIRS_MAX))
         try:
             found = await self._find_universe(config, names, _SEARCH_S, self.alert)
         except ArbshardError as error:

@@ -27,6 +27,8 @@ class Ownership:
         self.pairs: dict[str, Pair] = {}
         self._owners: dict[str, int] = {}
         self._leaving: frozenset[str] = frozenset()
+        self.venues: frozenset[str] = frozenset()
+        """The venues that the run trades on. Not recomputed for each question: there are as many as currencies."""
         self.set(universe)
 
     def set(self, universe: Universe) -> None:
@@ -36,10 +38,7 @@ class Ownership:
         self.pairs.update((pair.base, pair) for pair in universe.pairs)
         self._owners = universe.owners()
         self._leaving = frozenset(universe.leaving)
-
-    def venues(self) -> frozenset[str]:
-        """Return the venues that the run trades on."""
-        return frozenset(leg.market.venue for pair in self.pairs.values() for leg in (pair.home, pair.away))
+        self.venues = frozenset(leg.market.venue for pair in universe.pairs for leg in (pair.home, pair.away))
 
     def objection(self, base: str, shard: int) -> Objection | None:
         """Return with 102 or 106 why a pair does not belong to this shard, or None."""

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from arbshard.config import Config, RunConfig
+from arbshard.config.run import PAIRS_MAX
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import NOT_LISTED, Universe
@@ -153,7 +154,7 @@ async def test_a_move_is_routed_in_two_steps_each_before_its_word(room):
 
 async def test_a_pair_that_is_added_and_one_that_is_removed(room):
     async def found(config, names, timeout_s, alert):
-        assert (config.run.max_pairs, names, timeout_s) == (1000, ("XRP",), 30.0)
+        assert (config.run.max_pairs, names, timeout_s) == (PAIRS_MAX, ("XRP",), 30.0)
         xrp = room.make.other_pair("XRP", (1, 2))
         warned = MarketWarning("upbit", "KRW-XRP", "warning")
         return Universe(room.make.fx_leg, (xrp,), ((), ()), warnings=(warned,))
@@ -305,7 +306,7 @@ async def test_the_end(room):
 
 
 def test_room_for_more_pairs():
-    assert [slots_for(pairs) for pairs in (1, 100, 950, 1000)] == [259, 457, 2001, 2001]
+    assert [slots_for(pairs) for pairs in (1, 100, 2950, 3000)] == [259, 457, 6001, 6001]
 
 
 def test_streams_do_not_ask_for_what_a_venue_does_not_list(room):
