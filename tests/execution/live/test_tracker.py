@@ -136,7 +136,7 @@ class TestWaiting:
     async def test_time_ends_the_wait(self, fills):
         tracked = Tracked(fills[0], 0)
         assert not await tracked.wait(0.001)
-        assert "nothing heard" in tracked.now().detail
+        assert "nothing received" in tracked.now().detail
 
 
 class TestAllOrders:
