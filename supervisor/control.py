@@ -1,4 +1,4 @@
-"""What people tell a running supervisor: takes orders of ``wire.control`` from its socket and answers them."""
+"""Receives people's orders to a running supervisor (``wire.control``) from its socket, and answers them."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -12,31 +12,31 @@ Given = TypeVar("Given")
 
 
 class Server(Protocol):
-    """Answers requests at an endpoint: ``wire.serve.ReplyServer``."""
+    """Gives answers to requests at an endpoint: ``wire.serve.ReplyServer``."""
 
     @property
     def bad(self) -> int:
-        """Messages that are not requests."""
+        """Return the number of messages that are not requests."""
         ...
 
     def start(self, on_error: Callable[[Exception], None], /) -> None:
-        """Answer from now on, in the running loop. ``on_error`` takes what the handler raised."""
+        """Answer from now on, in the running loop. ``on_error`` is called with what the handler raised."""
         ...
 
     def close(self) -> None:
-        """Answer no more. May be called again."""
+        """Stop answering. May be called again."""
         ...
 
 
 OpenServer = Callable[[str, Handler], Server]
-"""Takes the endpoint and what answers a batch of requests. Raises ``TransportError``."""
+"""Opens a server, given the endpoint and the handler of a batch of requests. Raises ``TransportError``."""
 
 
 class ControlServer:
-    """Answers by ``on``; an order without a handler is denied."""
+    """Answers by the handlers that ``on`` registers; an order without a handler is denied."""
 
     def __init__(self, endpoint: str, on_failure: Callable[[], None], open_server: OpenServer) -> None:
-        """Raises ``TransportError``."""
+        """Open the socket. Raises ``TransportError``."""
         self._server = open_server(endpoint, self._obey)
         self._on_failure = on_failure
         self._handlers: dict[type, Callable[[Any], control.Answer]] = {}
@@ -44,11 +44,11 @@ class ControlServer:
 
     @property
     def bad(self) -> int:
-        """Messages that could not be read as an order."""
+        """Return the number of messages that could not be read as an order."""
         return self._server.bad + self._unreadable
 
     def on(self, kind: type[Given], handler: Callable[[Given], control.Answer]) -> None:
-        """Have orders of ``kind`` answered by ``handler``. What it raises as ``UsageError`` is a denial."""
+        """Register ``handler`` for orders of ``kind``. What it raises as ``UsageError`` is a denial."""
         self._handlers[kind] = handler
 
     def start(self) -> None:
@@ -56,7 +56,7 @@ class ControlServer:
         self._server.start(self._failed)
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop answering."""
         self._server.close()
 
     def _failed(self, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""What the simulated exchanges say once they listen, put into the configuration. Pure; used by ``run``."""
+"""Puts what the simulated exchanges report once they listen into the configuration. Pure; ``run`` uses it."""
 
 import msgspec
 
@@ -12,13 +12,14 @@ class _Address(msgspec.Struct, frozen=True):
 
 
 _Said = dict[str, msgspec.Raw]
-"""An address by the venue's name, and more beside it."""
+"""An address by the venue's name, and other values."""
 
 
 def with_exchanges(config: Config, ready: bytes) -> tuple[Config, SimConfig]:
-    """``config`` with their addresses; and the same exchanges on the same ports, should they have to be restarted.
+    """Return ``config`` with their addresses, and the same exchanges on the same ports, in case they must be
+    restarted.
 
-    With ``sim.tls`` the run itself uses the addresses with TLS, so that it takes the way to a real venue.
+    With ``sim.tls`` the run itself uses the addresses with TLS, so that it connects as to a real venue.
     """
     said = msgspec.json.decode(ready, type=_Said)
     plain = _addresses(said)

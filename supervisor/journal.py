@@ -40,7 +40,7 @@ class RunJournal:
     """Compares each note of risk with the one before."""
 
     def __init__(self, started_ms: int, venues: tuple[str, str], *, logs_trades: bool) -> None:
-        """``venues``: home and away. ``logs_trades``: whether each entry and each exit is logged."""
+        """Begin. ``venues``: home and away. ``logs_trades``: whether each entry and each exit is logged."""
         self._started_ms = started_ms
         self._home, self._away = venues
         self._logs_trades = logs_trades

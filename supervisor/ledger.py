@@ -1,6 +1,6 @@
-"""What the supervisor has to do with the ledger: which one a run may begin with, and what people are told about it.
+"""Decides which ledger a run may begin with, and makes the alerts about the ledger.
 
-It never opens the ledger: it reads what risk says on its page and in the run's record.
+It never opens the ledger: it reads what risk shows on its page and in the run's record.
 """
 
 from collections.abc import Callable
@@ -18,20 +18,20 @@ _LEVELS = {
     1: "the ledger's disk is filling up: {free} MB are free (run.disk_free_min_mb)",
     2: "the ledger's disk is nearly full: {free} MB are free; nothing is entered until there is more room",
 }
-"""By ``disk_room`` on risk's page."""
+"""Texts of alerts by ``disk_room`` on risk's page."""
 
 
 def ledger_in(state_dir: Path) -> Path:
-    """The ledger of an instance."""
+    """Return the path of an instance's ledger."""
     return state_dir / "ledger.sqlite"
 
 
 def opening_of(config: Config, *, is_new: bool) -> Opening:
-    """What must be at the ledger's path when a run starts. ``is_new``: a person wants a new ledger.
+    """Return what must be at the ledger's path when a run starts. ``is_new``: a person wants a new ledger.
 
     A ledger of real accounts begins with the first statement of the venues: begun by mistake (a state directory that
-    is not mounted, a wrong path) it would take the very balances for its own that would have shown the loss. A dry
-    run writes the same ledger, so the same holds. The accounts of the embedded exchanges are new with each run.
+    is not mounted, a wrong path) it would take over the very balances that would have shown the loss. A dry run
+    writes the same ledger, so the same holds. The accounts of the embedded exchanges are new with each run.
     """
     if is_new:
         return "new"
@@ -41,10 +41,10 @@ def opening_of(config: Config, *, is_new: bool) -> Opening:
 def describe_open(note: RiskNote) -> str:
     """Describe what was open according to the last note of risk."""
     if not note.positions and not note.open_intents:
-        return "nothing was open when it was last heard of"
+        return "nothing was open by its last report"
     held = ", ".join(f"{one.pair} {one.position_id}" for one in note.positions)
     return (
-        f"when it was last heard of {len(note.positions)} positions were open ({held or 'none'}) and "
+        f"by its last report {len(note.positions)} positions were open ({held or 'none'}) and "
         f"{note.open_intents} intents under way; a start with the right ledger takes them over"
     )
 
@@ -65,13 +65,13 @@ class LedgerAlerts:
         self._alert = alert
         self._page = PageHealth(files.risk_page, "ready", 1)
         self._is_known = config.mode != "live"
-        """Whether the run's record was seen, or need not be."""
+        """Whether the run's record was read, or need not be."""
         self._pid = 0
         self._room = 0
         self._used = 0
 
     def poll(self, pid: int) -> None:
-        """Read both pages; a few times a second. ``pid``: of the risk process that runs, or has just ended."""
+        """Read both pages; a few times a second. ``pid``: that of the risk process that runs, or has just ended."""
         if not self._is_known:
             noted = read_record(self._files.ledger_page)
             self._is_known = noted is not None

@@ -1,8 +1,8 @@
-"""A directory that one process makes, marks, locks, and removes by the names of its files.
+"""Makes a directory that one process marks, locks, and removes by the names of its files.
 
-Nothing is ever removed from a directory without the mark, which is the lock file, and nothing but files with names
-of ``arbshard.model.rundir``. Everything is done relative to an open directory, so that nobody can put another in its
-place meanwhile. Used for run directories and for what simulations map.
+Nothing is ever removed from a directory without the mark, which is the lock file, and only files with names of
+``arbshard.model.rundir`` are removed. Everything is done relative to an open directory, so that no process can put
+another in its place meanwhile. Run directories use it, and simulations for their mapped files.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ _PAUSE_S = 0.02
 
 
 class Busy(RunDirError):
-    """Another process holds the directory."""
+    """Is raised when another process holds the directory."""
 
     def __init__(self, path: Path, holder: int) -> None:
         super().__init__(f"run directory {path} is used by process {holder or 'unknown'}")
@@ -30,23 +30,22 @@ class Busy(RunDirError):
 
 
 class LockedDir:
-    """The directory, held as long as the process lives."""
+    """Is the directory, held as long as the process lives."""
 
     def __init__(self, path: Path, root: int, directory: int, lock: int, *, removes_root: bool) -> None:
         self.path = path
         self._root = root
         self.directory = directory
-        """Its descriptor."""
+        """Descriptor of the directory."""
         self._lock = lock
         self._removes_root = removes_root
 
     @classmethod
     def acquire(cls, root: Root, name: str, *, tries: int = _TRIES) -> Self:
-        """Make the directory, or take over what a process left that was killed; lock it.
+        """Make the directory, or take over what a killed process left; lock it.
 
-        It is tried again after a pause because `arbshard status` looks by taking the lock for an instant.
-
-        Raises ``Busy`` (another process holds it), ``RunDirError`` (it is not ours, or cannot be made).
+        It is tried again after a pause because `arbshard status` takes the lock for an instant to test it. Raises
+        ``Busy`` (another process holds it) or ``RunDirError`` (it is not ours, or cannot be made).
         """
         path = root.path / name
         for tries_left in reversed(range(tries)):
@@ -88,10 +87,9 @@ class LockedDir:
         return cls(path, above, directory, lock, removes_root=is_new or not root.is_chosen)
 
     def clear(self) -> list[str]:
-        """Remove what a predecessor left; returns a warning for each thing that is not ours and stays.
+        """Remove what a predecessor left. Return a warning for each thing that is not ours and stays.
 
-        A directory under the name of one of our files is set aside, so that it is in nobody's way.
-        Raises ``OSError``.
+        A directory under the name of one of our files is renamed, so that it is not in the way. Raises ``OSError``.
         """
         warnings = []
         for name in remove_own_files(self.directory):
@@ -106,11 +104,11 @@ class LockedDir:
     def release(self) -> list[str]:
         """Remove our files and, if nothing else is in it, the directory; give up the lock.
 
-        Returns a warning for each thing that stays. Raises ``OSError``.
+        Return a warning for each thing that stays. Raises ``OSError``.
         """
         try:
             left = remove_own_files(self.directory)
-            if left:  # the mark stays too: the next start may clean up here
+            if left:  # the mark stays too, so that the next start may clean up here
                 return [
                     f"{self.path} is left because of {name}, which is not a file of ours" for name in left
                 ]
@@ -125,7 +123,10 @@ class LockedDir:
             os.close(descriptor)
 
     def _remove(self) -> None:
-        """Somebody may have removed any of this already, and another may just begin in the empty directory."""
+        """Remove the lock file and the empty directory.
+
+        Another process may have removed any of this already, and another may just begin in the empty directory.
+        """
         try:
             os.unlink(LOCK, dir_fd=self.directory)
             found = os.stat(self.path.name, dir_fd=self._root, follow_symlinks=False)
@@ -141,22 +142,22 @@ def _open_lock(directory: int) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(LOCK, flags, 0o600, dir_fd=directory)
-    except PermissionError:  # the file is ours, so its mode is all that is wrong
+    except PermissionError:  # the file is ours, so only its mode is wrong
         os.chmod(LOCK, 0o600, dir_fd=directory)
         return os.open(LOCK, flags, 0o600, dir_fd=directory)
 
 
 def _require_in_place(lock: int, directory: int) -> None:
-    """Its holder may have removed the file after we had opened it: then it locks nothing any more.
+    """Raise ``FileNotFoundError`` when the lock file is not the one that was opened.
 
-    Raises ``FileNotFoundError``.
+    Its holder may have removed the file after we had opened it: then it locks nothing any more.
     """
     if not os.path.samestat(os.fstat(lock), os.stat(LOCK, dir_fd=directory, follow_symlinks=False)):
         raise FileNotFoundError(LOCK)
 
 
 def _require_marked_or_empty(path: Path, directory: int) -> None:
-    """Raises ``RunDirError`` for a directory that arbshard did not make, or that others may look into."""
+    """Raise ``RunDirError`` for a directory that arbshard did not make, or that others may read."""
     mode = stat.S_IMODE(os.fstat(directory).st_mode)
     if not is_regular(LOCK, directory):
         if os.listdir(directory):
@@ -164,7 +165,7 @@ def _require_marked_or_empty(path: Path, directory: int) -> None:
                 f"run directory {path} is not empty and was not made by arbshard: nothing in it was touched; "
                 "choose another --name or $ARBSHARD_RUN_ROOT, or remove it if an older arbshard left it"
             )
-        os.fchmod(directory, 0o700)  # nobody can have put anything into it
+        os.fchmod(directory, 0o700)  # it is empty, so no other user has put anything into it
     elif mode != 0o700:
         raise RunDirError(
             f"run directory {path} may be opened by other users (mode {mode:04o}, not 0700): "
@@ -173,7 +174,7 @@ def _require_marked_or_empty(path: Path, directory: int) -> None:
 
 
 def remove_own_files(directory: int) -> list[str]:
-    """Remove the files that have our names, but the lock; returns the names of all that stays. Raises ``OSError``."""
+    """Remove the files that have our names, except the lock. Return the names of what stays. Raises ``OSError``."""
     left = []
     for name in sorted(os.listdir(directory)):
         if name == LOCK:
@@ -184,7 +185,7 @@ def remove_own_files(directory: int) -> list[str]:
 
 
 def _remove(name: str, directory: int) -> bool:
-    """Whether it could be removed: a file or link always, a directory if it is empty."""
+    """Remove a file or link, or a directory if it is empty. Return whether it was removed."""
     found = os.stat(name, dir_fd=directory, follow_symlinks=False)
     if not stat.S_ISDIR(found.st_mode):
         os.unlink(name, dir_fd=directory)

@@ -1,4 +1,4 @@
-"""The process of ``arbshard run``: checks what a run needs, runs, and reports how it went."""
+"""Is the process of ``arbshard run``: checks what a run needs, runs, and reports how it went."""
 
 import asyncio
 import os
@@ -55,7 +55,7 @@ from supervisor.statedir import StateDir, state_dir_of
 
 
 class Options(NamedTuple):
-    """What the command line adds to the configuration."""
+    """Is what the command line adds to the configuration."""
 
     duration_s: float | None = None
     summary: Path | None = None
@@ -64,25 +64,25 @@ class Options(NamedTuple):
     recorder: tuple[str, ...] | None = None
     """Arguments of the process that writes a tape, for a run that only records; None for a run that trades."""
     service: bool = False
-    """A service manager has started the run, and starts it again when its exit code is not 0."""
+    """Whether a service manager has started the run, and starts it again when its exit code is not 0."""
 
 
 class _End(NamedTuple):
-    """How a run has ended."""
+    """Says how a run has ended."""
 
     summary: Summary | None
     """None for a run that only records, and for one whose pages could not be read at its end."""
     was_told: bool
-    """Whether somebody told it to end, and nothing kept it from going on."""
+    """Whether it was asked to end, and nothing kept it from going on."""
 
 
 _PROGRAMS = Programs()
 
 
 def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int:
-    """Run until stopped; returns the exit code: 0 for a clean run, 1 for one with ``Summary.problems``.
+    """Run until stopped. Return the exit code: 0 for a clean run, 1 for one with ``Summary.problems``.
 
-    As a service a run that was told to end returns 0 whatever its problems, so that it stays ended. Raises
+    As a service, a run that was asked to end returns 0 whatever its problems, so that it stays ended. Raises
     ``UsageError`` for what the person must change; nothing is left behind then.
     """
     assert supervisor.ARBSHARD, "another package named 'supervisor' was imported"
@@ -100,7 +100,7 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
 
 
 def _supervise(config: Config, options: Options, programs: Programs) -> _End:
-    """The run itself."""
+    """Run with the real ports, and return how the run ended."""
     table = sys.stdout.isatty() and options.recorder is None
     state_dir = state_dir_of(config)
     opening = opening_of(config, is_new=options.new_ledger)
@@ -132,7 +132,7 @@ def _supervise(config: Config, options: Options, programs: Programs) -> _End:
             state.release()
     finally:
         run_dir.release()
-        flush()  # what the log still holds belongs before the last line, which says what went wrong
+        flush()  # the rest of the log belongs before the last line, which says what went wrong
         settle_streams()
 
 
@@ -173,7 +173,9 @@ def _prepared(
 
 
 def _companions(config: Config) -> list[str]:
-    """The processes beside a run that are wanted. Raises ``UsageError`` for a missing library that was asked for."""
+    """Return the processes beside a run that are wanted. Raises ``UsageError`` for a missing library that was asked
+    for.
+    """
     companions = []
     if config.sampling.enabled and find_spec("pyarrow") is None:
         get_logger().info(f"no series are kept: pyarrow is not installed ({how_to_install('pyarrow')})")
@@ -189,7 +191,7 @@ def _companions(config: Config) -> list[str]:
 
 
 class _RunLog:
-    """Implements ``run.RunObserver`` by the log, and by messages to the service manager."""
+    """Is ``run.RunObserver`` by the log, and by messages to the service manager."""
 
     def __init__(self, manager: ServiceManager) -> None:
         self._manager = manager
@@ -213,7 +215,7 @@ class _RunLog:
 def real_ports(
     config: Config, run_dir: RunDir, keys: dict[str, Keys], manager: ServiceManager | None = None
 ) -> SupervisorPorts:
-    """The operating system, real sockets, real venues."""
+    """Return the ports of the operating system, with real sockets and real venues."""
     return SupervisorPorts(
         clock=SystemClock(),
         pid=os.getpid(),
@@ -241,7 +243,9 @@ def _obey_signals(one: Run) -> None:
 
 
 def _feed_watchdog(one: Run, manager: ServiceManager) -> float | None:
-    """Feed it if the run is well. Returns seconds until the next time; None where no watchdog waits."""
+    """Feed the manager's watchdog if the run is well. Return the seconds until the next time; None without a
+    watchdog.
+    """
     if not manager.feed_s:
         return None
     if one.is_well():
@@ -314,10 +318,12 @@ def _log_progress(status: Status) -> None:
 
 
 def _last_status(collector: Collector) -> Status | None:
-    """None when it cannot be read: all has ended in order, and only the summary is missing."""
+    """Return the status; None when it cannot be read, because all has ended in order and only the summary is
+    missing.
+    """
     try:
         return collector.collect()
-    except Exception as error:  # noqa: BLE001 - see above
+    except Exception as error:  # noqa: BLE001 - only the summary is missing then
         get_logger().error("the last status cannot be read", exc_info=error)
         return None
 

@@ -1,7 +1,7 @@
-"""Children of a supervisor that was killed: noted while it lives, waited for by its successor.
+"""Notes the children of a supervisor while it lives, so that its successor can wait for them after it was killed.
 
 They end by themselves within a second. The note is a file of a process that died at any moment, so nothing in it is
-believed: one that cannot be read is told and ignored.
+trusted: one that cannot be read is reported and ignored.
 """
 
 import os
@@ -21,31 +21,31 @@ _NOTE_BYTES_MAX = 1_000_000
 _PID_MAX = 4_194_304
 _POLL_S = 0.05
 _WAIT_S = 3.0
-"""How long a new supervisor waits for the children of a dead one, and again after it has killed them."""
+"""How long a new supervisor waits for the children of a dead one, in seconds, and again after it has killed them."""
 
 
 class _Orphan(msgspec.Struct, frozen=True):
     name: str
     pid: Annotated[int, msgspec.Meta(gt=0, le=_PID_MAX)]
     started: float
-    """When it was started: another process may have its pid by now."""
+    """Time at which it was started: another process may have its pid by now."""
 
 
 def encode_note(children: Mapping[str, int]) -> bytes:
-    """The note of these children (name to pid)."""
+    """Return the note of these children (name to pid)."""
     known = []
     for name, pid in children.items():
         try:
             known.append(_Orphan(name, pid, psutil.Process(pid).create_time()))
         except psutil.NoSuchProcess:
-            continue  # gone already: nobody has to wait for it
+            continue  # it has ended already, so nothing has to wait for it
     return msgspec.json.encode(known)
 
 
 def end_orphans(directory: int) -> str:
     """Wait for those that the note in the run directory names; kill those that do not end, by pid and start time.
 
-    Returns a warning if the note cannot be read, "" otherwise. Raises ``RunDirError`` if one cannot be ended.
+    Return a warning if the note cannot be read, "" otherwise. Raises ``RunDirError`` if one cannot be ended.
     """
     try:
         noted = msgspec.json.decode(_read(directory), type=list[_Orphan])
@@ -63,7 +63,7 @@ def end_orphans(directory: int) -> str:
 
 
 def _read(directory: int) -> bytes:
-    """The note. Raises ``OSError``, ``ValueError`` if it is no plain file or too long."""
+    """Return the note. Raises ``OSError``, or ``ValueError`` if it is not a plain file or too long."""
     note = os.open(CHILDREN, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
         if not stat.S_ISREG(os.fstat(note).st_mode):
@@ -77,7 +77,7 @@ def _read(directory: int) -> bytes:
 
 
 def _find(noted: _Orphan) -> psutil.Process | None:
-    """The process that was noted, if it still lives: of the same start, of this user, and not ourselves."""
+    """Return the process that was noted, if it still lives: of the same start, of this user, and not ourselves."""
     if noted.pid == os.getpid():
         return None
     try:
@@ -89,7 +89,7 @@ def _find(noted: _Orphan) -> psutil.Process | None:
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Whether it still does anything: a dead process that nobody has waited for does not."""
+    """Return whether it still does anything: a dead process that was not reaped does not."""
     try:
         return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -97,7 +97,7 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def _until_gone(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
-    """Wait until they have ended; returns those that have not in time."""
+    """Wait until they have ended. Return those that have not in time."""
     deadline_s = monotonic() + timeout_s
     left = [process for process in processes if _runs(process)]
     while left and monotonic() < deadline_s:

@@ -1,4 +1,4 @@
-"""Where run directories stand, and which of these places is the one of an instance.
+"""Finds where run directories are kept, and which of these places an instance uses.
 
 ``$ARBSHARD_RUN_ROOT`` is the only place if it is set. Otherwise there are several, best first, because another user
 may have blocked one, and because two shells of one user may have different environments. Every command finds an
@@ -24,15 +24,15 @@ _LOCK_TEXT_BYTES = 32
 
 
 class Root(NamedTuple):
-    """A directory in which run directories are made."""
+    """Is a directory in which run directories are made."""
 
     path: Path
     is_chosen: bool
-    """A person named it, so it is not removed when it is empty."""
+    """Whether a person named it, so that it is not removed when it is empty."""
 
 
 def roots() -> list[Root]:
-    """The places that come into question here, best first."""
+    """Return the possible places here, best first."""
     chosen = os.environ.get("ARBSHARD_RUN_ROOT")
     if chosen:
         return [Root(Path(chosen).expanduser().absolute(), is_chosen=True)]
@@ -43,7 +43,7 @@ def roots() -> list[Root]:
 
 
 def usable_roots() -> list[Root]:
-    """Those of ``roots`` that are ours, or can be made. Raises ``RunDirError`` when there is none."""
+    """Return those of ``roots`` that are ours, or can be made. Raises ``RunDirError`` when there is none."""
     usable: list[Root] = []
     objections: list[str] = []
     for root in roots():
@@ -60,7 +60,7 @@ def usable_roots() -> list[Root]:
 
 
 def find_root(name: str) -> Root:
-    """The root of the instance ``name``, whether it runs or not. Raises ``RunDirError``."""
+    """Return the root of the instance ``name``, whether it runs or not. Raises ``RunDirError``."""
     usable = usable_roots()
     left = [root for root in usable if _has_lock(root.path / name)]
     held = [root for root in left if _holder_of(root.path / name) is not None]
@@ -68,12 +68,12 @@ def find_root(name: str) -> Root:
 
 
 def find_run_dir(name: str) -> Path:
-    """The run directory of the instance ``name``, whether it runs or not. Raises ``RunDirError``."""
+    """Return the run directory of the instance ``name``, whether it runs or not. Raises ``RunDirError``."""
     return find_root(name).path / name
 
 
 def running_pid(name: str) -> int | None:
-    """The pid of the supervisor that holds ``name`` (0 if it cannot be read), None when nobody does.
+    """Return the pid of the supervisor that holds ``name`` (0 if it cannot be read), None when no process does.
 
     Raises ``RunDirError``.
     """
@@ -81,7 +81,7 @@ def running_pid(name: str) -> int | None:
 
 
 def open_root(root: Root) -> tuple[int, bool]:
-    """The root's descriptor, and whether it was made now. Raises ``RunDirError``, ``OSError``."""
+    """Open the root. Return its descriptor, and whether it was made now. Raises ``RunDirError`` or ``OSError``."""
     _check_root(root.path)
     try:
         root.path.mkdir(mode=0o700)
@@ -92,9 +92,9 @@ def open_root(root: Root) -> tuple[int, bool]:
 
 
 def open_directory(path: Path, *, within: int) -> int:
-    """The descriptor of the directory ``path`` in the open directory ``within``, which must be ours.
+    """Open the directory ``path`` in the open directory ``within``, which must be ours. Return its descriptor.
 
-    Raises ``RunDirError`` for a link, another kind of file, or a directory of another user, ``OSError``.
+    Raises ``RunDirError`` for a link, another kind of file, or a directory of another user, else ``OSError``.
     """
     directory = _open_no_link(path, path.name, within)
     if os.fstat(directory).st_uid != os.getuid():
@@ -104,7 +104,7 @@ def open_directory(path: Path, *, within: int) -> int:
 
 
 def is_regular(name: str, directory: int) -> bool:
-    """Whether ``name`` in the open ``directory`` is a file, and not a link to one."""
+    """Return whether ``name`` in the open ``directory`` is a file, and not a link to one."""
     try:
         return stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
     except FileNotFoundError:
@@ -112,7 +112,7 @@ def is_regular(name: str, directory: int) -> bool:
 
 
 def read_holder(lock: int) -> int:
-    """The pid in the lock file; 0 if none can be read there."""
+    """Return the pid in the lock file; 0 if none can be read there."""
     try:
         return int(os.pread(lock, _LOCK_TEXT_BYTES, 0))
     except (OSError, ValueError):
@@ -120,7 +120,10 @@ def read_holder(lock: int) -> int:
 
 
 def _runtime_dirs() -> Iterator[Path]:
-    """The user's own directory in memory, which nobody else can block; also for a shell that is not told of it."""
+    """Yield the user's own directories in memory, which no other user can block.
+
+    ``/run/user`` is tried too, for a shell without ``$XDG_RUNTIME_DIR``.
+    """
     named = os.environ.get("XDG_RUNTIME_DIR", "")
     for path in dict.fromkeys((Path(named), Path(f"/run/user/{os.getuid()}"))):
         try:
@@ -143,7 +146,7 @@ def _is_in_memory(path: Path) -> bool:
 
 
 def _check_root(path: Path) -> None:
-    """Raises ``RunDirError`` unless ``path`` is a directory of ours alone, or can be made."""
+    """Raise ``RunDirError`` unless ``path`` is a directory of ours alone, or can be made."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -184,13 +187,13 @@ def _open_checked(path: Path) -> int:
 def _open_no_link(path: Path, name: str | Path, within: int | None = None) -> int:
     try:
         return os.open(name, _DIRECTORY, dir_fd=within)
-    except NotADirectoryError as error:  # so says the system of a link as well
+    except NotADirectoryError as error:  # the system raises this for a link as well
         kind = "a link" if path.is_symlink() else "not a directory"
         raise RunDirError(f"run directory {path} is {kind}: remove it, or choose another place") from error
 
 
 def _has_lock(path: Path) -> bool:
-    """Whether the directory is ours and marked as a run directory."""
+    """Return whether the directory is ours and marked as a run directory."""
     lock = _open_lock(path)
     if lock is None:
         return False
@@ -199,7 +202,7 @@ def _has_lock(path: Path) -> bool:
 
 
 def _holder_of(path: Path) -> int | None:
-    """The pid of the process that holds the lock in ``path``; None if none does."""
+    """Return the pid of the process that holds the lock in ``path``; None if none does."""
     lock = _open_lock(path)
     if lock is None:
         return None
@@ -214,7 +217,7 @@ def _holder_of(path: Path) -> int | None:
 
 
 def _open_lock(path: Path) -> int | None:
-    """The lock file in a directory that is ours; None if there is none."""
+    """Return the lock file in a directory that is ours; None if there is none."""
     try:
         directory = os.open(path, _DIRECTORY)
     except OSError:

@@ -1,7 +1,7 @@
-"""Before pairs are traded: which there are, and live the checks of ``arbshard doctor``.
+"""Does what must be done before pairs are traded: finds the pairs, and live runs the checks of ``arbshard doctor``.
 
-Venues take hundreds of milliseconds to say what they list, and so does the library of the private interfaces to be
-imported. No beat and no frame may wait for that, so it is done in a thread with an event loop of its own.
+Venues take hundreds of milliseconds to send their lists, and the library of the private interfaces takes as long to
+be imported. No beat and no frame may wait for that, so it is done in a thread with an event loop of its own.
 """
 
 import asyncio
@@ -23,27 +23,29 @@ Result = TypeVar("Result")
 
 
 class FindUniverse(Protocol):
-    """Says what can be traded."""
+    """Finds what can be traded."""
 
     async def __call__(
         self, config: Config, names: Sequence[str], timeout_s: float, alert: Callable[[str], None], /
     ) -> Universe:
-        """The pairs of these names; of the configuration when there are none. Raises ``ArbshardError``."""
+        """Return the pairs of these names; of the configuration when there are none. Raises ``ArbshardError``."""
         ...
 
 
 class ReadListings(Protocol):
-    """Says what the venues list now."""
+    """Finds what the venues list now."""
 
     async def __call__(
         self, config: Config, symbols: Mapping[str, Sequence[str]], timeout_s: float, /
     ) -> Listings:
-        """The markets of both venues; ``symbols`` by venue are those that are traded. Raises ``ArbshardError``."""
+        """Return the markets of both venues; ``symbols`` by venue are those that are traded. Raises
+        ``ArbshardError``.
+        """
         ...
 
 
 async def read_again(config: Config, symbols: Mapping[str, Sequence[str]], timeout_s: float) -> Listings:
-    """Ask the venues, in a thread. Implements ``ReadListings``."""
+    """Ask the venues in a thread, as ``ReadListings`` does."""
     try:
         return await run_in_thread(lambda: read_listings(config, symbols), timeout_s)
     except TimeoutError as error:
@@ -51,7 +53,10 @@ async def read_again(config: Config, symbols: Mapping[str, Sequence[str]], timeo
 
 
 def finder(keys: Mapping[str, Keys]) -> FindUniverse:
-    """Asks the venues; live, the pairs are found only if everything is fit for trading. ``keys``: of all venues."""
+    """Return a ``FindUniverse`` that asks the venues, and live checks first whether everything is fit for trading.
+
+    ``keys``: those of all venues.
+    """
     return partial(_find, keys)
 
 
@@ -77,7 +82,7 @@ async def _find(
 
 
 async def run_in_thread(work: Callable[[], Coroutine[Any, Any, Result]], timeout_s: float) -> Result:
-    """The result of ``work``. Raises what it raises, and ``TimeoutError``."""
+    """Return the result of ``work``. Raises what it raises, and ``TimeoutError``."""
 
     def in_thread() -> Result:
         use_money_context()
@@ -89,7 +94,7 @@ async def run_in_thread(work: Callable[[], Coroutine[Any, Any, Result]], timeout
 async def run_preflight(
     config: Config, universe: Universe, keys: Mapping[str, Keys], alert: Callable[[str], object]
 ) -> None:
-    """Raises ``UsageError`` when a check fails; in a dry run it is an alert instead. Warnings are logged."""
+    """Raise ``UsageError`` when a check fails; in a dry run it is an alert instead. Warnings are logged."""
     checks = examine(config, await gather_facts(config, universe, keys))
     for check in checks:
         if check.verdict == "warning":

@@ -1,6 +1,6 @@
-"""``Retried``: something that must be done in the end, and that the system may refuse for a while.
+"""``Retried`` does something that must be done in the end, and that the system may refuse for a while.
 
-Used by ``run``.
+``run`` uses it.
 """
 
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from arbshard.log import get_logger
 from supervisor.processes.restarts import pause_s
 
 REFUSALS = (OSError, psutil.Error)
-"""What the system answers when it is full, or when what was asked about is gone."""
+"""Errors by which the system refuses: it is full, or the object of the call is gone."""
 
 
 class Retried:
-    """Does one thing whenever it is asked for, and again after growing pauses until it succeeds."""
+    """Does one thing whenever it is requested, and again after growing pauses until it succeeds."""
 
     def __init__(self, what: str, do: Callable[[], None], alert: Callable[[str], None]) -> None:
-        """``what``: the subject of the alert, "the list of children" say."""
+        """Begin. ``what``: the subject of the alert, such as "the list of children"."""
         self._what = what
         self._do = do
         self._alert = alert
@@ -28,7 +28,7 @@ class Retried:
         """Whether it is still to be done."""
 
     def request(self) -> None:
-        """Have it done at the next ``run_if_due``."""
+        """Do it at the next ``run_if_due``."""
         self.is_wanted = True
 
     def run_if_due(self, now_ns: int) -> None:

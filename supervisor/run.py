@@ -1,7 +1,7 @@
-"""One run, from the first child to the last file: start in order, serve, drain, end in order.
+"""Runs from the first child to the last file: starts in order, serves, drains, and ends in order.
 
-``SupervisorPorts`` is all that a run touches of the world. ``main`` gives real ports and the simulation virtual
-ones, so the order of start, drain and end exists once.
+``SupervisorPorts`` is all that a run uses of the world. ``main`` gives real ports and the simulation virtual ones,
+so the order of start, drain and end exists once.
 """
 
 import asyncio
@@ -54,53 +54,55 @@ from supervisor.topics import RunTopics
 
 _PROGRESS_S = 5.0
 _FIND_S = 120.0
-"""How long venues may take at the start to say what they list, and live what they know of our accounts."""
+"""How long venues may take at the start to state what they list, and live what they know of our accounts, in
+seconds.
+"""
 _SLOT_BYTES = 8192
 _TURN_NS = 5_000_000_000
-"""The main loop of a run that is well turns many times within so long."""
+"""The main loop of a run that is well turns many times within so long, in ns."""
 
 
 class Timers(NamedTuple):
-    """How often the supervisor does what it does again and again, in seconds."""
+    """States how often the supervisor repeats its work, in seconds."""
 
     tick_s: float = 0.04
-    """Between two checks of children, feeds and changes of the universe."""
+    """Time between two checks of children, feeds and changes of the universe."""
     beat_s: float = 0.04
-    """Between two beats."""
+    """Time between two beats."""
     note_s: float = 0.25
-    """Between two notes for status."""
+    """Time between two notes for status."""
 
 
 class RunObserver(Protocol):
-    """Follows what the run does, besides the status that the run publishes."""
+    """Follows what the run does, in addition to the status that the run publishes."""
 
     def alerted(self, line: str) -> None:
-        """A person should know ``line``."""
+        """Handle an alert: a person should know ``line``."""
         ...
 
     def state_changed(self, state: RunState) -> None:
-        """The run has come to ``state``."""
+        """Handle that the run has come to ``state``."""
         ...
 
     def universe_changed(self, universe: Universe) -> None:
-        """``universe`` is in force."""
+        """Handle that ``universe`` is in force."""
         ...
 
 
 class SupervisorPorts(NamedTuple):
-    """The world around a run."""
+    """Holds what a run uses of the world."""
 
     clock: Clock
     pid: int
     """The pid of the supervisor."""
     cpu_ns: Callable[[], int]
-    """CPU time that the supervisor's loop has used so far."""
+    """Returns the CPU time that the supervisor's loop has used so far."""
     host: ProcessHost
     open_bus: Callable[[str, int], Publisher]
-    """Takes the endpoint, and how many messages are kept for a subscriber."""
+    """Opens a publisher, given the endpoint and how many messages are kept for a subscriber."""
     open_server: OpenServer
     open_ringer: Callable[[Publisher, int], Ringer | None]
-    """The doorbell of a shard; None for the one that ``ShardNotifier`` makes itself."""
+    """Opens the doorbell of a shard; None for the one that ``ShardNotifier`` makes itself."""
     opener: Opener
     fetch: Fetch | None
     """How feeds ask over REST; None for HTTP."""
@@ -109,17 +111,17 @@ class SupervisorPorts(NamedTuple):
     note_children: Callable[[Mapping[str, int]], None]
     """Keeps the pids of the children, by name, for a successor of this supervisor. Raises ``OSError``."""
     before_trading: Callable[[], None]
-    """Called once everything is up and before the first decision: what takes tens of milliseconds is done now."""
+    """Called once everything is up and before the first decision, for what takes tens of milliseconds."""
     observer: RunObserver
     timers: Timers = Timers()
 
 
 class Defect(RunFailed):
-    """A mistake of ours, of which the run is to be ended in order."""
+    """Is a mistake of ours; the run is ended in order because of it."""
 
 
 class Run:
-    """The supervisor of one instance."""
+    """Is the supervisor of one instance."""
 
     def __init__(
         self,
@@ -135,11 +137,12 @@ class Run:
         opening: Opening = "any",
         recorder: Sequence[str] | None = None,
     ) -> None:
-        """``keys``: of all venues; none on paper. ``opening``: what risk must find at its ledger's path.
+        """Begin. ``keys``: those of all venues; none on paper. ``opening``: what risk must find at its ledger's
+        path.
 
-        ``companions``: the processes beside the run that are wanted, of ``model.notes.COMPANIONS``.
-        ``recorder``: the arguments of the process that writes a tape, for a run that has feeds and neither risk nor
-        workers; None for a run that trades.
+        ``companions``: the processes beside the run that are wanted, of ``model.notes.COMPANIONS``. ``recorder``:
+        the arguments of the process that writes a tape, for a run that has feeds and neither risk nor workers; None
+        for a run that trades.
         """
         self.config = config
         self.files = files
@@ -171,9 +174,9 @@ class Run:
         self._closers: list[Callable[[], object]] = [self._status.close, self._ledger.close]
         self._feeds: dict[str, VenueFeed] = {}
         self._frames = 0
-        """Received by all feeds, as of the last note."""
+        """Number of frames that all feeds had received at the last note."""
         self._attended_for: tuple[bytes, int, int] | None = None
-        """Risk's note, the universe and the number of feeds for which the feeds were last told what to confirm."""
+        """Risk's note, the universe and the number of feeds by which the feeds last learned what to confirm."""
         self._control: ControlServer | None = None
         self._shards: ShardManager | None = None
         self._books: BooksWriter | None = None
@@ -182,23 +185,23 @@ class Run:
         self._stop = asyncio.Event()
         self._stops = 0
         self._turned_ns = 0
-        """When the main loop last began a turn."""
+        """When the main loop last began a turn (monotonic ns)."""
         self.has_started = False
         self.keeps_positions = False
         self.failure: ArbshardError | None = None
 
     @property
     def state(self) -> RunState:
-        """How far the run has come."""
+        """Return how far the run has come."""
         return self._status.state
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it was told to end."""
+        """Return whether it was asked to end."""
         return self._stop.is_set()
 
     def is_well(self) -> bool:
-        """Whether the main loop turns and risk, in a run that trades, answers.
+        """Return whether the main loop turns and risk, in a run that trades, answers.
 
         A watchdog asks this. A run that starts or ends has time-outs of its own, so it is well.
         """
@@ -210,11 +213,11 @@ class Run:
 
     @property
     def shards(self) -> ShardManager | None:
-        """Which shard owns which pair; None until the run trades."""
+        """Return the manager of shards; None until the run trades."""
         return self._shards
 
     def alert(self, line: str) -> None:
-        """Something a person should know: logged, counted and shown."""
+        """Log, count and show something that a person should know."""
         self._status.alert(line)
         self._ports.observer.alerted(line)
 
@@ -232,10 +235,10 @@ class Run:
         *,
         keep_positions: bool = False,
     ) -> None:
-        """From the first child to the last file. Raises ``UsageError`` or another ``ArbshardError``.
+        """Run from the first child to the last file. Raises ``UsageError`` or another ``ArbshardError``.
 
-        ``progress`` is called every few seconds, in a thread. ``before_removal`` is awaited when all has ended, while
-        the pages are still there. ``keep_positions``: they are left open also when the time is over.
+        ``progress`` is called every few seconds, in a thread. ``before_removal`` is awaited when all has ended,
+        while the pages are still there. ``keep_positions``: they are left open also when the time is over.
         """
         try:
             await self.start()
@@ -249,7 +252,7 @@ class Run:
             await self.end(before_removal)
 
     async def start(self) -> None:
-        """Bring everything up. Raises ``UsageError`` or another ``ArbshardError``; ``end`` must follow."""
+        """Start everything. Raises ``UsageError`` or another ``ArbshardError``; ``end`` must follow."""
         self._tasks.append(asyncio.create_task(self._beat(), name="heart"))
         if self.config.data == "sim":
             await self._start_exchanges()
@@ -313,7 +316,7 @@ class Run:
     ) -> None:
         risk = self._start_child(self._specs.risk())
         if self.config.mode == "live":
-            # Only once risk answers: what the venues say is compared with its ledger.
+            # The check begins only once risk answers, because what the venues state is compared with its ledger.
             await self.processes.until_up(risk)
             await self.processes.until_up(self._start_child(self._specs.accounts()))
         workers = [self._start_child(self._specs.worker(shard)) for shard in range(self.config.run.shards)]
@@ -324,11 +327,11 @@ class Run:
         self._find_unattended(universe)
 
     async def serve(self, duration_s: float | None, progress: Callable[[], None] | None) -> None:
-        """Run until told to stop, for ``duration_s`` at most, or until the run cannot go on (``failure``)."""
+        """Run until asked to stop, for ``duration_s`` at most, or until the run cannot go on (``failure``)."""
         reports: set[asyncio.Task[None]] = set()
         try:
             await self._serve(duration_s, progress, reports)
-        except Exception as error:  # noqa: BLE001 - open positions are worth more than a traceback: it is drained
+        except Exception as error:  # noqa: BLE001 - open positions matter more than a traceback, so it is drained
             self._fail(error)
         finally:
             await asyncio.gather(*reports, return_exceptions=True)
@@ -362,10 +365,10 @@ class Run:
         try:
             await asyncio.to_thread(progress)
         except Exception as error:  # noqa: BLE001 - a report that fails must not end a run
-            get_logger().error("the progress cannot be told", exc_info=error)
+            get_logger().error("the progress cannot be reported", exc_info=error)
 
     async def drain(self) -> None:
-        """No new entries; close the positions, or keep them if told to; wait for the workers to end."""
+        """Enter nothing; close the positions, or keep them if asked to; wait for the workers to end."""
         if self._books is None or self.state != "running" or self._recorder is not None:
             return
         self._set_state("draining")
@@ -388,7 +391,7 @@ class Run:
                 self._fail(error)
                 return
             except Exception as error:  # noqa: BLE001 - the workers drain by themselves; a time-out is set
-                if not isinstance(self.failure, Defect):  # the same one comes again and again
+                if not isinstance(self.failure, Defect):  # the same defect is raised again and again
                     self._fail(error)
             if self._clock.monotonic_ns() > deadline_ns:
                 self.alert(
@@ -429,7 +432,7 @@ class Run:
                 close()
 
     async def _end_risk(self) -> None:
-        """It closes the ledger and reads it back: how it ends is part of how the run went."""
+        """End risk. It closes the ledger and reads it back, so how it ends is part of how the run went."""
         risk = self.processes.get("risk")
         if risk is None or not risk.pid:
             return
@@ -517,7 +520,7 @@ class Run:
         return notifier
 
     def _open_shards(self, universe: Universe, books: BooksWriter) -> None:
-        """From now on pairs can be moved, added and removed."""
+        """Allow pairs to be moved, added and removed from now on."""
         self._shards = ShardManager(
             universe,
             config=self.config,
@@ -556,7 +559,7 @@ class Run:
         return control.ControlDone("stopping")
 
     def _on_control_failed(self) -> None:
-        """End in order: nobody could tell this run to end otherwise."""
+        """End in order, because no person could order this run to end otherwise."""
         self._fail(RunFailed("the control socket ended in a defect"))
         self.request_stop()
 
@@ -572,7 +575,7 @@ class Run:
             with PageReader.attach(self.files.risk_page) as page:
                 return page.note()
         except SharedMemoryError:
-            return b""  # risk is just being replaced
+            return b""  # risk is being replaced
 
     @property
     def _risk_pid(self) -> int:
@@ -596,7 +599,7 @@ class Run:
             self.alert(f"open positions of pairs this run does not trade: {', '.join(unattended)}")
 
     async def _beat(self) -> None:
-        """The heart: children that miss it for a second trade nothing until it beats again."""
+        """Show beats to the children: one that misses them for a second trades nothing until they come again."""
         beat_s, cpu_ns = self._ports.timers.beat_s, self._ports.cpu_ns
         began_ns = began_used_ns = 0
 
@@ -624,17 +627,17 @@ class Run:
                 self._ledger.poll(self._risk_pid)
                 self._attend()
                 self._write_note()
-            except Exception as error:  # noqa: BLE001 - without a heart no worker trades, without a note all do
+            except Exception as error:  # noqa: BLE001 - without beats no worker trades, without a note all do
                 self._status.postpone_note(now_ns)
                 get_logger().error("the supervisor's note cannot be written", exc_info=error)
 
     def _attend(self) -> None:
-        """Have the feeds confirm the quiet books of all pairs that may have to be left."""
+        """Make the feeds confirm the quiet books of all pairs whose positions may have to be closed."""
         risk, universe = self.processes.get("risk"), self._status.universe
         health = risk.health if risk is not None else None
         note = health.note(risk.pid) if risk is not None and isinstance(health, PageHealth) else b""
         if not note or universe is None:
-            return  # risk is being replaced: what was open still is
+            return  # risk is being replaced, and what was open still is
         self._status.journal.follow(note)
         basis = note, universe.serial, len(self._feeds)
         if basis == self._attended_for:

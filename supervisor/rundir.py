@@ -1,6 +1,7 @@
-"""The run directory: made, locked against a second instance, cleaned of a crashed predecessor, removed at the end.
+"""Makes the run directory, locks it against a second instance, cleans it of a crashed predecessor, removes it at the
+end.
 
-It stands in memory where there is such a place (``supervisor.places``), below a directory of this user alone.
+It is in memory where there is such a place (``supervisor.places``), below a directory of this user alone.
 """
 
 import os
@@ -17,7 +18,7 @@ from supervisor.places import find_root
 _SOCKET_PATH_MAX = 107
 _SOCKET_NAME_MAX = max(len(name) for name in OWN_NAMES if name.endswith((".ipc", ".sock")))
 _NAME_USUAL = 8
-"""An instance's name may be this long before it is the name that is called too long."""
+"""An instance's name may be this long before the error about a long path blames the name."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -32,7 +33,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 class RunDir:
-    """The directory of one running instance, held by a lock as long as the process lives."""
+    """Is the directory of one running instance, held by a lock as long as the process lives."""
 
     def __init__(self, held: LockedDir, warnings: list[str]) -> None:
         self.files = RunFiles(held.path)
@@ -72,7 +73,7 @@ class RunDir:
         return cls(held, [damaged, *warnings] if damaged else warnings)
 
     def note_children(self, children: Mapping[str, int]) -> None:
-        """Keep who our children are, so that a successor can wait for them if we are killed. Raises ``OSError``."""
+        """Store which children we have, so that a successor can wait for them if this dies. Raises ``OSError``."""
         write_whole(self.files.children, encode_note(children))
 
     def release(self) -> None:

@@ -15,7 +15,7 @@ from arbshard.status.model import Status
 _STATUS_CHARACTERS_MAX = 400
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 _FEEDS_IN_A_TIME = 4
-"""The watchdog is fed so many times within its time-out, so that one delay ends nothing."""
+"""Number of feeds within the watchdog's time-out, so that one delay ends nothing."""
 _FEED_S_MAX = 5.0
 _STATES = {
     "starting": ("STATUS=starting",),
@@ -27,14 +27,15 @@ _STATES = {
 
 
 class ServiceManager:
-    """Sends what a run is and does.
+    """Reports to the service manager what a run is and does.
 
     A message that cannot be sent at once ends nothing: the first of a series is logged, and a change of the run's
     state is sent again with the next message.
     """
 
     def __init__(self, address: str = "", watchdog_s: float = 0.0) -> None:
-        """``address``: of the socket; empty to send nothing. ``watchdog_s``: its time-out; 0 where none is set.
+        """Open the socket. ``address``: its address; empty to send nothing. ``watchdog_s``: its time-out; 0 where
+        none is set.
 
         Raises ``OSError`` when the system refuses a socket.
         """
@@ -44,7 +45,7 @@ class ServiceManager:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.setblocking(False)
         self.feed_s = min(watchdog_s / _FEEDS_IN_A_TIME, _FEED_S_MAX) if address else 0.0
-        """How often the watchdog is to be fed; 0 for never."""
+        """How often the watchdog is to be fed, in seconds; 0 for never."""
         self._is_failing = False
         self._unsent: tuple[str, ...] = ()
         """The change of state that could not be sent."""
@@ -65,7 +66,7 @@ class ServiceManager:
         self._send("WATCHDOG=1")
 
     def close(self) -> None:
-        """Send nothing any more. May be called again."""
+        """Stop sending. May be called again."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -90,9 +91,9 @@ class ServiceManager:
 
 
 def take_service_manager(environ: MutableMapping[str, str], pid: int) -> ServiceManager:
-    """Return the manager that ``environ`` names, and remove its variables: no child may speak for the run.
+    """Return the manager that ``environ`` names, and remove its variables: no child may report for the run.
 
-    ``pid``: of this process; a watchdog that waits for another one is not fed. Raises ``OSError``.
+    ``pid``: that of this process; a watchdog that waits for another one is not fed. Raises ``OSError``.
     """
     address, usec, whose = (environ.pop(name, "") for name in _VARIABLES)
     if not address.startswith(("/", "@")):

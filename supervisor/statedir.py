@@ -1,4 +1,4 @@
-"""The state directory: held by one supervisor at a time, from before its first file is written there."""
+"""The state directory is held by one supervisor at a time, from before its first file is written there."""
 
 import os
 from pathlib import Path
@@ -11,11 +11,11 @@ from arbshard.ledger.lock import FileLock, writer_of
 
 _WRITER_POLL_S = 0.05
 _WRITER_GONE_S = 3.0
-"""Risk of a supervisor that was killed ends within a second."""
+"""How long to wait in seconds: risk of a supervisor that was killed ends within a second."""
 
 
 def state_dir_of(config: Config) -> Path:
-    """Where ledger and logs of an instance are kept: for ever, so never in a temporary place."""
+    """Return where ledger and logs of an instance are kept: for ever, so never in a temporary place."""
     if config.state_dir:
         return Path(config.state_dir).expanduser().absolute()
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
@@ -23,12 +23,12 @@ def state_dir_of(config: Config) -> Path:
 
 
 class StateDir:
-    """The directory in which ledger and logs of an instance are kept."""
+    """Is the directory in which ledger and logs of an instance are kept."""
 
     def __init__(self, path: Path, lock: FileLock, warnings: list[str]) -> None:
         self.path = path
         self.warnings = warnings
-        """What was set right in it; for the log, once there is one."""
+        """What was corrected in it; for the log, once there is one."""
         self._lock = lock
 
     @classmethod
@@ -57,12 +57,12 @@ class StateDir:
             raise
 
     def release(self) -> None:
-        """Let another run in."""
+        """Allow another run to use the directory."""
         self._lock.release()
 
 
 def _await_writer(ledger: Path) -> None:
-    """Raises ``RunDirError`` if a process goes on writing the ledger: a program that uses the library, say."""
+    """Raise ``RunDirError`` if a process goes on writing the ledger, such as a program that uses the library."""
     deadline_s = monotonic() + _WRITER_GONE_S
     while (writer := writer_of(ledger)) is not None:
         if monotonic() > deadline_s:

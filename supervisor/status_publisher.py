@@ -1,4 +1,4 @@
-"""The supervisor's page: its beat, and the note that status shows, with the alerts that a person should see."""
+"""Writes the supervisor's page: its beat, and the note for status, with the alerts that a person should see."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,7 +20,8 @@ from supervisor.topics import RunTopics
 
 COUNTERS = ("pid", "beat", "beat_ns", "errors", "messages", "bad_orders")
 HISTOGRAMS = ("loop_gap", "loop_cpu")
-"""Of each turn of the heart: by how much its timer came too late, and what the loop used of a CPU since the last."""
+"""For each turn of the beat: by how much its timer came too late, and how much CPU the loop used since the last one.
+"""
 _NOTE_AGAIN_NS = 5_000_000_000
 _ALERTS_KEPT = 32
 """So many that the process of the alerts misses none while it is restarted."""
@@ -28,7 +29,7 @@ _ALERT_CHARS_MAX = 1000
 
 
 class StatusPublisher:
-    """Written by ``run``, read by status and risk."""
+    """Writes the page for ``run``; status and risk read it."""
 
     def __init__(
         self,
@@ -41,7 +42,8 @@ class StatusPublisher:
         *,
         only_records: bool = False,
     ) -> None:
-        """``pid``: of the supervisor. ``note_s``: how often a note is written. Raises ``SharedMemoryError``.
+        """Make the page. ``pid``: the supervisor's. ``note_s``: how often a note is written. Raises
+        ``SharedMemoryError``.
 
         ``only_records``: the run has neither risk nor workers.
         """
@@ -61,7 +63,7 @@ class StatusPublisher:
         self.state: RunState = "starting"
         self.universe: Universe | None = None
         self.bad_orders = 0
-        """Messages on the control socket that could not be read as an order."""
+        """Number of messages on the control socket that could not be read as an order."""
         self.unattended: tuple[str, ...] = ()
         """Open positions of pairs that this run does not trade."""
         self.topics: RunTopics | None = None
@@ -76,7 +78,7 @@ class StatusPublisher:
         self._alerts.append(f"{now:%H:%M:%S} {line[:_ALERT_CHARS_MAX]}")
 
     def beat(self, now_ns: int) -> bool:
-        """The supervisor's loop is alive; whether a note is due."""
+        """Record that the supervisor's loop is alive. Return whether a note is due."""
         self._page.add(self._page.counter("beat"))
         self._page.set(self._page.counter("beat_ns"), now_ns)
         if self.topics is not None:
@@ -87,20 +89,20 @@ class StatusPublisher:
         return is_due
 
     def postpone_note(self, now_ns: int) -> None:
-        """The note that was due could not be written: it is due again after a pause."""
+        """Make the note due again after a pause, because it could not be written."""
         self._noted_ns = now_ns + _NOTE_AGAIN_NS
 
     def record_turn(self, late_ns: int, cpu_ns: int) -> bool:
-        """A turn of the heart came ``late_ns`` too late; the loop used ``cpu_ns`` of a CPU for all it did in it.
+        """Record a turn of the beat that came ``late_ns`` too late, and in which the loop used ``cpu_ns`` of a CPU.
 
-        Returns whether it came so late that the children have stopped trading meanwhile.
+        Return whether it came so late that the children have stopped trading meanwhile.
         """
         self._page.record(self._page.histogram("loop_gap"), late_ns)
         self._page.record(self._page.histogram("loop_cpu"), cpu_ns)
         return late_ns > SUPERVISOR_SILENT_NS
 
     def write(self, processes: ProcessSupervisor, report: Callable[[], Sequence[VenueNote]]) -> None:
-        """Write the note. ``report`` returns the feeds' state now; once all has ended, the last report stays."""
+        """Write the note. ``report`` returns the feeds' present state; once all has ended, the last report stays."""
         if self.state != "ended":
             self._venues = tuple(report())
         set_ = self._page.set
@@ -135,5 +137,5 @@ class StatusPublisher:
             self.topics.report(note, self.universe)
 
     def close(self) -> None:
-        """Let go of the page."""
+        """Close the page."""
         self._page.close()

@@ -1,7 +1,7 @@
-"""What the supervisor publishes on the bus about the run: beats, alerts, and what has changed.
+"""Publishes on the bus what concerns the run as a whole: beats, alerts, and what has changed.
 
-A change is found by comparison: what the notes of supervisor and risk say now, with what they said a quarter of a
-second ago. So it does not matter what caused it, and nothing has to report it. Without a subscriber no note is read.
+A change is found by comparing the notes of supervisor and risk with those of a quarter of a second ago. So it does
+not matter what caused it, and nothing has to report it. Without a subscriber no note is read.
 """
 
 from collections.abc import Callable
@@ -18,17 +18,17 @@ from arbshard.wire.bus import Prefixes, Publisher
 from arbshard.wire.topics import ControlKind
 
 Facts = dict[tuple[ControlKind, str], str]
-"""What is so, by kind and name."""
+"""What is true now, by kind and name."""
 
 _CONTROL, _ALERT, _BEAT = topics.CONTROL.encode(), topics.ALERT.encode(), topics.BEAT.encode()
 _risk_note: msgspec.json.Decoder[RiskNoteHead] = msgspec.json.Decoder(RiskNoteHead)
 
 
 class RunTopics:
-    """Publishes for the run. Used by ``StatusPublisher``."""
+    """Publishes for the run. ``StatusPublisher`` uses it."""
 
     def __init__(self, bus: Publisher, clock: Clock, read_risk_note: Callable[[], bytes]) -> None:
-        """``read_risk_note``: what risk's page holds, empty before there is a note."""
+        """Begin. ``read_risk_note`` returns what risk's page holds, empty before there is a note."""
         self._bus = bus
         self._clock = clock
         self._read_risk_note = read_risk_note
@@ -48,7 +48,7 @@ class RunTopics:
             self._bus.publish(_ALERT, topics.encode(topics.Alert(self._clock.wall_ms(), text)))
 
     def report(self, note: SupervisorNote, universe: Universe | None) -> None:
-        """Publish what has changed; for a new subscriber, all that is so."""
+        """Publish what has changed; for a new subscriber, everything."""
         if not self._bus.wanted(_CONTROL):
             return
         facts = run_facts(note) | pair_facts(universe) | self._facts_of_risk()
@@ -73,18 +73,18 @@ class RunTopics:
 
 
 def run_facts(note: SupervisorNote) -> Facts:
-    """State of the run and of its processes."""
+    """Return the state of the run and of its processes."""
     facts: Facts = {("run", ""): note.state}
     for child in note.children:
         why = f": {child.reason}" if child.reason else ""
         facts["process", child.name] = (
             f"{child.state}, pid {child.pid}, epoch {child.epoch}, {child.restarts} restarts{why}"
         )
-    return facts | {("unattended", position): "is closed by nobody" for position in note.unattended}
+    return facts | {("unattended", position): "is closed by no process" for position in note.unattended}
 
 
 def pair_facts(universe: Universe | None) -> Facts:
-    """The shard of each pair."""
+    """Return the shard of each pair."""
     if universe is None:
         return {}
     owners = universe.owners()
@@ -96,7 +96,7 @@ def pair_facts(universe: Universe | None) -> Facts:
 
 
 def risk_facts(note: RiskNoteHead) -> Facts:
-    """Halt, limits, pairs that are closed, fences, and whether the books balance."""
+    """Return halt, limits, pairs that are closed, fences, and whether the books balance."""
     facts: Facts = {("closing", pair): reason for pair, reason in note.closing.items()}
     facts |= {("apart", pair): f"{one.cause}: {one.reason}" for pair, one in note.apart.items()}
     facts |= {("refusing", f"{one.venue} {one.symbol}".rstrip()): one.why for one in note.refusing}

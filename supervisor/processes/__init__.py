@@ -1,1 +1,1 @@
-"""The children of a run: how they are started, watched, put down and replaced."""
+"""Has the children of a run: how they are started, watched, ended and replaced."""

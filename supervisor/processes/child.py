@@ -1,4 +1,4 @@
-"""One child of a run, through all its incarnations; and what it needs of the machine that runs it.
+"""Describes one child of a run, through all its incarnations, and what it needs of the machine that runs it.
 
 ``ProcessHost`` is that machine: the operating system (``posix``), or a virtual one in the simulation.
 """
@@ -12,56 +12,57 @@ from arbshard.secret import Secret
 from supervisor.processes.health import ChildHealth
 
 _KILLED_S = 5.0
-"""How long the system may take to end a process that was killed."""
+"""How long the system may take to end a process that was killed, in seconds."""
 
 
 class ChildSpec(NamedTuple):
-    """What a child is started with."""
+    """Says how a child is started."""
 
     name: str
     command: Callable[[int], Sequence[str]]
-    """Epoch → argument list."""
+    """Returns the argument list for an epoch."""
     health: ChildHealth | None = None
-    """Where it shows that it is up; None: it is up at once."""
+    """Shows whether it is up; None: it is up at once."""
     shard: int | None = None
     """The shard of a worker."""
     hands_over: Callable[[], Secret] | None = None
-    """Called at each start for what the child reads from its standard input, because arguments, environment and files
-    could be read by others."""
+    """Returns, at each start, what the child reads from its standard input, because arguments, environment and files
+    could be read by others.
+    """
     draws: bool = False
     """Whether it may write to our terminal."""
 
 
 class Process(Protocol):
-    """One incarnation of a child, as the machine runs it."""
+    """Is one incarnation of a child, as the machine runs it."""
 
     @property
     def pid(self) -> int:
-        """0 when it does not run any more."""
+        """Return the process id; 0 when it does not run any more."""
         ...
 
     def poll(self) -> int | None:
-        """The exit code once it has ended, None while it runs. Called all the time."""
+        """Return the exit code once it has ended, None while it runs. It is called all the time."""
         ...
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Ask the process to end."""
         ...
 
     def kill(self) -> None:
-        """End it, a stopped one too, without waiting for its end."""
+        """End the process, a suspended one too, without waiting for its end."""
         ...
 
     def wait(self, timeout_s: float) -> bool:
-        """Block until it has ended; False when it has not in time."""
+        """Block until it has ended. Return False when it has not in time."""
         ...
 
     def stderr_tail(self) -> str:
-        """The last line it wrote to stderr."""
+        """Return the last line it wrote to stderr."""
         ...
 
     def stderr_text(self) -> str:
-        """The end of what it wrote to stderr."""
+        """Return the end of what it wrote to stderr."""
         ...
 
     def close(self) -> None:
@@ -70,30 +71,30 @@ class Process(Protocol):
 
 
 class SpareProcess(Process, Protocol):
-    """A worker that was started without a shard."""
+    """Is a worker that was started without a shard."""
 
     def is_ready(self) -> bool:
-        """Whether it has said that it can take over a shard. Called all the time."""
+        """Return whether it has reported that it can take over a shard. It is called all the time."""
         ...
 
     def assign(self, shard: int, epoch: int) -> bool:
-        """Give it its shard; False when it is dead."""
+        """Assign it its shard. Return False when it is dead."""
         ...
 
 
 class ProcessHost(Protocol):
-    """The machine that runs the children."""
+    """Is the machine that runs the children."""
 
     def spawn(self, spec: ChildSpec, epoch: int) -> Process:
         """Start an incarnation. Raises ``OSError`` when the system refuses; nothing is left behind then."""
         ...
 
     def spawn_spare(self, spec: ChildSpec) -> SpareProcess:
-        """Start a worker without a shard. Raises ``OSError`` likewise."""
+        """Start a worker without a shard. Raises ``OSError`` as ``spawn`` does."""
         ...
 
     def notice_exit(self, pid: int) -> None:
-        """Have ``wait_for_exit`` return when this child ends."""
+        """Make ``wait_for_exit`` return when this child ends."""
         ...
 
     async def wait_for_exit(self, timeout_s: float) -> None:
@@ -101,20 +102,20 @@ class ProcessHost(Protocol):
         ...
 
     def is_stopped(self, pid: int) -> bool:
-        """Whether a signal or a debugger holds the process."""
+        """Return whether a signal or a debugger holds the process."""
         ...
 
     def cpu_s(self, pid: int) -> float | None:
-        """Seconds of CPU time that the process has used; None when that cannot be said."""
+        """Return the seconds of CPU time that the process has used; None when that is not known."""
         ...
 
     def close(self) -> None:
-        """Notice no exit any more. May be called again."""
+        """Stop to notice exits. May be called again."""
         ...
 
 
 class Child:
-    """What is known of a child: the incarnation that runs, its state, and why the last one ended."""
+    """Is what is known of a child: the incarnation that runs, its state, and why the last one ended."""
 
     def __init__(self, spec: ChildSpec, host: ProcessHost) -> None:
         self.spec = spec
@@ -128,7 +129,7 @@ class Child:
         self.reason = ""
         """Why the last incarnation ended."""
         self.kill_reason = ""
-        """Why this one was killed by us."""
+        """Why we killed the present incarnation."""
 
     def start(self) -> None:
         """Start the next incarnation. Raises ``OSError`` when the system refuses; then nothing has changed."""
@@ -144,39 +145,39 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """0 when it does not run."""
+        """Return the process id; 0 when it does not run."""
         return self._process.pid if self._process is not None else 0
 
     @property
     def is_up(self) -> bool:
-        """Whether the incarnation that runs has come so far that it works."""
+        """Return whether the incarnation that runs has finished its start."""
         return self.pid != 0 and (self.health is None or self.health.is_up(self.pid))
 
     def poll(self) -> int | None:
-        """The exit code once it has ended, None while it runs (or has never been started). Call it all the time."""
+        """Return the exit code once it has ended, None while it runs or was never started. Call it all the time."""
         return self._process.poll() if self._process is not None else None
 
     def stderr_tail(self) -> str:
-        """The last line it wrote to stderr."""
+        """Return the last line it wrote to stderr."""
         return self._process.stderr_tail() if self._process is not None else ""
 
     def stderr_text(self) -> str:
-        """The end of what it wrote to stderr."""
+        """Return the end of what it wrote to stderr."""
         return self._process.stderr_text() if self._process is not None else ""
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Ask the process to end."""
         if self._process is not None and self.pid:
             self._process.terminate()
 
     def kill(self, reason: str) -> None:
-        """Kill it, a stopped one too, without waiting; the first reason counts."""
+        """Kill it, a suspended one too, without waiting; the first reason counts."""
         if self._process is not None and self.pid and not self.kill_reason:
             self.kill_reason = reason
             self._process.kill()
 
     def kill_and_wait(self) -> None:
-        """End it, and wait until it is gone. One that the system cannot end in time is left behind."""
+        """Kill it, and wait until it has ended. One that the system cannot end in time is left behind."""
         if self._process is not None and self.pid:
             pid = self.pid
             self._process.kill()
@@ -189,6 +190,6 @@ class Child:
             self._process.close()
 
     def note(self, again_in_s: float = 0.0) -> ChildNote:
-        """What status shows of it."""
+        """Return what status shows of it."""
         restarts = max(self.epoch - 1, 0)
         return ChildNote(self.name, self.state, self.pid, self.epoch, restarts, again_in_s, self.reason)

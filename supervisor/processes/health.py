@@ -1,7 +1,7 @@
-"""What a child shows of itself to the supervisor: whether it is up, and when its loop was last alive.
+"""Reads what a child shows to the supervisor: whether it is up, and when its loop was last alive.
 
-``process_supervisor`` and ``watchdog`` read it. Only the incarnation that runs counts: what a predecessor left behind
-says nothing of its successor.
+``process_supervisor`` and ``watchdog`` use it. Only the incarnation that runs counts: what a predecessor left behind
+shows nothing about its successor.
 """
 
 from pathlib import Path
@@ -14,49 +14,49 @@ from arbshard.shm.pages import PageReader
 
 
 class ChildHealth(Protocol):
-    """The health of one child, through all its incarnations."""
+    """Is the health of one child, through all its incarnations."""
 
     def is_up(self, pid: int) -> bool:
-        """Whether the incarnation ``pid`` has come so far that it works."""
+        """Return whether the incarnation ``pid`` has finished its start."""
         ...
 
     def progress(self, pid: int) -> int:
-        """A number that moves while it is getting there; 0 where that is not known."""
+        """Return a number that changes while it starts; 0 where that is not known."""
         ...
 
     def beat_ns(self, pid: int) -> int:
-        """When its loop was last alive (monotonic ns); 0 where that is not known."""
+        """Return when its loop was last alive (monotonic ns); 0 where that is not known."""
         ...
 
     def close(self) -> None:
-        """Let go of what was read."""
+        """Close what was read."""
         ...
 
 
 class PageHealth:
-    """Implements ``ChildHealth`` by counters on the page of the child."""
+    """Is ``ChildHealth`` by counters on the page of the child."""
 
     def __init__(self, path: Path, counter: str, least: int) -> None:
-        """It is up when ``counter`` is at ``least``."""
+        """Begin without a page. The child is up when ``counter`` is at least ``least``."""
         self._path = path
         self._counter = counter
         self._least = least
         self._page: PageReader | None = None
 
     def is_up(self, pid: int) -> bool:
-        """See ``ChildHealth``."""
+        """Return whether the counter is high enough."""
         return self.value(self._counter, pid) >= self._least
 
     def progress(self, pid: int) -> int:
-        """See ``ChildHealth``."""
+        """Return the counter of the child's beats."""
         return self.value("beat", pid)
 
     def beat_ns(self, pid: int) -> int:
-        """See ``ChildHealth``."""
+        """Return the time of the child's newest beat (monotonic ns); 0 without a page."""
         return self.value("beat_ns", pid)
 
     def value(self, counter: str, pid: int) -> int:
-        """A counter of the incarnation ``pid``; 0 as long as it has no page."""
+        """Return a counter of the incarnation ``pid``; 0 as long as it has no page."""
         page = self._page
         if page is None or page.value("pid") != pid:
             self._attach()
@@ -66,7 +66,7 @@ class PageHealth:
         return page.value(counter)
 
     def note(self, pid: int) -> bytes:
-        """The newest note of the incarnation ``pid``; empty as long as it has none, or is writing too fast."""
+        """Return the newest note of the incarnation ``pid``; empty as long as it has none, or writes too fast."""
         if self.value("pid", pid) != pid or self._page is None:
             return b""
         try:
@@ -75,11 +75,11 @@ class PageHealth:
             return b""
 
     def newest(self, counter: str) -> int:
-        """A counter of whichever incarnation was read last; 0 before the first."""
+        """Return a counter of the incarnation that was read last, whichever it is; 0 before the first."""
         return self._page.value(counter) if self._page is not None else 0
 
     def close(self) -> None:
-        """See ``ChildHealth``."""
+        """Close the page. May be called again."""
         if self._page is not None:
             self._page.close()
             self._page = None
@@ -98,7 +98,7 @@ class _Ready(msgspec.Struct, frozen=True):
 
 
 class FileHealth:
-    """Implements ``ChildHealth`` by a file that the child writes once it is up: its pid, as JSON.
+    """Is ``ChildHealth`` by a file that the child writes once it is up: its pid, as JSON.
 
     The simulated exchanges have no page.
     """
@@ -107,20 +107,20 @@ class FileHealth:
         self._path = path
 
     def is_up(self, pid: int) -> bool:
-        """See ``ChildHealth``. A file that names nobody counts for whoever asks."""
+        """Return whether the file names the incarnation ``pid``. A file without a pid counts for any incarnation."""
         try:
             found = msgspec.json.decode(self._path.read_bytes(), type=_Ready)
         except (OSError, msgspec.MsgspecError):
             return False
         return found.pid in (pid, 0)
 
-    def progress(self, pid: int) -> int:  # noqa: ARG002 - nothing tells, whoever it is
-        """See ``ChildHealth``."""
+    def progress(self, pid: int) -> int:  # noqa: ARG002 - it is unknown for every incarnation
+        """Return 0: the progress is not known."""
         return 0
 
-    def beat_ns(self, pid: int) -> int:  # noqa: ARG002 - likewise
-        """See ``ChildHealth``."""
+    def beat_ns(self, pid: int) -> int:  # noqa: ARG002 - it is unknown for every incarnation
+        """Return 0: there are no beats."""
         return 0
 
     def close(self) -> None:
-        """See ``ChildHealth``."""
+        """Do nothing: no file is kept open."""

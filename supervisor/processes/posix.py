@@ -1,6 +1,6 @@
-"""The children as processes of the operating system: how they are started, watched and ended. Used by ``main``.
+"""Makes the children processes of the operating system: starts, watches and ends them. ``main`` uses it.
 
-A spare worker says on its stdout that it is ready and waits for one line on its stdin, its shard. When stdin is
+A spare worker reports on its stdout that it is ready and waits for one line on its stdin, its shard. When stdin is
 closed instead, because the supervisor is gone, it ends. In a live run the line before holds the keys.
 """
 
@@ -19,25 +19,25 @@ from supervisor.processes.child import ChildSpec
 
 _STDERR_KEPT = 4096
 _STDERR_READ = 65536
-"""A read of this size empties the pipe, which holds no more."""
+"""Size of a read in bytes, which empties the pipe: it holds no more."""
 
 
 def child_environment() -> dict[str, str]:
-    """The supervisor's environment without API keys: a process shows its environment for as long as it lives."""
+    """Return the supervisor's environment without API keys: a process shows its environment as long as it lives."""
     kept = {name: value for name, value in os.environ.items() if not is_key_variable(name)}
     return {**kept, "PYTHONUNBUFFERED": "1"}
 
 
 class StderrPipe:
-    """What one incarnation writes to stderr: a pipe, of which the supervisor keeps the end.
+    """Receives what one incarnation writes to stderr: a pipe, of which the supervisor keeps the end.
 
-    A file would be lost on the very disk whose failure the child reports. The pipe needs no disk, and it never blocks
-    a child: when it is full, because the supervisor does nothing, what is written more is lost. ``drain`` is called
+    A file would be lost on the very disk whose failure the child reports. The pipe needs no disk, and it never
+    blocks a child: when it is full, because the supervisor does nothing, further output is lost. ``drain`` is called
     all the time, so that the pipe has room.
     """
 
     def __init__(self) -> None:
-        """Raises ``OSError`` when there is no descriptor left."""
+        """Open the pipe. Raises ``OSError`` when there is no descriptor left."""
         self._reader, self.writer = os.pipe()
         """``writer``: the child's stderr."""
         self._kept = bytearray()
@@ -45,7 +45,7 @@ class StderrPipe:
         os.set_blocking(self.writer, False)
 
     def hand_over(self) -> None:
-        """The child has its end by now; ours is closed."""
+        """Close our writing end, because the child has its own by now."""
         if self.writer >= 0:
             os.close(self.writer)
             self.writer = -1
@@ -60,20 +60,20 @@ class StderrPipe:
             return
         self._kept += some
         del self._kept[:-_STDERR_KEPT]
-        if not some:  # the child has ended: nothing can come any more
+        if not some:  # the child has ended, and nothing can come any more
             self._close_reader()
 
     def text(self) -> str:
-        """The last 4 KB."""
+        """Return the last 4 KB."""
         self.drain()
         return self._kept.decode(errors="replace").strip()
 
     def last_line(self) -> str:
-        """The last line that says anything; empty when there is none."""
+        """Return the last line that is not empty; empty when there is none."""
         return next((line.strip() for line in reversed(self.text().splitlines()) if line.strip()), "")
 
     def close(self) -> None:
-        """Read no more; what was kept stays. May be called again."""
+        """Stop reading; what was kept stays. May be called again."""
         self.drain()
         self.hand_over()
         self._close_reader()
@@ -85,7 +85,7 @@ class StderrPipe:
 
 
 class PosixProcess:
-    """Implements ``child.Process``."""
+    """Is ``child.Process`` over ``subprocess.Popen``."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", stderr: StderrPipe) -> None:
         self._process = process
@@ -93,11 +93,11 @@ class PosixProcess:
 
     @property
     def pid(self) -> int:
-        """0 once its end was seen."""
+        """Return the process id; 0 once its end was seen."""
         return self._process.pid if self._process.returncode is None else 0
 
     def poll(self) -> int | None:
-        """The exit code, None while it runs; empties the pipe besides."""
+        """Return the exit code, None while it runs. This empties the pipe, too."""
         self._stderr.drain()
         return self._process.poll()
 
@@ -111,7 +111,7 @@ class PosixProcess:
         self._process.kill()
 
     def wait(self, timeout_s: float) -> bool:
-        """Block until it has ended; False when it has not in time."""
+        """Block until it has ended. Return False when it has not in time."""
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -119,20 +119,20 @@ class PosixProcess:
         return True
 
     def stderr_tail(self) -> str:
-        """The last line it wrote to stderr."""
+        """Return the last line it wrote to stderr."""
         return self._stderr.last_line()
 
     def stderr_text(self) -> str:
-        """The end of what it wrote to stderr."""
+        """Return the end of what it wrote to stderr."""
         return self._stderr.text()
 
     def close(self) -> None:
-        """Read its stderr no more; what was read is kept."""
+        """Stop reading its stderr; what was read is kept."""
         self._stderr.close()
 
 
 class PosixSpare(PosixProcess):
-    """Implements ``child.SpareProcess`` over stdin and stdout."""
+    """Is ``child.SpareProcess`` over stdin and stdout."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", stderr: StderrPipe, keys: Secret | None) -> None:
         super().__init__(process, stderr)
@@ -143,14 +143,14 @@ class PosixSpare(PosixProcess):
             self._hand_over(keys)
 
     def is_ready(self) -> bool:
-        """Whether it has written to its stdout."""
+        """Return whether it has written to its stdout."""
         stdout = self._process.stdout
         if not self._has_said_so and stdout is not None and not stdout.closed:
             self._has_said_so = bool(stdout.read(1))
         return self._has_said_so
 
     def assign(self, shard: int, epoch: int) -> bool:
-        """Write its shard; False when it is dead."""
+        """Write its shard to its stdin. Return False when it is dead."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(f"{shard} {epoch}\n".encode())
@@ -172,7 +172,7 @@ class PosixSpare(PosixProcess):
             self._process.stdin.write(b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            return  # it has ended already, which its owner will find
+            return  # it has ended already, which its owner notices
 
     def _close_pipes(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
@@ -184,9 +184,9 @@ class PosixSpare(PosixProcess):
 
 
 class PosixHost:
-    """Implements ``child.ProcessHost``.
+    """Is ``child.ProcessHost`` for the operating system.
 
-    The kernel says when a child ends (a pidfd) where it can; elsewhere children are only polled.
+    The kernel reports the end of a child (a pidfd) where it can; elsewhere children are only polled.
     """
 
     def __init__(self) -> None:
@@ -209,13 +209,13 @@ class PosixHost:
         return PosixSpare(*_open(spec, 0, stdin=subprocess.PIPE, stdout=subprocess.PIPE), keys)
 
     def notice_exit(self, pid: int) -> None:
-        """Have ``wait_for_exit`` return when the child ``pid`` ends."""
+        """Make ``wait_for_exit`` return when the child ``pid`` ends."""
         if not hasattr(os, "pidfd_open"):
-            return  # no Linux: polling finds it
+            return  # this is not Linux: polling notices the end
         try:
             descriptor = os.pidfd_open(pid)
         except OSError:
-            self._exited.set()  # it has ended already, or there is no descriptor left: look
+            self._exited.set()  # it has ended already, or there is no descriptor left: the caller must check
             return
         self._open.add(descriptor)
         self._loop = asyncio.get_running_loop()
@@ -232,7 +232,7 @@ class PosixHost:
         self._exited.clear()
 
     def is_stopped(self, pid: int) -> bool:
-        """Whether a signal or a debugger holds the process."""
+        """Return whether a signal or a debugger holds the process."""
         try:
             return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
         except (psutil.Error, OSError):
@@ -240,7 +240,7 @@ class PosixHost:
             return False
 
     def cpu_s(self, pid: int) -> float | None:
-        """Seconds of CPU time that the process has used; None when it has just ended or no descriptor is left."""
+        """Return the seconds of CPU time that the process has used; None if it has ended or no descriptor is left."""
         try:
             times = psutil.Process(pid).cpu_times()
         except (psutil.Error, OSError):
@@ -248,7 +248,7 @@ class PosixHost:
         return float(times.user + times.system)
 
     def close(self) -> None:
-        """Notice no exit any more. May be called again."""
+        """Stop to notice exits. May be called again."""
         for descriptor in tuple(self._open):
             self._forget(descriptor)
 
@@ -266,7 +266,7 @@ class PosixHost:
 def _open(
     spec: ChildSpec, epoch: int, *, stdin: int | IO[bytes], stdout: int | None
 ) -> "tuple[subprocess.Popen[bytes], StderrPipe]":
-    """Raises ``OSError`` when the system refuses; nothing is left open then."""
+    """Start a program. Raises ``OSError`` when the system refuses; nothing is left open then."""
     stderr = StderrPipe()
     try:
         process = subprocess.Popen(

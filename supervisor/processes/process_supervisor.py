@@ -1,4 +1,4 @@
-"""The children of a run: started in order, watched, restarted, and ended in order."""
+"""The children of a run are started in order, watched, restarted, and ended in order."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -13,18 +13,19 @@ from supervisor.processes.restarts import RestartPolicy, pause_s
 from supervisor.processes.spares import SparePool
 
 READY_S = 15.0
-"""How long a child may take to come up without any progress."""
+"""How long a child may take to come up without any progress, in seconds."""
 _SPARE_READY_S = 3.0
-"""How long a spare worker may take likewise; it has done most of it before."""
+"""The same for a spare worker, which has done most of it before."""
 _POLL_S = 0.02
 _FATAL_CODES = {2: "cannot run with these settings", 3: "the ledger cannot be trusted or written"}
 _ESSENTIAL = ("sim", "risk", "accounts", "recorder")
-"""Without them nothing can be traded, or recorded; without a worker its pairs cannot, without a viewer nothing is
-lost."""
+"""Children without which nothing can be traded, or recorded. Without a worker its pairs cannot be traded; without a
+viewer nothing is lost.
+"""
 _REFUSED_NS = 30_000_000_000
-"""A worker that the system would not start for so long is given up, so that others take its pairs over."""
+"""A worker that the system would not start for so long (ns) is given up, so that others take its pairs over."""
 _KILLED_S = 5.0
-"""How long the system may take to end a process that was killed."""
+"""How long the system may take to end a process that was killed, in seconds."""
 
 
 class ProcessSupervisor:
@@ -51,28 +52,28 @@ class ProcessSupervisor:
         """(how often in a row, since when) the system would not start a child."""
         self._due_ns: dict[str, int] = {}
         self._overdue: dict[str, tuple[int, int]] = {}
-        """(when a child is overdue, its progress when that was set), of those that are starting."""
+        """(when a child is overdue, its progress when that was set), of children that are starting."""
         self.ending = False
-        """True while stopping: a child that ends with code 0 has done its part."""
+        """Whether the run is stopping: a child that ends with code 0 has then done its part."""
 
     @property
     def children(self) -> tuple[Child, ...]:
-        """All children, in the order in which they were started."""
+        """Return all children, in the order in which they were started."""
         return tuple(self._children.values())
 
     @property
     def pids(self) -> dict[str, int]:
-        """The pids of all processes that run, spares too, by name."""
+        """Return the pids of all processes that run, spares too, by name."""
         pids = {child.name: child.pid for child in self._children.values() if child.pid}
         return pids | (self.spares.pids if self.spares is not None else {})
 
     def notes(self) -> tuple[ChildNote, ...]:
-        """What status shows of all children."""
+        """Return what status shows of all children."""
         now_ns = self._clock.monotonic_ns()
         return tuple(child.note(self._again_in_s(child, now_ns)) for child in self._children.values())
 
     def get(self, name: str) -> Child | None:
-        """A child by name."""
+        """Return a child by name; None when there is none."""
         return self._children.get(name)
 
     def start(self, child: Child) -> None:
@@ -97,10 +98,10 @@ class ProcessSupervisor:
     ) -> None:
         """Wait until ``child`` is at work. A child that ends or stays silent is a start-up failure.
 
-        As long as ``progress`` moves (risk replaying a long ledger), the time-out begins anew. Children that were
-        up before are watched meanwhile: a worker waits in vain for a risk process that has ended.
+        As long as ``progress`` changes (risk replaying a long ledger), the time-out begins anew. Children that were
+        up before are watched meanwhile, because a worker waits in vain for a risk process that has ended.
 
-        Raises ``UsageError`` with the child's last line when it says that settings are wrong (exit code 2),
+        Raises ``UsageError`` with the child's last line when it reports that settings are wrong (exit code 2),
         ``ChildFailed`` otherwise.
         """
         seen = progress()
@@ -131,7 +132,7 @@ class ProcessSupervisor:
                 self._on_end(child, code)
 
     async def until_up(self, child: Child) -> None:
-        """Wait likewise until the child's health says that it is up."""
+        """Wait as ``until_ready`` does until the child's health shows that it is up."""
         health = child.health
         assert health is not None, child.name
         await self.until_ready(child, lambda: child.is_up, READY_S, lambda: health.progress(child.pid))
@@ -152,11 +153,11 @@ class ProcessSupervisor:
             self._on_change()
 
     async def until_next(self, timeout_s: float) -> None:
-        """Until it is time to ``watch`` again: after ``timeout_s``, or when a child has died."""
+        """Wait until it is time to ``watch`` again: for ``timeout_s``, or until a child has died."""
         await self._host.wait_for_exit(timeout_s)
 
     def restart(self, name: str) -> str:
-        """Start a child again that was given up, or replace one that runs; what is being done.
+        """Start a child again that was given up, or replace one that runs. Return what is being done, as a text.
 
         Raises ``UsageError`` for an unknown name, and while stopping.
         """
@@ -215,7 +216,7 @@ class ProcessSupervisor:
             return
         now_ns = self._clock.monotonic_ns()
         came_up = child.state == "running" or child.health is None
-        words = child.stderr_tail() if code > 0 else ""  # a child that was killed did not say why
+        words = child.stderr_tail() if code > 0 else ""  # a child that was killed gave no reason
         if code in _FATAL_CODES and child.name == "risk":
             child.state = "ended"
             child.reason = words
@@ -264,9 +265,10 @@ class ProcessSupervisor:
         self._on_change()
 
     def _on_refusal(self, child: Child, error: OSError, now_ns: int) -> None:
-        """The system would not start ``child``: no memory, no process, no descriptor. It may, after a while.
+        """Handle that the system would not start ``child``: no memory, no process, no descriptor. It may, after a
+        while.
 
-        Without risk, accounts and exchanges there is no run, so they are tried for as long as it lasts.
+        Without risk, accounts and exchanges there is no run, so their start is tried for as long as the run lasts.
         """
         before, since_ns = self._refusals.get(child.name, (0, now_ns))
         count = before + 1
@@ -281,7 +283,7 @@ class ProcessSupervisor:
         wait_s = pause_s(count)
         self._due_ns[child.name] = now_ns + int(wait_s * 1e9)
         get_logger().warning("child cannot be started", child=child.name, error=str(error), tries=count)
-        if count == 1 or pause_s(count - 1) != wait_s:  # and then only when the pause has grown
+        if count == 1 or pause_s(count - 1) != wait_s:  # later alerts come only when the pause has grown
             self._alert(f"{child.name} {child.reason}; tried again in {wait_s:g} s")
 
     def _expect(self, child: Child, within_s: float) -> None:

@@ -1,6 +1,7 @@
-"""Workers kept ready: everything imported, attached to shared memory, waiting for a shard. Pure but for the host.
+"""Keeps workers ready: everything imported, attached to shared memory, waiting for a shard. Pure except for the
+host.
 
-Used by ``process_supervisor``, which gives one of them the shard of a worker that died.
+``process_supervisor`` uses it, and gives one of them the shard of a worker that died.
 """
 
 from collections.abc import Callable
@@ -12,11 +13,11 @@ from supervisor.processes.child import ChildSpec, Process, ProcessHost, SparePro
 from supervisor.processes.restarts import RestartPolicy, pause_s
 
 _PAUSE_NS = 1_000_000_000
-"""Before a new one is started: the one that has just taken over has the CPU for itself."""
+"""Pause in ns before a new one is started: the one that has just taken over has the CPU for itself."""
 _READY_NS = 15_000_000_000
-"""One that has not become ready within this will not."""
+"""A spare that has not become ready within this time (ns) is discarded."""
 _KILLED_S = 1.0
-"""How long those may take to end that are killed at the end of the run."""
+"""How long those may take to end that are killed at the end of the run, in seconds."""
 
 
 class _Spare:
@@ -27,19 +28,19 @@ class _Spare:
         self.is_ready = False
 
     def poll(self) -> int | None:
-        """See whether it has become ready; its exit code if it has ended."""
+        """Check whether it has become ready. Return its exit code if it has ended."""
         code = self.process.poll()
         self.is_ready = self.is_ready or self.process.is_ready()
         return code
 
 
 class SparePool:
-    """Starts them, gives them away, replaces those that died."""
+    """Starts spare workers, gives them away, and replaces those that died."""
 
     def __init__(
         self, run: RunConfig, spec: ChildSpec, host: ProcessHost, alert: Callable[[str], None]
     ) -> None:
-        """``spec``: what each of them is started with, besides its name."""
+        """Begin without spares. ``spec``: how each of them is started, except for its name."""
         self._alert = alert
         self.wanted = run.spare_workers
         self._spec = spec
@@ -47,26 +48,26 @@ class SparePool:
         self._policy = RestartPolicy(run)
         self._spares: list[_Spare] = []
         self._dying: list[SpareProcess] = []
-        """Killed, and still to be reaped: nothing waits for their end."""
+        """Processes that were killed and are still to be reaped: nothing waits for their end."""
         self._made = 0
         self._refused = 0
         """How often in a row the system would not start one."""
         self._due_ns = 0
         self._is_given_up = False
-        """They die too often: none is started any more."""
+        """Whether spares die too often, so that no more are started."""
 
     @property
     def states(self) -> tuple[SpareState, ...]:
-        """The states of those that run."""
+        """Return the states of those that run."""
         return tuple("ready" if spare.is_ready else "starting" for spare in self._spares)
 
     @property
     def pids(self) -> dict[str, int]:
-        """The pids of those that run, by name."""
+        """Return the pids of those that run, by name."""
         return {spare.name: spare.process.pid for spare in self._spares}
 
     def maintain(self, now_ns: int) -> bool:
-        """Start one that is missing, discard one that died; whether there was a change. Call it all the time."""
+        """Start one that is missing, discard one that died. Return whether anything changed. Call it all the time."""
         before = [spare.name for spare in self._spares]
         self._dying = [process for process in self._dying if process.poll() is None]
         for spare in tuple(self._spares):
@@ -78,7 +79,7 @@ class SparePool:
         return before != [spare.name for spare in self._spares]
 
     def assign(self, shard: int, epoch: int, now_ns: int) -> Process | None:
-        """A ready one, which has been given this shard; None when there is none."""
+        """Return a ready one, which has been given this shard; None when there is none."""
         for spare in tuple(self._spares):
             if spare.poll() is None and spare.is_ready:
                 self._spares.remove(spare)
@@ -89,7 +90,7 @@ class SparePool:
         return None
 
     def end(self) -> None:
-        """End all at once: they hold nothing."""
+        """End all at once: they have nothing under way."""
         self.wanted = 0
         for spare in self._spares:
             self._kill(spare)
@@ -101,7 +102,7 @@ class SparePool:
         self._dying.clear()
 
     def _start(self, now_ns: int) -> None:
-        """Start one. When the system refuses, no spare is to blame: it is tried again after a growing pause."""
+        """Start one. When the system refuses, no spare is the cause: it is tried again after a growing pause."""
         self._due_ns = now_ns + _PAUSE_NS
         name = f"spare-{self._made + 1}"
         try:
@@ -136,7 +137,7 @@ class SparePool:
             self._due_ns = max(self._due_ns, now_ns + int(wait_s * 1e9))
 
     def _kill(self, spare: _Spare) -> None:
-        """Without waiting for its end."""
+        """Kill a spare without waiting for its end."""
         spare.process.kill()
         spare.process.close()
         self._dying.append(spare.process)

@@ -1,4 +1,4 @@
-"""The children of a run: each with its argument list, what it is handed, and where it shows that it is up."""
+"""Defines a run's children: each with its argument list, its standard input, and where it shows that it is up."""
 
 import os
 import sys
@@ -18,14 +18,14 @@ from supervisor.processes.health import FileHealth, PageHealth
 
 
 class Programs(NamedTuple):
-    """Modules run as ``python -m``, each in the place of a process. The perf harness puts its own in."""
+    """Names modules that are run as ``python -m``. The perf harness replaces some by its own."""
 
     sim: str = "arbshard.exchanges"
     worker: str = "arbshard.worker"
 
 
 class ChildSpecs:
-    """Says how each child is started; ``process_supervisor`` starts and watches them."""
+    """Describes how each child is started; ``process_supervisor`` starts and watches them."""
 
     def __init__(
         self,
@@ -35,9 +35,9 @@ class ChildSpecs:
         opening: Opening,
         keys: Callable[[], Secret] | None = None,
     ) -> None:
-        """``opening``: what risk must find at its ledger's path.
+        """Begin. ``opening``: what risk must find at its ledger's path.
 
-        ``keys``: what is handed over to the processes that sign orders; None when no process does.
+        ``keys``: what is sent to the processes that sign orders; None when no process does.
         """
         self._keys = keys
         self._programs = programs
@@ -46,7 +46,7 @@ class ChildSpecs:
         self._places = ("--run-dir", str(files.dir), "--state-dir", str(state_dir))
 
     def sim(self, settings: Callable[[], SimConfig]) -> ChildSpec:
-        """The simulated exchanges. ``settings``, called at each start, go to their standard input."""
+        """Return the simulated exchanges. ``settings``, called at each start, are sent to their standard input."""
         argv = _python(
             self._programs.sim,
             "--settings",
@@ -64,7 +64,9 @@ class ChildSpecs:
         )
 
     def risk(self) -> ChildSpec:
-        """Risk and its ledger. ``opening`` is for its first start; each successor takes the ledger of the run."""
+        """Return risk with its ledger. ``opening`` is for its first start; each successor takes the ledger of the
+        run.
+        """
         argv = _python("arbshard.risk", *self._places)
         return ChildSpec(
             "risk",
@@ -73,13 +75,13 @@ class ChildSpecs:
         )
 
     def accounts(self) -> ChildSpec:
-        """Private streams and balances, live only."""
+        """Return the process of private streams and balances, live only."""
         argv = _python("arbshard.accounts", *self._places)
         health = PageHealth(self._files.accounts_page, "ready", 1)
         return ChildSpec("accounts", lambda _: argv, health, hands_over=self._keys)
 
     def worker(self, shard: int) -> ChildSpec:
-        """The worker of one shard."""
+        """Return the worker of one shard."""
         argv = _python(self._programs.worker, *self._places, "--shard", str(shard))
         return ChildSpec(
             f"worker-{shard}",
@@ -90,26 +92,26 @@ class ChildSpecs:
         )
 
     def spare(self) -> ChildSpec:
-        """A worker that waits until it is given a shard."""
+        """Return a worker that waits until it is given a shard."""
         argv = _python(self._programs.worker, *self._places, "--spare")
         return ChildSpec("spare", lambda _: argv, hands_over=self._keys)
 
     def companion(self, name: str) -> ChildSpec:
-        """One of ``COMPANIONS``. It is up at once: a run waits for nothing of it."""
+        """Return one of ``COMPANIONS``. It counts as up at once: a run does not wait for it."""
         argv = _python(f"arbshard.{name}", *self._places)
         return ChildSpec(name, lambda _: argv)
 
     def recorder(self, arguments: Sequence[str]) -> ChildSpec:
-        """The writer of the tape of a run that only records."""
+        """Return the writer of the tape of a run that only records."""
         argv = _python("arbshard.tape", *self._places, *arguments)
         return ChildSpec("recorder", lambda _: argv)
 
     def viewer(self) -> ChildSpec:
-        """The live table."""
+        """Return the live table."""
         argv = [sys.executable, "-m", "arbshard.status", "--run-dir", str(self._files.dir)]
         return ChildSpec("viewer", lambda _: argv, draws=True)
 
 
 def _python(module: str, *arguments: str) -> Sequence[str]:
-    """A module as a program that is given the pid of its parent."""
+    """Return the command that runs a module as a program and gives it the pid of its parent."""
     return [sys.executable, "-m", module, *arguments, "--parent-pid", str(os.getpid())]

@@ -1,6 +1,6 @@
 """Finds children that run and do nothing, and kills them: they are then replaced like any that ended.
 
-Workers are judged by risk, which says on its page whose epoch is fenced. Risk and the accounts process show beats.
+Workers are judged by risk, which shows on its page whose epoch is fenced. Risk and the accounts process show beats.
 The simulated exchanges show none; ``probe`` asks them.
 """
 
@@ -14,15 +14,18 @@ from supervisor.processes.process_supervisor import ProcessSupervisor
 
 _STUCK_TIMES = 3.0
 _STUCK_S_MIN = 0.5
-"""Risk and accounts may wait for a disk or for memory a little longer than a worker may stand still; one that was
-stopped by a signal does not wait for anything."""
+"""Shortest time limit in seconds. Risk and accounts may wait for a disk or for memory a little longer than a worker
+may be idle; a process that was suspended by a signal does not wait for anything.
+"""
 _PAUSE_NS = 200_000_000
-"""A longer pause between two checks was one of ours, or of the whole machine: no child is judged by it."""
+"""A pause between two checks that is longer than this (ns) was our own, or of the whole machine: no child is judged
+by it.
+"""
 _BEATING = ("risk", "accounts")
 
 
 def stuck_ns(run: RunConfig) -> int:
-    """For how long a process other than a worker may stand still."""
+    """Return for how long (ns) a process other than a worker may do nothing."""
     return int(max(_STUCK_TIMES * run.stuck_after_ms / 1000, _STUCK_S_MIN) * 1e9)
 
 
@@ -36,7 +39,7 @@ class Watchdog:
         why_fenced: Callable[[int], str],
         is_stopped: Callable[[int], bool],
     ) -> None:
-        """``why_fenced``: what risk says of a shard's fence. ``is_stopped``: whether a signal holds a process."""
+        """Begin. ``why_fenced``: why risk fenced a shard. ``is_stopped``: whether a signal holds a process."""
         self._processes = processes
         self._stuck_ns = stuck_ns(run)
         self._is_stopped = is_stopped
@@ -65,7 +68,7 @@ class Watchdog:
                 self._check_answers(child, self.probe, now_ns)
 
     def is_beating(self, name: str, now_ns: int) -> bool:
-        """Whether the child ``name`` runs and its loop was alive lately."""
+        """Return whether the child ``name`` runs and its loop was alive lately."""
         child = self._processes.get(name)
         if child is None or not child.pid or child.health is None:
             return False

@@ -1,1 +1,1 @@
-"""Which shard trades which pair, and how that changes while a run goes on."""
+"""Decides which shard trades which pair, and how that changes while a run goes on."""

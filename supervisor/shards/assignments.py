@@ -1,9 +1,10 @@
-"""``Assignments``: who owns which pair, and every change of it while the run goes on, one after the other.
+"""``Assignments`` states who owns which pair, and makes every change of it while the run goes on, one after the
+other.
 
-Pure: what it does to the world goes through ``Environment``, the time is an argument. ``manager`` calls ``step`` at
-each tick of the supervisor. A pair changes hands in two steps: out of its shard, and into the next one only when the
-first has shown that it touches it no more, so it never has two owners. It never stays without one either: a shard
-that does not let go in time gets its pair back, and the pairs of a shard that was given up are given to the others.
+Pure: it acts through ``Environment``, and the time is an argument. ``manager`` calls ``step`` at each tick of the
+supervisor. A pair changes hands in two steps: out of its shard, and into the next one only when the first has shown
+that it no longer uses the pair, so it never has two owners. It never stays without one either: a shard that does not
+let go in time gets its pair back, and the pairs of a shard that was given up are given to the others.
 """
 
 from collections import deque
@@ -21,11 +22,11 @@ from supervisor.shards.slots import SlotPool
 
 QUEUE_MAX = 32
 _KEPT = 32
-"""Changes that are over and still shown."""
+"""Number of changes that are over and still shown."""
 
 
 class Environment(Protocol):
-    """What changes act on."""
+    """Is what changes act on."""
 
     def publish(self, before: Universe, after: Universe) -> None:
         """Make ``after`` the universe in force: file, routing, and the serial in the header of the books.
@@ -35,47 +36,49 @@ class Environment(Protocol):
         ...
 
     def carried_out(self, shard: int) -> int:
-        """The serial that the shard's running worker has carried out; -1 while none is up."""
+        """Return the serial that the shard's running worker has carried out; -1 while none is up."""
         ...
 
     def incarnation(self, shard: int) -> int:
-        """The epoch of the shard's running worker; -1 while none is up."""
+        """Return the epoch of the shard's running worker; -1 while none is up."""
         ...
 
     def is_given_up(self, shard: int) -> bool:
-        """Whether its worker has ended for good; it does nothing any more then."""
+        """Return whether its worker has ended and is not restarted; it does nothing any more then."""
         ...
 
     def risk_serial(self) -> int:
-        """The serial that risk goes by; -1 while it is not up."""
+        """Return the serial that risk uses; -1 while it is not up."""
         ...
 
     def loads(self) -> dict[str, float]:
-        """Frames per second by base, of what is known."""
+        """Return frames per second by base, as far as they are known."""
         ...
 
     def alert(self, line: str) -> None:
-        """Something a person should know."""
+        """Report something that a person should know."""
         ...
 
 
 class ChangeFailed(ArbshardError):
-    """A change that cannot be carried out, and why. Nothing of it is left standing."""
+    """Is raised when a change cannot be carried out, with the reason. Nothing of the change is left."""
 
     def __init__(self, why: str, *, is_usage: bool = False) -> None:
-        """``is_usage``: the person must ask for something else."""
+        """Make the error. ``is_usage``: the person must ask for something else."""
         super().__init__(why)
         self.is_usage = is_usage
 
 
 class ShardChange(Protocol):
-    """One change, under way from its first ``advance`` to its last."""
+    """Is one change, under way from its first ``advance`` to its last."""
 
     what: str
     """A description for people: ``move SOL to shard 2``."""
 
     def advance(self, assignments: "Assignments", now_ns: int) -> str | None:
-        """Do what can be done now; None while it is not over, then what was achieved. Raises ``ChangeFailed``."""
+        """Do what can be done now. Return None while it is not over, then what was achieved. Raises
+        ``ChangeFailed``.
+        """
         ...
 
 
@@ -91,51 +94,51 @@ class _Ticket:
 
 
 class Assignments:
-    """The universe in force, and the queue of changes to it."""
+    """Holds the universe in force, and the queue of changes to it."""
 
     def __init__(self, universe: Universe, slot_count: int, environment: Environment) -> None:
         self.universe = universe
         self.environment = environment
         self.slots = SlotPool(slot_count, (leg.slot for leg in universe.legs()))
         self.is_ending = False
-        """The run is stopping: what waits is given up, and every pair gets an owner at once."""
+        """Whether the run is stopping: waiting changes are given up, and every pair gets an owner at once."""
         self._queue: deque[_Ticket] = deque()
         self._current: _Ticket | None = None
         self._over: deque[_Ticket] = deque(maxlen=_KEPT)
         self._numbers = 0
         self._has_no_shard = False
 
-    # what others ask
+    # What other parts ask.
 
     @property
     def is_idle(self) -> bool:
-        """Whether no change waits or is under way."""
+        """Return whether no change waits or is under way."""
         return self._current is None and not self._queue
 
     @property
     def can_revise(self) -> bool:
-        """Whether no change is under way, so that rules may change between two of them."""
+        """Return whether no change is under way, so that rules may change between two of them."""
         return self._current is None and not self.is_ending
 
     @property
     def changes(self) -> tuple[ChangeLine, ...]:
-        """The changes that are over, under way and waiting, oldest first."""
+        """Return the changes that are over, under way and waiting, oldest first."""
         current = (self._current,) if self._current is not None else ()
         return tuple(ticket.line() for ticket in (*self._over, *current, *self._queue))
 
     def living(self) -> dict[int, Sequence[str]]:
-        """Bases by shard, of the shards that are not given up."""
+        """Return the bases by shard, of the shards that are not given up."""
         shards = enumerate(self.universe.shards)
         return {shard: bases for shard, bases in shards if not self.environment.is_given_up(shard)}
 
     def pairs(self) -> dict[str, Pair]:
-        """All pairs by base."""
+        """Return all pairs by base."""
         return {pair.base: pair for pair in self.universe.pairs}
 
-    # what happens
+    # What happens.
 
     def queue(self, change: ShardChange, *, first: bool = False) -> int | None:
-        """Queue a change; its number, or None when too many wait."""
+        """Queue a change. Return its number, or None when too many wait."""
         if len(self._queue) >= QUEUE_MAX and not first:
             return None
         self._numbers += 1
@@ -147,7 +150,7 @@ class Assignments:
         return self._numbers
 
     def step(self, now_ns: int) -> None:
-        """Go on with the change under way, or begin the next one."""
+        """Continue the change under way, or begin the next one."""
         if self._current is None:
             self._reassign_orphans()
             if not self._queue:
@@ -168,7 +171,7 @@ class Assignments:
         self._current = None
 
     def end(self, now_ns: int) -> None:
-        """The run stops: give up what waits, and see that every pair has an owner."""
+        """Handle that the run stops: give up waiting changes, and make sure that every pair has an owner."""
         self.is_ending = True
         for ticket in self._queue:
             ticket.state, ticket.text = "failed", "the run is stopping"
@@ -184,10 +187,12 @@ class Assignments:
             except ChangeFailed as error:
                 self.environment.alert(f"{', '.join(unassigned)}: {error}")
 
-    # what changes use
+    # What changes use.
 
     def publish(self, universe: Universe) -> int:
-        """Put ``universe`` in force; its serial. Raises ``ChangeFailed``: the one before is in force still."""
+        """Put ``universe`` in force. Return its serial. Raises ``ChangeFailed``: then the one before is still in
+        force.
+        """
         given_up = [n for n in range(len(universe.shards)) if self.environment.is_given_up(n)]
         after = replace(universe, given_up=tuple(given_up))
         assert after.may_follow(self.universe), after.shards
@@ -196,7 +201,7 @@ class Assignments:
         return after.serial
 
     def waits_for(self, shards: Iterable[int], serial: int) -> list[int]:
-        """The shards among ``shards`` that have not carried out ``serial`` and still may."""
+        """Return those of ``shards`` that have not carried out ``serial`` and still may."""
         return [
             shard
             for shard in dict.fromkeys(shards)
@@ -204,20 +209,20 @@ class Assignments:
         ]
 
     def passed(self) -> int:
-        """The serial that risk and all workers have carried out."""
+        """Return the serial that risk and all workers have carried out."""
         shards = range(len(self.universe.shards))
         living = [self.environment.carried_out(n) for n in shards if not self.environment.is_given_up(n)]
         return min([self.environment.risk_serial(), *living])
 
     def shards_for(self, bases: Iterable[str]) -> dict[str, int]:
-        """A shard for each of ``bases``. Raises ``ChangeFailed`` when every shard is given up."""
+        """Return a shard for each of ``bases``. Raises ``ChangeFailed`` when every shard is given up."""
         living = self.living()
         if not living:
             raise ChangeFailed("every shard is given up")
         return spread(bases, living, self.environment.loads())
 
     def _reassign_orphans(self) -> None:
-        """Pairs of a shard that was given up: positions get attended to, so this comes before all else."""
+        """Move pairs of a shard that was given up. Their positions must be managed, so this comes before all else."""
         orphaned = [
             base
             for shard, bases in enumerate(self.universe.shards)
@@ -226,7 +231,7 @@ class Assignments:
         ]
         if not orphaned or not self.living():
             if orphaned and not self._has_no_shard:
-                self.environment.alert(f"every shard is given up: nobody trades {', '.join(orphaned)}")
+                self.environment.alert(f"every shard is given up: no process trades {', '.join(orphaned)}")
             self._has_no_shard = bool(orphaned)
             return
         self._has_no_shard = False
@@ -234,6 +239,6 @@ class Assignments:
         try:
             self.publish(self.universe.on_shards(places))
         except ChangeFailed:
-            return  # tried again at the next step
+            return  # the next step tries again
         said = ", ".join(f"{base} to {shard}" for base, shard in places.items())
         self.environment.alert(f"pairs of a shard that was given up are moved: {said}")

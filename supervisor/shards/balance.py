@@ -1,44 +1,44 @@
-"""Which pairs to move so that shards carry about the same. Pure; ``assignments`` carries it out.
+"""Decides which pairs to move so that shards carry about the same load. Pure; ``assignments`` carries it out.
 
-A pair's load is its frames per second: nearly all of a worker's work is looking at frames. Moving is cheap but not
-free, so it begins late (the fullest shard has 1.4 times the mean for a while), ends early (at 1.2), and is left alone
-where it would gain little: on steady loads a plan that was carried out is followed by none.
+A pair's load is its frames per second: nearly all of a worker's work is reading frames. Moving is cheap but not
+free, so it begins late (the fullest shard has 1.4 times the mean for a while), ends early (at 1.2), and is left
+alone where it would gain little: on steady loads a plan that was carried out is followed by none.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 TRIGGER = 1.4
-"""Fullest shard's load over the mean, from which pairs are moved by themselves."""
+"""The fullest shard's load divided by the mean, from which pairs are moved automatically."""
 GOAL = 1.2
 _GAIN_MIN = 0.05
 """By how much a plan must lower that ratio to be worth its moves."""
 _CPU_MIN = 0.2
-"""Of a core: below it the busiest worker has nothing to be relieved of."""
+"""Share of a core: below it the busiest worker needs no relief."""
 
 Shards = Mapping[int, Sequence[str]]
 """Bases by shard, of those shards that may have any."""
 
 
 class PairMove(NamedTuple):
-    """One step of a plan."""
+    """Is one step of a plan."""
 
     base: str
     to: int
 
 
 def ratio(shards: Shards, loads: Mapping[str, float]) -> float:
-    """The fullest shard's load over the mean; 1 when there is no load at all."""
+    """Return the fullest shard's load divided by the mean; 1 when there is no load at all."""
     totals = [sum(loads.get(base, 0.0) for base in bases) for bases in shards.values()]
     mean = sum(totals) / len(totals) if totals else 0.0
     return max(totals) / mean if mean > 0 else 1.0
 
 
 def plan_moves(shards: Shards, loads: Mapping[str, float], held: Collection[str] = ()) -> list[PairMove]:
-    """The moves that bring the ratio to ``GOAL``, or as near as whole pairs allow; none if that gains little.
+    """Return the moves that bring the ratio to ``GOAL``, or as near as whole pairs allow; none if that gains little.
 
-    Each takes the pair that evens the fullest and the emptiest shard best, so there are few. A pair that is ``held``
-    (has a position or an intent under way) is moved only where no other would do.
+    Each takes the pair that balances the fullest and the emptiest shard best, so there are few. A pair that is
+    ``held`` (has a position or an intent under way) is moved only where no other would do.
     """
     places = {shard: list(bases) for shard, bases in shards.items()}
     totals = {shard: sum(loads.get(base, 0.0) for base in bases) for shard, bases in places.items()}
@@ -67,14 +67,14 @@ def plan_moves(shards: Shards, loads: Mapping[str, float], held: Collection[str]
 
 
 def _best(bases: Iterable[str], loads: Mapping[str, float], gap: float, held: Collection[str]) -> str | None:
-    """The base whose move leaves two shards most alike, among those whose move makes the larger one smaller."""
+    """Return the base whose move makes two shards most alike, among those whose move makes the larger one smaller."""
     fits = [base for base in bases if 0 < loads.get(base, 0.0) < gap]
     free = [base for base in fits if base not in held]
     return min(free or fits, key=lambda base: (abs(gap / 2 - loads[base]), base), default=None)
 
 
 def spread(bases: Iterable[str], shards: Shards, loads: Mapping[str, float]) -> dict[str, int]:
-    """A shard for each of ``bases``, which have none: the heaviest first, each to where there is least.
+    """Return a shard for each of ``bases``, which have none: the heaviest first, each to where there is least.
 
     Pairs of unknown load count as the mean of the others. Raises ``ValueError`` when there is no shard.
     """
@@ -91,7 +91,7 @@ def spread(bases: Iterable[str], shards: Shards, loads: Mapping[str, float]) -> 
 
 
 def fill(shard: int, shards: Shards, loads: Mapping[str, float], held: Collection[str]) -> list[PairMove]:
-    """Moves that give an empty shard its share of the pairs, by number: what it is for when it comes back."""
+    """Return the moves that give an empty shard its share of the pairs, by number, when it comes back."""
     places = {one: list(bases) for one, bases in shards.items()}
     plan: list[PairMove] = []
     while True:
@@ -105,15 +105,20 @@ def fill(shard: int, shards: Shards, loads: Mapping[str, float], held: Collectio
 
 
 class Judge:
-    """Whether it is time to move pairs without being asked: uneven for the whole of a window, and busy."""
+    """Decides when to move pairs without being asked: loads were uneven for the whole of a window, and a worker is
+    busy.
+    """
 
     def __init__(self, window_s: float) -> None:
-        """``window_s`` 0: never."""
+        """Begin a window. ``window_s`` is its length in seconds; 0: never move pairs."""
         self._window_ns = int(window_s * 1e9)
         self._since_ns: int | None = None
 
     def is_due(self, imbalance: float, cpu: float, now_ns: int) -> bool:
-        """``imbalance``: ``ratio`` now. ``cpu``: share of a core that the busiest worker takes."""
+        """Return whether to move pairs now.
+
+        ``imbalance``: the present ``ratio``. ``cpu``: share of a core that the busiest worker uses.
+        """
         if not self._window_ns or imbalance <= TRIGGER or cpu < _CPU_MIN:
             self._since_ns = None
             return False

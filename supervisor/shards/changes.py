@@ -1,9 +1,12 @@
-"""The changes a run can take while it goes on: pairs move, come, go. Pure; run one at a time by ``assignments``."""
+"""Has the changes that a run can make while it goes on: pairs move, come, go. Pure; ``assignments`` runs one at a
+time.
+"""
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from msgspec.structs import replace
+from typing_extensions import override
 
 from arbshard.model.market import Pair
 from arbshard.model.universe import Universe
@@ -11,20 +14,20 @@ from supervisor.shards.assignments import Assignments, ChangeFailed
 from supervisor.shards.balance import fill
 
 _LET_GO_NS = 20_000_000_000
-"""How long a shard may take to let a pair go; an intent under way has to come to its end first."""
+"""How long a shard may take to let a pair go, in ns; an intent under way has to end first."""
 _TAKE_NS = 5_000_000_000
-"""How long we wait to see a pair taken up; it is its new owner's in any case."""
+"""How long a change waits for a pair to be taken up, in ns; the pair is its new owner's in any case."""
 _CLOSE_NS = 60_000_000_000
-"""How long positions of a pair that leaves may take to be closed."""
+"""How long positions of a pair that leaves may take to be closed, in ns."""
 _COME_UP_NS = 20_000_000_000
 _NAMES_SHOWN = 8
 
 Steps = Generator[None, int, str]
-"""Each ``yield`` gives way until the next step and is given its time (monotonic ns)."""
+"""Each ``yield`` waits for the next step and receives its time (monotonic ns)."""
 
 
 class _Change:
-    """Base: ``run`` is the change from first to last, as a generator."""
+    """Is the base of changes: ``run`` is the change from first to last, as a generator."""
 
     what = ""
 
@@ -32,11 +35,11 @@ class _Change:
         self._steps: Steps | None = None
 
     def run(self, assignments: Assignments, now_ns: int) -> Steps:
-        """The change; returns what was achieved. Raises ``ChangeFailed``."""
+        """Make the change. Return what was achieved. Raises ``ChangeFailed``."""
         raise NotImplementedError
 
     def advance(self, assignments: Assignments, now_ns: int) -> str | None:
-        """See ``assignments.ShardChange``."""
+        """Continue the generator, as ``assignments.ShardChange`` does."""
         try:
             if self._steps is None:
                 self._steps = self.run(assignments, now_ns)
@@ -51,7 +54,7 @@ class _Change:
 def _until_carried_out(
     assignments: Assignments, shards: Iterable[int], serial: int, now_ns: int, wait_ns: int
 ) -> Generator[None, int, list[int]]:
-    """Wait for ``shards``; those that have not carried ``serial`` out in time."""
+    """Wait for ``shards``. Return those that have not carried ``serial`` out in time."""
     asked = tuple(shards)
     deadline_ns = now_ns + wait_ns
     while left := assignments.waits_for(asked, serial):
@@ -73,7 +76,7 @@ def _insist(assignments: Assignments, after: Callable[[], Universe]) -> Generato
 def _hand_over(
     assignments: Assignments, places: Mapping[str, int], now_ns: int
 ) -> Generator[None, int, tuple[list[str], list[str]]]:
-    """Move each base to its shard; (those that are there now, those whose shard did not let go)."""
+    """Move each base to its shard. Return (those that are there now, those whose shard did not let go)."""
     owners = assignments.universe.owners()
     before = {base: owners[base] for base in places}
     serial = assignments.publish(assignments.universe.without_shard(places))
@@ -95,7 +98,7 @@ def _named(bases: Sequence[str]) -> str:
 
 
 def _placed(places: Mapping[str, int]) -> str:
-    """``SOL, ETH to shard 2; BTC to shard 0``."""
+    """Return a text such as ``SOL, ETH to shard 2; BTC to shard 0``."""
     by_shard: dict[int, list[str]] = {}
     for base, shard in places.items():
         by_shard.setdefault(shard, []).append(base)
@@ -108,15 +111,15 @@ def _moved(assignments: Assignments, bases: Iterable[str]) -> str:
 
 
 class Move(_Change):
-    """Pairs to other shards."""
+    """Gives pairs to other shards."""
 
     def __init__(self, places: Mapping[str, int], why: str = "") -> None:
         super().__init__()
         self._places = dict(places)
         self.what = f"move {_placed(places)}{f' ({why})' if why else ''}"
 
+    @override
     def run(self, assignments: Assignments, now_ns: int) -> Steps:
-        """See ``_Change``."""
         owners = assignments.universe.owners()
         wanted = {
             base: shard
@@ -133,18 +136,18 @@ class Move(_Change):
 
 
 class FillShard(_Change):
-    """Pairs to a shard that has come back."""
+    """Moves pairs to a shard that has come back."""
 
     def __init__(self, shard: int, is_up: Callable[[], bool], held: Callable[[], frozenset[str]]) -> None:
-        """``is_up``: whether it has. ``held``: bases that are better left where they are."""
+        """Begin. ``is_up``: whether the shard has come back. ``held``: bases that are better left where they are."""
         super().__init__()
         self._shard = shard
         self._is_up = is_up
         self._held = held
         self.what = f"restart shard {shard}"
 
+    @override
     def run(self, assignments: Assignments, now_ns: int) -> Steps:
-        """See ``_Change``."""
         deadline_ns = now_ns + _COME_UP_NS
         while not self._is_up():
             if assignments.environment.is_given_up(
@@ -164,7 +167,7 @@ class FillShard(_Change):
 
 
 class ListingRequest:
-    """What the venues were asked for: filled in when they have answered."""
+    """Is what the venues were asked for: filled in when they have answered."""
 
     def __init__(self) -> None:
         self.universe: Universe | None = None
@@ -173,7 +176,7 @@ class ListingRequest:
 
 
 class Add(_Change):
-    """New pairs. ``find`` begins to ask the venues for them by name."""
+    """Adds new pairs. ``find`` begins to ask the venues for them by name."""
 
     def __init__(self, names: Sequence[str], find: Callable[[Sequence[str]], ListingRequest]) -> None:
         super().__init__()
@@ -181,8 +184,8 @@ class Add(_Change):
         self._find = find
         self.what = f"add {_named(names)}"
 
+    @override
     def run(self, assignments: Assignments, now_ns: int) -> Steps:
-        """See ``_Change``."""
         listing = self._find(self._names)
         while listing.universe is None and not listing.problem:
             now_ns = yield
@@ -218,7 +221,7 @@ def _in_slots(pair: Pair, home: int, away: int) -> Pair:
 
 
 class Remove(_Change):
-    """Pairs out of the run, closed before unless their positions are kept."""
+    """Takes pairs out of the run, closed before unless their positions are kept."""
 
     def __init__(self, bases: Sequence[str], *, keep_positions: bool) -> None:
         super().__init__()
@@ -226,8 +229,8 @@ class Remove(_Change):
         self._keeps = keep_positions
         self.what = f"remove {_named(bases)}{', positions kept' if keep_positions else ''}"
 
+    @override
     def run(self, assignments: Assignments, now_ns: int) -> Steps:
-        """See ``_Change``."""
         known = assignments.pairs()
         bases = [base for base in self._bases if base in known]
         if not bases:
@@ -252,11 +255,13 @@ class Remove(_Change):
         try:
             serial = assignments.publish(assignments.universe.without_shard(bases))
         except ChangeFailed:
-            yield from _insist(assignments, lambda: assignments.universe.with_leaving(()))  # they enter again
+            # Without this the pairs could not be entered again.
+            yield from _insist(assignments, lambda: assignments.universe.with_leaving(()))
             raise
         now_ns = yield
         late = yield from _until_carried_out(assignments, shards, serial, now_ns, _LET_GO_NS)
-        # Who let go has nothing under way. What a worker that died had is its successor's, who must be the owner.
+        # A shard that let go has nothing under way. What a worker that died had is its successor's, which must be
+        # the owner.
         died = [
             shard
             for shard, epoch in incarnations.items()
@@ -274,7 +279,7 @@ class Remove(_Change):
     def _stay(
         self, assignments: Assignments, owners: dict[str, int], why: str
     ) -> Generator[None, int, NoReturn]:
-        """Give the pairs back to their owners, let them enter again, and fail."""
+        """Give the pairs back to their owners, allow entries again, and raise ``ChangeFailed``."""
         if assignments.universe.leaving or assignments.universe.unassigned():
             yield from _insist(assignments, lambda: assignments.universe.with_leaving(()).on_shards(owners))
         raise ChangeFailed(f"{why}, so still traded")
@@ -282,7 +287,7 @@ class Remove(_Change):
     def _close(
         self, assignments: Assignments, bases: Sequence[str], now_ns: int
     ) -> Generator[None, int, None]:
-        """A shard has carried this out when all that leaves is flat."""
+        """Wait until all that leaves is flat, which a shard shows by carrying this out."""
         owners = assignments.universe.owners()
         shards = [owners[base] for base in bases]
         serial = assignments.publish(assignments.universe.with_leaving(bases))

@@ -1,7 +1,7 @@
-"""The venues' listings, read again while the run goes on: what has changed for the pairs that are traded.
+"""Reads the venues' listings again while the run goes on: what has changed for the pairs that are traded.
 
 ``compare`` is pure. ``ListingWatch`` belongs to ``manager``: it decides when to read, and puts what has changed in
-force as a new universe. Risk asks for a reading by a counter on its page, when a refusal may be explained by one.
+force as a new universe. Risk asks for a reading by a counter on its page, when one may explain a refusal.
 """
 
 import asyncio
@@ -26,18 +26,22 @@ from supervisor.shards.assignments import Assignments, ChangeFailed
 _READ_S = 30.0
 _PAUSE_NS = 2_000_000_000
 _PAUSE_NS_MAX = 60_000_000_000
-"""Between readings that risk asks for: twice as long each time, until there was no need for so long."""
+"""Longest pause in ns between readings that risk asks for: twice as long each time, until there was no need for so
+long.
+"""
 _NEAR = (Decimal("0.98"), Decimal("1.02"))
-"""A tick is that of the price of now, and the book's price is a little older or newer."""
+"""Shares of the price at which a tick is compared: it is that of the present price, and the book is a little older
+or newer.
+"""
 
 PriceOf = Callable[[Leg], Decimal | None]
 
 
 class ListingNews(NamedTuple):
-    """What a listing changes."""
+    """Says what a listing changes."""
 
     pairs: tuple[Pair, ...]
-    """Those whose rules have changed."""
+    """Pairs whose rules have changed."""
     fx: Leg
     stopped: tuple[tuple[str, str, str], ...]
     """(venue, symbol, why) of markets that are not listed as trading."""
@@ -48,7 +52,9 @@ class ListingNews(NamedTuple):
 
 
 def compare(universe: Universe, listings: Listings, price_of: PriceOf) -> ListingNews:
-    """What ``listings`` change for the pairs of ``universe``. ``price_of``: by the newest book of a leg."""
+    """Return what ``listings`` change for the pairs of ``universe``. ``price_of``: price in the newest book of a
+    leg.
+    """
     lines: list[str] = []
     stopped: dict[tuple[str, str], str] = {}
 
@@ -84,7 +90,7 @@ def compare(universe: Universe, listings: Listings, price_of: PriceOf) -> Listin
 
 
 def _warning_lines(before: Sequence[MarketWarning], now: Sequence[MarketWarning]) -> Iterator[str]:
-    """What has come and gone, for people."""
+    """Yield which warnings have come and gone, for people."""
     for warning in now:
         if warning not in before:
             yield f"{warning.venue}:{warning.symbol}: the venue warns of it: {warning}"
@@ -94,7 +100,7 @@ def _warning_lines(before: Sequence[MarketWarning], now: Sequence[MarketWarning]
 
 
 def _with_tick(rules: MarketRules, tick: Decimal | None, price: Decimal | None) -> MarketRules | None:
-    """The rules with the tick that the venue states for the price of now; None if that cannot be compared."""
+    """Return the rules with the tick that the venue states for the present price; None if that cannot be compared."""
     if tick is None:
         return rules
     if price is None:
@@ -122,7 +128,7 @@ def _changes(before: MarketRules, after: MarketRules, price: Decimal | None) -> 
 
 
 class ListingWatch:
-    """Reads the listings again. ``step`` it at each tick of the supervisor; ``close`` it in the same loop."""
+    """Asks for the listings again. Call ``step`` at each tick of the supervisor; ``close`` it in the same loop."""
 
     def __init__(
         self,
@@ -146,7 +152,7 @@ class ListingWatch:
         self._wanted = 0
         self._has_wish = False
         self._is_for_risk = False
-        """Whether risk has asked for the reading under way: it waits for the time of it, whatever it says."""
+        """Whether risk has asked for the reading under way: it waits for the reading's time, whatever is in it."""
         self._reading: asyncio.Task[Listings] | None = None
         self._began_ms = 0
         self._failures = 0
@@ -160,7 +166,7 @@ class ListingWatch:
                 reading, self._reading = self._reading, None
                 self._use(reading)
             return
-        if not self._due_ns:  # what was read at the start is as new
+        if not self._due_ns:  # the listing that was read at the start is new
             self._due_ns, self._wanted = now_ns + self._every_ns, wanted
         if wanted != self._wanted:
             self._wanted, self._has_wish = wanted, True
@@ -179,7 +185,7 @@ class ListingWatch:
         )
 
     def close(self) -> None:
-        """Let go of a reading that is under way."""
+        """Cancel a reading that is under way."""
         if self._reading is not None:
             self._reading.cancel()
 
@@ -213,14 +219,14 @@ class ListingWatch:
                 )
             )
         except ChangeFailed as failed:
-            self._alert(f"what the venues list now cannot be put in force: {failed}")
+            self._alert(f"the venues' new listing cannot be put in force: {failed}")
             return
         for line in news.lines:
             self._alert(line)
 
 
 def _symbols(universe: Universe) -> Mapping[str, list[str]]:
-    """The symbols of the run by venue."""
+    """Return the symbols of the run by venue."""
     found: dict[str, dict[str, None]] = {}
     legs: Iterable[Leg] = universe.legs()
     for leg in legs:

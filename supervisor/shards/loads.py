@@ -1,6 +1,8 @@
-"""What pairs and workers cost: frames per second by pair, and each worker's share of a core. Used by ``manager``.
+"""Computes what pairs and workers cost: frames per second by pair, and each worker's share of a core. For
+``manager``.
 
-Frames are counted by the sequences of their slots, which the supervisor writes itself: the hot path is not asked.
+Frames are counted by the sequences of their slots, which the supervisor writes itself, so this costs the hot path
+nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,27 +10,29 @@ from collections.abc import Callable, Mapping
 from arbshard.model.universe import Universe
 
 _SMOOTHING = 0.3
-"""Weight of the newest second."""
+"""Weight of the newest second in the smoothed rate."""
 
 
 class LoadMeter:
-    """Rates, smoothed over a few samples."""
+    """Computes rates, smoothed over a few samples."""
 
     def __init__(self, sequence: Callable[[int], int], cpu_s: Callable[[int], float | None]) -> None:
-        """``sequence``: of a slot; grows by two with every frame. ``cpu_s``: CPU time of a process, by its pid."""
+        """Begin. ``sequence``: that of a slot; grows by two with every frame. ``cpu_s``: CPU time of a process, by
+        its pid.
+        """
         self._sequence = sequence
         self._cpu_s = cpu_s
         self._sampled_ns = 0
         self._counts: dict[str, tuple[int, int]] = {}
         self._used: dict[int, tuple[int, float]] = {}
-        """(pid, CPU time) by shard, of the last sample."""
+        """(pid, CPU time) by shard, at the last sample."""
         self.frames_s: dict[str, float] = {}
         """Frames per second by base, of pairs that were sampled twice."""
         self.cpu: dict[int, float] = {}
         """Share of a core by shard."""
 
     def sample(self, universe: Universe, pids: Mapping[int, int], now_ns: int) -> None:
-        """Look once more; about once a second. ``pids``: of the workers that run, by shard."""
+        """Take a sample; about once a second. ``pids``: those of the workers that run, by shard."""
         span_s = (now_ns - self._sampled_ns) / 1e9
         self._sampled_ns = now_ns
         counts: dict[str, tuple[int, int]] = {}

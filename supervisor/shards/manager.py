@@ -1,7 +1,7 @@
-"""``ShardManager``: which shard owns which pair, in the running system.
+"""``ShardManager`` decides which shard owns which pair in the running system.
 
-It carries out what ``assignments`` decides, and answers the orders of people about it. ``run`` makes it once all
-is up, and calls ``step`` at each tick.
+It carries out what ``assignments`` decides, and answers people's orders about it. ``run`` makes it once all is up,
+and calls ``step`` at each tick.
 """
 
 import asyncio
@@ -40,18 +40,18 @@ from supervisor.shards.loads import LoadMeter
 
 _SAMPLE_NS = 1_000_000_000
 _SEARCH_S = 30.0
-"""How long the venues may take to say what they list."""
+"""How long the venues may take to state what they list, in seconds."""
 _MORE_PAIRS = 128
-"""Pairs that can be added while the run goes on."""
+"""Number of pairs that can be added while the run goes on."""
 
 
 def slots_for(pairs: int) -> int:
-    """Slots of a feed that begins with so many pairs: room for more of them, and the FX market."""
+    """Return the number of slots of a feed that begins with so many pairs: room for more, and the FX market."""
     return 1 + 2 * min(max(pairs, PAIRS_MAX), pairs + _MORE_PAIRS)
 
 
 class ShardManager:
-    """Implements ``assignments.Environment``."""
+    """Is the ``assignments.Environment`` of a run."""
 
     def __init__(
         self,
@@ -70,7 +70,8 @@ class ShardManager:
         read_listings: ReadListings,
         cpu_s: Callable[[int], float | None],
     ) -> None:
-        """``held``: bases with an open position. ``on_universe`` is called with each universe that comes into force.
+        """Begin. ``held``: bases with an open position. ``on_universe`` is called with each universe that comes into
+        force.
 
         ``cpu_s``: seconds of CPU time that a process has used, by its pid.
         """
@@ -97,7 +98,7 @@ class ShardManager:
         )
 
     def register(self, desk: ControlServer) -> None:
-        """Answer orders of this kind."""
+        """Register the handlers of orders about shards."""
         desk.on(control.ShowShards, lambda _: self._show())
         desk.on(control.MovePairs, self._move)
         desk.on(control.BalanceShards, self._balance)
@@ -106,7 +107,7 @@ class ShardManager:
         desk.on(control.RestartShard, self._restart)
 
     def step(self, now_ns: int) -> None:
-        """Go on with changes; read listings and measure now and then; begin a balancing that is due."""
+        """Continue changes; read listings and measure now and then; begin a balancing that is due."""
         self.assignments.step(now_ns)
         risk = self._processes.get("risk")
         if risk is None:  # the run only records
@@ -131,22 +132,22 @@ class ShardManager:
                 self.assignments.queue(_move_of(plan, "uneven load"))
 
     def end(self, now_ns: int) -> None:
-        """The run stops: give every pair an owner who closes it."""
+        """Handle that the run stops: give every pair an owner that closes it."""
         for search in self._searches:
             search.cancel()
         self._listing.close()
         self.assignments.end(now_ns)
 
     def close(self) -> None:
-        """Let go of the pages, and of what is read."""
+        """Close the pages, and cancel a reading."""
         self._listing.close()
         for page in (*self._pages, self._risk_page):
             page.close()
 
-    # implements Environment
+    # These methods implement ``Environment``.
 
     def publish(self, before: Universe, after: Universe) -> None:
-        """See ``Environment``."""
+        """Write the universe, and route the feeds' frames by it. Raises ``ChangeFailed``."""
         try:
             write_whole(self._files.universe, msgspec.json.encode(after))
         except OSError as error:
@@ -169,7 +170,7 @@ class ShardManager:
         self._on_universe(after)
 
     def carried_out(self, shard: int) -> int:
-        """See ``Environment``."""
+        """Return the serial that the shard's running worker has carried out; -1 while none is up."""
         child = self._processes.get(f"worker-{shard}")
         page = self._pages[shard]
         if child is None or not child.pid or not page.is_up(child.pid):
@@ -177,27 +178,27 @@ class ShardManager:
         return page.value("universe", child.pid)
 
     def incarnation(self, shard: int) -> int:
-        """See ``Environment``."""
+        """Return the epoch of the shard's running worker; -1 while none is up."""
         child = self._processes.get(f"worker-{shard}")
         return child.epoch if child is not None and self.carried_out(shard) >= 0 else -1
 
     def is_given_up(self, shard: int) -> bool:
-        """See ``Environment``."""
+        """Return whether the shard's worker was given up."""
         child = self._processes.get(f"worker-{shard}")
         return child is not None and child.state == "quarantined"
 
     def risk_serial(self) -> int:
-        """See ``Environment``."""
+        """Return the serial that risk uses; -1 while it is not up."""
         risk = self._processes.get("risk")
         if risk is None or not risk.pid or not self._risk_page.is_up(risk.pid):
             return -1
         return self._risk_page.value("universe", risk.pid)
 
     def loads(self) -> dict[str, float]:
-        """See ``Environment``."""
+        """Return frames per second by base, as far as they are known."""
         return self._meter.frames_s
 
-    # answers
+    # These methods answer orders.
 
     def _show(self) -> control.Shards:
         universe = self.assignments.universe
@@ -229,7 +230,7 @@ class ShardManager:
         return control.Shards(universe.serial, shards, pairs, self.assignments.changes, imbalance)
 
     def _price_of(self, leg: Leg) -> Decimal | None:
-        """The bid in the newest book of a market."""
+        """Return the bid in the newest book of a market; None without one."""
         try:
             with BooksReader.attach(self._files.books) as books:
                 found = books.read(leg.slot)
@@ -318,7 +319,7 @@ class ShardManager:
             raise UsageError(f"no shard {shard}: there are 0 to {count - 1}")
 
     def _bases(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The bases that ``names`` mean, each once. Raises ``UsageError``."""
+        """Return the bases that ``names`` mean, each once. Raises ``UsageError``."""
         pairs = self.assignments.universe.pairs
         bases: dict[str, None] = {}
         for name in names:

@@ -1,14 +1,14 @@
-"""Places of the feed: which are free for markets that come while the run goes on. Pure; used by ``assignments``.
+"""Knows which slots of the feed are free for markets that come while the run goes on. Pure; ``assignments`` uses it.
 
-A freed place is given away only when everybody goes by a universe that no longer names its old market: a frame of
-one market must never be taken for a book of another.
+A freed slot is given to another market only when all processes use a universe that no longer names its old one: a
+frame of one market must never be mistaken for a book of another.
 """
 
 from collections.abc import Iterable
 
 
 class SlotPool:
-    """The slots of one feed."""
+    """Holds the free slots of one feed."""
 
     def __init__(self, count: int, used: Iterable[int]) -> None:
         taken = frozenset(used)
@@ -16,7 +16,9 @@ class SlotPool:
         self._freed: list[tuple[int, tuple[int, ...]]] = []
 
     def reserve(self, count: int, passed: int) -> list[int] | None:
-        """``count`` free slots, lowest first; None when there are too few. ``passed``: the serial all go by."""
+        """Return ``count`` free slots, lowest first; None when there are too few. ``passed``: the serial that all
+        use.
+        """
         for serial, slots in self._freed:
             if serial <= passed:
                 self._free.extend(slots)
@@ -27,5 +29,5 @@ class SlotPool:
         return [self._free.pop() for _ in range(count)]
 
     def free(self, slots: Iterable[int], serial: int) -> None:
-        """Nobody writes ``slots`` any more from the universe of ``serial`` on."""
+        """Free ``slots``, which are not written any more from the universe of ``serial`` on."""
         self._freed.append((serial, tuple(slots)))

@@ -116,9 +116,9 @@ def test_each_use_of_the_reserve_is_told(pages) -> None:
 
 
 def test_what_was_open() -> None:
-    assert describe_open(NO_NOTE) == "nothing was open when it was last heard of"
+    assert describe_open(NO_NOTE) == "nothing was open by its last report"
     held = PositionNote("s1-0-1-4", "BTC", "buy_home", "1", "1", "1", "1", 1, 0, None, None)
     assert describe_open(replace(NO_NOTE, positions=(held,), open_intents=2)) == (
-        "when it was last heard of 1 positions were open (BTC s1-0-1-4) and 2 intents under way; "
+        "by its last report 1 positions were open (BTC s1-0-1-4) and 2 intents under way; "
         "a start with the right ledger takes them over"
     )

@@ -106,7 +106,7 @@ def test_a_new_subscriber_gets_all_that_is_so_and_then_what_changes(run, bus, ri
     run.report(note(children=(restarted,), unattended=("ETH p1",)), None)
     assert sorted(bus.take()) == sorted([
         ("process", "worker-0", "running, pid 8, epoch 2, 1 restarts: killed"),
-        ("unattended", "ETH p1", "is closed by nobody"),
+        ("unattended", "ETH p1", "is closed by no process"),
         ("limit", "open_max", "4"), ("halt", "", "operator: lunch"), ("closing", "BTC", "manual"),
         ("apart", "SOL", "stuck: no venue takes it"),
         ("fence", "0", "stuck"), ("ledger", "", "1 KRW is missing"), ("tightened", "BTC", ""),

@@ -105,7 +105,7 @@ def assert_told(one, said: str) -> str:
     assert not re.search(r"risk ended with code [12356789]", out)
     assert "Still open, as of " in out
     assert "as of 20" in out.split("trades", 1)[1].split("result", 1)[0]
-    assert re.search(r"when it was last heard of [1-9]\d* positions were open \(\w+ s\d+-", out)
+    assert re.search(r"by its last report [1-9]\d* positions were open \(\w+ s\d+-", out)
     return out
 
 
