@@ -53,7 +53,9 @@ async def test_a_report_that_fails_ends_nothing(run):
     with capture_logs() as logs:
         await run.report(progress)
     assert run.failure is None
-    assert [(line["log_level"], line["event"]) for line in logs] == [("error", "the progress cannot be reported")]
+    assert [(line["log_level"], line["event"]) for line in logs] == [
+        ("error", "the progress cannot be reported")
+    ]
 
 
 async def test_the_heart_beats_on_when_the_note_cannot_be_written(run, monkeypatch):
