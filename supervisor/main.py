@@ -187,6 +187,8 @@ def _companions(config: Config) -> list[str]:
     if config.alerts.enabled:
         check_alerts(config.alerts)
         companions.append("alerts")
+    if config.web.enabled:
+        companions.append("web")
     return companions
 
 

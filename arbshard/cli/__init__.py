@@ -33,6 +33,7 @@ from arbshard.cli import (
     tap,
     tape,
     transfer,
+    web,
     why,
 )
 from arbshard.cli import config as configuration
@@ -69,6 +70,7 @@ app.command()(run.run)
 app.command()(status.status)
 app.command()(instances.instances)
 app.command()(why.why)
+app.command()(web.web)
 app.command()(run.stop)
 app.command()(tap.tap)
 app.command()(record.record)

@@ -42,6 +42,9 @@ def run(
     live: Annotated[
         bool, typer.Option("--live", help='Send orders. Needs mode = "live"; without it, live runs dry.')
     ] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve the desk in the browser; `arbshard status` says where.")
+    ] = False,
     new_ledger: Annotated[
         bool,
         typer.Option(
@@ -67,6 +70,8 @@ def run(
         overrides.setdefault("run", {})["symbols"] = symbols_of(symbols)
     if regime is not None:
         overrides["sim"] = {"regime": regime}
+    if web:
+        overrides["web"] = {"enabled": True}
     from supervisor.main import Options
     from supervisor.main import run as supervise
 

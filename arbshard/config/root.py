@@ -26,6 +26,7 @@ from arbshard.config.strategy import (
 from arbshard.config.symbols import SymbolsConfig
 from arbshard.config.venues import VenuesConfig
 from arbshard.config.warnings import WarningsConfig
+from arbshard.config.web import WebConfig
 
 Name = Annotated[
     str,
@@ -68,6 +69,7 @@ class Config(Section, frozen=True):
     sampling: SamplingConfig = msgspec.field(default_factory=SamplingConfig)
     metrics: MetricsConfig = msgspec.field(default_factory=MetricsConfig)
     alerts: AlertsConfig = msgspec.field(default_factory=AlertsConfig)
+    web: WebConfig = msgspec.field(default_factory=WebConfig)
     live: LiveConfig = msgspec.field(default_factory=LiveConfig)
     sim: SimConfig = msgspec.field(default_factory=SimConfig)
 

@@ -9,7 +9,7 @@ from arbshard.model.intent import HaltLevel
 
 FeedState = Literal["connecting", "connected", "partly", "stale", "down", "rest"]
 ChildState = Literal["starting", "running", "restarting", "quarantined", "ending", "ended"]
-COMPANIONS = ("series", "metrics", "alerts")
+COMPANIONS = ("series", "metrics", "alerts", "web")
 """Children that only read what a run shows: a run trades as well without them."""
 SpareState = Literal["starting", "ready"]
 RunState = Literal["starting", "running", "draining", "ended"]

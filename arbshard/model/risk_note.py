@@ -266,6 +266,31 @@ class StrayNote(msgspec.Struct, frozen=True):
     since_ms: int
 
 
+class TradeOrderNote(msgspec.Struct, frozen=True):
+    """How one order of a trade under way is."""
+
+    venue: str
+    side: Side
+    role: str
+    """``leg``, ``hedge`` or ``unwind``."""
+    quantity: str
+    filled: str
+    limit: str
+    state: str
+
+
+class TradeNote(msgspec.Struct, frozen=True):
+    """A trade that has no outcome yet: an intent with its orders."""
+
+    intent_id: str
+    pair: str
+    kind: str
+    """``entry`` or ``exit``."""
+    direction: Direction
+    decided_ms: int
+    orders: tuple[TradeOrderNote, ...]
+
+
 class VenueRefusalNote(msgspec.Struct, frozen=True):
     """States that a venue, or one of its markets, accepts no orders of ours."""
 
@@ -426,6 +451,8 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     strays: tuple[StrayNote, ...] = ()
     under_way: tuple[str, ...] = ()
     """Pairs with an intent that has no outcome yet."""
+    trades: tuple[TradeNote, ...] = ()
+    """The oldest of them, with their orders."""
     unknown: tuple[StrayNote, ...] = ()
     """Orders of open intents whose outcome at the venue is not known; ``since_ms``: when the intent was decided."""
     unclosable: dict[str, str] = {}

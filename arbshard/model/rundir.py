@@ -31,6 +31,7 @@ OWN_NAMES = frozenset(
         "page-series",
         "page-metrics",
         "page-alerts",
+        "page-web",
         "budget-accounts",
         "risk.ipc",
         "risk.sock",
@@ -83,6 +84,7 @@ class RunFiles:
         self.series_page = run_dir / "page-series"
         self.metrics_page = run_dir / "page-metrics"
         self.alerts_page = run_dir / "page-alerts"
+        self.web_page = run_dir / "page-web"
         self.raw_socket = run_dir / "raw.ipc"
 
     def worker_page(self, shard: int) -> Path:

@@ -34,6 +34,8 @@ from arbshard.model.risk_note import (
     StrayNote,
     Tally,
     TightNote,
+    TradeNote,
+    TradeOrderNote,
     ValueChangeNote,
     VenueRefusalNote,
     VenueWord,
@@ -42,13 +44,14 @@ from arbshard.model.risk_note import (
 )
 from arbshard.risk.core import RiskCore
 from arbshard.risk.limits.limit_lines import changed_limits
-from arbshard.risk.portfolio.holdings import Account, Balance
+from arbshard.risk.portfolio.holdings import Account, Balance, Trade
 from arbshard.risk.portfolio.results import ALL, DAY_MS, Totals, label_of
 from arbshard.risk.portfolio.venue_states import VenueRefusal
 from arbshard.risk.valuation import Mark
 from arbshard.wire.reconciliation import Reconciliation, StrayOrder, UnknownOrder
 
 _CLOSED_SHOWN = 20
+_TRADES_SHOWN = 30
 _INVENTORY_EVERY_MS = 10_000
 
 
@@ -139,6 +142,7 @@ class NoteWriter:
             ),
             strays=tuple(map(_order, differing.strays)),
             under_way=tuple(sorted({trade.intent.pair for trade in state.trades.values()})),
+            trades=tuple(map(_trade, islice(state.trades.values(), _TRADES_SHOWN))),
             unknown=tuple(map(_order, differing.unknown)),
             unclosable=self._core.unclosable(),
             refusing=tuple(map(self._refusing, state.venues.refuses.values())),
@@ -414,6 +418,23 @@ _NOTHING = Totals()
 
 def _rounded(bps: float | None) -> float | None:
     return round(bps, 1) if bps is not None else None
+
+
+def _trade(trade: Trade) -> TradeNote:
+    intent = trade.intent
+    orders = tuple(
+        TradeOrderNote(
+            one.order.market.venue,
+            one.order.side,
+            one.order.role,
+            plain(one.order.quantity),
+            plain(one.filled),
+            plain(one.order.limit),
+            one.state,
+        )
+        for one in trade.orders
+    )
+    return TradeNote(intent.intent_id, intent.pair, intent.kind, intent.direction, intent.decided_ms, orders)
 
 
 def _order(one: StrayOrder | UnknownOrder) -> StrayNote:

@@ -1,5 +1,6 @@
 """Keeps the newest raw frame of every market, a slot each. The supervisor writes the file, workers read it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -145,9 +146,9 @@ class BooksReader(Mapped):
         """Return whether the connection that carries this market is up."""
         return self._slots.flag(slot) != 0
 
-    def received_at_ns(self, slot: int) -> int:
-        """Return when the slot's frame was received (monotonic ns); 0 before the first one."""
-        return self._slots.stamp(slot)
+    def oldest_live_ns(self, slots: Sequence[int]) -> int:
+        """Return when the oldest of the live frames in ``slots`` was received (monotonic); 0 without any."""
+        return self._slots.oldest(slots)
 
     def confirmed_ns(self, slot: int) -> int:
         """Return when the slot's book was last confirmed (monotonic ns), as ``BooksWriter.confirm`` sets it; 0

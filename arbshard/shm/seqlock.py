@@ -14,6 +14,7 @@ loads in program order, and nothing else is needed. Other CPUs may do neither: t
 checksum, which covers the sequence too.
 """
 
+from collections.abc import Sequence
 from zlib import crc32
 
 from arbshard.errors import FrameError
@@ -151,11 +152,18 @@ class SlotsReader:
             raise IndexError(slot)
         return self._words[self._first + slot * self._step]
 
-    def stamp(self, slot: int) -> int:
-        """Return the slot's stamp; 0 before the first write. Raises ``IndexError`` if there is no such slot."""
-        if not 0 <= slot < self._count:
-            raise IndexError(slot)
-        return self._words[self._first + slot * self._step + STAMP]
+    def oldest(self, slots: Sequence[int]) -> int:
+        """Return the oldest stamp of those ``slots`` that are flagged and were written; 0 for none.
+
+        Raises ``IndexError`` if one of them does not exist.
+        """
+        if slots and not 0 <= min(slots) <= max(slots) < self._count:
+            raise IndexError(slots)
+        words, first, step = self._words, self._first, self._step
+        bases = (first + slot * step for slot in slots)
+        return min(
+            (words[base + STAMP] for base in bases if words[base + FLAG] and words[base + STAMP]), default=0
+        )
 
     def flag(self, slot: int) -> int:
         """Return the slot's present flag. Raises ``IndexError`` if there is no such slot."""

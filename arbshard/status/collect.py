@@ -1,7 +1,7 @@
 """Reads a running instance's pages into a ``Status``. Asks nobody: the hot path never notices."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from arbshard.status.model import (
     ShardStatus,
     Status,
     VenueStatus,
+    WebStatus,
 )
 from arbshard.status.shards import problems_of_shards, unattended_of
 from arbshard.status.venues import (
@@ -49,7 +50,7 @@ _REFUSAL = "refusal_"
 _BAD = "bad_"
 _FOLLOWED = "followed_"
 _ANSWER = "answer_"
-_SERIES, _METRICS, _ALERTS = COMPANIONS
+_SERIES, _METRICS, _ALERTS, _WEB = COMPANIONS
 _ALERTS_SHOWN = 5
 
 
@@ -62,7 +63,9 @@ class Collector:
         self._last: dict[int, tuple[int, int]] = {}
         self._universe_version: tuple[int, int, int] | None = None
         """Inode, time and size of the file that ``_known_universe`` was read from."""
-        self._known_universe: tuple[Universe | None, tuple[tuple[str, int], ...]] = None, ()
+        self._known_universe: tuple[Universe | None, Mapping[str, Sequence[int]]] = None, {}
+        self.risk_note = NO_NOTE
+        """What risk noted last, as of the last call of ``collect``."""
 
     def collect(self) -> Status | None:
         """What is to be seen now; None when nothing runs here (or it has not got as far as its page)."""
@@ -86,6 +89,7 @@ class Collector:
             note = _without_supervisor(note)
         children = {child.name: child for child in note.children}
         risk_note, risk, risk_counters = self._risk(children.get("risk"))
+        self.risk_note = risk_note
         decisions, approvals, answers, shards = self._shards(note, children, risk_counters, now_ns)
         universe, markets = self._universe()
         oldest = self._oldest_books(markets, now_ns)
@@ -196,6 +200,7 @@ class Collector:
             series=self._series(children.get(_SERIES)),
             metrics=self._metrics(children.get(_METRICS)),
             alerting=self._alerting(children.get(_ALERTS)),
+            web=self._web(children.get(_WEB)),
             ledger=self._ledger(note, risk_counters),
         )
 
@@ -275,6 +280,26 @@ class Collector:
             for name in ("holding", "outbox", "delivered", "failures", "unknown_chats")
         }
         return AlertsStatus(child.state, _pid_of(child), child.restarts, **shown, trouble=trouble)
+
+    def _web(self, child: ChildNote | None) -> WebStatus | None:
+        if child is None:
+            return None
+        counters, url = Counter[str](), ""
+        try:
+            with PageReader.attach(self._files.web_page) as page:
+                # Until it has made a page of its own there may be that of a process that was killed.
+                if page.value("pid") == child.pid:
+                    counters, url = Counter(page.values()), page.note().decode(errors="replace")
+        except SharedMemoryError:
+            counters = Counter()  # not started yet
+        return WebStatus(
+            state=child.state,
+            pid=_pid_of(child),
+            restarts=child.restarts,
+            url=url,
+            trouble=child.reason,
+            **{name: counters[name] for name in ("port", "viewers", "actions", "refused", "failures")},
+        )
 
     def _risk(self, child: ChildNote | None) -> tuple[RiskNote, RiskStatus, dict[str, int]]:
         note = NO_NOTE
@@ -391,32 +416,30 @@ class Collector:
             },
         )
 
-    def _universe(self) -> tuple[Universe | None, tuple[tuple[str, int], ...]]:
-        """The universe, and the venue and slot of each of its markets. Read again only when its file was replaced."""
+    def _universe(self) -> tuple[Universe | None, Mapping[str, Sequence[int]]]:
+        """Return the universe, and the slots of each venue. They are read again when the file was replaced."""
         try:
             found = self._files.universe.stat()
             version = found.st_ino, found.st_mtime_ns, found.st_size
             if version != self._universe_version:
                 universe = msgspec.json.decode(self._files.universe.read_bytes(), type=Universe)
-                markets = tuple((leg.market.venue, leg.slot) for leg in universe.legs())
+                markets: dict[str, list[int]] = {}
+                for leg in universe.legs():
+                    markets.setdefault(leg.market.venue, []).append(leg.slot)
                 self._known_universe = universe, markets
                 self._universe_version = version
         except OSError:
-            return None, ()  # not written yet
+            return None, {}  # not written yet
         return self._known_universe
 
-    def _oldest_books(self, markets: tuple[tuple[str, int], ...], now_ns: int) -> dict[str, float]:
+    def _oldest_books(self, markets: Mapping[str, Sequence[int]], now_ns: int) -> dict[str, float]:
         """Age of each venue's oldest live book in ms."""
-        received: dict[str, int] = {}
         try:
             with BooksReader.attach(self._files.books) as books:
-                for venue, slot in markets:
-                    received_ns = books.received_at_ns(slot)
-                    if received_ns and books.live(slot):
-                        received[venue] = min(received.get(venue, now_ns), received_ns)
+                oldest = {venue: books.oldest_live_ns(slots) for venue, slots in markets.items()}
         except (SharedMemoryError, IndexError):
             return {}  # the feed is not there yet, or the one of an earlier run is
-        return {venue: round((now_ns - oldest_ns) / 1e6, 1) for venue, oldest_ns in received.items()}
+        return {venue: round((now_ns - at_ns) / 1e6, 1) for venue, at_ns in oldest.items() if at_ns}
 
 
 def _problems(

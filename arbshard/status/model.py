@@ -214,6 +214,26 @@ class AlertsStatus(msgspec.Struct, frozen=True):
     """Why the last message could not be delivered or kept, or why its last incarnation ended."""
 
 
+class WebStatus(msgspec.Struct, frozen=True):
+    """The process that serves the desk in the browser. Whatever becomes of it, no run is degraded by it."""
+
+    state: str
+    pid: int | None
+    """None while there is no such process."""
+    restarts: int
+    port: int
+    """Where it listens; 0 before it does."""
+    url: str
+    viewers: int
+    actions: int
+    """Actions of operators that were carried out."""
+    refused: int
+    """Requests without the right that they need, or from another site."""
+    failures: int
+    trouble: str = ""
+    """Why its last incarnation ended; empty when none has."""
+
+
 class AccountStatus(msgspec.Struct, frozen=True):
     """What one venue says of our account there; live only."""
 
@@ -318,6 +338,8 @@ class Status(msgspec.Struct, frozen=True):
     """None where no figures are offered."""
     alerting: AlertsStatus | None = None
     """None where no alerts are kept."""
+    web: WebStatus | None = None
+    """None where no desk is served."""
 
     @property
     def exit_code(self) -> int:

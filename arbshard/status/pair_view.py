@@ -28,12 +28,13 @@ def read_reasons(files: RunFiles, coin: str, clock: Clock, halted: str) -> PairR
             raise UsageError(
                 f"why {coin}: this run does not trade it; 'arbshard symbols' lists what it trades"
             )
-        views = _view(books, pair.home), _view(books, pair.away), _view(books, universe.fx)
+        views = read_view(books, pair.home), read_view(books, pair.away), read_view(books, universe.fx)
         shard = next((number for number, bases in enumerate(universe.shards) if pair.base in bases), -1)
         return reasons_of(pair, shard, views, clock.monotonic_ns(), settings, read_risk_note(files), halted)
 
 
-def _view(books: BooksReader, leg: Leg) -> View:
+def read_view(books: BooksReader, leg: Leg) -> View:
+    """Return a market's book as it is now, or why there is none."""
     found = books.read(leg.slot)
     if found is None:
         return UNSEEN

@@ -20,6 +20,7 @@ from arbshard.status.model import (
     SeriesStatus,
     ShardStatus,
     Status,
+    WebStatus,
 )
 from arbshard.status.summary import Summary, clock_of
 from arbshard.status.tables import WholeTable
@@ -100,6 +101,8 @@ def _trading(status: Status, symbols_shown: int) -> list[RenderableType]:
         parts.append(_metrics(status.metrics))
     if status.alerting is not None:
         parts.append(_alerting(status.alerting))
+    if status.web is not None:
+        parts.append(_web(status.web))
     if status.accounts:
         parts.append(_accounts(status))
     if status.symbols:
@@ -427,6 +430,17 @@ def _alerting(alerts: AlertsStatus) -> Text:
         _state(alerts.state),
         f"  {alerts.holding:,} hold, {alerts.delivered:,} messages delivered{waits}{failed}",
         (f"  {alerts.trouble}" if alerts.trouble else "", "yellow"),
+    )
+
+
+def _web(web: WebStatus) -> Text:
+    refused = f", {web.refused:,} requests refused" if web.refused else ""
+    failed = f", {web.failures:,} failed" if web.failures else ""
+    return Text.assemble(
+        ("Desk ", "bold"),
+        _state(web.state),
+        f"  {web.url or 'not up yet'}  {web.viewers} looking, {web.actions} actions{refused}{failed}",
+        (f"  {web.trouble}" if web.trouble else "", "yellow"),
     )
 
 

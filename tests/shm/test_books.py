@@ -16,7 +16,6 @@ def test_a_frame_is_read_as_it_was_written(feed):
     writer.write(2, bytearray(b"newest of all"), 125)
     assert reader.read(2) == (6, 125, False, b"newest of all")
     assert (reader.sequence(2), reader.sequence(1)) == (6, 0)
-    assert (reader.received_at_ns(2), reader.received_at_ns(1)) == (125, 0)
 
 
 def test_a_slot_never_written_has_no_frame(feed):
@@ -25,6 +24,18 @@ def test_a_slot_never_written_has_no_frame(feed):
     writer.set_live(0, True)
     assert reader.read(0) is None
     assert (reader.live(0), reader.torn) == (True, 0)
+
+
+def test_the_oldest_live_frame_is_found(feed):
+    writer, reader = feed
+    assert reader.oldest_live_ns([]) == reader.oldest_live_ns([0, 1, 2]) == 0
+    for slot, received_ns in ((0, 50), (1, 40), (2, 30)):
+        writer.write(slot, b"frame", received_ns)
+        writer.set_live(slot, slot != 2)
+    assert [reader.oldest_live_ns(slots) for slots in ([0, 1, 2], [0], [2])] == [40, 50, 0]
+    for slots in ([0, reader.slot_count], [-1]):
+        with pytest.raises(IndexError):
+            reader.oldest_live_ns(slots)
 
 
 def test_slots_do_not_touch_each_other(feed):
