@@ -1,4 +1,4 @@
-"""Redirects are never followed: another host would get our key and our order, and its answer would be believed.
+"""Redirects are never followed: another host would get our key and our order, and its answer would be trusted.
 
 A venue's answer with a 3xx status is described by one line, for logs and for ``VenueUnavailable``. The code is pure.
 """

@@ -361,7 +361,7 @@ class BaseExecutor:
         return IntentOutcome(None, settled)
 
     def _fx_of(self, intent: Intent) -> FxQuote:
-        """Return the rate that ``intent`` was decided at, with its age as of now."""
+        """Return the rate that ``intent`` was decided at, with its present age."""
         decided_ago_ms = max(self._clock.wall_ms() - intent.decided_ms, 0)
         return replace(intent.fx, age_ms=intent.fx.age_ms + decided_ago_ms)
 

@@ -269,7 +269,7 @@ class TwoLeg:
         return long - short + self._residue
 
     def renew(self, now_ns: int) -> None:
-        """Grant both budgets anew, from the prices of now on. A person has ordered the pair closed."""
+        """Grant both budgets anew, from the present prices on. A person has ordered the pair closed."""
         if self.state == "stuck":
             self._from_touch = True
             self._has_waited = False

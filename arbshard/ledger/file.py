@@ -291,7 +291,9 @@ def check_meta(connection: sqlite3.Connection, path: Path, mode: str | None = No
     tables = {str(name) for (name,) in connection.execute(schema.TABLE_NAMES).fetchall()}
     missing = [name for name in ("meta", "events", "postings") if name not in tables]
     if missing:
-        raise damaged(path, f"it has no table {', '.join(missing)}, so it is no ledger or not a whole one")
+        raise damaged(
+            path, f"it has no table {', '.join(missing)}, so it is not a ledger, or not a whole one"
+        )
     meta = {str(key): str(value) for key, value in connection.execute(schema.ALL_META).fetchall()}
     try:
         version = int(meta["schema"])

@@ -240,9 +240,8 @@ class LedgerStore:
             writer.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
-            self._check(
-                self._files.wrote
-            )  # what was done to the files explains the error better than SQLite does
+            # A change of the files by another program explains the error better than SQLite does.
+            self._check(self._files.wrote)
             raise self._failed("cannot be written", error) from error
         self._check(self._files.wrote)
         return moved
@@ -349,6 +348,7 @@ class LedgerStore:
         self.prepare_successor(successor)
         try:
             with file.one_file(self.path, exclusive=True):
+                # Both connections are closed before the renaming: SQLite would go on in the old file.
                 self._empty_log()
                 self._connection = None
                 self._reader.close()
@@ -404,7 +404,7 @@ class LedgerStore:
             self._prepare_snapshot(snapshots.SNAPSHOT_AT_STOP)
             self._write_snapshot()
             if wrote:
-                self._let_go_of_reading()  # whoever still read would keep the log from being emptied
+                self._let_go_of_reading()  # a connection that still reads would keep the log from being emptied
                 self._with_reserve(lambda: self._checkpoint("TRUNCATE"))
                 # This is done before the writer is closed, because the last connection to close removes SQLite's
                 # other files.

@@ -90,7 +90,7 @@ class RiskPorts(NamedTuple):
     files: RunFiles
     pid: int
     run: str
-    """The name of the supervisor's run: it tells a restart of risk within a run from a new run."""
+    """The name of the supervisor's run, by which a restart of risk within a run differs from a new run."""
     is_orphan: Callable[[], bool]
     """Whether the supervisor has died."""
     open_ledger: Callable[[], LedgerStore]

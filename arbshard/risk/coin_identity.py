@@ -31,7 +31,7 @@ from arbshard.wire.messages import CommandReply, ConfirmCoin, Denied, Done
 
 _ALIKE_MIN = 0.6
 _WORD_MIN = 4
-"""A shorter word that both names have is no evidence."""
+"""Fewest letters of a word that is evidence when both names have it."""
 _COMMON = frozenset(("coin", "token", "network", "protocol", "finance", "chain", "world", "simulated"))
 _OTHER = re.compile(r"[^a-z0-9]+")
 

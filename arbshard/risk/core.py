@@ -417,6 +417,7 @@ class RiskCore:
         intent = request.intent
         pair = self._pairs.get(intent.pair)
         available = self.guard.available(pair) if pair is not None else ()
+        # A repeat is answered before any check: it is approved already, and limits may have been reached since.
         if self._is_repeat(intent):
             return Approved(intent.intent_id, self.guard.left_to_enter(available)), []
         # Nothing is stored under an id that is not this intent's own.

@@ -171,6 +171,7 @@ class RiskService:
         except BaseException:
             self._core.rollback()
             raise
+        # Replies leave only after the ledger has the events: a crash before that leaves no approval without a record.
         self._keep(events)
         self._audit(events, now_ms)
         packed = [encode(reply) for reply in replies]
@@ -234,7 +235,7 @@ class RiskService:
         if now and not before:
             get_logger().warning("the FX rate is in doubt: no entries", why=now)
         elif before and not now:
-            get_logger().warning("the FX rate is believed again: entries go on")
+            get_logger().warning("the FX rate is trusted again: entries go on")
 
     def set_lost_feeds(self, lost: frozenset[str]) -> None:
         """Give the core the venues from which no books come."""

@@ -105,6 +105,7 @@ class Budget(Mapped):
         venues = {self._windows[name].venue for name in costs}
         if any(self.blocked_until_ns(venue, now_ns) > now_ns for venue in venues):
             return False
+        # Record first and read after: of two processes that spend at once, at least one sees the other's record.
         for name, cost in costs.items():
             self._note(name, cost, now_ns)
         if all(self.usage(name, now_ns).used <= self._windows[name].limit * share for name in costs):

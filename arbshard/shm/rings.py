@@ -70,6 +70,7 @@ class RingWriter(Mapped):
         words = self._words
         head = self._head
         number = self._head = head + 1
+        # The entry comes before the head, so that a reader that sees the new head finds the entry.
         words[_FIRST_ENTRY + (head & self._mask)] = number << _SLOT_BITS | slot
         words[_HEAD] = number
 
@@ -134,6 +135,7 @@ class RingReader(Mapped):
             entries += words[_FIRST_ENTRY : _FIRST_ENTRY + end - self._capacity].tolist()
         slots: dict[int, None] = {}
         for number, entry in enumerate(entries, cursor + 1):
+            # Another number: the entry was overwritten since the head was read, or is not visible yet.
             if entry >> _SLOT_BITS != number:
                 self.overflows += 1
                 return None

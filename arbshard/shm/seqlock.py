@@ -66,6 +66,7 @@ class SlotsWriter:
         words = self._words
         base = self._first + slot * self._step
         odd = words[base] | 1  # odd already if an exception ended the last write
+        # The order of the stores is the lock: odd first, then the content, and the next even number last.
         words[base] = odd
         words[base + STAMP] = stamp
         words[base + LENGTH] = length
@@ -203,6 +204,7 @@ class SlotsReader:
             flag = words[base + FLAG]
             frame = self._raw[start : start + length]
             checksum = words[base + CHECKSUM]
+            # The copy above may be torn. Only a sequence that is still the same shows that it is not.
             if words[base] != sequence:
                 continue
             if length == 0:

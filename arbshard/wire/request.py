@@ -147,7 +147,7 @@ class RequestClient(Closable):
     def _on_reply(self, reply: tuple[bytes, bytes] | None) -> None:
         question = self._out.pop(reply[0], None) if reply is not None else None
         if question is None or reply is None:
-            # Each try accepts one reply: the right one can now only come on another try.
+            # The channel reads one reply per try, so the right one can now only come on another try.
             self.late += 1
             return
         if not question.answer.done():
@@ -171,6 +171,7 @@ class RequestClient(Closable):
 
     def _again(self, question: _Question, now_s: float) -> None:
         if question.due_s > now_s:
+            # Its try is not over: it is sent again only because its connection was dropped.
             self._carry(question)
         elif question.tries_left > 0 and not question.answer.done():
             self.retried += 1

@@ -357,7 +357,7 @@ class UnixListener:
         for _ in range(_ACCEPTS):
             try:
                 accepted, _address = self._listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionError):  # no more, or gone again
+            except (BlockingIOError, InterruptedError, ConnectionError):  # no more, or it is closed again
                 return
             except OSError:  # no descriptor is left
                 self.bad += 1

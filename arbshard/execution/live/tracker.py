@@ -1,7 +1,7 @@
 """Keeps what is known of orders under way, from whichever source came first: answers to calls, or private events.
 
 An order ends here once, with all its fills from one source: only when the fills that are known add up to what the
-venue states was executed. Until then it is unknown, and nothing of it is passed on. Pure but for the wake-up.
+venue states was executed. Until then it is unknown, and nothing of it is passed on. Pure except for the wake-up.
 """
 
 import asyncio

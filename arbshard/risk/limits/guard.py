@@ -315,7 +315,7 @@ class RiskGuard:
         return None
 
     def _check_venues(self, pair: Pair) -> Objection | None:
-        """Refuse (610, 611) what a venue or market takes no orders for."""
+        """Refuse (610, 611) intents of a pair of which a venue or market refuses orders."""
         if not self._state.venues.refuses:  # the usual case
             return None
         refusal = self._state.venues.refusal(pair)

@@ -66,12 +66,12 @@ def attempts_after(
     if left.quantity < before.quantity * _MOVED or (
         trade.intent.lead != "both" and before.quantity - left.quantity > tested
     ):
-        # The venue takes orders again. The rest goes the same way, without a pause.
+        # The venue accepts orders again. The rest is closed in the same way, without a pause.
         return _passed(known)
     if not any(map(_is_turned_away, trade.orders)):
         if not trade.fills():
             return _missed(trade, known)
-        if _went_alone(trade):  # it was filled in part, by too little for a hedge: its venue takes orders
+        if _went_alone(trade):  # it was filled in part, by too little for a hedge: its venue accepts orders
             return _passed(known)
     lead, is_small = _failed_leg(trade)
     cost = max(ZERO, before.value(fx, mark) - left.value(fx, mark))

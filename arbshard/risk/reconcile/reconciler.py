@@ -5,7 +5,7 @@ currency: with the ledger's amount, or, where orders may have moved the currency
 interval that ``activity`` allows. A difference, or an open order of ours that no intent owns, blocks entries of the
 pairs concerned and nothing else, until both agree again or a person accepts. What blocks is in the ledger and
 survives a restart. Statements do not survive it, so after each start entries wait for new ones; they wait as well
-when the newest comparison is too old. Order and age of statements go by monotonic time.
+when the newest comparison is too old. Order and age of statements are measured in monotonic time.
 
 What a venue's digits explain is no difference (``tolerance``). What the rounding of fills explains, one unit of the
 last digit for each fill since both agreed last, is booked to an account of its own.
@@ -379,7 +379,7 @@ class Reconciler:
                 )
             return
         if span.width and (known is None or is_same):
-            return  # nothing speaks against it, and it is not known to the digit
+            return  # nothing contradicts it, and it is not known to the digit
         if not span.width:
             self.activity.agreed(account)
             if abs(difference) > tolerance:

@@ -152,7 +152,7 @@ def joined(known: Shard | None, hello: Hello, now_ms: int) -> list[Event]:
 
 
 def fenced(known: Shard | None, shard: int, reason: str, now_ms: int) -> list[Event]:
-    """Return the events of fencing a shard's incarnation; none when no incarnation may speak for the shard."""
+    """Return the events of fencing a shard's incarnation; none when no incarnation may send requests for it."""
     if known is None or known.is_fenced:
         return []
     return [ShardFenced(at_ms=now_ms, shard=shard, epoch=known.epoch, reason=reason)]
