@@ -97,9 +97,8 @@ def take_service_manager(environ: MutableMapping[str, str], pid: int) -> Service
     """
     address, usec, whose = (environ.pop(name, "") for name in _VARIABLES)
     if not address.startswith(("/", "@")):
-        return (
-            ServiceManager()
-        )  # no manager, or one that is reached in a way that no systemd uses for services
+        # No manager, or one that is reached in a way that no systemd uses for services.
+        return ServiceManager()
     is_ours = usec.isdecimal() and whose in ("", str(pid))
     return ServiceManager(address, int(usec) / 1e6 if is_ours else 0.0)
 

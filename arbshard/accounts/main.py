@@ -46,9 +46,8 @@ async def _work(arguments: argparse.Namespace) -> int:
     config = msgspec.json.decode(files.config.read_bytes(), type=Config, strict=False)
     setup("accounts", arguments.state_dir / "logs", config.run.log_level)
     for library in ("websockets", "picows", "aiohttp"):
-        logging.getLogger(library).setLevel(
-            logging.WARNING
-        )  # below it they write headers, and with them keys
+        # Below it they write headers, and with them keys.
+        logging.getLogger(library).setLevel(logging.WARNING)
     async with AsyncExitStack() as cleanup:
         page = cleanup.enter_context(
             PageWriter.create(files.accounts_page, counters(config.venues.traded), HISTOGRAMS, 0)

@@ -338,9 +338,8 @@ class BaseExecutor:
                     await self._pause_to_ask(orders, asked)
                     asked += 1
                     for result in await asyncio.gather(*(self._port.ask(order) for order in orders)):
-                        if asked == 1 or machine.is_news(
-                            result
-                        ):  # it is reported only once that nothing is known
+                        # That nothing is known is reported once; later only news is reported.
+                        if asked == 1 or machine.is_news(result):
                             await self._record(machine, result)
                 case Pause(wait_ns):
                     await self._pause(wait_ns / 1e9)

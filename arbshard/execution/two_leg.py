@@ -431,9 +431,8 @@ class TwoLeg:
             self._tries += 1
             is_refused = result.state in ("REJECTED", "NOT_ACCEPTED")
             event = "refused" if is_refused else "missed"
-            if (
-                result.state != "NOT_ACCEPTED"
-            ):  # a venue that did not examine the order shows nothing about its price
+            # A venue that did not examine the order shows nothing about its price.
+            if result.state != "NOT_ACCEPTED":
                 self._reach += 1
             if result.fault in _BARRED:
                 event = "barred"

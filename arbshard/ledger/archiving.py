@@ -52,9 +52,8 @@ def close_period(reader: LedgerReader, cut: Snapshot, on_progress: Callable[[], 
     except OSError as error:
         raise LedgerError(f"{folder}: cannot be made: {error.strerror}") from error
     with localcontext(MONEY_CONTEXT), _alone(folder):
-        for left in folder.glob(
-            partial_of("*")
-        ):  # left by attempts that were cut off: never whole, and no archive or ledger names them
+        # Attempts that were cut off left these: they are never whole, and no archive or ledger names them.
+        for left in folder.glob(partial_of("*")):
             left.unlink()
         archives = _Archives(reader, folder)
         archives.write(cut, on_progress)

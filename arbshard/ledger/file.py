@@ -106,9 +106,8 @@ def check_opening(path: Path, opening: Opening) -> None:
             f"--new-ledger: there is a ledger at {path} already; "
             "leave --new-ledger away to go on with it, or name another --state-dir"
         )
-    is_lost = (
-        not path.exists() and not log_of(path).exists()
-    )  # with a log it is damaged, which ``create`` reports
+    # With a log it is damaged, which ``create`` reports.
+    is_lost = not path.exists() and not log_of(path).exists()
     if opening == "existing" and is_lost:
         raise UsageError(
             f"{path}: there is no ledger, and a live run begins one only with --new-ledger: if this instance "
@@ -142,9 +141,8 @@ def create(path: Path, name: str, mode: str, now_ms: int) -> None:
     stated["tag"] = new_tag()
     try:
         partial.unlink(missing_ok=True)  # left by a start that was killed; the caller holds the lock
-        os.close(
-            os.open(partial, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        )  # SQLite gives its log the same mode
+        # SQLite gives its log the same mode.
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(partial, isolation_level=None)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -231,9 +229,8 @@ def one_file(path: Path, *, exclusive: bool = False) -> Iterator[None]:
 
 def _lock_directory(descriptor: int, path: Path, *, exclusive: bool) -> None:
     kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-    tries = (
-        1 if exclusive else _OPENING_TRIES
-    )  # the writer of the ledger must not wait, and tries again later
+    # The writer of the ledger must not wait, and tries again later.
+    tries = 1 if exclusive else _OPENING_TRIES
     for attempt in range(1, tries + 1):
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)

@@ -73,9 +73,8 @@ class _Holding:
 
     def add(self, fill: Fill, fx: FxQuote) -> None:
         signed = fill.quantity if fill.side == "buy" else -fill.quantity
-        in_coin, in_quote = (
-            fill.fee_currency == one for one in (fill.market.base, fill.market.quote)
-        )  # a fee in any other coin is in neither amount; its sum is stated separately
+        # A fee in any other coin is in neither amount; its sum is stated separately.
+        in_coin, in_quote = (fill.fee_currency == one for one in (fill.market.base, fill.market.quote))
         base = signed - (fill.fee if in_coin else ZERO)
         quote = -signed * fill.price - (fill.fee if in_quote else ZERO)
         paid = fill.fee * fill.price if in_coin else fill.fee if in_quote else ZERO

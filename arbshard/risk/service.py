@@ -217,9 +217,8 @@ class RiskService:
         self._look_for_silence(now_ns)
         self._keep(self._core.tick(now_ms, now_ns, feeds_silent=feeds_silent))
         self._page.set(self._terms, self._core.terms.serial)
-        self.is_changed = (
-            self.is_changed or self._core.has_new_terms
-        )  # so that what is known of the gaps is shown
+        # What is known of the gaps is shown, too.
+        self.is_changed = self.is_changed or self._core.has_new_terms
         if now_ns - self._audited_ns >= _AUDIT_EVERY_NS:
             self._audit_all(now_ns)
         day = self._core.days.day_at(now_ms).number
@@ -248,9 +247,8 @@ class RiskService:
         guard = self._core.guard
         was_silent = guard.is_supervisor_silent
         guard.is_supervisor_silent = self._silence.update(self._feed.beat_ns, self._feed.back_ns, now_ns)
-        if (
-            guard.is_supervisor_silent is not was_silent and self._silence.silent_ns
-        ):  # not over before risk began
+        # A silence that was over before risk began is not logged.
+        if guard.is_supervisor_silent is not was_silent and self._silence.silent_ns:
             _log_silence(self._silence)
 
     def _follow_universe(self) -> None:
@@ -297,9 +295,8 @@ class RiskService:
         self._page.add(self._commands)
         answer, made = self._core.command(command, now_ms, now_ns)
         events.extend(made)
-        self.is_changed = self.is_changed or isinstance(
-            command, Statement
-        )  # the time of its receipt is shown, too
+        # The time of its receipt is shown, too.
+        self.is_changed = self.is_changed or isinstance(command, Statement)
         return answer
 
     def _audit(self, events: list[Event], now_ms: int) -> None:

@@ -258,9 +258,8 @@ class UnixChannel:
         if connection is not self._connection:
             return
         self._connection = None
-        if (
-            self._questions
-        ):  # the server's successor is asked, which is safe because the questions keep their ids
+        # The server's successor is asked, which is safe because the questions keep their ids.
+        if self._questions:
             self._connecting = asyncio.ensure_future(self._connect(_CONNECT_AGAIN_S))
 
 

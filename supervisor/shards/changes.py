@@ -150,9 +150,8 @@ class FillShard(_Change):
     def run(self, assignments: Assignments, now_ns: int) -> Steps:
         deadline_ns = now_ns + _COME_UP_NS
         while not self._is_up():
-            if assignments.environment.is_given_up(
-                self._shard
-            ):  # its pairs wait for the end of this change to be moved
+            # Its pairs wait for the end of this change to be moved.
+            if assignments.environment.is_given_up(self._shard):
                 raise ChangeFailed(f"shard {self._shard} was given up again")
             if now_ns > deadline_ns or assignments.is_ending:
                 raise ChangeFailed(f"shard {self._shard} did not come up")

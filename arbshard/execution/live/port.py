@@ -144,9 +144,8 @@ class LivePort:
 
     async def _place(self, tracked: Tracked, name: str, on_sent: Callable[[], None] | None) -> None:
         order = tracked.order
-        if (
-            self._is_fenced()
-        ):  # approved before this process was suspended, and taken over by a successor since
+        # It was approved before this process was suspended, and a successor has taken it over since.
+        if self._is_fenced():
             tracked.sending = False
             tracked.end("NOT_ACCEPTED", "not sent: this worker has been replaced")
             return
