@@ -72,7 +72,7 @@ class _End(NamedTuple):
 
     summary: Summary | None
     """None for a run that only records, and for one whose pages could not be read at its end."""
-    was_told: bool
+    was_asked: bool
     """Whether it was asked to end, and nothing kept it from going on."""
 
 
@@ -96,7 +96,7 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
     if options.recorder is not None:
         return 0
     code = _report(end.summary, options) if end.summary is not None else 1
-    return 0 if options.service and end.was_told else code
+    return 0 if options.service and end.was_asked else code
 
 
 def _supervise(config: Config, options: Options, programs: Programs) -> _End:

@@ -141,11 +141,11 @@ class VenueWatch:
             for number in range(_RECOVER_TRIES):
                 try:
                     since_ms = stream.lost_ms + stream.ahead_ms
-                    told = await recover(self._venue, self._asker, self._orders, since_ms, self.on_order)
+                    reported = await recover(self._venue, self._asker, self._orders, since_ms, self.on_order)
                 except (VenueUnavailable, FrameError) as error:
                     self._meter.count("poll_errors")
                     get_logger().warning("orders not recovered", venue=self._venue.name, why=str(error))
                     await asyncio.sleep(_RECOVER_PAUSE_S * (number + 1))
                 else:
-                    get_logger().info("orders since the loss", venue=self._venue.name, told=told)
+                    get_logger().info("orders since the loss", venue=self._venue.name, reported=reported)
                     break

@@ -293,11 +293,11 @@ class BaseExecutor:
         A leg that nothing is known of may have been sent: it is asked about, never sent again.
         """
         intent = taken_over.intent
-        heard_of = {result.order.client_id for result in taken_over.orders}
+        reported_ids = {result.order.client_id for result in taken_over.orders}
         silent = (
             OrderResult(order, "UNKNOWN")
             for order in (intent.home, intent.away)
-            if order.client_id not in heard_of
+            if order.client_id not in reported_ids
         )
         known = (*silent, *taken_over.orders)
         return await self._run(self._machine_of(intent, known))
@@ -463,7 +463,7 @@ class PaperExecutor(BaseExecutor):
     ) -> None:
         super().__init__(pair, port, late_fills, books, execution, clock, observer)
         self._late_fills = late_fills
-        late_fills.on_told = self._on_late_fill
+        late_fills.on_late_report = self._on_late_fill
 
     def _on_late_fill(self, intent_id: str, result: OrderResult) -> None:
         if self._machine is not None and self._machine.intent.intent_id == intent_id:

@@ -135,7 +135,7 @@ class PaperVenue:
         mean_s = self._paper.unknown_s
         return int(min(self._random.expovariate(1 / mean_s), _LONGEST_UNKNOWN * mean_s) * _SECOND_NS) + 1
 
-    def is_told_late(self, result: OrderResult) -> bool:
+    def is_reported_late(self, result: OrderResult) -> bool:
         """Return whether the last execution of ``result`` is reported after the order's end."""
         share = self._paper.late_fill_share
         return len(result.fills) > 1 and share > 0 and self._random.random() < share

@@ -25,7 +25,7 @@ from arbshard.wire.messages import Approved, Refused, Settled
 
 Sleep = Callable[[float], Awaitable[None]]
 _LATE_S = (0.005, 0.6)
-_UNTOLD_MAX = 64
+_UNREPORTED_MAX = 64
 """A pair has one intent at a time, so all but the newest few have been reported long ago."""
 
 
@@ -47,11 +47,11 @@ class LateFills:
         self._pending: dict[str, list[asyncio.Task[None]]] = {}
         self._held: set[str] = set()
         """Ids of orders that stay open for risk until their last execution is reported."""
-        self.on_told: Callable[[str, OrderResult], None] = lambda _intent_id, _result: None
+        self.on_late_report: Callable[[str, OrderResult], None] = lambda _intent_id, _result: None
         """Is called with the intent's id and the whole result of an order, once risk has booked its last execution.
         """
 
-    def tell_late(self, result: OrderResult, *, is_held: bool) -> None:
+    def report_late(self, result: OrderResult, *, is_held: bool) -> None:
         """Report the last execution of ``result`` to risk in a while.
 
         ``is_held``: whether what the order may spend stays held until then; False where an exchange keeps accounts.
@@ -59,10 +59,10 @@ class LateFills:
         intent_id = result.order.client_id.rpartition("-")[0]
         if is_held:
             self._held.add(result.order.client_id)
-        telling = asyncio.ensure_future(self._tell(intent_id, result))
-        self._pending.setdefault(intent_id, []).append(telling)
+        reporting = asyncio.ensure_future(self._report_when_due(intent_id, result))
+        self._pending.setdefault(intent_id, []).append(reporting)
 
-    async def _tell(self, intent_id: str, result: OrderResult) -> None:
+    async def _report_when_due(self, intent_id: str, result: OrderResult) -> None:
         await self._sleep(self._random.uniform(*_LATE_S))
         is_held = result.order.client_id in self._held
         self._held.discard(result.order.client_id)
@@ -72,7 +72,7 @@ class LateFills:
             await self._risk.report(intent_id, result)
         except (Fenced, IntentOver):
             return  # the worker ends because it is fenced, or a person has ended the intent with what was booked
-        self.on_told(intent_id, result)
+        self.on_late_report(intent_id, result)
 
     async def wait_for_all(self, intent_id: str) -> bool:
         """Wait until all executions of an intent are reported. Return whether any was since the last call."""
@@ -128,7 +128,7 @@ class PaperPort:
             leg.market: (leg, PaperVenue(leg, paper, Random(f"{paper.seed}:{leg.market}")))
             for leg in (pair.home, pair.away)
         }
-        self._untold: dict[str, tuple[int, OrderResult]] = {}
+        self._unreported: dict[str, tuple[int, OrderResult]] = {}
         """Results of orders of which nothing is known yet, and from when on it is (monotonic ns), by their names."""
 
     def add_legs(self, legs: Iterable[Leg]) -> None:
@@ -155,22 +155,22 @@ class PaperPort:
             book_ns = book.received_ns if book is not None else 0
             result = replace(result, matched_ns=now_ns, book_ns=book_ns)
         unknown_ns = venue.unknown_ns()
-        is_told_late = not unknown_ns and self._is_told_late(venue, result)
-        self._record(result, is_told_late=is_told_late)
+        is_reported_late = not unknown_ns and self._is_reported_late(venue, result)
+        self._record(result, is_reported_late=is_reported_late)
         if unknown_ns:
-            self._untold[order.client_id] = now_ns + unknown_ns, result
-            if len(self._untold) > _UNTOLD_MAX:
-                del self._untold[next(iter(self._untold))]
+            self._unreported[order.client_id] = now_ns + unknown_ns, result
+            if len(self._unreported) > _UNREPORTED_MAX:
+                del self._unreported[next(iter(self._unreported))]
             return self._unknown(order)
-        if not is_told_late:
+        if not is_reported_late:
             return result
-        told = replace(result, state="EXPIRED", fills=result.fills[:-1])
-        self._late_fills.tell_late(replace(told, fills=result.fills), is_held=not self._KEEPS_ACCOUNTS)
-        return told
+        early = replace(result, state="EXPIRED", fills=result.fills[:-1])
+        self._late_fills.report_late(replace(early, fills=result.fills), is_held=not self._KEEPS_ACCOUNTS)
+        return early
 
     async def ask(self, order: Order) -> OrderResult:
         """Return how an order ended. An order that this process has not sent ended with the process that sent it."""
-        known_at_ns, result = self._untold.get(order.client_id, (0, None))
+        known_at_ns, result = self._unreported.get(order.client_id, (0, None))
         if result is None:
             return OrderResult(order, "EXPIRED", detail="the process that held this paper order has ended")
         if self._clock.monotonic_ns() < known_at_ns:
@@ -193,10 +193,10 @@ class PaperPort:
         del order
         return None
 
-    def _is_told_late(self, venue: PaperVenue, result: OrderResult) -> bool:
-        return venue.is_told_late(result)
+    def _is_reported_late(self, venue: PaperVenue, result: OrderResult) -> bool:
+        return venue.is_reported_late(result)
 
-    def _record(self, result: OrderResult, *, is_told_late: bool) -> None:
+    def _record(self, result: OrderResult, *, is_reported_late: bool) -> None:
         """Record what has happened at the venue, whatever is reported of it.
 
         For exchanges that keep books of their own.

@@ -64,18 +64,18 @@ class FeeRule:
 
     def differing(self, leg: Leg) -> list[StatedFee]:
         """Return the fees of the leg's venue that are not the configured ones."""
-        stated = self._stated.get(leg.market.venue)
-        if stated is None:
+        known = self._stated.get(leg.market.venue)
+        if known is None:
             return []
-        fees, since_ms = stated
+        fees, since_ms = known
         sides: tuple[tuple[Side, Decimal, Decimal], ...] = (
             ("buy", leg.fees.buy_bps, fees.buy_bps),
             ("sell", leg.fees.sell_bps, fees.sell_bps),
         )
         found = []
-        for side, configured, told in sides:
-            least = told * _DISCOUNTED if fees.paid_in else told
-            if not least - _OFF_BPS <= configured <= told + _OFF_BPS:
-                paid = least if configured < least else told
+        for side, configured, stated in sides:
+            least = stated * _DISCOUNTED if fees.paid_in else stated
+            if not least - _OFF_BPS <= configured <= stated + _OFF_BPS:
+                paid = least if configured < least else stated
                 found.append(StatedFee(leg.market.venue, side, fees.symbol, configured, paid, since_ms))
         return found

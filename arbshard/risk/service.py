@@ -126,9 +126,9 @@ class RiskService:
         """Make a service. ``universes`` is None where the pairs never change."""
         self._universes = universes
         self._serial = core.ownership.universe.serial
-        self.on_universe: Callable[[Universe], None] = _nobody
+        self.on_universe: Callable[[Universe], None] = _nothing
         """Called with each newer universe once risk uses it."""
-        self.on_stored: Callable[[int], None] = _nobody
+        self.on_stored: Callable[[int], None] = _nothing
         """Called with the number of the last event after each commit, before any reply is sent."""
         self._core = core
         self._store = store
@@ -358,7 +358,7 @@ class RiskService:
             self._page.add(self._approvals)
 
 
-def _nobody(_: object) -> None:
+def _nothing(_: object) -> None:
     """Do nothing: the default of the service's callbacks."""
 
 

@@ -88,20 +88,20 @@ class ExchangePort(PaperPort):
         )
 
     @override
-    def _is_told_late(self, venue: PaperVenue, result: OrderResult) -> bool:
+    def _is_reported_late(self, venue: PaperVenue, result: OrderResult) -> bool:
         is_late = len(result.fills) >= _TOLD_MIN and self._random.random() < self._weather.late_share
         self._weather.late += is_late
         return is_late
 
     @override
-    def _record(self, result: OrderResult, *, is_told_late: bool) -> None:
+    def _record(self, result: OrderResult, *, is_reported_late: bool) -> None:
         order, market = result.order, result.order.market
         for number, fill in enumerate(result.fills, 1):
             self._account.executed(
                 fill.fill_id,
                 Execution(
                     order.client_id, self._holder, market.venue, market.symbol, market.base, market.quote, order.side,
-                    fill.quantity, fill.price, is_told_late and number == len(result.fills),
+                    fill.quantity, fill.price, is_reported_late and number == len(result.fills),
                 ),
             )  # fmt: skip
 

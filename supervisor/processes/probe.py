@@ -27,22 +27,22 @@ class HttpProbe:
         self._frames = frames
         self._clock = clock
         self._seen = 0
-        self._heard_ns = clock.monotonic_ns()
+        self._answered_ns = clock.monotonic_ns()
         self._pid = 0
 
     async def run(self) -> None:
         """Check and ask, again and again."""
         while True:
-            if self._clock.monotonic_ns() - self._heard_ns > _QUIET_NS and await self._answers():
-                self._heard_ns = self._clock.monotonic_ns()
+            if self._clock.monotonic_ns() - self._answered_ns > _QUIET_NS and await self._answers():
+                self._answered_ns = self._clock.monotonic_ns()
             await asyncio.sleep(_EVERY_S)
 
     def silent_ns(self, pid: int, now_ns: int) -> int:
         """Return for how long (ns) the incarnation ``pid`` has neither sent nor answered anything."""
         frames = self._frames()
         if frames != self._seen or pid != self._pid:
-            self._seen, self._pid, self._heard_ns = frames, pid, now_ns
-        return now_ns - self._heard_ns
+            self._seen, self._pid, self._answered_ns = frames, pid, now_ns
+        return now_ns - self._answered_ns
 
     async def _answers(self) -> bool:
         """Return whether anything at all comes back: a refusal, or the end of the connection, is an answer too."""

@@ -386,7 +386,7 @@ class LatePort:
         if not order.client_id.endswith("-h0"):
             return self.make.result(order, "FILLED", order.quantity)
         fills = tuple(self.make.fill(order, order.quantity / 2, order.limit, number) for number in range(2))
-        self.late_fills.tell_late(OrderResult(order, "EXPIRED", fills), is_held=False)
+        self.late_fills.report_late(OrderResult(order, "EXPIRED", fills), is_held=False)
         return OrderResult(order, "EXPIRED", fills[:1])
 
 

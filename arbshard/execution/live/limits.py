@@ -33,9 +33,9 @@ def blocked_s(venue: str, status: int, headers: Mapping[str, str], body: bytes) 
     """Return how long, in seconds, a venue that answered ``status`` wants no call; 0 when it does not state it."""
     if status not in {418, 429}:
         return 0.0
-    told = headers.get("retry-after", "")
-    if told.isdecimal():
-        return min(float(told), _BLOCK_S_MAX)
+    stated = headers.get("retry-after", "")
+    if stated.isdecimal():
+        return min(float(stated), _BLOCK_S_MAX)
     if status == 418:
         named_s = get_adapter(venue).limits.block_s(body)
         return min(named_s, _BLOCK_S_MAX) if named_s is not None else _BANNED_S

@@ -31,7 +31,7 @@ class Tracked:
         self.detail = ""
         """The last report that was not final."""
         self._fills: dict[str, Fill] = {}
-        self._heard_end: tuple[OrderState, Decimal, str, OrderFault] | None = None
+        self._final_event: tuple[OrderState, Decimal, str, OrderFault] | None = None
         """The final event, kept as long as fills that it overtook are missing."""
         self._news = asyncio.Event()
 
@@ -52,11 +52,11 @@ class Tracked:
         for fill in fills:
             self._fills.setdefault(fill.fill_id, fill)
         if state in FINAL_STATES:
-            self._heard_end = self._heard_end or (state, filled, detail, fault)
+            self._final_event = self._final_event or (state, filled, detail, fault)
         if state == "UNKNOWN":
             self.mark_unknown(detail)
-        if self._heard_end is not None:
-            ended, total, why, refused_for = self._heard_end
+        if self._final_event is not None:
+            ended, total, why, refused_for = self._final_event
             self._finish(ended, total, tuple(self._fills.values()), why, refused_for)
 
     def settle(self, standing: OrderStatus) -> None:

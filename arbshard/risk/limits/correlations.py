@@ -28,14 +28,14 @@ Cell = tuple[str, str]
 """(base, base) in alphabetical order."""
 
 
-def _nobody() -> Iterable[str]:
+def _no_bases() -> Iterable[str]:
     return ()
 
 
 class GapCorrelations:
     """Holds the correlations of the pairs' gaps: -1 to 1."""
 
-    def __init__(self, exposed: Callable[[], Iterable[str]] = _nobody) -> None:
+    def __init__(self, exposed: Callable[[], Iterable[str]] = _no_bases) -> None:
         """Make the table. ``exposed`` returns the bases that have an open position or an intent under way."""
         self._exposed = exposed
         self._series: Mapping[str, SpreadSeries] = {}

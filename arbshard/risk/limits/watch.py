@@ -90,7 +90,7 @@ class KillSwitch:
             window.add(now_ns)
         return window is not None
 
-    def hear_feeds(self, now_ns: int, *, is_silent: bool) -> None:
+    def note_feeds(self, now_ns: int, *, is_silent: bool) -> None:
         """Note whether no venue sends anything."""
         if not is_silent:
             self._silent_since_ns = None
@@ -205,7 +205,7 @@ class Watch:
 
     def tick(self, moment: Moment, *, feeds_silent: bool) -> list[Event]:
         """Apply and return the events that follow from the time alone."""
-        self.kill_switch.hear_feeds(moment.now_ns, is_silent=feeds_silent)
+        self.kill_switch.note_feeds(moment.now_ns, is_silent=feeds_silent)
         made: list[Event] = []
         limits = self._guard.limits.portfolio()
         self._look_at_losses(moment)

@@ -99,7 +99,7 @@ class Reconciler:
         self.set_pairs()
         self.locked: dict[Account, Decimal] = {}
         """What orders that are not ours have locked."""
-        self._heard: dict[str, StatementReceipt] = {}
+        self._receipts: dict[str, StatementReceipt] = {}
         self._compared: dict[Account, tuple[int, int]] = {}
         """Wall time and monotonic time of the newest comparison of each currency."""
         self._unbounded_ns: dict[Account, int] = {}
@@ -130,7 +130,7 @@ class Reconciler:
 
     def last_statement(self, venue: str) -> StatementReceipt:
         """Return what ``venue`` last stated in this session."""
-        return self._heard.get(venue, _NOTHING)
+        return self._receipts.get(venue, _NOTHING)
 
     def available(self, venue: str, currency: str) -> Decimal:
         """Return what a new order may spend: what is neither held for our orders nor locked by orders of others.
@@ -212,13 +212,13 @@ class Reconciler:
         before = self.last_statement(said.venue)
         if said.read_ns <= before.read_ns:
             return Done(f"{said.venue}: older than the newest statement"), []
-        heard = before._replace(
+        receipt = before._replace(
             at_ms=said.at_ms,
             read_ns=said.read_ns,
             settled=said.settled,
             open_orders=len(said.open_orders),
         )
-        self._heard[said.venue] = heard
+        self._receipts[said.venue] = receipt
         self.activity.forget_before(said.venue, said.read_ns)
         if not said.settled:
             return Done(f"{said.venue}: not settled, so not compared"), []
@@ -245,7 +245,7 @@ class Reconciler:
             key=lambda times: times[1],
             default=(said.at_ms, said.read_ns),
         )
-        self._heard[said.venue] = heard._replace(
+        self._receipts[said.venue] = receipt._replace(
             settled_ns=said.read_ns, compared_ms=oldest_ms, compared_ns=oldest_ns, is_exact=is_exact
         )
         under_way = sum(1 for one in every if spans.get(one, EXACT).width)
@@ -489,15 +489,15 @@ def reconciliation_of(
 
 def _statements(reconciler: Reconciler, now_ns: int) -> Iterator[VenueStatement]:
     for venue in reconciler.venues:
-        heard = reconciler.last_statement(venue)
+        receipt = reconciler.last_statement(venue)
         yield VenueStatement(
             venue,
-            heard.at_ms,
-            heard.settled,
-            heard.compared_ms,
-            heard.open_orders,
-            heard.read_ns,
-            heard.compared_ns,
+            receipt.at_ms,
+            receipt.settled,
+            receipt.compared_ms,
+            receipt.open_orders,
+            receipt.read_ns,
+            receipt.compared_ns,
             reconciler.trouble_with(venue, now_ns),
         )
 

@@ -92,17 +92,17 @@ class ShardJudge:
         if sample.head != self._head:
             self._head, self._quoted_ns = sample.head, now_ns
         idle_ns = self._beats.update(sample.beats, sample.head, now_ns)
-        deaf_ns = self._seen.update(sample.seen, sample.head, now_ns)
+        unread_ns = self._seen.update(sample.seen, sample.head, now_ns)
         if sample.seen == sample.head:  # a worker that has read everything has nothing to do
-            self._seen.since_ns, deaf_ns = None, 0
+            self._seen.since_ns, unread_ns = None, 0
         if self._quoted_ns is None or now_ns - self._quoted_ns > self._recent_ns:
             return _QUIET
-        if max(idle_ns, deaf_ns) < self._stuck_after_ns:
+        if max(idle_ns, unread_ns) < self._stuck_after_ns:
             return _ALIVE
         # A worker that does not beat does not read either, and may have been found so a moment before.
         if idle_ns > self._stuck_after_ns // 2:
             return _stuck("no beat", idle_ns, sample.head - self._beats.head)
-        return _stuck("nothing was looked at", deaf_ns, sample.head - self._seen.head)
+        return _stuck("nothing was looked at", unread_ns, sample.head - self._seen.head)
 
     def _begin(self, sample: Sample) -> None:
         self._epoch = sample.epoch

@@ -165,12 +165,12 @@ async def test_probe_asks_when_nothing_comes(answers):
     server, clock = Server(answers=answers), SystemClock()
     probe = HttpProbe("127.0.0.1", await server.start(), lambda: 5, clock)
     probe.silent_ns(7, clock.monotonic_ns())
-    probe._heard_ns -= 10 * 10**9
-    before_ns = probe._heard_ns
+    probe._answered_ns -= 10 * 10**9
+    before_ns = probe._answered_ns
     running = asyncio.create_task(probe.run())
     try:
         async with asyncio.timeout(20):
-            while not server.asked or (answers and probe._heard_ns == before_ns):
+            while not server.asked or (answers and probe._answered_ns == before_ns):
                 await asyncio.sleep(0.01)
         assert (probe.silent_ns(7, clock.monotonic_ns()) < 5 * 10**9) is answers
         assert probe.silent_ns(8, clock.monotonic_ns()) == 0  # another one has all its time before it
