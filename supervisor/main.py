@@ -1,4 +1,4 @@
-"""Is the process of ``arbshard run``: checks what a run needs, runs, and reports how it went."""
+"""Implements the process of ``arbshard run``: checks what a run needs, runs, and reports how it went."""
 
 import asyncio
 import os

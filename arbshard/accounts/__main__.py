@@ -1,4 +1,4 @@
-"""Is the accounts process as a program: ``python -m arbshard.accounts``."""
+"""Makes the accounts process a program: ``python -m arbshard.accounts``."""
 
 import sys
 

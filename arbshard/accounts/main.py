@@ -1,4 +1,4 @@
-"""Is the program of the accounts process: ``python -m arbshard.accounts --run-dir DIR --state-dir DIR``. Live only.
+"""Implements the accounts process: ``python -m arbshard.accounts --run-dir DIR --state-dir DIR``. Live only.
 
 The supervisor starts it. It publishes what the venues state of our orders, and sends statements of balances and open
 orders to risk. ``assembly`` puts it together; its real ports are here. Exit codes: 0 it was asked to end, 1 a defect

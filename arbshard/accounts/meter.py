@@ -31,7 +31,7 @@ class AccountsMeter:
 
 
 class VenueMeter:
-    """Is the counters of one venue."""
+    """Adds to the counters of one venue."""
 
     def __init__(self, meter: AccountsMeter, venue: str) -> None:
         self._meter = meter

@@ -51,7 +51,7 @@ class SimPermissions(Section, frozen=True):
 
 
 class SimAccountsConfig(Section, frozen=True, kw_only=True):
-    """Has the keys and opening balances of the simulated accounts.
+    """Contains the keys and opening balances of the simulated accounts.
 
     The keys open nothing but the simulation. They are protected like real ones all the same, because one day a
     person may put a real one here: they are not shown, and no copy of the configuration holds them.
@@ -125,7 +125,7 @@ class DelayFault(TimedFault, frozen=True, kw_only=True):
 
 
 class EventBeforeReplyFault(TimedFault, frozen=True, kw_only=True):
-    """Has the private events of a placed order sent first, and after the time the reply."""
+    """Sends the private events of a placed order first, and the reply after the time."""
 
     ms_min: Milliseconds = 20.0
     ms_max: Milliseconds = 50.0
@@ -335,7 +335,7 @@ class ClosedWalletFault(MarketFault, frozen=True, kw_only=True):
 
 
 class HandTransferFault(Fault, frozen=True, kw_only=True):
-    """Has the owner of the account move money or coins. Each second is an occasion."""
+    """Makes the owner of the account move money or coins. Each second is an occasion."""
 
     currency: Text = "KRW"
     part: Annotated[float, Meta(ge=-1, le=1)] = -0.1
@@ -343,7 +343,7 @@ class HandTransferFault(Fault, frozen=True, kw_only=True):
 
 
 class HandTradeFault(Fault, frozen=True, kw_only=True):
-    """Has the owner of the account trade beside the program, at the book's prices. Each second is an occasion."""
+    """Makes the owner of the account trade beside the program, at the book's prices. Each second is an occasion."""
 
     market: Markets = ""
     """Markets of which the first is traded; empty for the venue's first market of a coin."""

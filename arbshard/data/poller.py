@@ -36,7 +36,7 @@ class Taker(Protocol):
 
 
 class RestPoller:
-    """Has one venue's calls, and decides when the next one may be sent."""
+    """Makes one venue's calls, and decides when the next one may be sent."""
 
     def __init__(
         self,

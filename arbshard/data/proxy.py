@@ -1,4 +1,4 @@
-"""Has one rule for every connection to a venue: loopback is reached directly, other hosts by the environment's
+"""Applies one rule to every connection to a venue: loopback is reached directly, other hosts by the environment's
 proxy.
 
 The environment names it in ``https_proxy`` (for ``https`` and ``wss``), ``http_proxy`` (for ``http`` and ``ws``) and

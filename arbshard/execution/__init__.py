@@ -1,1 +1,1 @@
-"""Has the two-leg state machine and the executors that drive it."""
+"""Contains the two-leg state machine and the executors that drive it."""

@@ -80,7 +80,7 @@ class IntentOutcome(NamedTuple):
 
 
 class BaseExecutor:
-    """Is the two-leg run, with any venues."""
+    """Carries intents of one pair through both legs, with any venues."""
 
     def __init__(
         self,

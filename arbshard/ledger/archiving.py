@@ -66,7 +66,7 @@ def close_period(reader: LedgerReader, cut: Snapshot, on_progress: Callable[[], 
 
 
 class _Archives:
-    """Is the archives of one ledger, with the one that is being written."""
+    """Holds the archives of one ledger, with the one that is being written."""
 
     def __init__(self, reader: LedgerReader, folder: Path) -> None:
         self._reader = reader

@@ -27,7 +27,7 @@ BalanceRows = tuple[tuple[str, str, str], ...]
 
 
 class ArchiveLink(msgspec.Struct, frozen=True):
-    """Is the reference to an archive that its successor stores."""
+    """Refers to an archive. The successor of the archive stores it."""
 
     name: str
     """The name of the archive's file, without its folder."""

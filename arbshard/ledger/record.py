@@ -18,7 +18,7 @@ _COUNTERS = ("last_seq", "began_ms", "is_new", "tag")
 
 
 class LedgerRecord:
-    """Is the side of the risk process that writes the ledger now."""
+    """Updates the record for the risk process that writes the ledger now."""
 
     def __init__(self, page: PageWriter) -> None:
         self._page = page

@@ -66,7 +66,7 @@ class FxQuote(msgspec.Struct, frozen=True):
 
 
 class Intent(msgspec.Struct, frozen=True):
-    """Is two IOC limit orders that belong together."""
+    """Is a pair of IOC limit orders that belong together."""
 
     intent_id: str
     """Unique for ever: ``s<session>-<shard>-<epoch>-<n>``; at most 24 characters of ``[a-z0-9-]``."""

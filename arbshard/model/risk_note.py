@@ -226,7 +226,7 @@ class DayNote(msgspec.Struct, frozen=True):
 
 
 class TightNote(msgspec.Struct, frozen=True):
-    """Is limits that a rule has tightened."""
+    """Describes limits that a rule has tightened."""
 
     factor: str
     cause: str

@@ -1,1 +1,1 @@
-"""Is the process that owns portfolio and limits: it approves, settles, and fences."""
+"""Implements the process that owns portfolio and limits: it approves, settles, and fences."""

@@ -1,4 +1,4 @@
-"""Is the risk process as a program: ``python -m arbshard.risk``."""
+"""Makes the risk process a program: ``python -m arbshard.risk``."""
 
 import sys
 

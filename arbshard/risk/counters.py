@@ -1,4 +1,4 @@
-"""Has the names of the counters on the page of risk. ``service`` and ``assembly`` write it, status reads it."""
+"""Defines the names of the counters on the page of risk. ``service`` and ``assembly`` write it, status reads it."""
 
 from arbshard.config.run import SHARDS_MAX
 

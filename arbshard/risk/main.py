@@ -1,4 +1,4 @@
-"""Is the risk process as a program: ``python -m arbshard.risk --run-dir DIR --state-dir DIR``.
+"""Implements the risk process: ``python -m arbshard.risk --run-dir DIR --state-dir DIR``.
 
 The supervisor starts it. It reads ``config.json`` and ``universe.json`` of the run directory, replays
 ``ledger.sqlite`` of the state directory, and answers workers until it is asked to end. Exit codes:

@@ -39,7 +39,7 @@ class Objection(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """Is wall time and monotonic time of a decision."""
+    """Holds the wall time and the monotonic time of a decision."""
 
     now_ms: int
     """Wall time in milliseconds."""

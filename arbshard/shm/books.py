@@ -27,7 +27,7 @@ _BACK = 25
 
 
 class BooksWriter(Mapped):
-    """Is the supervisor's side, for one thread of one process."""
+    """Writes the slots of the feed. One thread of the supervisor uses it."""
 
     def __init__(self, segment: Segment, slot_count: int, slot_bytes: int, *, checked: bool) -> None:
         super().__init__(segment)
@@ -118,7 +118,7 @@ class BooksWriter(Mapped):
 
 
 class BooksReader(Mapped):
-    """Is a reader's side."""
+    """Gives any process the newest frames of the feed."""
 
     def __init__(
         self, segment: Segment, slot_count: int, slot_bytes: int, epoch: int, *, checked: bool

@@ -20,7 +20,7 @@ _CLEAR_BYTES = 65536
 
 
 class Bell(Protocol):
-    """Is the worker's side of a doorbell."""
+    """Lets a worker wait for its doorbell."""
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when the bell was rung."""
@@ -36,7 +36,7 @@ class Bell(Protocol):
 
 
 class Ringer(Protocol):
-    """Is the supervisor's side of a doorbell."""
+    """Lets the supervisor ring a worker's doorbell."""
 
     def ring(self) -> None:
         """Wake the worker. Does not wait."""
@@ -110,7 +110,7 @@ class ShardFiles:
 
 
 class ShardNotifier(Closable):
-    """Is the supervisor's end: it informs one shard which slots changed."""
+    """Informs the worker of one shard, for the supervisor, which slots changed."""
 
     def __init__(self, ring: RingWriter, park: ParkReader, ringer: Ringer) -> None:
         self._ring = ring
@@ -157,7 +157,7 @@ class ShardNotifier(Closable):
 
 
 class ShardWaiter(Closable):
-    """Is the worker's end.
+    """Lets a worker wait for changes of its slots.
 
     Its loop calls ``drain``; when nothing is there, ``park``; when that returns True, it waits for ``fileno``
     with a time limit, and then calls ``unpark`` and ``clear``; and again.

@@ -158,7 +158,7 @@ class _Plan:
 
 
 class PageWriter(Mapped):
-    """Is the owner's side."""
+    """Writes a page for the process that owns it."""
 
     def __init__(self, segment: Segment, plan: _Plan, note_bytes: int, *, checked: bool) -> None:
         super().__init__(segment)
@@ -235,7 +235,7 @@ class PageWriter(Mapped):
 
 
 class PageReader(Mapped):
-    """Is a reader's side, in any process."""
+    """Gives any process the values of a page."""
 
     def __init__(self, segment: Segment, plan: _Plan, note_bytes: int, *, checked: bool) -> None:
         super().__init__(segment)

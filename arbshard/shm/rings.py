@@ -50,7 +50,7 @@ def full_fence() -> None:
 
 
 class RingWriter(Mapped):
-    """Is the supervisor's side of one shard's ring."""
+    """Writes one shard's ring for the supervisor."""
 
     def __init__(self, segment: Segment, capacity: int) -> None:
         super().__init__(segment)
@@ -76,7 +76,7 @@ class RingWriter(Mapped):
 
 
 class RingReader(Mapped):
-    """Is the worker's side. It keeps its position in the ring itself; the writer does not know it."""
+    """Consumes one shard's ring for the worker. It keeps its position itself; the writer does not know it."""
 
     def __init__(self, segment: Segment, capacity: int) -> None:
         super().__init__(segment)

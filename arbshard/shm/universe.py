@@ -17,7 +17,7 @@ from arbshard.model.universe import Universe, with_shared_rules
 
 
 class Word(Protocol):
-    """Has the newest serial: ``books.BooksReader``."""
+    """Gives the newest serial: ``books.BooksReader``."""
 
     @property
     def universe(self) -> int:

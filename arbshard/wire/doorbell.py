@@ -13,7 +13,7 @@ def _topic(shard: int) -> bytes:
 
 
 class BusRinger:
-    """Is the supervisor's side. Its owner closes the bus."""
+    """Lets the supervisor ring a worker's doorbell over the bus, which its owner closes."""
 
     def __init__(self, bus: Publisher, shard: int) -> None:
         self._bus = bus
@@ -30,7 +30,7 @@ class BusRinger:
 
 
 class BusBell:
-    """Is the worker's side."""
+    """Lets a worker wait for its doorbell on the bus."""
 
     def __init__(self, endpoint: str, shard: int) -> None:
         self._subscriber = Subscriber(endpoint, (_topic(shard),))

@@ -98,7 +98,7 @@ class UnknownOrder(msgspec.Struct, frozen=True):
 
 
 class Reconciliation(msgspec.Struct, frozen=True, tag=True):
-    """Is the answer where venues and ledger differ."""
+    """Is the answer that says where venues and ledger differ."""
 
     tag: str
     """Tag of the ledger, as in ``Welcome``."""

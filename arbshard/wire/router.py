@@ -17,7 +17,7 @@ _LISTENER_HIGH_WATER = 4096
 
 
 class RouterChannel:
-    """Is the asking side: ``request.Channel`` by a REQ socket, which is replaced when a reply is missing."""
+    """Sends requests by a REQ socket, which is replaced when a reply is missing: a ``request.Channel``."""
 
     WINDOW = 1
     """A REQ socket sends a question only after the reply to the one before."""
@@ -60,7 +60,7 @@ class RouterChannel:
 
 
 class RouterListener:
-    """Is the answering side: ``serve.Listener`` by a ROUTER socket."""
+    """Receives requests by a ROUTER socket: a ``serve.Listener``."""
 
     def __init__(self, endpoint: str) -> None:
         self.socket = open_socket(zmq.ROUTER, endpoint, bind=True, high_water=_LISTENER_HIGH_WATER)

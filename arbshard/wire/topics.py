@@ -73,7 +73,7 @@ class VenueUpdate(msgspec.Struct, frozen=True, tag="venue"):
 
 
 class ControlChange(msgspec.Struct, frozen=True, tag="control"):
-    """Is one thing about the run that has changed."""
+    """Says that one thing about the run has changed."""
 
     at_ms: int
     what: ControlKind

@@ -196,7 +196,7 @@ class Connection(asyncio.Protocol):
 
 
 class UnixChannel:
-    """Is the asking side: ``request.Channel``. It connects, and connects again, while there is a question."""
+    """Sends requests: a ``request.Channel``. It connects, and connects again, while there is a question."""
 
     WINDOW = 64
 
@@ -282,7 +282,7 @@ class _Client:
 
 
 class UnixListener:
-    """Is the answering side: ``serve.Listener``."""
+    """Receives requests: a ``serve.Listener``."""
 
     def __init__(self, endpoint: str) -> None:
         path = path_of(endpoint)

@@ -1,1 +1,1 @@
-"""Has the children of a run: how they are started, watched, ended and replaced."""
+"""Starts, watches, ends and replaces the children of a run."""

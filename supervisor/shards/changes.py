@@ -1,4 +1,4 @@
-"""Has the changes that a run can make while it goes on: pairs move, come, go. Pure; ``assignments`` runs one at a
+"""Defines the changes that a run can make while it goes on: pairs move, come, go. Pure; ``assignments`` runs one at a
 time.
 """
 

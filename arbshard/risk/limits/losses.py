@@ -1,5 +1,4 @@
-"""Has the limits of losses and of naked exposure: the figure of each, and which of its three levels it has reached.
-Pure.
+"""Defines the limits of losses and of naked exposure: the figure of each, and the level it has reached. Pure.
 
 Each has a limit (entries are refused while it holds), a halt (no entries until a person resumes) and a stop (no
 exits either). ``guard`` asks for the first, ``watch`` for the others; ``operators`` states what still holds after a

@@ -18,7 +18,7 @@ _AGAIN_NS = 100_000_000
 
 
 class WorkerWatch:
-    """Is the judges of all shards of a run."""
+    """Judges the workers of all shards of a run."""
 
     def __init__(self, files: RunFiles, shards: int, stuck_after_ns: int) -> None:
         self._shards = [_Watched(files, shard, stuck_after_ns) for shard in range(shards)]
@@ -41,7 +41,7 @@ class WorkerWatch:
 
 
 class _Watched:
-    """Has page and ring of one shard, and judges its worker."""
+    """Judges one shard's worker by its page and ring."""
 
     def __init__(self, files: RunFiles, shard: int, stuck_after_ns: int) -> None:
         self.judge = ShardJudge(stuck_after_ns)
