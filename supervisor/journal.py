@@ -1,7 +1,7 @@
 """``RunJournal``: what people and rules have decided in this run, and each trade, as the notes of risk show it.
 
-The log of the supervisor gets one line for each; it is the log that a terminal and a service manager show. Status and
-the closing summary get the halts, and what was decided. The ledger holds all of it to the last event.
+The log of the supervisor gets one line for each; it is the log that a terminal and a service manager show. Status
+and the closing summary get the halts, and what was decided. The ledger holds all of it to the last event.
 """
 
 from collections import deque

@@ -1,7 +1,7 @@
 """Reports how a run goes to the service manager that started it, such as systemd, by the protocol of ``sd_notify``.
 
-A message is a datagram of ``KEY=VALUE`` lines to the socket that ``$NOTIFY_SOCKET`` names. Nothing is sent where that
-variable is not set.
+A message is a datagram of ``KEY=VALUE`` lines to the socket that ``$NOTIFY_SOCKET`` names. Nothing is sent where
+that variable is not set.
 """
 
 import os

@@ -1,5 +1,4 @@
-"""Asks for books, again and again, inside a venue's rate limit. ``rest`` and the feeds share this
-loop.
+"""Asks for books, again and again, inside a venue's rate limit. ``rest`` and the feeds share this loop.
 
 The time of a book is the time at which it was requested, the earliest it can be, so the age and skew limits hold
 however slow the answers are.

@@ -1,10 +1,10 @@
 """An archive holds one closed period of the ledger in one file that is never changed.
 
-The file is an ordinary ``.jsonl.xz``: ``xzcat`` shows it. Its first line is the header, and each further
-line is a block of events (``ledger.packing``). Postings are not stored because they follow from the events
-and the opening balances. The header's digest covers the header itself, which names the digest of the
-archive before, and the number and text of every event; so the newest digest covers the whole history.
-``archiving`` writes archives, and every reader of the ledger may read them.
+The file is an ordinary ``.jsonl.xz``: ``xzcat`` shows it. Its first line is the header, and each further line is a
+block of events (``ledger.packing``). Postings are not stored because they follow from the events and the opening
+balances. The header's digest covers the header itself, which names the digest of the archive before, and the number
+and text of every event; so the newest digest covers the whole history. ``archiving`` writes archives, and every
+reader of the ledger may read them.
 """
 
 import lzma
@@ -31,9 +31,7 @@ _FORMAT = 1
 _BLOCK_EVENTS = 10_000
 _PIECE_BYTES = 1 << 16
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 4, "lp": 0, "pb": 0}]
-"""Settings for text: the next bits depend on the whole byte before (``lc``), and on no alignment (``lp``,
-``pb``).
-"""
+"""Settings for text: the next bits depend on the whole byte before (``lc``), and on no alignment (``lp``, ``pb``)."""
 _READ_ONLY = 0o400
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
@@ -128,8 +126,7 @@ class _Digest:
 
 
 def write_archive(folder: Path, closed: Closed, rows: Sequence[Row]) -> ArchiveLink:
-    """Write ``rows`` as an archive, read it back, and give it its name. It is on the disk when this
-    returns.
+    """Write ``rows`` as an archive, read it back, and give it its name. It is on the disk when this returns.
 
     Raises ``LedgerError`` when it cannot be written or does not read back as it was written.
     """
@@ -191,9 +188,7 @@ def _read_back(path: Path, header: Header, rows: Sequence[Row]) -> None:
 
 
 def _set_aside(target: Path) -> None:
-    """Rename what an interrupted attempt left under this name. A file that may be an archive is never
-    deleted.
-    """
+    """Rename what an interrupted attempt left under this name. A file that may be an archive is never deleted."""
     number = 1
     aside = target
     while aside.exists():
@@ -209,8 +204,7 @@ class ArchiveReader:
     def __init__(self, path: Path) -> None:
         """Read the header.
 
-        Raises ``LedgerError`` when the file cannot be read, and ``LedgerDamaged`` when it is not an
-        archive.
+        Raises ``LedgerError`` when the file cannot be read, and ``LedgerDamaged`` when it is not an archive.
         """
         self.path = path
         line = next(self._lines(), b"")
@@ -231,9 +225,7 @@ class ArchiveReader:
         return ArchiveLink(self.path.name, self.header.digest)
 
     def bodies(self) -> Iterator[tuple[int, str]]:
-        """Yield (number, text) of every event. Raises ``LedgerDamaged`` naming the first event that may be
-        wrong.
-        """
+        """Yield (number, text) of every event. Raises ``LedgerDamaged`` naming the first event that may be wrong."""
         header, digest = self.header, _Digest(self._undigested)
         expected = header.first_seq
         lines = self._lines()

@@ -1,9 +1,9 @@
 """Archives the period of a ledger that is being written: ``python -m arbshard.ledger.archiver LEDGER``.
 
-Risk (``risk.archivist``) starts this as a process of its own with the lowest priority, because verifying
-and compressing a period takes many seconds of computing. It only reads the ledger. The period ends at the
-newest snapshot in the ledger, because that holds the state that the next period opens with. Exit codes: 0
-the ledger's successor is ready beside it, 1 it is not, and stderr says why.
+Risk (``risk.archivist``) starts this as a process of its own with the lowest priority, because verifying and
+compressing a period takes many seconds of computing. It only reads the ledger. The period ends at the newest
+snapshot in the ledger, because that holds the state that the next period opens with. Exit codes: 0 the ledger's
+successor is ready beside it, 1 it is not, and stderr says why.
 """
 
 import gc

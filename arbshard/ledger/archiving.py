@@ -1,8 +1,8 @@
 """Closes a period: verifies it, writes it into archives, and prepares the file in which the ledger goes on.
 
-Nothing here changes the ledger; ``store.take_over`` does, when everything is ready. A period is verified
-from its fills up before it is archived, because an archive is never changed. ``arbshard ledger archive``
-uses this and, while risk trades, ``archiver``.
+Nothing here changes the ledger; ``store.take_over`` does, when everything is ready. A period is verified from its
+fills up before it is archived, because an archive is never changed. ``arbshard ledger archive`` uses this and, while
+risk trades, ``archiver``.
 """
 
 import fcntl
@@ -27,8 +27,8 @@ from arbshard.ledger.verify import Verifier, differing
 from arbshard.model.money import MONEY_CONTEXT, plain
 
 PERIOD_EVENTS = 50_000
-"""Number of events in one archive, within a half; a longer period becomes several archives. All of them are
-in memory at once.
+"""Number of events in one archive, within a half; a longer period becomes several archives. All of them are in
+memory at once.
 """
 _FOLDER_MODE = 0o700
 _PROGRESS_EVERY = 1000
@@ -141,8 +141,8 @@ def _lines_until(reader: LedgerReader, seq: int) -> Iterator[Line]:
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the lock of ``folder``, so that one archiver works at a time.
 
-    An archiver may outlive its parent by a moment, and must not meet the next one. Raises ``LedgerBusy``
-    when another process keeps the lock.
+    An archiver may outlive its parent by a moment, and must not meet the next one. Raises ``LedgerBusy`` when
+    another process keeps the lock.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -163,8 +163,8 @@ def _alone(folder: Path) -> Iterator[None]:
 def cut_before(reader: LedgerReader, until_ms: int | None) -> int | None:
     """Return the event at which the period can end, or None when there is none.
 
-    That is the last event before the first one at ``until_ms`` or later (None: the last event of all). The
-    period never ends between a conclusion and the statement of its position.
+    That is the last event before the first one at ``until_ms`` or later (None: the last event of all). The period
+    never ends between a conclusion and the statement of its position.
     """
     last = reader.last_seq
     if until_ms is not None:
@@ -177,9 +177,7 @@ def cut_before(reader: LedgerReader, until_ms: int | None) -> int | None:
 
 
 def take_cut(reader: LedgerReader, codec: StateCodec[State], seq: int) -> Snapshot:
-    """Return the state after the event ``seq``, replayed from the beginning of the period. Raises
-    ``LedgerError``.
-    """
+    """Return the state after the event ``seq``, replayed from the beginning of the period. Raises ``LedgerError``."""
     state = state_at(reader, codec, seq)
     state_hash, body = codec.dump(state)
     row = next(reader.rows(after=seq - 1, until=seq))

@@ -119,8 +119,8 @@ def _remove_old(folder: Path, keep: int, now: datetime) -> list[str]:
 def back_up(ledger: Path, target: Path, before: Path | None = None) -> Backup:
     """Copy ``ledger`` to the new file ``target``, and its archives into a new folder beside that.
 
-    The copy is whole when it appears and needs no second file beside it, and all archives that it follows
-    are there before it. ``before`` is the archive folder of another backup, whose archives are linked.
+    The copy is whole when it appears and needs no second file beside it, and all archives that it follows are there
+    before it. ``before`` is the archive folder of another backup, whose archives are linked.
 
     Raises ``UsageError`` (no ledger, ``target`` or its folder exists or cannot be made) or ``LedgerError``.
     """

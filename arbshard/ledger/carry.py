@@ -1,8 +1,7 @@
-"""Says what verification carries from one period into the next: ``rebook`` computes it, and each archive
-stores it.
+"""Says what verification carries from one period into the next: ``rebook`` computes it, and each archive stores it.
 
-It holds what the fills up to the end of a period have left open. ``verify`` begins a period with it, so
-that a period can be verified without the events before it.
+It holds what the fills up to the end of a period have left open. ``verify`` begins a period with it, so that a
+period can be verified without the events before it.
 """
 
 from decimal import Decimal

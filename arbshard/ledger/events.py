@@ -1,10 +1,9 @@
 """Defines what the ledger stores: one struct per kind of event, stored as JSON text that a person can read.
 
-``arbshard.risk`` decides and writes events; ``risk.portfolio`` is the state that they add up to. An event
-holds all that is needed to repeat its effect, so that a replay needs neither configuration nor clock. A
-change that older programs would misread raises ``SCHEMA_VERSION``. A ledger of an older version is
-continued under its own version: it has none of the newer events, or an older program that meets one says
-that it cannot read it.
+``arbshard.risk`` decides and writes events; ``risk.portfolio`` is the state that they add up to. An event holds all
+that is needed to repeat its effect, so that a replay needs neither configuration nor clock. A change that older
+programs would misread raises ``SCHEMA_VERSION``. A ledger of an older version is continued under its own version: it
+has none of the newer events, or an older program that meets one says that it cannot read it.
 
 Version 2 added reconciliation with the venues, adjustments, and fees in other coins.
 
@@ -13,8 +12,8 @@ Version 3 added fenced shards.
 Version 4 allows earlier periods to be in archives, so that the events do not begin with number 1
 (``ledger.period``).
 
-Version 5 gives orders that were not accepted a state of their own, ``NOT_ACCEPTED``. Older programs called
-them ``CANCELED`` and gave the reason in ``detail``; ``decode_event`` reads such an event as it was meant.
+Version 5 gives orders that were not accepted a state of their own, ``NOT_ACCEPTED``. Older programs called them
+``CANCELED`` and gave the reason in ``detail``; ``decode_event`` reads such an event as it was meant.
 """
 
 from decimal import Decimal
@@ -114,11 +113,11 @@ class Deposited(_Event, frozen=True, kw_only=True):
     amount: Decimal
     """Negative for what was taken out."""
     why: DepositKind
-    """``opening`` and ``inventory``: what a ledger begins with. ``deposit`` and ``withdrawal``: from and to
-    outside. ``transfer``: from or to another venue, so the other side is the account of transfers under
-    way. ``fee`` and ``unexplained``: a person accepted what the venue says, and it counts as a result.
-    ``adjustment``: the same in ledgers of older programs, which did not ask for the reason; it counts as no
-    result. ``rounding``: the venue's rounding of fills.
+    """``opening`` and ``inventory``: what a ledger begins with. ``deposit`` and ``withdrawal``: from and to outside.
+    ``transfer``: from or to another venue, so the other side is the account of transfers under way. ``fee`` and
+    ``unexplained``: a person accepted what the venue says, and it counts as a result. ``adjustment``: the same in
+    ledgers of older programs, which did not ask for the reason; it counts as no result. ``rounding``: the venue's
+    rounding of fills.
     """
     pair: str = ""
     """The pair whose inventory it is; empty otherwise."""
@@ -127,16 +126,14 @@ class Deposited(_Event, frozen=True, kw_only=True):
     transfer: str = ""
     """The transfer that it belongs to; empty where there is none."""
     value: Decimal = ZERO
-    """What it counts as a result, in reporting currency as risk valued it; only with ``fee`` and
-    ``unexplained``.
-    """
+    """What it counts as a result, in reporting currency as risk valued it; only with ``fee`` and ``unexplained``."""
     day: int | None = None
     """Number of the trading day that the result belongs to; None: the UTC day of ``at_ms``."""
 
 
 class TransferAnnounced(_Event, frozen=True, kw_only=True):
-    """Records that a person moves money or coins. Until the amount leaves its source, nothing else may
-    spend it there.
+    """Records that a person moves money or coins. Until the amount leaves its source, nothing else may spend it
+    there.
     """
 
     transfer_id: str
@@ -207,13 +204,9 @@ class OrderReported(_Event, frozen=True, kw_only=True):
     decision_price: Decimal
     fills: tuple[Fill, ...]
     fault: OrderFault = ""
-    """Why the venue did not accept the order; empty for an accepted order, and in ledgers of older
-    programs.
-    """
+    """Why the venue did not accept the order; empty for an accepted order, and in ledgers of older programs."""
     matched_ns: int = 0
-    """Monotonic time at which the paper venue compared the order with a book; 0 without
-    ``paper.record_times``.
-    """
+    """Monotonic time at which the paper venue compared the order with a book; 0 without ``paper.record_times``."""
     book_ns: int = 0
     """Monotonic time at which that book was received; 0 without one."""
 
@@ -239,9 +232,7 @@ class IntentConcluded(_Event, frozen=True, kw_only=True):
 
 
 class PositionOpened(_Event, frozen=True, kw_only=True):
-    """States that the conclusion before it opened this position. It is derived from fills and kept for
-    comparison.
-    """
+    """States that the conclusion before it opened this position. It is derived from fills and kept for comparison."""
 
     intent_id: str
     position: Position
@@ -255,9 +246,7 @@ class PositionChanged(_Event, frozen=True, kw_only=True):
 
 
 class PositionClosed(_Event, frozen=True, kw_only=True):
-    """States that the conclusion before it closed this position. It is derived from fills and kept for
-    comparison.
-    """
+    """States that the conclusion before it closed this position. It is derived from fills and kept for comparison."""
 
     intent_id: str
     position: Position
@@ -282,9 +271,7 @@ class _PersonEvent(_Event, frozen=True, kw_only=True):
 
 
 class Halted(_PersonEvent, frozen=True, kw_only=True):
-    """Records the kill switch: no entries from here on, until ``Resumed``. A second one may raise the
-    level.
-    """
+    """Records the kill switch: no entries from here on, until ``Resumed``. A second one may raise the level."""
 
     cause: HaltCause
     reason: str
@@ -303,9 +290,7 @@ class Resumed(_PersonEvent, frozen=True, kw_only=True):
 
 
 class ClosesOrdered(_PersonEvent, frozen=True, kw_only=True):
-    """Records an order to close everything of these pairs; it is carried out for a pair when the pair is
-    flat.
-    """
+    """Records an order to close everything of these pairs; it is carried out for a pair when the pair is flat."""
 
     pairs: tuple[str, ...]
     reason: ExitReason
@@ -358,13 +343,10 @@ class LimitsScaled(_Event, frozen=True, kw_only=True):
 
 
 class EquityMarked(_Event, frozen=True, kw_only=True):
-    """Records the result of trading, with open positions valued at the books. Amounts are in reporting
-    currency.
-    """
+    """Records the result of trading, with open positions valued at the books. Amounts are in reporting currency."""
 
     equity: Decimal
-    """Realised since the ledger began, plus ``unrealised``; rounded up to two places, as is ``high_water``.
-    """
+    """Realised since the ledger began, plus ``unrealised``; rounded up to two places, as is ``high_water``."""
     unrealised: Decimal
     """What closing all that is open would bring."""
     high_water: Decimal
@@ -376,9 +358,7 @@ class EquityMarked(_Event, frozen=True, kw_only=True):
     week_unrealised: Decimal
     """``unrealised`` when the week began."""
     marks: tuple[tuple[str, Decimal, int], ...] = ()
-    """(position, result of closing it, age in ms of the books that it was valued with; -1 when there was
-    none).
-    """
+    """(position, result of closing it, age in ms of the books that it was valued with; -1 when there was none)."""
 
 
 class RefusalsCounted(_Event, frozen=True, kw_only=True):
@@ -389,16 +369,16 @@ class RefusalsCounted(_Event, frozen=True, kw_only=True):
 
 
 class AccountOpened(_Event, frozen=True, kw_only=True):
-    """Records that a venue has stated for the first time what we own there, which the deposits before this
-    event hold.
+    """Records that a venue has stated for the first time what we own there, which the deposits before this event
+    hold.
     """
 
     venue: str
 
 
 class DifferenceFound(_Event, frozen=True, kw_only=True):
-    """Records that venue and ledger state different amounts of a currency, and orders under way do not
-    explain all of it.
+    """Records that venue and ledger state different amounts of a currency, and orders under way do not explain all
+    of it.
     """
 
     venue: str
@@ -443,9 +423,7 @@ VenueState = Literal["takes orders", "refuses", "unknown"]
 
 
 class VenueStateChanged(_Event, frozen=True, kw_only=True):
-    """Records that a venue or market began to refuse our orders, accepts them again, or is to be tried
-    again.
-    """
+    """Records that a venue or market began to refuse our orders, accepts them again, or is to be tried again."""
 
     venue: str
     symbol: str
@@ -505,9 +483,7 @@ _NOT_ACCEPTED_BEFORE_5 = (
     "approved too late",
     "DRY RUN: not sent",
 )
-"""Beginnings of the ``detail`` of a ``CANCELED`` order that no venue had accepted, in ledgers before
-version 5.
-"""
+"""Beginnings of the ``detail`` of a ``CANCELED`` order that no venue had accepted, in ledgers before version 5."""
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
@@ -519,9 +495,7 @@ def encode_event(event: Event) -> str:
 
 
 def decode_event(body: str) -> Event:
-    """Return the event that the JSON text ``body`` holds. Raises ``LedgerDamaged`` when it holds no whole
-    event.
-    """
+    """Return the event that the JSON text ``body`` holds. Raises ``LedgerDamaged`` when it holds no whole event."""
     try:
         event = _decoder.decode(body)
     except msgspec.MsgspecError as error:

@@ -1,5 +1,4 @@
-"""``arbshard ledger export`` writes what the ledger holds as plain rows, one after the other, in bounded
-memory.
+"""``arbshard ledger export`` writes what the ledger holds as plain rows, one after the other, in bounded memory.
 
 Amounts are text in plain notation, times ISO 8601 in UTC with their zone. It works while risk writes.
 """
@@ -61,8 +60,7 @@ def iso(at_ms: int) -> str:
 
 
 def rows_of(reader: LedgerHistory, what: What, since_ms: int = EVER) -> Iterator[tuple[Cell, ...]]:
-    """Yield the rows below ``COLUMNS[what]`` of what was booked at ``since_ms`` or later, and all open
-    positions.
+    """Yield the rows below ``COLUMNS[what]`` of what was booked at ``since_ms`` or later, and all open positions.
 
     Raises ``LedgerDamaged`` or ``LedgerError``.
     """
@@ -89,8 +87,7 @@ def rows_of(reader: LedgerHistory, what: What, since_ms: int = EVER) -> Iterator
 def write_rows(
     target: TextIO, columns: Sequence[str], rows: Iterable[tuple[Cell, ...]], form: TextFormat
 ) -> int:
-    """Write the rows below a header (csv), one a line (jsonl) or as one array (json). Return the number of
-    rows.
+    """Write the rows below a header (csv), one a line (jsonl) or as one array (json). Return the number of rows.
 
     Raises ``OSError`` when ``target`` cannot be written.
     """
@@ -128,9 +125,7 @@ def _fills(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
 
 
 def _deposits(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
-    """Yield what has changed balances beside trading, and what of transfers has not arrived (with an empty
-    venue).
-    """
+    """Yield what has changed balances beside trading, and what of transfers has not arrived (with an empty venue)."""
     for seq, at_ms, _, _, _, body in reader.rows(("Deposited", "TransferEnded"), since_ms):
         event = reader.decode(seq, body)
         head = iso(at_ms), seq

@@ -1,9 +1,9 @@
-"""Creates and opens the ledger's file: it is made whole or not at all, is recognised, and is opened to read
-or write.
+"""Creates and opens the ledger's file: it is made whole or not at all, is recognised, and is opened to read or
+write.
 
-``store`` (the one writer), ``reader`` and ``inspection`` use it. A reader can neither write nor checkpoint:
-SQLite opens the file itself read-only, refuses statements that write, and never starts a checkpoint. This
-is necessary because SQLite below 3.51.3 can corrupt a database when a second connection checkpoints.
+``store`` (the one writer), ``reader`` and ``inspection`` use it. A reader can neither write nor checkpoint: SQLite
+opens the file itself read-only, refuses statements that write, and never starts a checkpoint. This is necessary
+because SQLite below 3.51.3 can corrupt a database when a second connection checkpoints.
 """
 
 import fcntl
@@ -82,17 +82,13 @@ def failure(path: Path, doing: str, error: sqlite3.Error) -> LedgerError:
 
 
 def free_bytes(path: Path) -> int:
-    """Return how many bytes this process may still write on the file system of ``path``. Raises
-    ``OSError``.
-    """
+    """Return how many bytes this process may still write on the file system of ``path``. Raises ``OSError``."""
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
 
 
 def _is_full(path: Path) -> bool:
-    """Return whether a full disk caused an I/O error. SQLite reports some of these as errors of another
-    family.
-    """
+    """Return whether a full disk caused an I/O error. SQLite reports some of these as errors of another family."""
     try:
         return free_bytes(path.parent) < _FULL_BYTES
     except OSError:
@@ -127,11 +123,9 @@ def log_of(path: Path) -> Path:
 
 
 def create(path: Path, name: str, mode: str, now_ms: int) -> None:
-    """Make an empty ledger where there is none. After a crash it is there whole (by renaming) or not at
-    all.
+    """Make an empty ledger where there is none. After a crash it is there whole (by renaming) or not at all.
 
-    Raises ``LedgerDamaged`` when only the log of a lost ledger is there, else ``LedgerError`` or
-    ``RunDirError``.
+    Raises ``LedgerDamaged`` when only the log of a lost ledger is there, else ``LedgerError`` or ``RunDirError``.
     """
     log = log_of(path)
     if log.exists() and log.stat().st_size > 0:
@@ -164,9 +158,7 @@ def create(path: Path, name: str, mode: str, now_ms: int) -> None:
 
 
 def new_tag() -> str:
-    """Return five random characters that distinguish this ledger's orders from those of any other at the
-    venues.
-    """
+    """Return five random characters that distinguish this ledger's orders from those of any other at the venues."""
     return "".join(secrets.choice(_TAG_LETTERS) for _ in range(TAG_LENGTH))
 
 
@@ -213,8 +205,8 @@ def one_file(path: Path, *, exclusive: bool = False) -> Iterator[None]:
     """Keep the ledger's path leading to one and the same file, with its log and its index.
 
     Every reader holds this while it opens the file. A process that puts another file at the path holds it
-    exclusively, so that no reader joins the new file with the log of the old one. Raises ``LedgerBusy``
-    when the others do not release it.
+    exclusively, so that no reader joins the new file with the log of the old one. Raises ``LedgerBusy`` when the
+    others do not release it.
     """
     try:
         descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -261,9 +253,7 @@ def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
 
 
 def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
-    """Return the connection that writes. With ``durable`` every commit reaches the disk. Raises
-    ``sqlite3.Error``.
-    """
+    """Return the connection that writes. With ``durable`` every commit reaches the disk. Raises ``sqlite3.Error``."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=BUSY_S
     )
@@ -278,8 +268,7 @@ def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
 
 
 def check_meta(connection: sqlite3.Connection, path: Path, mode: str | None = None) -> dict[str, str]:
-    """Return the ledger's meta data if this program may read it and, where ``mode`` is given, write it in
-    that mode.
+    """Return the ledger's meta data if this program may read it and, where ``mode`` is given, write it in that mode.
 
     Raises ``LedgerVersionError``, ``UsageError``, ``LedgerDamaged`` or ``sqlite3.Error``.
     """

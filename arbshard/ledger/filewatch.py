@@ -1,14 +1,13 @@
 """Watches the ledger's files, so that a change made by another program is noticed. ``store`` owns it.
 
-Only risk writes the ledger while it runs, so between two of its own writes nothing about the files may
-change at all. Its own writes make the database and its write-ahead log grow and give them a new time, but
-they never shrink or replace them: a passive checkpoint lets SQLite write the log from its beginning again
-without cutting it, and only the close of the ledger empties the log, after the last check. Of the shared
-index (``-shm``) only device and inode are compared, because every reader writes to it. ``change_between``
-judges by these facts alone.
+Only risk writes the ledger while it runs, so between two of its own writes nothing about the files may change at
+all. Its own writes make the database and its write-ahead log grow and give them a new time, but they never shrink or
+replace them: a passive checkpoint lets SQLite write the log from its beginning again without cutting it, and only
+the close of the ledger empties the log, after the last check. Of the shared index (``-shm``) only device and inode
+are compared, because every reader writes to it. ``change_between`` judges by these facts alone.
 
-The files are only ever examined by name. To open and close one here would release all locks that SQLite
-holds on it in this process (POSIX locks belong to the process, not to the descriptor).
+The files are only ever examined by name. To open and close one here would release all locks that SQLite holds on it
+in this process (POSIX locks belong to the process, not to the descriptor).
 """
 
 import os

@@ -18,9 +18,7 @@ class LedgerHistory(Closable):
     """
 
     def __init__(self, ledger: Path) -> None:
-        """Open the ledger. Raises ``UsageError`` when there is none, ``LedgerError`` when it cannot be
-        read.
-        """
+        """Open the ledger. Raises ``UsageError`` when there is none, ``LedgerError`` when it cannot be read."""
         self.live = LedgerReader(ledger)
         self.path = ledger
         self._folder = folder_of(ledger)
@@ -73,8 +71,8 @@ class LedgerHistory(Closable):
         return self.live.decode(seq, body)
 
     def dated_lines(self, since_ms: int = EVER) -> Iterator[tuple[int, Line]]:
-        """Yield (wall time in ms, posting) of each posting whose event was decided at ``since_ms`` or
-        later, in order.
+        """Yield (wall time in ms, posting) of each posting whose event was decided at ``since_ms`` or later, in
+        order.
         """
         for archive in self.archives():
             if archive.header.last_ms >= since_ms:

@@ -1,8 +1,8 @@
 """Searches a long ledger for damage while trading goes on. ``store`` starts it.
 
-A start from a snapshot reads only the newest events. What is before them is read here, in a thread of the
-lowest priority over a connection that cannot write: it checks every page, and that no event is missing.
-``ledger verify`` checks the content of old events.
+A start from a snapshot reads only the newest events. What is before them is read here, in a thread of the lowest
+priority over a connection that cannot write: it checks every page, and that no event is missing. ``ledger verify``
+checks the content of old events.
 """
 
 import os
@@ -73,9 +73,7 @@ def check_pages(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def check_numbers(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise ``LedgerDamaged`` when an event is missing after the last archived one. Raises
-    ``sqlite3.Error``.
-    """
+    """Raise ``LedgerDamaged`` when an event is missing after the last archived one. Raises ``sqlite3.Error``."""
     _, before = head_of_period(connection, path)
     count, first, last = connection.execute(schema.COUNT).fetchone()
     if count and (first, last) != (before + 1, before + count):

@@ -11,8 +11,8 @@ from arbshard.errors import ArbshardError, LedgerFull, RunDirError
 
 _TRIES = 5
 _PAUSE_S = 0.02
-"""Pause before another try in seconds, because ``writer_of`` holds the lock for a moment too when it looks
-for the holder.
+"""Pause before another try in seconds, because ``writer_of`` holds the lock for a moment too when it looks for the
+holder.
 """
 
 
@@ -23,9 +23,7 @@ class FileLock:
     """What is raised when the disk has no room for the file."""
 
     def __init__(self, path: Path, held_by: Callable[[str], str]) -> None:
-        """Take the lock. Raises ``RunDirError``; ``held_by`` makes its text from the process that holds the
-        lock.
-        """
+        """Take the lock. Raises ``RunDirError``; ``held_by`` makes its text from the process that holds the lock."""
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:

@@ -1,5 +1,4 @@
-"""Makes a new file that appears whole or not at all, and never replaces another. Backups and exports use
-it.
+"""Makes a new file that appears whole or not at all, and never replaces another. Backups and exports use it.
 
 Only its owner may read the file.
 """

@@ -1,9 +1,9 @@
 """Stores events as columns, which makes an archive small. The code is pure; ``archive`` uses it.
 
-The JSON text of an event is split into its values and the text between them, its *shape*. A ledger has few
-shapes, so one table per shape holds the values of all its events, column by column; similar values are then
-next to each other, which halves the compressed size. Joining a shape with a row of its table gives back the
-very bytes that were split, whatever they are.
+The JSON text of an event is split into its values and the text between them, its *shape*. A ledger has few shapes,
+so one table per shape holds the values of all its events, column by column; similar values are then next to each
+other, which halves the compressed size. Joining a shape with a row of its table gives back the very bytes that were
+split, whatever they are.
 """
 
 import re

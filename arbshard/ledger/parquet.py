@@ -1,9 +1,8 @@
-"""Exports rows as Parquet files with typed columns, in bounded memory, for ``arbshard ledger export``.
-Needs pyarrow.
+"""Exports rows as Parquet files with typed columns, in bounded memory, for ``arbshard ledger export``. Needs
+pyarrow.
 
-Times are ``timestamp[ms, UTC]``, amounts ``decimal128(38, 18)``, numbers ``int64`` and ``double``. A column
-has one type: where an amount does not fit exactly, the column is text in all rows, and the rows are read
-again.
+Times are ``timestamp[ms, UTC]``, amounts ``decimal128(38, 18)``, numbers ``int64`` and ``double``. A column has one
+type: where an amount does not fit exactly, the column is text in all rows, and the rows are read again.
 """
 
 from collections.abc import Callable, Iterable, Sequence

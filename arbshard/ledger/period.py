@@ -1,10 +1,9 @@
-"""Describes how a period of the ledger begins: what it takes over from the period before, which is in an
-archive.
+"""Describes how a period of the ledger begins: what it takes over from the period before, which is in an archive.
 
-The record is kept in the ledger's own file, beside the events of the period. It holds the opening balance
-of every account, the state after the last archived event (open positions, intents under way, results,
-halts, limits), and the name and digest of the newest archive, which itself names its predecessor. A ledger
-that was never archived has no such record.
+The record is kept in the ledger's own file, beside the events of the period. It holds the opening balance of every
+account, the state after the last archived event (open positions, intents under way, results, halts, limits), and the
+name and digest of the newest archive, which itself names its predecessor. A ledger that was never archived has no
+such record.
 """
 
 import sqlite3
@@ -62,9 +61,7 @@ def table_of_balances(rows: BalanceRows) -> dict[tuple[str, str], Decimal]:
 
 
 def save_opening(connection: sqlite3.Connection, opening: PeriodOpening) -> None:
-    """Store ``opening`` in a ledger that has none, within the caller's transaction. Raises
-    ``sqlite3.Error``.
-    """
+    """Store ``opening`` in a ledger that has none, within the caller's transaction. Raises ``sqlite3.Error``."""
     state, archive = opening.state, opening.archive
     balances = msgspec.json.encode(rows_of_balances(state.balances)).decode()
     row = (opening.number, state.seq, state.made_ms, state.version, state.hash, balances, state.body)
@@ -95,8 +92,7 @@ def load_opening(connection: sqlite3.Connection, path: Path) -> PeriodOpening | 
 
 
 def head_of_period(connection: sqlite3.Connection, path: Path) -> tuple[int, int]:
-    """Return (number of the period, last archived event) of the ledger at ``path``; (1, 0) when never
-    archived.
+    """Return (number of the period, last archived event) of the ledger at ``path``; (1, 0) when never archived.
 
     This is much faster than ``load_opening``. Raises ``LedgerDamaged`` or ``sqlite3.Error``.
     """

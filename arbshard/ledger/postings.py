@@ -2,8 +2,8 @@
 
 ``postings_of`` is pure. ``RunningBalances`` is owned by ``store``, which writes the lines beside the event.
 
-Every amount is written twice, once where it arrives and once where it comes from, so the lines of an event
-add up to zero in each currency:
+Every amount is written twice, once where it arrives and once where it comes from, so the lines of an event add up to
+zero in each currency:
 
     ====================  =================================================================
     ``venue:<name>``      what we own there
@@ -111,8 +111,7 @@ class RunningBalances:
     def read(self, connection: sqlite3.Connection, path: Path, after: int) -> None:
         """Add the stored postings of all events after the event ``after``.
 
-        Raises ``LedgerDamaged`` when a posting's balance is not the sum of the amounts, and
-        ``sqlite3.Error``.
+        Raises ``LedgerDamaged`` when a posting's balance is not the sum of the amounts, and ``sqlite3.Error``.
         """
         table = self.table
         for seq, line, account, currency, amount, balance in connection.execute(
@@ -135,8 +134,8 @@ class RunningBalances:
                 )
 
     def check(self, path: Path, owned: Amounts) -> None:
-        """Raise ``LedgerDamaged`` unless both sides of all accounts are equal, and the venues' accounts
-        hold ``owned``.
+        """Raise ``LedgerDamaged`` unless both sides of all accounts are equal, and the venues' accounts hold
+        ``owned``.
         """
         sums: dict[str, Decimal] = defaultdict(lambda: ZERO)
         for (_, currency), balance in self.table.items():

@@ -1,8 +1,7 @@
-"""``arbshard ledger prove`` recomputes the chain of digests from the first archive to the ledger. It only
-reads.
+"""``arbshard ledger prove`` recomputes the chain of digests from the first archive to the ledger. It only reads.
 
-The chain shows that nothing was altered, removed or inserted after a period was closed. ``verify`` checks
-whether the figures follow from the fills, which was done before each period was closed.
+The chain shows that nothing was altered, removed or inserted after a period was closed. ``verify`` checks whether
+the figures follow from the fills, which was done before each period was closed.
 """
 
 from collections.abc import Iterator
@@ -52,8 +51,8 @@ def prove(ledger: Path) -> Iterator[Proven]:
 
 
 def _found(history: LedgerHistory) -> tuple[list[ArchiveReader], LedgerError | None]:
-    """Return the archives that can be reached, oldest first, and why no older one can; None for the latter
-    if all can.
+    """Return the archives that can be reached, oldest first, and why no older one can; None for the latter if all
+    can.
     """
     archives: list[ArchiveReader] = []
     try:

@@ -1,6 +1,4 @@
-"""Reads a ledger without ever writing, for ``verify``, exports and reports. It works while risk writes,
-too.
-"""
+"""Reads a ledger without ever writing, for ``verify``, exports and reports. It works while risk writes, too."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -29,14 +27,12 @@ _PIECE_ROWS = 2000
 class LedgerReader(Closable):
     """Is a read-only connection; ``ledger.file`` explains what makes it so.
 
-    All that it returns is as of the moment in which it was made: events and postings are only ever added,
-    so the number of the last event marks that moment. It holds no lock and no read transaction in between.
+    All that it returns is as of the moment in which it was made: events and postings are only ever added, so the
+    number of the last event marks that moment. It holds no lock and no read transaction in between.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the ledger. Raises ``UsageError`` when there is none, ``LedgerError`` when it cannot be
-        read.
-        """
+        """Open the ledger. Raises ``UsageError`` when there is none, ``LedgerError`` when it cannot be read."""
         if not path.is_file():
             raise UsageError(f"{path}: no ledger here")
         self.path = path
@@ -74,8 +70,7 @@ class LedgerReader(Closable):
     ) -> Iterator[Row]:
         """Yield every event by seq: all, or those of ``kinds``, that were decided at ``since_ms`` or later.
 
-        Only events after the number ``after`` and up to the number ``until`` are read. Raises
-        ``LedgerError``.
+        Only events after the number ``after`` and up to the number ``until`` are read. Raises ``LedgerError``.
         """
         last = self.last_seq if until is None else min(until, self.last_seq)
         wanted = f",{','.join(kinds)}," if kinds else ""
@@ -110,8 +105,8 @@ class LedgerReader(Closable):
             seq, number = lines[-1][:2]
 
     def dated_lines(self, since_ms: int = EVER) -> Iterator[tuple[int, Line]]:
-        """Yield (wall time in ms, posting) of each posting whose event was decided at ``since_ms`` or
-        later, in order.
+        """Yield (wall time in ms, posting) of each posting whose event was decided at ``since_ms`` or later, in
+        order.
         """
         seq, number = EVER, EVER
         while True:
@@ -178,8 +173,8 @@ class LedgerReader(Closable):
     def copy_to(self, target: sqlite3.Connection, pages_at_once: int) -> None:
         """Copy the whole file as it is now, by SQLite's online backup. Raises ``sqlite3.Error``.
 
-        One read transaction holds the moment from the first page to the last; without it, every commit of
-        the writer would make the copy begin again.
+        One read transaction holds the moment from the first page to the last; without it, every commit of the writer
+        would make the copy begin again.
         """
         self._connection.execute("BEGIN")
         try:

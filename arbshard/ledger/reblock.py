@@ -1,8 +1,7 @@
-"""Recomputes which pairs could not be entered, from the events alone, for ``rebook`` to compare. The code
-is pure.
+"""Recomputes which pairs could not be entered, from the events alone, for ``rebook`` to compare. The code is pure.
 
-Blocks are what venues and ledger did not agree on, the pairs that were set apart, and the venues and
-markets that refused orders.
+Blocks are what venues and ledger did not agree on, the pairs that were set apart, and the venues and markets that
+refused orders.
 """
 
 from collections.abc import Callable
@@ -45,8 +44,8 @@ class Blocks:
         self._refusing = set(refusing)
 
     def carry(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, str], ...], tuple[str, ...]]:
-        """Return (venue, currency) of differences, (venue, client id, pair) of strays, and pairs set apart;
-        all sorted.
+        """Return (venue, currency) of differences, (venue, client id, pair) of strays, and pairs set apart; all
+        sorted.
         """
         strays = ((*order, pair) for order, pair in self._strays.items())
         return tuple(sorted(self._differences)), tuple(sorted(strays)), tuple(sorted(self._apart))
@@ -72,8 +71,8 @@ class Blocks:
                     self._differ(f"event {seq}: {event.client_id} was not astray at {event.venue}")
 
     def bar(self, seq: int, event: PairSetApart | PairReleased | VenueStateChanged) -> None:
-        """Apply an event by which a pair is set apart or released, or a venue or market refuses orders or
-        accepts them again.
+        """Apply an event by which a pair is set apart or released, or a venue or market refuses orders or accepts
+        them again.
         """
         match event:
             case PairSetApart():
@@ -89,8 +88,8 @@ class Blocks:
 
     @property
     def refusing(self) -> tuple[tuple[str, str], ...]:
-        """Return the (venue, symbol) of each venue or market that refused orders, sorted; an empty symbol
-        means the venue.
+        """Return the (venue, symbol) of each venue or market that refused orders, sorted; an empty symbol means the
+        venue.
         """
         return tuple(sorted(self._refusing))
 

@@ -1,8 +1,7 @@
 """Computes the positions a second time, from approved intents and fills, for ``verify`` to compare with the
 statements.
 
-It deliberately shares nothing with ``risk.settlement``: amounts are added up here leg by leg. The code is
-pure.
+It deliberately shares nothing with ``risk.settlement``: amounts are added up here leg by leg. The code is pure.
 """
 
 from collections.abc import Callable
@@ -146,9 +145,7 @@ class Rebook:
         self._blocks.resume(carry.differences, carry.strays, carry.apart, carry.refusing)
 
     def carry(self) -> Carry:
-        """Return what is open now. Not to be called between a conclusion and its statement
-        (``is_settled``).
-        """
+        """Return what is open now. Not to be called between a conclusion and its statement (``is_settled``)."""
         differences, strays, apart = self._blocks.carry()
         return Carry(
             holdings=tuple(
@@ -221,9 +218,7 @@ class Rebook:
             self._differ(f"event {seq}: {plain(counts)} count as a result, and nothing was gained or lost")
 
     def finish(self) -> None:
-        """Report a statement that is missing: there is no further event, or the next one is not a
-        statement.
-        """
+        """Report a statement that is missing: there is no further event, or the next one is not a statement."""
         if self._due is not None:
             self._differ(
                 f"event {self._due[0]}: the position that {self._due[1].intent_id} left is not stated"
@@ -246,8 +241,8 @@ class Rebook:
     def _watched(self, seq: int, event: Halted | Resumed | EquityMarked | Deposited | TransferEnded) -> None:
         """Follow halts, transfers and valuations.
 
-        What is realised between two valuations must equal the results of the positions closed meanwhile and
-        what counts beside them.
+        What is realised between two valuations must equal the results of the positions closed meanwhile and what
+        counts beside them.
         """
         if isinstance(event, Deposited | TransferEnded):
             self._moved(seq, event)
@@ -395,8 +390,8 @@ def _figures(stated: Position, holding: _Holding) -> list[tuple[str, str, str]]:
 def _fx_figures(
     stated: Position, conclusion: IntentConcluded, holding: _Holding
 ) -> list[tuple[str, str, str]]:
-    """Return what FX has brought; empty where this statement or an earlier one comes from a program that
-    did not state it.
+    """Return what FX has brought; empty where this statement or an earlier one comes from a program that did not
+    state it.
     """
     cost = holding.away_cost
     if stated.fx_pnl is None or cost is None:

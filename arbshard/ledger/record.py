@@ -1,9 +1,8 @@
-"""Records which ledger a run uses, on a page in the run directory that outlives the process which writes
-the ledger.
+"""Records which ledger a run uses, on a page in the run directory that outlives the process which writes the ledger.
 
-The first risk process of a run makes it, each successor continues it, and its last event moves with every
-commit. The values are plain numbers, so that the page never holds half a record: the tag, which is written
-last, is its five letters read as one number.
+The first risk process of a run makes it, each successor continues it, and its last event moves with every commit.
+The values are plain numbers, so that the page never holds half a record: the tag, which is written last, is its five
+letters read as one number.
 """
 
 from pathlib import Path
@@ -26,8 +25,7 @@ class LedgerRecord:
 
     @classmethod
     def begin(cls, path: Path, store: LedgerStore, *, is_new: bool) -> Self:
-        """Record ``store`` as the ledger of the run that begins. ``is_new``: it had no event before this
-        run.
+        """Record ``store`` as the ledger of the run that begins. ``is_new``: it had no event before this run.
 
         Raises ``SharedMemoryError``.
         """

@@ -64,8 +64,8 @@ class StateCodec(Protocol[State]):
         ...
 
     def load(self, snapshot: Snapshot) -> State:
-        """Return the state that a snapshot was made of. Raises ``LedgerDamaged``, also for a snapshot of
-        another version.
+        """Return the state that a snapshot was made of. Raises ``LedgerDamaged``, also for a snapshot of another
+        version.
         """
         ...
 
@@ -108,12 +108,11 @@ def _no_progress() -> None:
 def recover(
     store: LedgerStore, codec: StateCodec[State], on_progress: Callable[[], None] = _no_progress
 ) -> Recovery[State]:
-    """Return the state after the last event, from the newest snapshot that can be trusted, or from the
-    beginning.
+    """Return the state after the last event, from the newest snapshot that can be trusted, or from the beginning.
 
-    Afterwards the store is ready to append. ``on_progress`` is called every thousand events, because
-    replaying a long ledger takes time and the caller can show that it goes on. Raises ``LedgerDamaged``
-    naming what is at fault, or ``LedgerError``.
+    Afterwards the store is ready to append. ``on_progress`` is called every thousand events, because replaying a
+    long ledger takes time and the caller can show that it goes on. Raises ``LedgerDamaged`` naming what is at fault,
+    or ``LedgerError``.
     """
     ignored: list[str] = []
     found = _load_newest(store, codec, ignored)
@@ -160,9 +159,7 @@ def state_at(reader: LedgerReader, codec: StateCodec[State], seq: int) -> State:
 
 
 def newest_state(reader: LedgerReader, codec: StateCodec[State]) -> State:
-    """Return the state after the last event, from the newest snapshot that can be used. Raises
-    ``LedgerError``.
-    """
+    """Return the state after the last event, from the newest snapshot that can be used. Raises ``LedgerError``."""
     for snapshot in reader.snapshots():
         if isinstance(snapshot, LedgerDamaged):
             continue
@@ -185,8 +182,7 @@ def replay(
     ledger: Path | None = None,
     on_progress: Callable[[], None] = _no_progress,
 ) -> int:
-    """Apply all events in order. Return their number. ``after`` is the last event that ``state`` already
-    holds.
+    """Apply all events in order. Return their number. ``after`` is the last event that ``state`` already holds.
 
     Raises ``LedgerDamaged`` naming the event at fault, and ``ledger``.
     """
@@ -227,9 +223,7 @@ def _carry_on(
 def _load_newest(
     store: LedgerStore, codec: StateCodec[State], ignored: list[str]
 ) -> tuple[Snapshot, State] | None:
-    """Return the newest snapshot that can be read, with its state; add to ``ignored`` why newer ones
-    cannot.
-    """
+    """Return the newest snapshot that can be read, with its state; add to ``ignored`` why newer ones cannot."""
     try:
         for snapshot in store.snapshots():
             if isinstance(snapshot, LedgerDamaged):

@@ -1,7 +1,7 @@
 """Keeps room beside the ledger for the moment in which its disk is full: a file that can be given up.
 
-``store`` owns it. Its blocks are really allocated on the disk. Giving it up lets the commit through that
-found no room, and some hundred after it, so that open positions can still be closed and booked.
+``store`` owns it. Its blocks are really allocated on the disk. Giving it up lets the commit through that found no
+room, and some hundred after it, so that open positions can still be closed and booked.
 """
 
 import errno
@@ -30,8 +30,7 @@ class Reserve:
             return False
 
     def keep(self, spare_bytes: int = 0) -> bool:
-        """Make the file if it is missing and ``spare_bytes`` stay free beside it. Return whether it is
-        there.
+        """Make the file if it is missing and ``spare_bytes`` stay free beside it. Return whether it is there.
 
         Raises ``OSError`` for anything but a lack of room.
         """

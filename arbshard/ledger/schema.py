@@ -1,9 +1,7 @@
-"""Defines the ledger's tables. Amounts are TEXT in plain notation; no event or posting is ever changed or
-removed.
+"""Defines the ledger's tables. Amounts are TEXT in plain notation; no event or posting is ever changed or removed.
 
-``snapshots`` is a cache beside the record, and not part of it: it spares replaying from the beginning. Its
-rows may be removed at any time, so older programs need not know the table, and it is made when it is first
-needed.
+``snapshots`` is a cache beside the record, and not part of it: it spares replaying from the beginning. Its rows may
+be removed at any time, so older programs need not know the table, and it is made when it is first needed.
 """
 
 _TABLES = (

@@ -22,8 +22,8 @@ class _Claim(NamedTuple):
 class SnapshotAudit(Generic[State]):
     """Follows ``verify`` from event to event and calls ``differ`` with each difference of a snapshot.
 
-    The balances of every snapshot are compared. Its state's hash is compared only with a ``codec``, and
-    only if this program's version made it: another version's hash may cover what this one does not.
+    The balances of every snapshot are compared. Its state's hash is compared only with a ``codec``, and only if this
+    program's version made it: another version's hash may cover what this one does not.
     """
 
     def __init__(self, codec: StateCodec[State] | None, differ: Callable[[str], None]) -> None:

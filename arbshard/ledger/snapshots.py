@@ -1,9 +1,8 @@
 """A snapshot is the state after some event, kept in the ledger's own file. It spares replaying from the beginning.
 
-Snapshots are a cache. Losing it costs time and no information: nothing is verified from it, and
-``ledger.replay`` uses one only if it was made by the same version, is whole, and gives back the very state
-it was made of. It is in the ledger's file, so that one transaction binds it to the events before it and a
-copy of the file includes it.
+Snapshots are a cache. Losing it costs time and no information: nothing is verified from it, and ``ledger.replay``
+uses one only if it was made by the same version, is whole, and gives back the very state it was made of. It is in
+the ledger's file, so that one transaction binds it to the events before it and a copy of the file includes it.
 """
 
 import sqlite3
@@ -88,8 +87,7 @@ def save(connection: sqlite3.Connection, prepared: Prepared) -> None:
 
 
 def load(connection: sqlite3.Connection, last_seq: int) -> Iterator[Snapshot | LedgerDamaged]:
-    """Yield every snapshot up to the event ``last_seq``, newest first; in place of a damaged one, the
-    error.
+    """Yield every snapshot up to the event ``last_seq``, newest first; in place of a damaged one, the error.
 
     Raises ``sqlite3.Error``.
     """

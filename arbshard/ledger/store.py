@@ -1,13 +1,12 @@
 """Writes the ledger. ``arbshard.risk`` owns its one writer.
 
-Nothing here decides. ``append`` is all-or-nothing: when it raises, the file and the balances kept here are
-as before, unless another program has changed the file meanwhile (``LedgerChanged``). Until the first
-``append`` the file is only read, so a ledger that is refused stays byte for byte as it was. Other programs
-use ``ledger.reader``.
+Nothing here decides. ``append`` is all-or-nothing: when it raises, the file and the balances kept here are as
+before, unless another program has changed the file meanwhile (``LedgerChanged``). Until the first ``append`` the
+file is only read, so a ledger that is refused stays byte for byte as it was. Other programs use ``ledger.reader``.
 
-The files are examined before and after each write. What remains undetected is a change that is made and
-hidden again between these two checks: a file that is cut while a transaction is written, and has grown
-beyond its old size when it is done.
+The files are examined before and after each write. What remains undetected is a change that is made and hidden again
+between these two checks: a file that is cut while a transaction is written, and has grown beyond its old size when
+it is done.
 """
 
 import sqlite3
@@ -157,9 +156,7 @@ class LedgerStore:
         return ended is None or ended[0] == "Stopped"
 
     def events(self, after: int = 0) -> Iterator[tuple[int, Event]]:
-        """Yield (sequence, event) of all that follows the event ``after``, oldest first. Raises
-        ``LedgerError``.
-        """
+        """Yield (sequence, event) of all that follows the event ``after``, oldest first. Raises ``LedgerError``."""
         try:
             for seq, _, _, _, _, body in self._reader.execute(schema.EVENTS_AFTER, (after,)):
                 try:
@@ -188,8 +185,8 @@ class LedgerStore:
     def resume(self, snapshot: Snapshot | None, owned: Amounts) -> None:
         """Take over the running balances: those of ``snapshot``, moved by the postings after it.
 
-        ``owned`` is what the events add up to. Raises ``LedgerDamaged`` when the postings contradict that
-        or themselves, else ``LedgerError``.
+        ``owned`` is what the events add up to. Raises ``LedgerDamaged`` when the postings contradict that or
+        themselves, else ``LedgerError``.
         """
         running = self._read_balances(snapshot)
         running.check(self.path, owned)
@@ -206,9 +203,7 @@ class LedgerStore:
     # writing
 
     def append(self, events: Sequence[Event]) -> None:
-        """Store ``events`` and their postings in one transaction. Raises ``LedgerError``; then nothing is
-        stored.
-        """
+        """Store ``events`` and their postings in one transaction. Raises ``LedgerError``; then nothing is stored."""
         if not events:
             return
         moved = self._with_reserve(lambda: self._write(events))
@@ -266,9 +261,7 @@ class LedgerStore:
             raise
 
     def _with_reserve(self, write: Callable[[], T]) -> T:
-        """Do ``write``; when the disk is full, give up the reserve and do it once more. Raises
-        ``LedgerError``.
-        """
+        """Do ``write``; when the disk is full, give up the reserve and do it once more. Raises ``LedgerError``."""
         try:
             return write()
         except LedgerFull:
@@ -293,19 +286,19 @@ class LedgerStore:
         """Store snapshots of what ``take`` returns from now on: now and then, and at the end.
 
         ``overdue`` is the number of events after which one is taken even when there is no time;
-        ``snapshots.SNAPSHOT_OVERDUE`` unless given. A period can only end at a snapshot, so they must not
-        be rarer than periods are to be long.
+        ``snapshots.SNAPSHOT_OVERDUE`` unless given. A period can only end at a snapshot, so they must not be rarer
+        than periods are to be long.
         """
         self._overdue = overdue
         self._version = version
         self._take = take
 
     def checkpoint_if_due(self, *, is_idle: bool) -> bool:
-        """Move the write-ahead log into the file when it has grown, sooner when ``is_idle``. Return whether
-        it was moved.
+        """Move the write-ahead log into the file when it has grown, sooner when ``is_idle``. Return whether it was
+        moved.
 
-        It is called between two batches, a few times a second; snapshots are taken here too, and what the
-        inspection has found is raised here. Raises ``LedgerError``.
+        It is called between two batches, a few times a second; snapshots are taken here too, and what the inspection
+        has found is raised here. Raises ``LedgerError``.
         """
         self._look_at_inspection()
         overdue = snapshots.SNAPSHOT_OVERDUE if self._overdue is None else self._overdue
@@ -338,9 +331,9 @@ class LedgerStore:
     def take_over(self, successor: Path) -> None:
         """Put ``successor`` (``ledger.successor``) in the place of the ledger's file, and go on in it.
 
-        It is brought up to date first. Whatever ends the process meanwhile, the file at the ledger's path
-        is the old one or the new one, and whole. Raises ``LedgerBusy`` when another program is reading at
-        the moment (nothing has changed, and another try is worth it), else ``LedgerError``.
+        It is brought up to date first. Whatever ends the process meanwhile, the file at the ledger's path is the old
+        one or the new one, and whole. Raises ``LedgerBusy`` when another program is reading at the moment (nothing
+        has changed, and another try is worth it), else ``LedgerError``.
         """
         if self._inspection is not None:
             raise LedgerBusy(f"{self.path}: it is still looked through for damage")
@@ -366,9 +359,7 @@ class LedgerStore:
         self._unmoved = 0
 
     def _empty_log(self) -> None:
-        """Move all of the log into the file, and close the writer. Raises ``LedgerBusy`` or
-        ``sqlite3.Error``.
-        """
+        """Move all of the log into the file, and close the writer. Raises ``LedgerBusy`` or ``sqlite3.Error``."""
         writer = self._writer()
         writer.execute("PRAGMA busy_timeout = 0")
         try:
@@ -393,8 +384,7 @@ class LedgerStore:
     def close(self) -> None:
         """Take a snapshot, move everything into the file, empty the log, and release the lock.
 
-        What can then be read at the ledger's path is compared with what was written. Raises
-        ``LedgerError``.
+        What can then be read at the ledger's path is compared with what was written. Raises ``LedgerError``.
         """
         if self._is_closed:
             return
@@ -434,8 +424,8 @@ class LedgerStore:
     def abandon(self) -> None:
         """Close without writing anything more, after a failure. May be called again.
 
-        The last connection to close moves the log into the file, unless it cannot write. So the reading one
-        is closed last.
+        The last connection to close moves the log into the file, unless it cannot write. So the reading one is
+        closed last.
         """
         self._is_closed = True
         if self._connection is not None:
@@ -483,8 +473,8 @@ class LedgerStore:
         return True
 
     def _write_snapshot(self) -> bool:
-        """Store the snapshot that was prepared. Return whether it was stored. A failure costs only time at
-        a later start.
+        """Store the snapshot that was prepared. Return whether it was stored. A failure costs only time at a later
+        start.
         """
         prepared, self._prepared = self._prepared, None
         if prepared is None:

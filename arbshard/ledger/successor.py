@@ -1,10 +1,8 @@
-"""Makes the file in which the ledger goes on after a period was archived, and puts it in the ledger's
-place.
+"""Makes the file in which the ledger goes on after a period was archived, and puts it in the ledger's place.
 
-Removing archived events from the ledger's own file would go against its guards and leave the file as large
-as it was. So the next period is written as a file of its own: what opens it, and the events after the cut.
-Everything up to the renaming leaves the ledger untouched; the renaming is the one moment at which the old
-period is over.
+Removing archived events from the ledger's own file would go against its guards and leave the file as large as it
+was. So the next period is written as a file of its own: what opens it, and the events after the cut. Everything up
+to the renaming leaves the ledger untouched; the renaming is the one moment at which the old period is over.
 """
 
 import errno
@@ -31,8 +29,7 @@ def successor_of(ledger: Path) -> Path:
 
 
 def make_successor(reader: LedgerReader, opening: PeriodOpening) -> Path:
-    """Write the file that begins with ``opening`` and holds the events of ``reader`` after it. Return its
-    path.
+    """Write the file that begins with ``opening`` and holds the events of ``reader`` after it. Return its path.
 
     It is on the disk when this returns. Raises ``LedgerError``.
     """
@@ -65,11 +62,10 @@ def make_successor(reader: LedgerReader, opening: PeriodOpening) -> Path:
 
 
 def bring_up_to_date(path: Path, ledger: sqlite3.Connection, name: Path, last_seq: int) -> None:
-    """Copy what was added to the ledger since the successor at ``path`` was made, up to the event
-    ``last_seq``.
+    """Copy what was added to the ledger since the successor at ``path`` was made, up to the event ``last_seq``.
 
-    ``ledger`` reads the ledger at ``name``. Raises ``LedgerError`` when the successor is not one of this
-    ledger, else ``sqlite3.Error`` or ``OSError``.
+    ``ledger`` reads the ledger at ``name``. Raises ``LedgerError`` when the successor is not one of this ledger,
+    else ``sqlite3.Error`` or ``OSError``.
     """
     connection = _open(path)
     try:
@@ -93,12 +89,11 @@ def bring_up_to_date(path: Path, ledger: sqlite3.Connection, name: Path, last_se
 
 
 def put_in_place(path: Path, ledger: Path) -> None:
-    """Make ``path`` the ledger, whose log is empty and which no other program opens now
-    (``file.one_file``).
+    """Make ``path`` the ledger, whose log is empty and which no other program opens now (``file.one_file``).
 
-    The old log and index are removed first, because their names would otherwise belong to the new file. A
-    program that still reads the old file keeps it open, with its log and index, and reads on undisturbed.
-    Raises ``OSError``.
+    The old log and index are removed first, because their names would otherwise belong to the new file. A program
+    that still reads the old file keeps it open, with its log and index, and reads on undisturbed. Raises
+    ``OSError``.
     """
     reach("before_switch")
     for beside in (log_of(ledger), shared_of(ledger)):
@@ -112,8 +107,7 @@ def put_in_place(path: Path, ledger: Path) -> None:
 def remove(path: Path) -> None:
     """Remove a successor that was not taken over, and its writer's other files. Raises ``OSError``.
 
-    The journal is removed first: SQLite would apply that of an interrupted attempt to the next file of this
-    name.
+    The journal is removed first: SQLite would apply that of an interrupted attempt to the next file of this name.
     """
     for end in ("-journal", "-wal", "-shm", ""):
         path.with_name(f"{path.name}{end}").unlink(missing_ok=True)
@@ -124,9 +118,7 @@ def _meta(meta: Mapping[str, str]) -> dict[str, str]:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Return a connection that leaves one file in WAL mode behind when it is closed. ``_sync`` makes it
-    durable.
-    """
+    """Return a connection that leaves one file in WAL mode behind when it is closed. ``_sync`` makes it durable."""
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode = WAL")

@@ -1,9 +1,9 @@
 """``arbshard ledger verify`` recomputes everything from deposits and fills alone, and compares.
 
-It is written a second time on purpose, without ``risk.portfolio`` and ``ledger.postings``: it shows a
-mistake there, an edit of the file or a bad disk. It never begins from a snapshot; the snapshots are
-compared with what is found. A period begins with what this same code found at the end of the period before.
-It only reads, and may run while risk writes.
+It is written a second time on purpose, without ``risk.portfolio`` and ``ledger.postings``: it shows a mistake there,
+an edit of the file or a bad disk. It never begins from a snapshot; the snapshots are compared with what is found. A
+period begins with what this same code found at the end of the period before. It only reads, and may run while risk
+writes.
 """
 
 from collections import Counter, defaultdict
@@ -76,12 +76,12 @@ class VerifyReport(msgspec.Struct, frozen=True):
 
 
 def verify(path: Path, codec: StateCodec[State] | None = None) -> VerifyReport:
-    """Check the ledger at ``path``. With ``codec``, the states that it holds are checked too, by replaying
-    up to them.
+    """Check the ledger at ``path``. With ``codec``, the states that it holds are checked too, by replaying up to
+    them.
 
-    In a ledger with archives this checks the period since the newest of them, beginning with what that
-    archive carries over. Raises ``UsageError`` (no ledger), ``LedgerVersionError``, ``LedgerDamaged`` (not
-    readable as a ledger at all), ``LedgerError`` (the newest archive is missing).
+    In a ledger with archives this checks the period since the newest of them, beginning with what that archive
+    carries over. Raises ``UsageError`` (no ledger), ``LedgerVersionError``, ``LedgerDamaged`` (not readable as a
+    ledger at all), ``LedgerError`` (the newest archive is missing).
     """
     with localcontext(MONEY_CONTEXT), LedgerReader(path) as reader:
         reader.check_pages()
@@ -95,9 +95,7 @@ def verify(path: Path, codec: StateCodec[State] | None = None) -> VerifyReport:
 
 
 def verify_archive(path: Path) -> VerifyReport:
-    """Check the archive at ``path``, beginning with what its predecessor carries over. Raises
-    ``LedgerError``.
-    """
+    """Check the archive at ``path``, beginning with what its predecessor carries over. Raises ``LedgerError``."""
     with localcontext(MONEY_CONTEXT):
         archive = ArchiveReader(path)
         header, previous = archive.header, archive.header.previous
@@ -330,9 +328,7 @@ class Verifier:
         return moved
 
     def _transfers(self, seq: int, currency: str) -> None:
-        """Compare what the ledger has under way with what has left and not arrived, which is never below
-        zero.
-        """
+        """Compare what the ledger has under way with what has left and not arrived, which is never below zero."""
         booked = self.balances.get(("transfers", currency), ZERO)
         found = self._under_way[currency]
         if booked != found or found < 0:
@@ -422,9 +418,7 @@ def _amount(text: str) -> Decimal | None:
 def differing(
     said: Mapping[tuple[str, str], Decimal], found: Mapping[tuple[str, str], Decimal]
 ) -> Iterator[tuple[tuple[str, str], Decimal, Decimal]]:
-    """Yield (account, said, found) wherever the two tables differ; an account that one lacks counts as zero
-    there.
-    """
+    """Yield (account, said, found) wherever the two tables differ; an account that one lacks counts as zero there."""
     for account in sorted(said.keys() | found.keys()):
         one, other = said.get(account, ZERO), found.get(account, ZERO)
         if one != other:

@@ -47,8 +47,7 @@ class BooksWriter(Mapped):
         epoch: int,
         checked: bool = not ORDERED_STORES,
     ) -> Self:
-        """Create a file of ``slot_count`` empty slots for frames of up to ``slot_bytes``; it replaces an older
-        one.
+        """Create a file of ``slot_count`` empty slots for frames of up to ``slot_bytes``; it replaces an older one.
 
         ``epoch`` is the supervisor's incarnation. Raises ``SharedMemoryError``.
         """
@@ -77,11 +76,10 @@ class BooksWriter(Mapped):
         self._slots.set_proof(slot, at_ns)
 
     def set_late_after(self, slot: int, difference_ns: int) -> None:
-        """Set by how much the receipt of a frame of this market (monotonic) may be above its sending (wall
-        clock).
+        """Set by how much the receipt of a frame of this market (monotonic) may be above its sending (wall clock).
 
-        A frame with a larger difference came late. The difference is far below 0, because monotonic time begins
-        with the machine's start; 0 means that nothing is known.
+        A frame with a larger difference came late. The difference is far below 0, because monotonic time begins with
+        the machine's start; 0 means that nothing is known.
         """
         self._slots.set_bound(slot, difference_ns)
 
@@ -108,8 +106,8 @@ class BooksWriter(Mapped):
     def beat(self, now_ns: int) -> None:
         """Record that the supervisor's loop was alive at ``now_ns`` (monotonic).
 
-        After a silence the header states since when the supervisor is back, and that is written before the beat:
-        a process that sees the new beat knows of the silence.
+        After a silence the header states since when the supervisor is back, and that is written before the beat: a
+        process that sees the new beat knows of the silence.
         """
         before_ns = self._words[_BEAT]
         if before_ns and now_ns - before_ns > SUPERVISOR_SILENT_NS:
@@ -151,8 +149,8 @@ class BooksReader(Mapped):
         return self._slots.oldest(slots)
 
     def confirmed_ns(self, slot: int) -> int:
-        """Return when the slot's book was last confirmed (monotonic ns), as ``BooksWriter.confirm`` sets it; 0
-        for never.
+        """Return when the slot's book was last confirmed (monotonic ns), as ``BooksWriter.confirm`` sets it; 0 for
+        never.
         """
         return self._slots.proof(slot)
 
@@ -163,8 +161,8 @@ class BooksReader(Mapped):
     def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
         """Return (sequence, received_ns, live, frame), all of one moment, or None.
 
-        None means that there is no frame yet, or that the writer stayed inside a write (counted in ``torn``). In
-        the second case nothing is lost: a living writer announces the slot once it is done.
+        None means that there is no frame yet, or that the writer stayed inside a write (counted in ``torn``). In the
+        second case nothing is lost: a living writer announces the slot once it is done.
         """
         found = self._slots.read(slot)
         if found is None:

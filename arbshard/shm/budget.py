@@ -1,10 +1,9 @@
-"""Shares the rate budget of a venue between all processes of a run: each has one small file, which all of them
-read.
+"""Shares the rate budget of a venue between all processes of a run: each has one small file, which all of them read.
 
-A file has one writer, which records what it has spent in each window, what the venue last stated, and until when
-the venue refuses everything. A process that wants to spend adds up all files. It records its spending first and
-reads the others after: two processes that do so at once both see too much, and both take it back; neither exceeds
-the limit.
+A file has one writer, which records what it has spent in each window, what the venue last stated, and until when the
+venue refuses everything. A process that wants to spend adds up all files. It records its spending first and reads
+the others after: two processes that do so at once both see too much, and both take it back; neither exceeds the
+limit.
 
 A window slides: it is kept in eight parts, so that it is safe for any position of the venue's own windows.
 """
@@ -72,8 +71,7 @@ class Budget(Mapped):
 
     @classmethod
     def open(cls, run_dir: Path, owner: str, windows: Sequence[Window]) -> Self:
-        """Open the file of ``owner`` (``worker-0``, ``accounts`` …), with what a predecessor of the name has
-        spent.
+        """Open the file of ``owner`` (``worker-0``, ``accounts`` …), with what a predecessor of the name has spent.
 
         All processes of a run must name the same windows. Raises ``SharedMemoryError``.
         """
@@ -96,11 +94,9 @@ class Budget(Mapped):
         return cls(attach_segment(run_dir / f"{_PREFIX}{owner}", _MAGIC), windows)
 
     def spend(self, costs: Mapping[str, int], share: float, now_ns: int) -> bool:
-        """Take ``costs`` (by window) if that leaves every window within ``share`` of its limit; else take
-        nothing.
+        """Take ``costs`` (by window) if that leaves every window within ``share`` of its limit; else take nothing.
 
-        Nothing is taken either while one of the venues concerned refuses everything. Return whether they were
-        taken.
+        Nothing is taken either while one of the venues concerned refuses everything. Return whether they were taken.
         """
         venues = {self._windows[name].venue for name in costs}
         if any(self.blocked_until_ns(venue, now_ns) > now_ns for venue in venues):

@@ -1,7 +1,7 @@
 """Wakes workers: holds the bell, and the two ends that join ring, sleep word and bell for one shard.
 
-``ShardNotifier`` is the supervisor's end, ``ShardWaiter`` the worker's. The bell of kind ``pipe`` is a named FIFO
-in the run directory; another kind is another ``Bell`` and ``Ringer``.
+``ShardNotifier`` is the supervisor's end, ``ShardWaiter`` the worker's. The bell of kind ``pipe`` is a named FIFO in
+the run directory; another kind is another ``Bell`` and ``Ringer``.
 """
 
 import os
@@ -159,8 +159,8 @@ class ShardNotifier(Closable):
 class ShardWaiter(Closable):
     """Lets a worker wait for changes of its slots.
 
-    Its loop calls ``drain``; when nothing is there, ``park``; when that returns True, it waits for ``fileno``
-    with a time limit, and then calls ``unpark`` and ``clear``; and again.
+    Its loop calls ``drain``; when nothing is there, ``park``; when that returns True, it waits for ``fileno`` with a
+    time limit, and then calls ``unpark`` and ``clear``; and again.
     """
 
     def __init__(self, ring: RingReader, park: ParkWriter, bell: Bell) -> None:

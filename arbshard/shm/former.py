@@ -52,8 +52,8 @@ def read_former(page: Path) -> FormerCounts:
 def keep_counts(page: Path, gauges: Collection[str]) -> None:
     """Add the counts of the page at ``page`` to those of its predecessors, before it is made anew.
 
-    ``gauges``: names of the page's counters that say something of one incarnation only. What a process adds after its
-    successor has begun is not counted. Raises ``OSError``.
+    ``gauges``: names of the page's counters that say something of one incarnation only. What a process adds after
+    its successor has begun is not counted. Raises ``OSError``.
     """
     try:
         with PageReader.attach(page) as former:

@@ -80,8 +80,8 @@ def create_segment(
 ) -> Segment:
     """Create a file of ``size`` zero bytes with its header and ``blob`` behind it, and map it for writing.
 
-    With ``replace`` an older file of the name is replaced (its readers keep the old one); without, it is an
-    error. Raises ``SharedMemoryError``.
+    With ``replace`` an older file of the name is replaced (its readers keep the old one); without, it is an error.
+    Raises ``SharedMemoryError``.
     """
     assert len(magic) == WORD, magic
     assert len(args) <= ARGS_MAX, args

@@ -1,12 +1,12 @@
 """Each process has a page of counters, gauges, latency histograms and a note, which all others can read.
 
-The page describes itself: its header holds the names, so that status, metrics and dashboard show whatever a
-process counts. The owner writes from one thread; a word is never seen half written. The note (JSON of the
-owner's, such as risk's portfolio) is kept in two slots that are written in turn: one whole note can always be
-read, also after its owner died while it wrote.
+The page describes itself: its header holds the names, so that status, metrics and dashboard show whatever a process
+counts. The owner writes from one thread; a word is never seen half written. The note (JSON of the owner's, such as
+risk's portfolio) is kept in two slots that are written in turn: one whole note can always be read, also after its
+owner died while it wrote.
 
-Histograms have fixed log-linear buckets: eight per power of two, 1 ns to about 73 minutes. A percentile is the
-upper edge of its bucket: never below the true value, and at most 12.5 % above it.
+Histograms have fixed log-linear buckets: eight per power of two, 1 ns to about 73 minutes. A percentile is the upper
+edge of its bucket: never below the true value, and at most 12.5 % above it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -265,8 +265,7 @@ class PageReader(Mapped):
         return self._signed[self._plan.counters[name]]
 
     def reader(self, *names: str) -> Callable[[], tuple[int, ...]]:
-        """Return a function that reads these counters and gauges, at least two, in this order, for frequent
-        reading.
+        """Return a function that reads these counters and gauges, at least two, in this order, for frequent reading.
 
         Raises ``KeyError``.
         """

@@ -1,14 +1,14 @@
 """States which slots changed (supervisor → worker), and whether the worker sleeps (worker → supervisor).
 
-A ring entry carries its own number (from 1) beside the slot's, in one word. The reader accepts an entry only if
-it has the number it expects, so that an entry that was overwritten during the read, or is not yet visible, can
-never be mistaken: it counts as an overflow, and the worker reads all its slots.
+A ring entry carries its own number (from 1) beside the slot's, in one word. The reader accepts an entry only if it
+has the number it expects, so that an entry that was overwritten during the read, or is not yet visible, can never be
+mistaken: it counts as an overflow, and the worker reads all its slots.
 
-No wake-up is lost. Each side stores its own word and then loads the other's: the supervisor the head, then the
-sleep word; the worker the sleep word, then the head (Dekker's pattern). If both stores come before both loads, at
-least one side sees the other: the ringer rings, or the worker does not go to sleep. x86 may let a load overtake
-an earlier store, so both sides put ``full_fence`` between the two. Where that is not a full barrier, a wake-up
-may be late but not lost: a worker's sleep has a time limit.
+No wake-up is lost. Each side stores its own word and then loads the other's: the supervisor the head, then the sleep
+word; the worker the sleep word, then the head (Dekker's pattern). If both stores come before both loads, at least
+one side sees the other: the ringer rings, or the worker does not go to sleep. x86 may let a load overtake an earlier
+store, so both sides put ``full_fence`` between the two. Where that is not a full barrier, a wake-up may be late but
+not lost: a worker's sleep has a time limit.
 """
 
 import threading

@@ -55,8 +55,8 @@ class SlotsWriter:
     def write(self, slot: int, frame: bytes | bytearray | memoryview, stamp: int) -> None:
         """Replace the slot's frame. ``stamp`` is kept with it.
 
-        Raises ``FrameError`` ("oversize", "empty"), and the slot is then as before; ``IndexError`` for a slot
-        that does not exist.
+        Raises ``FrameError`` ("oversize", "empty"), and the slot is then as before; ``IndexError`` for a slot that
+        does not exist.
         """
         length = len(frame)
         if not 0 < length <= self._capacity:
@@ -146,8 +146,8 @@ class SlotsReader:
         """Number of reads that were given up because the slot stayed inside a write."""
 
     def sequence(self, slot: int) -> int:
-        """Return the slot's sequence: 0 before the first write, odd inside one. Raises ``IndexError`` if there is
-        no such slot.
+        """Return the slot's sequence: 0 before the first write, odd inside one. Raises ``IndexError`` if there is no
+        such slot.
         """
         if not 0 <= slot < self._count:
             raise IndexError(slot)

@@ -1,5 +1,4 @@
-"""``UniverseFile`` reads what is traded now, as the supervisor writes it: a file, and a word with its newest
-serial.
+"""``UniverseFile`` reads what is traded now, as the supervisor writes it: a file, and a word with its newest serial.
 
 The file is written whole before the word is set. Workers and risk read the word on their timers.
 """

@@ -1,12 +1,11 @@
-"""Connects one publisher with many subscribers. Each topic has sequence numbers, so that a loss is seen and
-counted.
+"""Connects one publisher with many subscribers. Each topic has sequence numbers, so that a loss is seen and counted.
 
-A message has these frames: topic, sequence (8 bytes, little endian, from 1), payload parts. A subscriber that
-reads too slowly loses messages at the high-water mark; it then knows how many, and can read the present state
-elsewhere (shared memory, ledger).
+A message has these frames: topic, sequence (8 bytes, little endian, from 1), payload parts. A subscriber that reads
+too slowly loses messages at the high-water mark; it then knows how many, and can read the present state elsewhere
+(shared memory, ledger).
 
-A publisher knows what is subscribed to. Code that has something to publish asks ``wanted`` first, or is called
-when that changes (``on_subscriptions``), and does nothing for a topic without a subscriber.
+A publisher knows what is subscribed to. Code that has something to publish asks ``wanted`` first, or is called when
+that changes (``on_subscriptions``), and does nothing for a topic without a subscriber.
 """
 
 from collections.abc import Callable, Iterable, Iterator

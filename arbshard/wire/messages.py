@@ -29,8 +29,8 @@ from arbshard.wire.reconciliation import (
 )
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What a decoder raises. Text that is not UTF-8 and arrays a thousand deep have types of their own, and any
-process that can connect can send them.
+"""What a decoder raises. Text that is not UTF-8 and arrays a thousand deep have types of their own, and any process
+that can connect can send them.
 """
 
 Message = TypeVar("Message", bound=msgspec.Struct)
@@ -54,8 +54,8 @@ class Hello(_Request, frozen=True):
 class Fund(_Request, frozen=True):
     """Asks whether the pair may be traded. On paper this opens its inventory at this price, once for ever.
 
-    Answer: ``Funded``; live, as long as its venues have not stated what we own there, ``Refused(NO_STATEMENT)``,
-    and the worker asks again.
+    Answer: ``Funded``; live, as long as its venues have not stated what we own there, ``Refused(NO_STATEMENT)``, and
+    the worker asks again.
     """
 
     pair: str
@@ -320,8 +320,8 @@ class Statement(msgspec.Struct, frozen=True, tag=True):
     balances: tuple[tuple[str, Decimal, Decimal], ...]
     """(currency, free, locked in open orders). Every currency that is not zero; one that is missing is zero."""
     open_orders: tuple[tuple[str, str, Decimal], ...]
-    """(client id as the venue has it, with its tag; market as the venue names it; remaining base). An order
-    without a client id has an empty one.
+    """(client id as the venue has it, with its tag; market as the venue names it; remaining base). An order without
+    a client id has an empty one.
     """
     settled: bool
     """Whether no order of ours changed between two readings, so that balances and orders are of one instant."""

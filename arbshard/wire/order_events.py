@@ -1,8 +1,8 @@
-"""Defines what the venues' private streams state of our orders: the accounts process publishes it, workers
-receive it.
+"""Defines what the venues' private streams state of our orders: the accounts process publishes it, workers receive
+it.
 
-An event is news and never the answer to a question: it may be lost, come twice, or come before the REST reply.
-Its receiver books every fill once, by its ``fill_id``, and asks by REST for what it has not received.
+An event is news and never the answer to a question: it may be lost, come twice, or come before the REST reply. Its
+receiver books every fill once, by its ``fill_id``, and asks by REST for what it has not received.
 """
 
 import re

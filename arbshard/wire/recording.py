@@ -1,9 +1,9 @@
 """Defines what a venue's feed publishes for a recorder: every frame as received, and what happened to the
 connections.
 
-The topic is ``raw.<venue>.``, on a socket of its own with a bound of its own. Many records are sent in one
-message, because each message costs a feed some 40 µs, and the system as much again on its way to the recorder.
-They are numbered: where the numbers have a gap, the recorder has lost as many records as are missing.
+The topic is ``raw.<venue>.``, on a socket of its own with a bound of its own. Many records are sent in one message,
+because each message costs a feed some 40 µs, and the system as much again on its way to the recorder. They are
+numbered: where the numbers have a gap, the recorder has lost as many records as are missing.
 """
 
 from typing import Literal, get_args

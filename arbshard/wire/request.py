@@ -59,8 +59,8 @@ class RequestClient(Closable):
     """Asks the server at ``endpoint`` (``unix://`` or ZeroMQ's own), even before it listens. For use in a running
     loop.
 
-    A question waits ``timeout_ms`` for its reply on each of ``tries`` tries; time spent in the queue is not
-    counted. At most ``queue_limit`` questions wait.
+    A question waits ``timeout_ms`` for its reply on each of ``tries`` tries; time spent in the queue is not counted.
+    At most ``queue_limit`` questions wait.
     """
 
     def __init__(self, endpoint: str, timeout_ms: float, tries: int, *, queue_limit: int = 1024) -> None:
@@ -92,9 +92,9 @@ class RequestClient(Closable):
     async def request(self, payload: bytes, *, priority: int = 0, request_id: bytes | None = None) -> bytes:
         """Return the reply's payload.
 
-        Raises ``RequestTimeout`` when no try was answered (the server may have acted all the same: ask again
-        under the same ``request_id``), ``TransportError`` when the queue is full, the client is closed, or the
-        server would not accept so large a payload.
+        Raises ``RequestTimeout`` when no try was answered (the server may have acted all the same: ask again under
+        the same ``request_id``), ``TransportError`` when the queue is full, the client is closed, or the server
+        would not accept so large a payload.
         """
         if self._closed:
             raise TransportError(f"{self.endpoint}: the client is closed")

@@ -40,11 +40,10 @@ class Listener(Protocol):
 
 
 class ReplyServer(Closable):
-    """Binds ``endpoint`` and those of ``also``; ``handler`` gets the payloads of all new requests that wait at
-    once.
+    """Binds ``endpoint`` and those of ``also``; ``handler`` gets the payloads of all new requests that wait at once.
 
-    A repeated request id gets its stored reply without a call of ``handler``. Endpoints are ``unix://`` or
-    ZeroMQ's own. Raises ``TransportError``.
+    A repeated request id gets its stored reply without a call of ``handler``. Endpoints are ``unix://`` or ZeroMQ's
+    own. Raises ``TransportError``.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Opens ZeroMQ sockets and drives them by their own descriptors. Every other ZeroMQ file of this package uses it.
 
-A socket's descriptor is edge-triggered: it becomes readable when the socket's state changes and does not show
-what is still waiting, and any send or receive may consume that edge. So the socket itself is asked again after
-each of them (``SocketReader.poke``). This costs some 50 µs less per message than ``zmq.asyncio``.
+A socket's descriptor is edge-triggered: it becomes readable when the socket's state changes and does not show what
+is still waiting, and any send or receive may consume that edge. So the socket itself is asked again after each of
+them (``SocketReader.poke``). This costs some 50 µs less per message than ``zmq.asyncio``.
 """
 
 import asyncio

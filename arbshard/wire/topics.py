@@ -10,8 +10,8 @@
 
 A topic ends with a dot because ZeroMQ subscribes to prefixes: without it, a subscription to ``book.home.KRW-A``
 would get ``KRW-AB`` too. A new subscriber gets the newest book of each market, the state of each venue, and the
-present value of each ``control.`` item. Nothing is encoded for a topic without a subscriber. ``bell.<shard>.``
-(see ``doorbell``) wakes workers and carries no message.
+present value of each ``control.`` item. Nothing is encoded for a topic without a subscriber. ``bell.<shard>.`` (see
+``doorbell``) wakes workers and carries no message.
 """
 
 from typing import Literal
@@ -42,11 +42,11 @@ ControlKind = Literal[
     "ledger",
     "unattended",
 ]
-"""``run``: state of the run. ``process``: a child process, by name. ``pair``: a pair's shard, by base. ``halt``:
-the kill switch. ``closing``: a pair that is being closed. ``apart``: a pair that is set apart. ``refusing``: a
-venue or market that refuses orders. ``limit``: a limit changed by hand. ``tightened``: limits that a rule has
-tightened, by symbol. ``fence``: a shard of which an incarnation was fenced. ``ledger``: why the books do not
-balance. ``unattended``: an open position of a pair that the run does not trade.
+"""``run``: state of the run. ``process``: a child process, by name. ``pair``: a pair's shard, by base. ``halt``: the
+kill switch. ``closing``: a pair that is being closed. ``apart``: a pair that is set apart. ``refusing``: a venue or
+market that refuses orders. ``limit``: a limit changed by hand. ``tightened``: limits that a rule has tightened, by
+symbol. ``fence``: a shard of which an incarnation was fenced. ``ledger``: why the books do not balance.
+``unattended``: an open position of a pair that the run does not trade.
 """
 
 
@@ -118,8 +118,8 @@ def encode(message: Publication) -> tuple[bytes, bytes]:
 
 
 def decode(parts: list[bytes]) -> Publication:
-    """Return the publication. Raises ``ProtocolError`` for anything that is not a whole, well-typed message of
-    this version.
+    """Return the publication. Raises ``ProtocolError`` for anything that is not a whole, well-typed message of this
+    version.
     """
     if len(parts) != 2 or parts[0] != VERSION:
         raise ProtocolError("not a publication of this version")

@@ -1,9 +1,9 @@
 """Carries requests and replies over a Unix socket, which workers and risk use on one machine.
 
-A message is its length and its frames. Where ZeroMQ hands a message from thread to thread on both sides, one
-system call sends it here and one receives it: a question that comes after a pause is answered in a fifth of the
-time (``perf``, stage "risk round trip"). The event loop's transports read, write and buffer; this file has the
-framing, the client's reconnection, and the server's bounds.
+A message is its length and its frames. Where ZeroMQ hands a message from thread to thread on both sides, one system
+call sends it here and one receives it: a question that comes after a pause is answered in a fifth of the time
+(``perf``, stage "risk round trip"). The event loop's transports read, write and buffer; this file has the framing,
+the client's reconnection, and the server's bounds.
 
 Whatever clients do, the server holds a bounded number of connections and bytes. Beyond the bounds it closes the
 connection that holds most, and counts it as ``bad``: its client asks again under the same ids.
@@ -132,8 +132,8 @@ class Connection(asyncio.Protocol):
     ) -> None:
         """Begin without a transport. ``size_max``: bytes of the longest message that may arrive.
 
-        ``on_message`` gets None for a message of another version and for invalid bytes; ``on_read`` is called
-        after all messages of a read, if the connection is still open; ``on_end`` is called once.
+        ``on_message`` gets None for a message of another version and for invalid bytes; ``on_read`` is called after
+        all messages of a read, if the connection is still open; ``on_end`` is called once.
         """
         self._on_open = on_open
         self._on_message = on_message

@@ -1,5 +1,5 @@
-"""Defines the changes that a run can make while it goes on: pairs move, come, go. Pure; ``assignments`` runs one at a
-time.
+"""Defines the changes that a run can make while it goes on: pairs move, come, go. Pure; ``assignments`` runs one at
+a time.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence

@@ -43,10 +43,10 @@ def is_key_variable(name: str) -> bool:
 def load_keys(config: Config, lookup: Lookup = os.getenv) -> dict[str, Keys]:
     """Return the keys of all venues by name: from the environment, a file, or the simulated accounts.
 
-    The file is ``live.keys_file``, or what a service manager hands over (``CREDENTIAL``). The last only for
-    ``data = "sim"``, whose keys open nothing. From here on this process writes no core dump. Raises ``UsageError``
-    in one line for a key that is missing or incomplete, and for a file that others can read; the line never shows
-    what was found.
+    The file is ``live.keys_file``, or what a service manager hands over (``CREDENTIAL``). The last only for ``data =
+    "sim"``, whose keys open nothing. From here on this process writes no core dump. Raises ``UsageError`` in one
+    line for a key that is missing or incomplete, and for a file that others can read; the line never shows what was
+    found.
     """
     protect_memory()
     file = config.live.keys_file or _credential(lookup)

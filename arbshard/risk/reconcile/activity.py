@@ -1,8 +1,8 @@
 """Computes what orders may have moved between the moment a venue read a balance and now. Pure; ``reconciler`` owns
 it.
 
-A statement is of the instant at which the venue read the balances, the ledger's figure is the present one. Two things
-are between them:
+A statement is of the instant at which the venue read the balances, the ledger's figure is the present one. Two
+things are between them:
 
 - what is booked since: a statement that was read before may or may not show it;
 - what orders that have not ended may have done and no process has reported yet: at most what is held for them, and
@@ -138,8 +138,8 @@ class Activity:
     def rounding(self, account: Account, unit: Decimal, fills_max: int) -> Decimal:
         """Return how far an account may have drifted since both agreed last, because a venue rounds each fill.
 
-        That is one ``unit`` for each fill, for at most ``fills_max`` of them; an account that has not agreed
-        in this session counts as if it had so many.
+        That is one ``unit`` for each fill, for at most ``fills_max`` of them; an account that has not agreed in this
+        session counts as if it had so many.
         """
         known = self._fills.get(account)
         if known is None:
