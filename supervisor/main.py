@@ -18,7 +18,7 @@ from arbshard.alerts.sending import check_alerts
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.data.stream import open_stream
-from arbshard.errors import ArbshardError, RunDirError, SharedMemoryError, UsageError
+from arbshard.errors import ArbshardError, RunDirError, RunFailed, SharedMemoryError, UsageError
 from arbshard.execution.live.keys import is_key_variable, load_keys
 from arbshard.last_words import settle_streams
 from arbshard.ledger.file import Opening, check_opening
@@ -88,8 +88,8 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
     assert supervisor.ARBSHARD, "another package named 'supervisor' was imported"
     use_money_context()
     forbid_core_dumps()
-    if options.summary is not None and not options.summary.absolute().parent.is_dir():
-        raise UsageError(f"--summary {options.summary}: no such directory")
+    if options.summary is not None:
+        _require_writable(options.summary)
     with private_files():
         end = _supervise(config, options, programs)
     # The summary belongs to the user: it is made with the mode that the user's files have.
@@ -336,5 +336,19 @@ def _report(summary: Summary, options: Options) -> int:
     except OSError as error:  # the terminal was closed, which is why the run ends
         get_logger().warning("the summary cannot be shown", error=str(error))
     if options.summary is not None:
-        options.summary.write_bytes(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+        try:
+            options.summary.write_bytes(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+        except OSError as error:
+            raise RunFailed(f"--summary {options.summary} cannot be written: {error.strerror}") from error
     return 0 if summary.ok else 1
+
+
+def _require_writable(path: Path) -> None:
+    """Raise ``UsageError`` when the summary could not be written to ``path`` at the end of the run."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f"--summary {path}: no such directory")
+    if path.is_dir():
+        raise UsageError(f"--summary {path}: is a directory; name a file")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise UsageError(f"--summary {path}: cannot be written: Permission denied")

@@ -3,9 +3,13 @@
 Bad input is one line on stderr and exit code 2.
 """
 
-from typing import Annotated
+import errno
+import sys
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+import typer.main
 
 from arbshard.cli import (
     alerts,
@@ -20,6 +24,7 @@ from arbshard.cli import (
     inventory,
     ledger,
     limits,
+    logs,
     positions,
     reconcile,
     record,
@@ -38,11 +43,18 @@ from arbshard.cli import (
 )
 from arbshard.cli import config as configuration
 from arbshard.cli import halt as desk
+from arbshard.cli.help import add_help
 from arbshard.errors import ArbshardError, LedgerError, UsageError
+from arbshard.last_words import write_stderr_line
 from arbshard.version import __version__
 
+if TYPE_CHECKING:
+    from typer._click import Command
+
+_OUTPUT_FAILS = (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF, errno.EDQUOT)
+"""What happens to an output whose reader has gone, or whose disk is full."""
+
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
@@ -83,6 +95,7 @@ app.command()(inventory.inventory)
 app.command()(doctor.doctor)
 app.command()(positions.positions)
 app.command()(positions.trades)
+app.command()(logs.logs)
 app.command()(simulate.simulate)
 app.command()(exchanges.exchanges)
 app.command()(replay.replay)
@@ -104,20 +117,48 @@ app.add_typer(transfer.app, name="transfer")
 
 @app.command()
 def version() -> None:
-    """The version."""
+    """Show the version."""
     typer.echo(__version__)
 
 
+add_help(app)
+
+
 def main() -> None:
-    """Entry point."""
+    """Run the command line; end with its exit code, and with one line for what a person can mend."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # terminals in Korea and elsewhere lack some characters
     try:
-        app()
+        try:
+            command()()
+        finally:
+            sys.stdout.flush()
     except UsageError as error:
-        typer.echo(f"arbshard: {error}", err=True)
-        raise SystemExit(2) from error
+        _end(2, str(error), error)
     except LedgerError as error:
-        typer.echo(f"arbshard: ledger: {error}", err=True)
-        raise SystemExit(1) from error
+        _end(1, f"ledger: {error}", error)
     except ArbshardError as error:
-        typer.echo(f"arbshard: {error}", err=True)
-        raise SystemExit(1) from error
+        _end(1, str(error), error)
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT_FAILS:
+            raise  # it is a defect, and its traceback says where
+        _end(1, f"the output cannot be written: {error.strerror}", error)
+
+
+def command() -> "Command":
+    """Return the whole command line, in whose help a flag looks like one."""
+    made = typer.main.get_command(app)
+    waiting = [made]
+    while waiting:
+        one = waiting.pop()
+        for parameter in one.params:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+        waiting.extend(getattr(one, "commands", {}).values())
+    return made
+
+
+def _end(code: int, line: str, error: Exception) -> NoReturn:
+    write_stderr_line(f"arbshard: {line}")
+    raise SystemExit(code) from error

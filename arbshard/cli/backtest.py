@@ -49,8 +49,8 @@ def backtest(
         str,
         typer.Option(
             "--latency",
-            help="paper: as [paper] draws. recorded: decisions and orders at their recorded times. model: orders as "
-            "measured on the tape. With the last two, decisions are compared with those on the tape.",
+            help="paper: as the section paper draws. recorded: decisions and orders at their recorded times. model: "
+            "orders as measured on the tape. With the last two, decisions are compared with those on the tape.",
         ),
     ] = "paper",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,

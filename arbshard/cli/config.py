@@ -13,12 +13,14 @@ import msgspec
 import typer
 
 from arbshard.cli.options import config_of
-from arbshard.config import Config, find_remarks, without_secrets
+from arbshard.config import Config, find_config, find_remarks, without_secrets
 from arbshard.config.environment import settings_of
 
 app = typer.Typer(no_args_is_help=True, help="Check a configuration file and show what is in force.")
 
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file.")]
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A TOML file, or the name of one that comes with arbshard.")
+]
 _Value = str | int | float | bool | list[Any] | dict[str, Any] | None
 
 
@@ -36,7 +38,11 @@ def check_config(file: FileArgument) -> None:
 @app.command("show")
 def show_config(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A TOML file; none: all defaults.")
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="A TOML file, or the name of one that comes with arbshard; none: all defaults.",
+        ),
     ] = None,
     origin: Annotated[
         bool, typer.Option("--origin", help="Say of each key what sets it: a variable, FILE or the default.")
@@ -49,7 +55,11 @@ def show_config(
         typer.echo(msgspec.json.format(msgspec.json.encode(tree)).decode())
         return
     # The environment lies over the file, and a key over the table that it is in.
-    origins = dict.fromkeys(_keys(tomllib.loads(file.read_text(encoding="utf-8"))), str(file)) if file else {}
+    origins = (
+        dict.fromkeys(_keys(tomllib.loads(find_config(file).read_text(encoding="utf-8"))), str(file))
+        if file
+        else {}
+    )
     origins |= {setting.key: setting.variable for setting in settings_of(os.environ)}
     for key, value in _leaves(tree):
         line = f"{key} = {msgspec.json.encode(value).decode()}"

@@ -13,7 +13,7 @@ from arbshard.venues.registry import ADAPTERS
 
 def exchanges(
     config: Annotated[
-        Path | None, typer.Option("--config", help="Its table [sim] says what the options do not.")
+        Path | None, typer.Option("--config", help="Its section sim says what the options do not.")
     ] = None,
     ports: Annotated[
         list[str] | None,

@@ -4,9 +4,12 @@ from typing import Annotated
 
 import typer
 
-from arbshard.cli.options import ConfigOption, NameOption, running_files
+from arbshard.cli.completion import complete_symbols
+from arbshard.cli.ledger_state import find_remains
+from arbshard.cli.options import ConfigOption, NameOption, config_of, running_files
 from arbshard.cli.risk_client import send_to_risk, wait_until_flat
 from arbshard.errors import UsageError
+from arbshard.status.hints import name_instance
 from arbshard.wire.messages import Close, Command, Done, Halt, Resume
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for whoever reads the ledger later.")]
@@ -35,19 +38,26 @@ def halt(
 def resume(
     symbols: Annotated[
         list[str] | None,
-        typer.Argument(help="Pairs that were set apart, by base or market; none: end the halt."),
+        typer.Argument(
+            help="Pairs that were set apart, by base or market; none: end the halt.",
+            autocompletion=complete_symbols,
+        ),
     ] = None,
     reason: ReasonOption = "",
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Allow entries again after a halt, or those of pairs that were set apart."""
+    _refuse_without_instance(name, config)
     _order(name, config, Resume(reason, tuple(symbols or ())), 0.0)
 
 
 def close(
     symbols: Annotated[
-        list[str] | None, typer.Argument(help="Pairs, by base or market: BTC, KRW-ETH, SOLUSDT.")
+        list[str] | None,
+        typer.Argument(
+            help="Pairs, by base or market: BTC, KRW-ETH, SOLUSDT.", autocompletion=complete_symbols
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every position.")] = False,
     even_one_leg: Annotated[
@@ -73,5 +83,27 @@ def _order(name: NameOption, config: ConfigOption, command: Command, wait_s: flo
     instance, files = running_files(name, config)
     answer = send_to_risk(files, command)
     assert isinstance(answer, Done), answer
-    typer.echo(f"{instance}: {answer.text}")
+    typer.echo(f"{instance}: {name_instance(answer.text, instance)}")
     wait_until_flat(instance, files, answer.pairs, wait_s)
+
+
+def _refuse_without_instance(name: NameOption, config: ConfigOption) -> None:
+    """Say what to do about a halted instance that does not run. Raises ``UsageError`` for it."""
+    from supervisor.places import running_pid
+
+    instance = config_of(name, config).name
+    if running_pid(instance) is not None:
+        return
+    found = find_remains(name, config, None)
+    if found is None:
+        return  # there is nothing to resume, and the order itself says so
+    remains, _ = found
+    if not (remains.halted or remains.apart):
+        raise UsageError(
+            f"resume: '{instance}' does not run, and by its ledger nothing is halted or set apart"
+        )
+    what = f"halted {remains.halted}" if remains.halted else f"with {', '.join(remains.apart)} set apart"
+    raise UsageError(
+        f"resume: '{instance}' does not run, and by its ledger it is {what}. Start it (it enters nothing while it is "
+        f"halted), then type 'arbshard resume --name {instance}'"
+    )

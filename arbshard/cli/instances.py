@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from arbshard.model.rundir import LOCK
+from arbshard.cli.options import names_of_instances
 
 
 class FoundInstance(msgspec.Struct, frozen=True):
@@ -30,16 +30,9 @@ def instances(
     """Instances of this user that run, and those that were cut off and left their run directory."""
     from arbshard.status.render import terminal
     from arbshard.status.tables import WholeTable
-    from supervisor.places import usable_roots
+    from supervisor.places import find_run_dir
 
-    found = [
-        _look_at(path)
-        for root in usable_roots()
-        if root.path.is_dir()
-        for path in sorted(root.path.iterdir())
-        # No instance has a name that begins with a dot; the simulation keeps its files in such folders meanwhile.
-        if not path.name.startswith(".") and path.is_dir() and (path / LOCK).is_file()
-    ]
+    found = [_look_at(find_run_dir(name)) for name in names_of_instances()]
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
         return

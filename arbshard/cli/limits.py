@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from arbshard.cli.completion import complete_limits, complete_symbols
 from arbshard.cli.options import ConfigOption, NameOption, running_files
 from arbshard.cli.risk_client import send_to_risk
 from arbshard.errors import UsageError
@@ -14,7 +15,10 @@ from arbshard.wire.messages import Done, LimitLine, Limits, SetLimits, ShowLimit
 
 app = typer.Typer(no_args_is_help=True, help="See and change limits while it runs.")
 
-SymbolOption = Annotated[str, typer.Option("--symbol", help="Of one pair, by base or market.")]
+SymbolOption = Annotated[
+    str,
+    typer.Option("--symbol", help="Of one pair, by base or market.", autocompletion=complete_symbols),
+]
 _AS_CONFIGURED = "default"
 
 
@@ -49,7 +53,12 @@ def show_limits(
 @app.command("set")
 def set_limits(
     changes: Annotated[
-        list[str], typer.Argument(metavar="KEY=VALUE…", help="As in [limits]; KEY=default takes it back.")
+        list[str],
+        typer.Argument(
+            metavar="KEY=VALUE…",
+            help="Keys of the section limits of the configuration; KEY=default takes a change back.",
+            autocompletion=complete_limits,
+        ),
     ],
     symbol: SymbolOption = "",
     name: NameOption = None,

@@ -9,18 +9,26 @@ from typing import Annotated, Any
 
 import typer
 
-from arbshard.config import REGIMES, Config, load_config
+from arbshard.cli.completion import complete_configs, complete_names
+from arbshard.config import REGIMES, Config, find_config, load_config
 from arbshard.errors import UsageError
 from arbshard.model.rundir import RunFiles
 
 NameOption = Annotated[
-    str | None, typer.Option("--name", help="Which instance; default: the configuration's name.")
+    str | None,
+    typer.Option(
+        "--name",
+        help="Which instance; default: the name in the configuration.",
+        autocompletion=complete_names,
+    ),
 ]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="TOML file; default: embedded exchanges, paper. The environment lies over it: ARBSHARD__RUN__SHARDS=8.",
+        help="TOML file, or the name of one that comes with arbshard, such as paper-band; default: embedded "
+        "exchanges, paper. The environment lies over it: ARBSHARD__RUN__SHARDS=8.",
+        autocompletion=complete_configs,
     ),
 ]
 StateOption = Annotated[
@@ -67,7 +75,7 @@ def config_of(
         overrides["name"] = name
     if state_dir is not None:
         overrides["state_dir"] = state_dir
-    return load_config(config, overrides, os.environ)
+    return load_config(find_config(config) if config is not None else None, overrides, os.environ)
 
 
 def symbols_of(text: str) -> list[str]:
@@ -91,8 +99,25 @@ def running_files(name: str | None, config: Path | None) -> tuple[str, RunFiles]
 
     instance = config_of(name, config).name
     if running_pid(instance) is None:
-        raise UsageError(f"no instance named '{instance}' is running")
+        running = [name for name in names_of_instances() if running_pid(name) is not None]
+        others = f"; these run: {', '.join(running)}" if running else ""
+        raise UsageError(f"no instance named '{instance}' is running{others}")
     return instance, RunFiles(find_run_dir(instance))
+
+
+def names_of_instances() -> list[str]:
+    """Return the names of the instances that run or have left their run directory."""
+    from arbshard.model.rundir import LOCK
+    from supervisor.places import usable_roots
+
+    return sorted(
+        path.name
+        for root in usable_roots()
+        if root.path.is_dir()
+        for path in root.path.iterdir()
+        # No instance has a name that begins with a dot; the simulation keeps its files in such folders meanwhile.
+        if not path.name.startswith(".") and (path / LOCK).is_file()
+    )
 
 
 def amount_of(option: str, text: str) -> Decimal:

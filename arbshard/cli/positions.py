@@ -8,6 +8,7 @@ import msgspec
 import typer
 from rich.text import Text
 
+from arbshard.cli.completion import complete_symbols
 from arbshard.cli.ledger_state import find_remains
 from arbshard.cli.options import (
     ConfigOption,
@@ -118,7 +119,9 @@ def _from_ledger(name: NameOption, config: ConfigOption, state_dir: StateOption)
 
 def trades(
     last: Annotated[int, typer.Option("--last", min=1, max=100_000, help="So many of the newest.")] = 20,
-    symbol: Annotated[str, typer.Option("--symbol", help="Of one pair, by base or market.")] = "",
+    symbol: Annotated[
+        str, typer.Option("--symbol", help="Of one pair, by base or market.", autocompletion=complete_symbols)
+    ] = "",
     since: SinceOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Rows for a spreadsheet, with a header.")] = False,

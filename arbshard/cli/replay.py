@@ -38,7 +38,7 @@ def replay(
         typer.Option("--tls/--no-tls", help="Listen with TLS too, under a certificate made at each start."),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="Its table [sim] says accounts, keys and faults.")
+        Path | None, typer.Option("--config", help="Its section sim says accounts, keys and faults.")
     ] = None,
     config_dir: Annotated[
         Path | None,

@@ -8,6 +8,7 @@ import msgspec
 import typer
 from rich.text import Text
 
+from arbshard.cli.completion import complete_symbols
 from arbshard.cli.options import ConfigOption, NameOption, running_files
 from arbshard.cli.shard_client import WaitOption, carry_out, fetch_shards
 from arbshard.model.rundir import RunFiles
@@ -79,7 +80,12 @@ def show(
 
 @app.command()
 def move(
-    symbols: Annotated[list[str], typer.Argument(help="Pairs, by base or market: BTC, KRW-ETH, SOLUSDT.")],
+    symbols: Annotated[
+        list[str],
+        typer.Argument(
+            help="Pairs, by base or market: BTC, KRW-ETH, SOLUSDT.", autocompletion=complete_symbols
+        ),
+    ],
     to: Annotated[int, typer.Option("--to", help="The shard's number.")],
     wait: WaitOption = 60.0,
     name: NameOption = None,

@@ -53,7 +53,10 @@ def simulate(
         raise typer.Exit(1 if fuzz.run_many(settings, None, fuzz.cores()) else 0)
     failed = 0
     with ExitStack() as opened:
-        write = opened.enter_context(trace.open("w")).write if trace is not None else None
+        try:
+            write = opened.enter_context(trace.open("w")).write if trace is not None else None
+        except OSError as error:
+            raise UsageError(f"--trace {trace}: cannot be written: {error.strerror}") from error
         for number in range(seeds):
             given = fuzz.fresh_seed() if seed is None else settings.seed + number
             report = _run(Simulation(settings._replace(seed=given), write))

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from arbshard.cli.completion import complete_symbols
 from arbshard.cli.options import ConfigOption, NameOption, running_files
 from arbshard.cli.risk_client import send_to_risk
 from arbshard.cli.shard_client import WaitOption, carry_out, fetch_shards
@@ -58,7 +59,12 @@ def show(
 
 @app.command()
 def confirm(
-    symbol: Annotated[str, typer.Argument(help="A pair, by base or market: BTC, KRW-ETH, SOLUSDT.")],
+    symbol: Annotated[
+        str,
+        typer.Argument(
+            help="A pair, by base or market: BTC, KRW-ETH, SOLUSDT.", autocompletion=complete_symbols
+        ),
+    ],
     reason: Annotated[
         str, typer.Option("--reason", help="How you know, for whoever reads the ledger later.")
     ],

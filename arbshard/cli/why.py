@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from arbshard.cli.completion import complete_symbols
 from arbshard.cli.options import ConfigOption, NameOption, running_files
 from arbshard.errors import UsageError
 
@@ -20,7 +21,12 @@ _STEPS = (
 
 
 def why(
-    coin: Annotated[str, typer.Argument(help="A pair, by base or market: BTC, KRW-ETH, SOLUSDT.")],
+    coin: Annotated[
+        str,
+        typer.Argument(
+            help="A pair, by base or market: BTC, KRW-ETH, SOLUSDT.", autocompletion=complete_symbols
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     name: NameOption = None,
     config: ConfigOption = None,

@@ -7,7 +7,7 @@ An empty file is a valid one: the embedded exchanges, on paper.
 from arbshard.config.alerts import AlertLevel, AlertLevels, AlertsConfig, TelegramConfig
 from arbshard.config.contradictions import find_remarks
 from arbshard.config.execution import ExecutionConfig, PaperConfig
-from arbshard.config.file import change_limits, decode_recorded, load_config
+from arbshard.config.file import change_limits, decode_recorded, find_config, load_config, packaged_configs
 from arbshard.config.inventory import InventoryConfig
 from arbshard.config.limits import LimitsConfig, zone_of
 from arbshard.config.live import LiveConfig
@@ -59,8 +59,10 @@ __all__ = [
     "WarningsConfig",
     "change_limits",
     "decode_recorded",
+    "find_config",
     "find_remarks",
     "load_config",
+    "packaged_configs",
     "without_secrets",
     "zone_of",
 ]

@@ -1,5 +1,6 @@
 """Reads a TOML file and checks it. An error always has the file, or the environment variable, and the key's path."""
 
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -16,6 +17,7 @@ from arbshard.config.section import explain
 from arbshard.config.venues import AWAY, VenueConfig, VenuesConfig
 from arbshard.errors import ConfigError
 
+_INSTALLED = Path(sys.prefix, "share", "arbshard", "configs")
 _AMOUNT_MAX = Decimal(10**15)
 _REPLACED = {
     "run.doorbell": 'run.transport = "local" or "zmq"',
@@ -31,6 +33,33 @@ _RENAMED = {
 """Keys by section that recordings of earlier versions have under another name, with the same meaning."""
 _FEE_BPS_MAX = Decimal(10_000)
 """The whole notional: with this fee there would be nothing left to divide by."""
+
+
+def packaged_configs() -> dict[str, Path]:
+    """Return the configuration files that come with arbshard, by name."""
+    project = Path(__file__).parents[2]
+    found: dict[str, Path] = {}
+    for folder in (project / "configs", _INSTALLED):
+        for path in sorted(folder.glob("*.toml")):
+            found.setdefault(path.name.removesuffix(".toml"), path)
+    return found
+
+
+def find_config(given: Path) -> Path:
+    """Return the file that a person means by ``given``: a path, or the name of one that comes with arbshard.
+
+    ``paper-band`` and ``configs/paper-band.toml`` are found wherever arbshard is installed. Raises ``ConfigError``.
+    """
+    if given.exists():
+        return given
+    known = packaged_configs()
+    name = given.name.removesuffix(".toml")
+    is_name = given.parent == Path() or given.parts[:-1] == ("configs",)
+    if is_name and name in known:
+        return known[name]
+    if given.parent == Path() and not given.suffix:
+        raise ConfigError(str(given), f"is neither a file nor one of {', '.join(known)}")
+    return given  # reading it says what is wrong
 
 
 def load_config(

@@ -22,6 +22,7 @@ from arbshard.shm.books import BooksReader
 from arbshard.shm.former import read_former
 from arbshard.shm.pages import Histogram, PageReader
 from arbshard.status.accounts import accounts_of, problems_of, unknown_orders
+from arbshard.status.hints import name_instance
 from arbshard.status.inventory import line_of_status, problems_of_transfers
 from arbshard.status.model import (
     AlertsStatus,
@@ -110,7 +111,7 @@ class Collector:
         )
         is_ending = is_dead or note.state in ("draining", "ended")
         passing = (*_orders_under_way(risk_note), *unknown_orders(risk_note))
-        causes = (
+        found = (
             *(
                 [
                     Problem(
@@ -142,6 +143,7 @@ class Collector:
             *problems_of_transfers(risk_note),
             *passing,
         )
+        causes = tuple(_named(cause, note.name) for cause in found)
         problems = tuple(cause.text for cause in causes)
         state = "dead" if is_dead else note.state
         missing: Counter[str] = Counter()
@@ -178,9 +180,9 @@ class Collector:
             memory_mb=_memory_mb([note.pid, *(child.pid for child in note.children)]),
             problems=problems,
             causes=causes,
-            passing=tuple(cause.text for cause in passing),
-            warnings=tuple(notices_of_warnings(risk_note)),
-            halted=_halted(risk_note),
+            passing=tuple(_named(cause, note.name).text for cause in passing),
+            warnings=tuple(name_instance(line, note.name) for line in notices_of_warnings(risk_note)),
+            halted=name_instance(_halted(risk_note), note.name),
             halt=risk_note.halt,
             halts=note.halts,
             journal=note.journal,
@@ -195,7 +197,7 @@ class Collector:
             loop_cpu_ms=round(cpu.max_ns / 1e6, 1),
             as_of=as_of,
             missing=dict(missing),
-            inventory=line_of_status(risk_note, missing, self._clock.wall_ms()),
+            inventory=name_instance(line_of_status(risk_note, missing, self._clock.wall_ms()), note.name),
             under_way_worth=risk_note.under_way_worth,
             series=self._series(children.get(_SERIES)),
             metrics=self._metrics(children.get(_METRICS)),
@@ -481,6 +483,11 @@ def _disk_problems(shown: dict[str, int]) -> Iterator[Problem]:
     if shown.get("disk_room", 0):
         what = "; nothing is entered" if shown["disk_room"] > 1 else ""
         yield Problem("disk", "", f"{shown['disk_free_mb']} MB are free on the ledger's disk{what}")
+
+
+def _named(cause: Problem, name: str) -> Problem:
+    """Return ``cause`` with the commands in its text as they are for the instance ``name``."""
+    return replace(cause, text=name_instance(cause.text, name))
 
 
 def _iso(at_ms: int) -> str:

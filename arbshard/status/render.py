@@ -10,6 +10,7 @@ from rich.text import Text
 from arbshard.config import REGIMES
 from arbshard.model.notes import RECORDING, JournalNote
 from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, PositionNote, Tally, ValueChangeNote
+from arbshard.status.hints import name_instance
 from arbshard.status.model import (
     AlertsStatus,
     EntriesStatus,
@@ -92,7 +93,7 @@ def _trading(status: Status, symbols_shown: int) -> list[RenderableType]:
     parts.append(_venues(status))
     parts.append(_risk(status))
     if status.risk.entries.pairs:
-        parts.append(_entries(status.risk.entries))
+        parts.append(_entries(status.risk.entries, status.name))
     if status.ledger is not None:
         parts.append(_ledger(status.ledger))
     if status.series is not None:
@@ -377,14 +378,15 @@ def _risk(status: Status) -> Text:
     )
 
 
-def _entries(entries: EntriesStatus) -> Text:
+def _entries(entries: EntriesStatus, name: str) -> Text:
     """How many pairs may be entered, and by which rule the others may not."""
     parts: list[str | Text | tuple[str, str]] = [
         ("Entries ", "bold"),
         f"{entries.free} of {entries.pairs} pairs may be entered",
     ]
     if entries.barred:
-        parts += ["; barred: ", _counts(entries.barred), " (`arbshard symbols` says why)"]
+        why = name_instance(" (`arbshard symbols` says why)", name)
+        parts += ["; barred: ", _counts(entries.barred), why]
     return Text.assemble(*parts)
 
 

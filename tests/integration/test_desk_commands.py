@@ -311,7 +311,7 @@ def test_a_pair_set_apart_enters_nothing_over_restarts_until_it_is_released(desk
     degraded = desk.until(lambda s: any("is set apart" in line for line in s["problems"]))
     assert degraded["state"] == "degraded"
     (line,) = (line for line in degraded["problems"] if "is set apart" in line)
-    assert f"'arbshard close {symbol}' closes it" in line
+    assert f"'arbshard close {symbol} --name t' closes it" in line
     assert desk.log("risk", "pair set apart: it enters nothing until a person releases it")
     assert f"closed {symbol}" in desk.do("close", symbol)  # a person may close it, whatever the cause
     desk.kill_and_replace("risk")

@@ -142,11 +142,11 @@ def test_the_ledger(instance, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("cause", "what_to_do"),
     [
-        ("stuck", "'arbshard close BTC' closes it at the prices of now"),
-        ("exits_fail", "'arbshard close BTC' closes it"),
-        ("bad_report", "compare the ledger with the venue, then 'arbshard resume BTC'"),
-        ("position_loss", "'arbshard close BTC' closes it"),
-        ("no_reversion", "whether the coin can be moved, then 'arbshard resume BTC'"),
+        ("stuck", "'arbshard close BTC --name t' closes it at the prices of now"),
+        ("exits_fail", "'arbshard close BTC --name t' closes it"),
+        ("bad_report", "compare the ledger with the venue, then 'arbshard resume BTC --name t'"),
+        ("position_loss", "'arbshard close BTC --name t' closes it"),
+        ("no_reversion", "whether the coin can be moved, then 'arbshard resume BTC --name t'"),
     ],
 )
 def test_a_pair_set_apart_is_a_problem_that_says_what_to_do(instance, cause, what_to_do) -> None:

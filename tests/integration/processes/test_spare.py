@@ -43,7 +43,7 @@ def test_shard_that_is_given_up_leaves_the_other_alone(start):
     assert [shard["state"] for shard in status["shards"]] == ["quarantined", "running"]
     line = next(line for line in status["problems"] if line.startswith("shard 0 is quarantined"))
     assert "(its worker ended with code -9)" in line
-    assert line.endswith("'arbshard shards restart 0' starts it again")
+    assert line.endswith("'arbshard shards restart 0 --name t' starts it again")
     ticks = one.worker(1)["ticks"]
     one.wait_for(lambda: one.worker(1)["ticks"] > ticks)
     assert "Spare workers: ready" in one.carry_out("status").out

@@ -1,0 +1,60 @@
+"""What a shell offers, through the protocol by which a shell asks."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from arbshard.config import LimitsConfig
+from arbshard.model.rundir import LOCK
+from support import world as w
+
+
+@pytest.fixture
+def offered(tmp_path):
+    run = tmp_path / "run" / "desk"
+    run.mkdir(parents=True, mode=0o700)
+    (tmp_path / "run").chmod(0o700)
+    (run / LOCK).write_text("")
+    (run / "universe.json").write_bytes(msgspec.json.encode(w.World().universe))
+
+    def complete(line, **environment):
+        words = line.split(" ")
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("arbshard"))],
+            env={
+                **os.environ,
+                "ARBSHARD_RUN_ROOT": str(tmp_path / "run"),
+                "HOME": str(tmp_path),
+                "_ARBSHARD_COMPLETE": "complete_bash",
+                "COMP_WORDS": line,
+                "COMP_CWORD": str(len(words) - 1),
+                **environment,
+            },
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        return done.stdout.split()
+
+    return complete
+
+
+def test_names_pairs_keys_and_configurations(offered):
+    assert offered("arbshard status --name d") == ["desk"]
+    assert offered("arbshard close --name desk ") == ["BTC", "ETH"]
+    assert offered("arbshard why --name desk E") == ["ETH"]
+    assert offered("arbshard limits set order_n") == ["order_notional_max="]
+    assert len(offered("arbshard limits set ")) == len(LimitsConfig.__struct_fields__)
+    assert "paper-band" in offered("arbshard run --config p")
+
+
+def test_what_cannot_be_found_is_not_offered(offered):
+    assert offered("arbshard close --name nobody ") == []
+    assert offered("arbshard close ", ARBSHARD__RUN__SHARDS="many") == []
