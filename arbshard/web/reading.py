@@ -4,12 +4,14 @@ It asks no process for what is shown. The ledger is read only for the pairs that
 """
 
 import contextlib
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
+from arbshard.alerts.store import FILE, AlertRecord, AlertsFileError, AlertsReader
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.engine.series import SpreadSeries
@@ -40,6 +42,8 @@ _SEEK_NS = 2_000_000_000
 """How often it is looked for an instance that does not run."""
 _SLOW_NS = 2_000_000_000
 """How often balances and the funnel are shown anew: they are made of thousands of parts."""
+_ALERTS_SHOWN, _ALERTS_MAX = 20, 60
+"""Alerts that are over, and all alerts, that are shown."""
 _REFUSED_SHOWN = 8
 _REFUSED_EVERY_NS = 5_000_000_000
 _EVENTS_SEARCHED = 20_000
@@ -123,12 +127,24 @@ class DeskReader:
             self._slow_ns = now_ns
             board.put("balances", view.balances_of(status, note))
             self._put_funnel(self._files, status, now_ns)
+            board.put("events", view.events_of(status, self._read_alerts(Path(status.state_dir) / FILE)))
         board.put("work", view.work_of(status, note))
         board.put("places", view.places_of(status))
-        board.put("events", view.events_of(status))
         board.put("facts", view.facts_of(status))
         self._read_pairs(self._files, status, now_ns, now_ms)
         board.keep_sections(frozenset((*_SECTIONS, *(f"detail {base}" for base in self.opened))))
+
+    def _read_alerts(self, path: Path) -> list[AlertRecord]:
+        """Return the alerts that hold and the newest that are over; none where no alerts are kept."""
+        if not path.is_file():
+            return []
+        try:
+            with AlertsReader(path) as reader:
+                return reader.records(_ALERTS_SHOWN)[:_ALERTS_MAX]
+        except (AlertsFileError, sqlite3.Error) as error:
+            self.failures += 1
+            get_logger().warning("the alerts cannot be read", instance=self.name, error=str(error))
+            return []
 
     def _put_funnel(self, files: RunFiles, status: Status, now_ns: int) -> None:
         self._funnels = self._read_funnels(files, status)

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from arbshard.alerts.store import AlertRecord
 from arbshard.config import Config
 from arbshard.config.limits import LimitsConfig
 from arbshard.model.funnel import EdgeFunnel
@@ -43,7 +44,7 @@ _SCALED = frozenset({"portfolio_notional_max", "fx_exposure_max"})
 """Of these, the ones that a rule tightens."""
 _NEAR = 0.8
 """From this share on a limit is near."""
-_CURRENCIES_SHOWN = 400
+_CURRENCIES_SHOWN = 60
 _STEPS = (
     ("wanted", "netted enough at the touch"),
     ("sized", "were deep enough for an order"),
@@ -114,7 +115,7 @@ class VenueBalances(msgspec.Struct, frozen=True):
     venue: str
     currencies: int
     rows: tuple[tuple[str, str, str], ...]
-    """(currency, total, held for orders); money first, then coins by name."""
+    """(currency, total, held for orders): money, coins that run out soon, then the first others by name."""
     runs_out: tuple[str, ...]
 
 
@@ -158,7 +159,10 @@ class WorkView(msgspec.Struct, frozen=True):
 class EventsView(msgspec.Struct, frozen=True):
     """Holds what happened, the newest first, and what venues warn of."""
 
+    kept: tuple[AlertRecord, ...]
+    """Alerts that hold, and the newest of those that are over, as ``arbshard alerts`` lists them."""
     alerts: tuple[str, ...]
+    """What the supervisor said lately."""
     warnings: tuple[str, ...]
     errors: int
     restarts: int
@@ -312,9 +316,9 @@ def balances_of(status: Status, note: RiskNote) -> tuple[VenueBalances, ...]:
     money = {"KRW": 0, "USDT": 1, status.fx.quote: 1}
     found = []
     for venue, balances in status.balances.items():
-        ordered = sorted(balances.items(), key=lambda one: (money.get(one[0], 2), one[0]))
-        rows = tuple((name, one.total, one.held) for name, one in ordered[:_CURRENCIES_SHOWN])
         runs_out = tuple(one.currency for one in note.runs_out if one.venue == venue)
+        order = sorted(balances, key=lambda name: (money.get(name, 2), name not in runs_out, name))
+        rows = tuple((name, balances[name].total, balances[name].held) for name in order[:_CURRENCIES_SHOWN])
         found.append(VenueBalances(venue, len(balances), rows, runs_out))
     return tuple(found)
 
@@ -360,9 +364,11 @@ def work_of(status: Status, note: RiskNote) -> WorkView:
     )
 
 
-def events_of(status: Status) -> EventsView:
+def events_of(status: Status, kept: Iterable[AlertRecord]) -> EventsView:
     """Return what happened."""
-    return EventsView(tuple(reversed(status.alerts)), status.warnings, status.errors, status.restarts)
+    return EventsView(
+        tuple(kept), tuple(reversed(status.alerts)), status.warnings, status.errors, status.restarts
+    )
 
 
 def facts_of(status: Status) -> FactsView:

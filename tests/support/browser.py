@@ -24,6 +24,7 @@ _FLAGS = (
 )  # fmt: skip
 _START_S = 30.0
 _POLL_S = 0.05
+_WEBP_QUALITY = 75
 
 
 def chromium() -> str | None:
@@ -120,8 +121,11 @@ class Page:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def picture(self, path: Path, *, whole: bool = False) -> None:
-        """Write what is seen, or the whole page, as a PNG file."""
-        taken = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        """Write what is seen, or the whole page, as a file in the format of its suffix: PNG or WebP."""
+        quality = {"quality": _WEBP_QUALITY} if path.suffix == ".webp" else {}
+        taken = self.call(
+            "Page.captureScreenshot", format=path.suffix[1:], captureBeyondViewport=whole, **quality
+        )
         path.write_bytes(base64.b64decode(taken["data"]))
 
 

@@ -1,6 +1,7 @@
 """The server over real sockets: who gets what, and that nothing from another site gets through."""
 
 import asyncio
+import ssl
 from contextlib import asynccontextmanager, suppress
 
 import aiohttp
@@ -233,3 +234,44 @@ async def test_what_is_wrong_is_said_in_one_line(desk, monkeypatch):
         found, answer = await one.ask("POST", "/api/plan", {"action": "halt", "instance": "desk"}, **proof)
         assert (found, answer["error"]) == (500, "a defect of the desk; its log says more")
         assert one.server.counts.failures == 1
+
+
+@pytest.mark.needs("tls")
+async def test_beyond_this_computer_both_tokens_and_tls_are_in_force(desk, tmp_path):
+    import trustme
+
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    files = {name: tmp_path / name for name in ("certificate", "key", "viewer", "operator")}
+    issued.cert_chain_pems[0].write_to_path(files["certificate"])
+    issued.private_key_pem.write_to_path(files["key"])
+    for name in ("viewer", "operator"):
+        files[name].write_text(f"{name}-token-0123456789")
+        files[name].chmod(0o600)
+    settings = {
+        "host": "0.0.0.0",
+        "names": ("localhost",),
+        "certificate": str(files["certificate"]),
+        "key": str(files["key"]),
+        "viewer_token_file": str(files["viewer"]),
+        "operator_token_file": str(files["operator"]),
+    }
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    async with desk(**settings) as one:
+        assert one.url.startswith("https://localhost:")
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context), cookie_jar=aiohttp.CookieJar(unsafe=True)
+        ) as one.browser:
+            assert (await one.ask("GET", "/api/session"))[1]["right"] == "none"
+            assert (await one.ask("GET", "/", Host="127.0.0.1"))[0] == 421
+            _, session = await one.sign_in()
+            assert session["right"] == "operator"
+            (cookie,) = one.browser.cookie_jar
+            assert (cookie["secure"], cookie["httponly"], cookie["samesite"]) == (True, True, "Strict")
+            stream = await one.stream()
+            assert "desk" in (await stream.receive_json(timeout=10))["instances"]
+            await stream.close()
+        with pytest.raises(aiohttp.ClientError):
+            async with aiohttp.ClientSession() as plain, plain.get(one.url.replace("https", "http")):
+                pass

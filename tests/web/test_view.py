@@ -3,9 +3,18 @@
 import pytest
 from msgspec.structs import replace
 
+from arbshard.alerts.store import AlertRecord
 from arbshard.config import Config
 from arbshard.model.funnel import EdgeFunnel
-from arbshard.model.risk_note import NO_NOTE, BalanceNote, EquityNote, FxNote, PortfolioTally, TightNote
+from arbshard.model.risk_note import (
+    NO_NOTE,
+    BalanceNote,
+    EquityNote,
+    FxNote,
+    PortfolioTally,
+    RunsOutNote,
+    TightNote,
+)
 from arbshard.status.model import EntriesStatus
 from arbshard.web import view
 from support.made_status import made_status
@@ -106,8 +115,10 @@ def test_limits_are_drawn_as_changed_and_tightened():
 
 def test_money_comes_before_coins():
     balances = {"upbit": {name: BalanceNote("1", "0") for name in ("BTC", "USDT", "ADA", "KRW")}}
-    (venue,) = view.balances_of(replace(made_status(), balances=balances), NO_NOTE)
-    assert [row[0] for row in venue.rows] == ["KRW", "USDT", "ADA", "BTC"]
+    note = replace(NO_NOTE, runs_out=(RunsOutNote("upbit", "BTC", 5), RunsOutNote("binance", "ADA", 6)))
+    (venue,) = view.balances_of(replace(made_status(), balances=balances), note)
+    assert [row[0] for row in venue.rows] == ["KRW", "USDT", "BTC", "ADA"]
+    assert (venue.runs_out, venue.currencies) == (("BTC",), 4)
 
 
 def test_the_funnel_counts_the_run_and_the_last_minute():
@@ -127,3 +138,9 @@ def test_the_funnel_counts_the_run_and_the_last_minute():
     ]
     assert shown.barred == (("MARKET_WARNED", 2), ("NOT_REARMED", 1))
     assert shown.refused == (("DAILY_LOSS", 93), ("BALANCE", 92))
+
+
+def test_alerts_that_are_kept_come_before_what_the_supervisor_said():
+    record = AlertRecord("naked", "BTC", "critical", "BTC is naked", "arbshard close BTC", 5, None, True, 0)
+    shown = view.events_of(replace(made_status(), alerts=("first", "second")), [record])
+    assert (shown.kept, shown.alerts) == ((record,), ("second", "first"))

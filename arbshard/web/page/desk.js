@@ -46,6 +46,7 @@ const exact = (value) => fine.format(Number(value));
 const bps = (value) => (value === null || value === undefined ? "–" : `${value < 0 ? "−" : ""}${Math.abs(value).toFixed(1)}`);
 const toneOf = (value) => (Math.round(Number(value)) > 0 ? "good" : Math.round(Number(value)) < 0 ? "bad" : "");
 const clock = (ms) => new Date(ms).toLocaleTimeString("en-GB");
+const day = (ms) => (Date.now() - ms < 43200000 ? clock(ms) : new Date(ms).toLocaleString("en-GB"));
 const span = (seconds) => {
   const s = Math.max(0, Math.round(seconds));
   if (s < 120) return `${s} s`;
@@ -345,7 +346,7 @@ function drawBalances() {
   $("balances-list").replaceChildren(
     ...venues.map((one) => h("div", {},
       h("div", { class: "venue-name" }, h("strong", {}, selected.size > 1 ? `${one.venue} (${one.instance})` : one.venue),
-        h("span", { class: "soft" }, one.runs_out.length ? `runs out soon: ${one.runs_out.join(", ")}` : plural(one.currencies, "currency").replace("currencys", "currencies"))),
+        h("span", { class: "soft" }, one.runs_out.length ? `runs out soon: ${one.runs_out.join(", ")}` : one.currencies > one.rows.length ? `${one.rows.length} of ${whole.format(one.currencies)} currencies` : `${one.currencies} currencies`)),
       h("div", { class: "coins" }, ...one.rows.map(([currency, total, held]) =>
         h("div", { title: Number(held) ? `${held} of it are held for orders` : null },
           h("span", { class: one.runs_out.includes(currency) ? "warn" : null }, currency), h("span", {}, Number(total) >= 100000 ? amount(total) : exact(total))))))),
@@ -353,7 +354,12 @@ function drawBalances() {
 }
 
 function drawEvents() {
+  const whose = (name) => (selected.size > 1 ? `${name}: ` : "");
   const lines = sectionsOf("events").flatMap(([name, one]) => [
+    ...one.kept.map((alert) => h("li", { class: alert.over_ms === null ? "holds" : "soft" },
+      h("strong", { class: alert.over_ms === null ? (alert.severity === "critical" ? "bad" : "warn") : null }, `${whose(name)}${alert.kind.replaceAll("_", " ")}${alert.subject ? ` ${alert.subject}` : ""}`),
+      ` ${alert.text}`, alert.command ? h("code", {}, alert.command) : null,
+      h("span", { class: "soft" }, ` since ${day(alert.began_ms)}${alert.over_ms === null ? "" : `, over after ${span((alert.over_ms - alert.began_ms) / 1000)}`}`))),
     ...one.alerts.map((text) => h("li", {}, selected.size > 1 ? `${name}: ${text}` : text)),
     ...one.warnings.map((text) => h("li", { class: "soft" }, selected.size > 1 ? `${name}: ${text}` : text)),
   ]);
