@@ -1,6 +1,6 @@
 """Watches one venue's account: its private stream, what is asked after a loss of it, and the polling of balances.
 
-``main`` runs one per venue. Each of its three tasks ends only by being cancelled, or by a defect.
+``assembly`` makes one per venue. Each of its three tasks ends only by being cancelled, or by a defect.
 """
 
 import asyncio

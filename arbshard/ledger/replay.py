@@ -29,7 +29,7 @@ request.
 
 
 class Replayable(Protocol):
-    """Is a state that events add up to: ``risk.portfolio.PortfolioState``."""
+    """Is a state that events add up to: ``risk.portfolio.state.PortfolioState``."""
 
     def apply(self, event: Event) -> None:
         """Apply one event. Raises ``LedgerDamaged`` when it contradicts the earlier ones."""
@@ -52,7 +52,7 @@ State = TypeVar("State", bound=Hashed)
 
 
 class StateCodec(Protocol[State]):
-    """Makes states and stores them in snapshots: ``risk.snapshot.PortfolioCodec``."""
+    """Makes states and stores them in snapshots: ``risk.portfolio.snapshot.PortfolioCodec``."""
 
     @property
     def version(self) -> str:

@@ -63,7 +63,7 @@ class LivePort:
         self._tasks = BackgroundTasks(on_failure)
         self.tracker = Tracker()
         self.tag = ""
-        """The ledger's tag, set before the first order (``ids.venue_id``)."""
+        """The ledger's tag, set before the first order (``venues.ids.venue_id``)."""
 
     def add_legs(self, legs: Iterable[Leg]) -> None:
         """Trade these markets from now on, by these rules."""
