@@ -226,7 +226,7 @@ class IntentConcluded(_Event, frozen=True, kw_only=True):
     position_state: PositionState | None
     """The position's state as risk decided it; None when nothing was filled."""
     day: int | None = None
-    """Number of the trading day its result belongs to (``risk.portfolio.results``); None: the UTC day of ``at_ms``."""
+    """Number of the trading day of its result (``risk.portfolio.results``); None: the UTC day of ``at_ms``."""
     other_fees: Decimal = ZERO
     """Worth of the intent's fees in other coins than base and quote, in reporting currency, as risk valued them."""
 

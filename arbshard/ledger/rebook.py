@@ -1,7 +1,7 @@
 """Computes the positions a second time, from approved intents and fills, for ``verify`` to compare with the
 statements.
 
-It deliberately shares nothing with ``risk.portfolio.settlement``: amounts are added up here leg by leg. The code is pure.
+It deliberately shares nothing with ``risk.portfolio.settlement``: amounts are added up leg by leg here. Pure.
 """
 
 from collections.abc import Callable
