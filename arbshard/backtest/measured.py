@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from arbshard.clock import Clock
 from arbshard.config import ExecutionConfig, PaperConfig
-from arbshard.execution.executor import ExecutorFactory, Observer, PaperExecutor
+from arbshard.execution.executor import ExecutorFactory, Observer
 from arbshard.execution.paper import PaperVenue
 from arbshard.execution.paper_port import LateFills, PaperPort
 from arbshard.execution.ports import BookPort, RiskPort
@@ -187,11 +187,6 @@ class MeasuredOrders(ExecutorFactory):
         self._measured = measured
 
     @override
-    def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
+    def _create_paper_port(self, pair: Pair, paper: PaperConfig) -> PaperPort:
         late_fills = LateFills(self._risk, Random(f"{paper.seed}:{pair.base}:late"))
-        port = _MeasuredPort(pair, paper, self._books, self._clock, late_fills, self._measured)
-        executor = PaperExecutor(
-            pair, port, late_fills, self._books, self._execution, self._clock, self._observer
-        )
-        self._executors[pair.base] = executor
-        return executor
+        return _MeasuredPort(pair, paper, self._books, self._clock, late_fills, self._measured)

@@ -21,7 +21,7 @@ from arbshard.backtest.decisions import DecisionLog
 from arbshard.backtest.rows import FeedRow
 from arbshard.clock import Clock
 from arbshard.config import ExecutionConfig, PaperConfig
-from arbshard.execution.executor import ExecutorFactory, Observer, PaperExecutor
+from arbshard.execution.executor import ExecutorFactory, Observer
 from arbshard.execution.paper_port import LateFills, PaperPort
 from arbshard.execution.ports import BookPort, RiskPort
 from arbshard.ledger.events import Event, IntentApproved, IntentRefused, OrderReported
@@ -162,12 +162,8 @@ class RecordedOrders(ExecutorFactory):
         self._log = log
 
     @override
-    def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
+    def _create_paper_port(self, pair: Pair, paper: PaperConfig) -> PaperPort:
         late_fills = LateFills(self._risk, Random(f"{paper.seed}:{pair.base}:late"))
         port = RecordedPaperPort(pair, paper, self._books, self._clock, late_fills)
         port.times, port.loop, port.log = self._times, self._loop, self._log
-        executor = PaperExecutor(
-            pair, port, late_fills, self._books, self._execution, self._clock, self._observer
-        )
-        self._executors[pair.base] = executor
-        return executor
+        return port

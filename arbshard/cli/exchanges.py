@@ -10,37 +10,42 @@ from arbshard.cli.options import REGIME_HELP, config_of
 from arbshard.errors import UsageError
 from arbshard.venues.registry import ADAPTERS
 
+PortsOption = Annotated[
+    list[str] | None,
+    typer.Option("--port", help="VENUE=PORT, once for each; default: free ones, which are shown."),
+]
+TlsOption = Annotated[
+    bool | None,
+    typer.Option("--tls/--no-tls", help="Listen with TLS too, under a certificate made at each start."),
+]
+DurationOption = Annotated[
+    float | None, typer.Option("--duration", min=0.1, help="Stop after so many seconds.")
+]
+AccountsFileOption = Annotated[
+    Path | None, typer.Option("--accounts-file", help="Keep the accounts here for the next start.")
+]
+ReadyFileOption = Annotated[
+    Path | None,
+    typer.Option("--ready-file", help="Write addresses, token and certificate here once all ports are open."),
+]
+"""Options of all commands that start the embedded exchanges."""
+
 
 def exchanges(
     config: Annotated[
         Path | None, typer.Option("--config", help="Its section sim says what the options do not.")
     ] = None,
-    ports: Annotated[
-        list[str] | None,
-        typer.Option("--port", help="VENUE=PORT, once for each; default: free ones, which are shown."),
-    ] = None,
-    tls: Annotated[
-        bool | None,
-        typer.Option("--tls/--no-tls", help="Listen with TLS too, under a certificate made at each start."),
-    ] = None,
+    ports: PortsOption = None,
+    tls: TlsOption = None,
     regime: Annotated[str | None, typer.Option("--regime", help=REGIME_HELP)] = None,
     coins: Annotated[int | None, typer.Option("--coins", help="How many coins both venues list.")] = None,
     updates: Annotated[
         float | None, typer.Option("--updates", help="Book updates of each market per second.")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="The same seed gives the same books.")] = None,
-    duration: Annotated[
-        float | None, typer.Option("--duration", min=0.1, help="Stop after so many seconds.")
-    ] = None,
-    ready_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--ready-file", help="Write addresses, token and certificate here once all ports are open."
-        ),
-    ] = None,
-    accounts_file: Annotated[
-        Path | None, typer.Option("--accounts-file", help="Keep the accounts here for the next start.")
-    ] = None,
+    duration: DurationOption = None,
+    ready_file: ReadyFileOption = None,
+    accounts_file: AccountsFileOption = None,
 ) -> None:
     """Run the embedded exchanges alone, until Ctrl-C. Nothing of it is a real market."""
     from arbshard.exchanges.main import serve

@@ -5,7 +5,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from arbshard.cli.exchanges import ports_of
+from arbshard.cli.exchanges import (
+    AccountsFileOption,
+    DurationOption,
+    PortsOption,
+    ReadyFileOption,
+    TlsOption,
+    ports_of,
+)
 from arbshard.cli.options import config_of, wall_ms_of
 from arbshard.errors import UsageError
 from arbshard.optional import require_libraries
@@ -29,14 +36,8 @@ def replay(
         Literal["now", "recorded"],
         typer.Option("--clock", help="The time that the venues show and go by."),
     ] = "now",
-    ports: Annotated[
-        list[str] | None,
-        typer.Option("--port", help="VENUE=PORT, once for each; default: free ones, which are shown."),
-    ] = None,
-    tls: Annotated[
-        bool | None,
-        typer.Option("--tls/--no-tls", help="Listen with TLS too, under a certificate made at each start."),
-    ] = None,
+    ports: PortsOption = None,
+    tls: TlsOption = None,
     config: Annotated[
         Path | None, typer.Option("--config", help="Its section sim says accounts, keys and faults.")
     ] = None,
@@ -46,16 +47,9 @@ def replay(
             "--config-dir", help="Write configurations here that point `arbshard run` to the replay."
         ),
     ] = None,
-    ready_file: Annotated[
-        Path | None,
-        typer.Option("--ready-file", help="Write addresses and token here once all ports are open."),
-    ] = None,
-    accounts_file: Annotated[
-        Path | None, typer.Option("--accounts-file", help="Keep the accounts here for the next start.")
-    ] = None,
-    duration: Annotated[
-        float | None, typer.Option("--duration", min=0.1, help="Stop after so many seconds.")
-    ] = None,
+    ready_file: ReadyFileOption = None,
+    accounts_file: AccountsFileOption = None,
+    duration: DurationOption = None,
 ) -> None:
     """Play a tape as both venues, with accounts, until its end or Ctrl-C. Nothing of it is a real market."""
     require_libraries("arbshard replay", "pyarrow")

@@ -475,7 +475,9 @@ class PaperExecutor(BaseExecutor):
 
 
 class ExecutorFactory:
-    """Makes and keeps one executor per pair."""
+    """Makes and keeps one executor per pair. A subclass with another paper venue makes the port, and nothing else."""
+
+    _paper_executor_type = PaperExecutor
 
     def __init__(
         self,
@@ -494,13 +496,17 @@ class ExecutorFactory:
 
     def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
         """Return a new paper executor for ``pair``, in place of any it had."""
-        late_fills = LateFills(self._risk, Random(f"{paper.seed}:{pair.base}:late"))
-        port = PaperPort(pair, paper, self._books, self._clock, late_fills)
-        executor = PaperExecutor(
-            pair, port, late_fills, self._books, self._execution, self._clock, self._observer
+        port = self._create_paper_port(pair, paper)
+        executor = self._paper_executor_type(
+            pair, port, port.late_fills, self._books, self._execution, self._clock, self._observer
         )
         self._executors[pair.base] = executor
         return executor
+
+    def _create_paper_port(self, pair: Pair, paper: PaperConfig) -> PaperPort:
+        """Return the port of a new paper executor for ``pair``."""
+        late_fills = LateFills(self._risk, Random(f"{paper.seed}:{pair.base}:late"))
+        return PaperPort(pair, paper, self._books, self._clock, late_fills)
 
     def create_live_executor(
         self, pair: Pair, port: "LivePort", live: LiveConfig, observer: "LiveObserver"

@@ -121,7 +121,8 @@ class PaperPort:
     ) -> None:
         self._books = books
         self._clock = clock
-        self._late_fills = late_fills
+        self.late_fills = late_fills
+        """The executions that become known after the end of their orders."""
         self._sleep = sleep
         self._records_times = paper.record_times
         self._venues: dict[Market, tuple[Leg, PaperVenue]] = {
@@ -165,7 +166,7 @@ class PaperPort:
         if not is_reported_late:
             return result
         early = replace(result, state="EXPIRED", fills=result.fills[:-1])
-        self._late_fills.report_late(replace(early, fills=result.fills), is_held=not self._KEEPS_ACCOUNTS)
+        self.late_fills.report_late(replace(early, fills=result.fills), is_held=not self._KEEPS_ACCOUNTS)
         return early
 
     async def ask(self, order: Order) -> OrderResult:

@@ -69,37 +69,26 @@ class RecordedClock:
 class RecordedExecutor(PaperExecutor):
     """Is a paper executor whose pauses are in the recording's time."""
 
-    clock: RecordedClock
-
+    @override
     async def _pause(self, wait_s: float) -> None:
-        await self.clock.sleep(wait_s)
+        await _recorded(self._clock).sleep(wait_s)
 
 
 class RecordedExecutors(ExecutorFactory):
     """Makes ``RecordedExecutor``."""
 
-    def __init__(
-        self,
-        risk: RiskPort,
-        books: BookPort,
-        execution: ExecutionConfig,
-        clock: RecordedClock,
-        observer: Observer,
-    ) -> None:
-        super().__init__(risk, books, execution, clock, observer)
-        self._recorded = clock
+    _paper_executor_type = RecordedExecutor
 
     @override
-    def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
-        clock = self._recorded
-        late_fills = LateFills(self._risk, Random(f"{paper.seed}:{pair.base}:late"), clock.sleep)
-        port = PaperPort(pair, paper, self._books, clock, late_fills, clock.sleep)
-        executor = RecordedExecutor(
-            pair, port, late_fills, self._books, self._execution, self._recorded, self._observer
-        )
-        executor.clock = self._recorded
-        self._executors[pair.base] = executor
-        return executor
+    def _create_paper_port(self, pair: Pair, paper: PaperConfig) -> PaperPort:
+        sleep = _recorded(self._clock).sleep
+        late_fills = LateFills(self._risk, Random(f"{paper.seed}:{pair.base}:late"), sleep)
+        return PaperPort(pair, paper, self._books, self._clock, late_fills, sleep)
+
+
+def _recorded(clock: Clock) -> RecordedClock:
+    assert isinstance(clock, RecordedClock), clock
+    return clock
 
 
 class RecordedPace:

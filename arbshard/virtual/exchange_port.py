@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from arbshard.clock import Clock
 from arbshard.config import ExecutionConfig, PaperConfig
-from arbshard.execution.executor import ExecutorFactory, Observer, PaperExecutor
+from arbshard.execution.executor import ExecutorFactory, Observer
 from arbshard.execution.paper import PaperVenue
 from arbshard.execution.paper_port import LateFills, PaperPort
 from arbshard.execution.ports import BookPort, RiskPort
@@ -127,16 +127,10 @@ class ExchangeExecutors(ExecutorFactory):
         self._weather = weather
         self._account = account
 
-    def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
-        """Return a new executor for ``pair``, in place of any it had. It trades by way of the exchange."""
+    @override
+    def _create_paper_port(self, pair: Pair, paper: PaperConfig) -> PaperPort:
         random = Random(f"{paper.seed}:{pair.base}:{self._holder.pid}")
-        late_fills = LateFills(self._risk, random)
-        port = ExchangePort(
-            pair, paper, self._books, self._clock, late_fills, self._holder, self._weather, random, self._account,
-            self._refusal,
+        return ExchangePort(
+            pair, paper, self._books, self._clock, LateFills(self._risk, random), self._holder, self._weather, random,
+            self._account, self._refusal,
         )  # fmt: skip
-        executor = PaperExecutor(
-            pair, port, late_fills, self._books, self._execution, self._clock, self._observer
-        )
-        self._executors[pair.base] = executor
-        return executor

@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from arbshard.clock import Clock
 from arbshard.config import Config, ExecutionConfig, PaperConfig
-from arbshard.execution.executor import ExecutorFactory, Observer, PaperExecutor
+from arbshard.execution.executor import ExecutorFactory, Observer
 from arbshard.execution.live.errors import understand
 from arbshard.execution.paper_port import LateFills, PaperPort
 from arbshard.execution.ports import BookPort, RiskPort
@@ -419,14 +419,8 @@ class _Executors(ExecutorFactory):
         self._rig = rig
 
     @override
-    def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
-        late_fills = LateFills(self._risk, Random(1))
-        port = _Port(self._rig, pair, paper, self._books, late_fills)
-        executor = PaperExecutor(
-            pair, port, late_fills, self._books, self._execution, self._clock, self._observer
-        )
-        self._executors[pair.base] = executor
-        return executor
+    def _create_paper_port(self, pair: Pair, paper: PaperConfig) -> PaperPort:
+        return _Port(self._rig, pair, paper, self._books, LateFills(self._risk, Random(1)))
 
 
 class _Port(PaperPort):
