@@ -1,8 +1,10 @@
-"""How fast a tape is traded: frames per second of CPU, memory, and the size of the tape.
+"""How fast a tape is traded: frames per second of CPU, memory, and the size of the tape; peers on the same data.
 
 The tape is made in virtual time (``tapes``): 30 pairs on two venues. Nothing trades with every frame fed, with
 screening for the first time, when the best prices are parsed, and with screening again; then it is traded as usual.
-The same tape is used for all, in one run, each in a process of its own.
+The same tape is used for all, in one run, each in a process of its own. Where nothing trades the same is done with
+NautilusTrader's engine, and hftbacktest keeps the books alone, in environments of their own (``peers``). All take
+turns, and the least CPU time of each is taken: what else the machine does only adds to it.
 """
 
 import json
@@ -10,10 +12,18 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from threading import Timer
 from typing import NamedTuple
 
+import pyarrow.parquet as pq
+
+from arbshard.backtest.rows import universe_on_tape
+from arbshard.tape.compaction import compact
+from arbshard.tape.exports import write_catalog, write_events
+from arbshard.tape.reading import Tape
+from perf.peers.environment import PeerUnavailable, ensure_environment
 from perf.running import ROOT, MeasurementFailed
 from perf.tapes import make_tape
 
@@ -22,11 +32,16 @@ UNSCREENED = "nothing trades, every frame fed: frames per CPU second"
 FIRST = "nothing trades, screened for the first time: frames per CPU second"
 SCREENED = "nothing trades, screened: frames per CPU second"
 TRADING = "trading, screened: frames per CPU second"
+NAUTILUS = "NautilusTrader, quotes, nothing trades: frames per CPU second"
+HFTBACKTEST = "hftbacktest, books alone: frames per CPU second"
 _PAIRS = 30
 _UPDATES_PER_S = 20.0
 _SECONDS, _QUICK_SECONDS = 120.0, 30.0
 _NOTHING = "strategy.entry_bps=450"
 _TIMEOUT_S = 600.0
+_TURNS = 3
+_LEVELS = 5
+"""Of each book that hftbacktest gets."""
 
 
 class _Measured(NamedTuple):
@@ -36,25 +51,72 @@ class _Measured(NamedTuple):
 
 
 def measure(*, quick: bool = False) -> dict[str, float]:
-    """The figures by their names. Raises ``MeasurementFailed``."""
+    """Return the figures by their names. Peers that cannot be had here are left out. Raises ``MeasurementFailed``."""
     with tempfile.TemporaryDirectory(prefix="arbshard-perf-") as scratch:
-        tape = Path(scratch) / "tape"
+        place = Path(scratch)
+        tape = place / "tape"
         seconds = _QUICK_SECONDS if quick else _SECONDS
         make_tape(tape, seconds=seconds, pairs=_PAIRS, updates_per_s=_UPDATES_PER_S)
         size = sum(path.stat().st_size for path in tape.glob("*.arrows"))
-        fed = _run(tape, Path(scratch) / "fed", "--no-screening", "--set", _NOTHING)
-        first = _run(tape, Path(scratch) / "first", "--set", _NOTHING)
-        screened = _run(tape, Path(scratch) / "screened", "--set", _NOTHING)
-        trading = _run(tape, Path(scratch) / "trading")
+        first = _run(tape, place / "first", "--set", _NOTHING)
+        works: dict[str, Callable[[Path], _Measured]] = {
+            SCREENED: lambda out: _run(tape, out, "--set", _NOTHING),
+            UNSCREENED: lambda out: _run(tape, out, "--no-screening", "--set", _NOTHING),
+            TRADING: lambda out: _run(tape, out),
+        }
+        compact(Tape(tape), place / "parquet", levels=_LEVELS)
+        for name, prepare in ((NAUTILUS, _nautilus), (HFTBACKTEST, _hftbacktest)):
+            try:
+                works[name] = prepare(tape, place)
+            except PeerUnavailable as error:
+                sys.stderr.write(f"{name.split(',')[0]} is not measured: {error}\n")
+        found: dict[str, list[_Measured]] = {name: [] for name in works}
+        for turn in range(1 if quick else _TURNS):
+            for number, (name, work) in enumerate(works.items()):
+                found[name].append(work(place / f"out-{turn}-{number}"))
+    best = {name: min(times, key=lambda one: one.cpu_s) for name, times in found.items()}
     return {
-        UNSCREENED: fed.frames / fed.cpu_s,
         FIRST: first.frames / first.cpu_s,
-        SCREENED: screened.frames / screened.cpu_s,
-        TRADING: trading.frames / trading.cpu_s,
-        "peak memory, MB": max(one.peak_mb for one in (fed, first, screened, trading)),
-        "tape, MB per million frames": size / fed.frames,
-        "tape, frames per second": fed.frames / seconds,
+        **{name: one.frames / one.cpu_s for name, one in best.items()},
+        **{f"peak memory, MB: {name.rpartition(':')[0]}": one.peak_mb for name, one in best.items()},
+        "tape, MB per million frames": size / first.frames,
+        "tape, frames per second": first.frames / seconds,
     }
+
+
+def _nautilus(tape: Path, place: Path) -> Callable[[Path], _Measured]:
+    """Write the tape as a catalog; return what trades it once. Raises ``PeerUnavailable``."""
+    python = ensure_environment("nautilus", (3, 12))
+    segment = next(Tape(tape).segments())
+    write_catalog(place / "parquet", place / "catalog", universe_on_tape(segment.info, segment.path).legs())
+    entry_bps = _NOTHING.partition("=")[2]
+    script = ROOT / "perf" / "peers" / "nautilus_backtest.py"
+    return lambda _: _peer(str(python), str(script), str(place / "catalog"), entry_bps)
+
+
+def _hftbacktest(tape: Path, place: Path) -> Callable[[Path], _Measured]:
+    """Write the events of all markets; return what reads them once. Raises ``PeerUnavailable``."""
+    python = ensure_environment("hftbacktest")
+    events = place / "events"
+    events.mkdir()
+    del tape
+    frames = 0
+    for path in (place / "parquet").glob(f"*/book_snapshot_{_LEVELS}/*/*.parquet"):
+        write_events(path, events / f"{path.parts[-4]}-{path.stem}.npz")
+        frames += pq.read_metadata(path).num_rows
+    script = ROOT / "perf" / "peers" / "hftbacktest_backtest.py"
+    return lambda _: _peer(str(python), str(script), str(events))._replace(frames=frames)
+
+
+def _peer(*command: str) -> _Measured:
+    """Run a peer's script once."""
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    if ended.returncode:
+        raise MeasurementFailed(
+            f"{command[1]} ended with code {ended.returncode}: {ended.stderr.strip()[-500:]}"
+        )
+    found = json.loads(ended.stdout.splitlines()[-1])
+    return _Measured(found["frames"], found["cpu_s"], found["peak_mb"])
 
 
 def _run(tape: Path, out: Path, *options: str) -> _Measured:

@@ -8,6 +8,7 @@ import pytest
 ITS_OWN_EXTRA = (
     "arbshard.backtest.feeds",
     "arbshard.backtest.recorded",
+    "arbshard.backtest.refused",
     "arbshard.backtest.replaying",
     "arbshard.backtest.rows",
     "arbshard.backtest.run",

@@ -25,8 +25,9 @@ from arbshard.config import Config, decode_recorded
 from arbshard.errors import UsageError
 from arbshard.model.universe import Universe
 from arbshard.tape import TapeError
-from arbshard.tape.format import SegmentInfo
+from arbshard.tape.format import REFUSED, SegmentInfo
 from arbshard.tape.reading import Tape, TapeSegment
+from arbshard.tape.recorder import WorkerRefusals
 from arbshard.wire.recording import FEED_KINDS
 
 _HORIZON_NS = 1_000_000_000
@@ -241,6 +242,16 @@ class TapeRows:
                 found = self._bounded(batch.filter(wall))
                 columns = [found.column(name).to_pylist() for name in ("wall_ns", "detail", "data")]
                 yield from zip(*columns, strict=True)
+
+    def refusals(self) -> Iterator[tuple[str, WorkerRefusals]]:
+        """Yield the name of a worker and its changed counts, for each row about what workers refused."""
+        decode = msgspec.json.Decoder(WorkerRefusals).decode
+        for segment in self._segments:
+            for batch in segment.batches():
+                found = self._bounded(batch.filter(pc.equal(batch.column("kind"), REFUSED)))
+                columns = (found.column(name).to_pylist() for name in ("connection", "data"))
+                for worker, data in zip(*columns, strict=True):
+                    yield worker, _decoded(msgspec.Raw(data), decode, f"{segment.path}: counts of a worker")
 
     def _choose(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         kinds = batch.column("kind")

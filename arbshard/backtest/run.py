@@ -20,6 +20,7 @@ from structlog.typing import EventDict, WrappedLogger
 from arbshard.backtest.decisions import BY_PERSONS, DecisionDifference, DecisionLog, differences
 from arbshard.backtest.measured import MeasuredVenues
 from arbshard.backtest.recorded import RecordedTimes, as_seen
+from arbshard.backtest.refused import RefusedCounts, RefusedTally
 from arbshard.backtest.replaying import TapeSystem
 from arbshard.backtest.rows import TapePart, TapeRows, delayed
 from arbshard.backtest.tops import TapeTops
@@ -28,6 +29,7 @@ from arbshard.errors import UsageError
 from arbshard.ledger.events import decode_event
 from arbshard.model.money import use_money_context
 from arbshard.model.universe import Universe
+from arbshard.tape.recorder import RefusalTail
 from arbshard.venues.registry import get_venue
 from arbshard.virtual.confines import patient_collector, place
 
@@ -54,6 +56,12 @@ class RecordedComparison(msgspec.Struct, frozen=True, kw_only=True):
     """The first one of each pair."""
     unrecorded: int
     """Turns on which a decision would have been made at another instant than a recorded one."""
+    refused: RefusedCounts
+    """What the workers of the recorded run refused by themselves meanwhile. They judged only the newest book of each
+    market whenever they came to it, and nothing before the first of these rows is counted."""
+    refused_here: RefusedCounts | None
+    """The same of the worker here, which judges each frame; None where frames were screened, as those are not
+    judged."""
 
 
 class BacktestSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +135,8 @@ def backtest(
         if not (measured.orders if measured is not None else times and times.decisions):
             raise UsageError(f"{part.folder}: no decisions and their times are in this part of the tape")
 
+    refused_here = RefusedTally()
+
     def run(run_dir: Path) -> TapeSystem:
         use_money_context()
         system = TapeSystem(adapted, universe, rows.start, run_dir, ledger, log,
@@ -140,6 +150,8 @@ def backtest(
                 system.run(as_seen((block.rows() for block in blocks), times, routes))
             else:
                 system.run(blocks)
+        for worker, counts in RefusalTail(lambda: sorted(run_dir.glob("page-worker-*"))).poll():
+            refused_here.add(worker, counts, from_start=True)
         return system
 
     with place() as root:
@@ -163,7 +175,15 @@ def backtest(
         first_ns=rows.start.first_ns + rows.start.wall_offset_ns,
         last_ns=system.clock.wall_ns(),
         ledger=str(ledger),
-        recorded=_comparison(log, live, system.unrecorded) if latency != "paper" else None,
+        recorded=None
+        if latency == "paper"
+        else _comparison(
+            log,
+            live,
+            system.unrecorded,
+            RefusedTally(rows.refusals()),
+            None if system.is_screened else refused_here,
+        ),
     )
     (out / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     return summary
@@ -192,14 +212,25 @@ def _routes(config: Config) -> dict[str, Callable[[bytes], str | None]]:
     return {name: get_venue(name).route for name in config.venues.traded}
 
 
-def _comparison(log: DecisionLog, live: DecisionLog, unrecorded: int) -> RecordedComparison:
+def _comparison(
+    log: DecisionLog,
+    live: DecisionLog,
+    unrecorded: int,
+    refused: RefusedTally,
+    refused_here: RefusedTally | None,
+) -> RecordedComparison:
     theirs = [line for line in live.lines if not line.what.startswith(BY_PERSONS)]
     found = differences(log.lines, theirs, _SAME_MS)
     differing = {one.pair: one.number for one in found}
     counts = Counter(line.pair for line in theirs)
     same = sum(min(differing.get(pair, count), count) for pair, count in counts.items())
     return RecordedComparison(
-        decisions=len(theirs), same=same, differences=tuple(found), unrecorded=unrecorded
+        decisions=len(theirs),
+        same=same,
+        differences=tuple(found),
+        unrecorded=unrecorded,
+        refused=refused.counts,
+        refused_here=refused_here.counts if refused_here is not None else None,
     )
 
 

@@ -137,6 +137,15 @@ def _comparison_lines(summary: "BacktestSummary") -> list[str]:
     ]
     if found.unrecorded:
         lines.append(f"on {found.unrecorded:,} turns something would have been decided at another instant")
+    refused = [("of the recorded run", found.refused)]
+    if found.refused_here is not None:
+        refused.append(("here", found.refused_here))
+    for whose, counts in refused:
+        if counts.reasons or counts.edges:
+            listed = ", ".join(
+                f"{name} {count:,}" for name, count in {**counts.reasons, **counts.edges}.items()
+            )
+            lines.append(f"judgements of workers {whose}: {listed}")
     for one in found.differences[:_SHOWN]:
         lines.append(f"{one.pair or 'all'}, decision {one.number}: {one.why}")
         lines += [f"  here:     {one.ours or 'none'}", f"  recorded: {one.theirs or 'none'}"]

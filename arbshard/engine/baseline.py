@@ -13,7 +13,6 @@ all.
 
 from collections.abc import Callable, Sequence
 from math import nan
-from statistics import median
 from typing import NamedTuple
 
 from arbshard.config import BaselineConfig, SeriesConfig
@@ -40,15 +39,16 @@ def baseline_of(series: SpreadSeries, settings: BaselineConfig) -> Baseline | No
     """Return the baseline by the samples of ``series``; None when there are fewer than ``settings.samples_min``."""
     if series.count < settings.samples_min:
         return None
-    _, values = series.intervals()
-    present = [value for value in values if value == value]  # noqa: PLR0124 - not NaN
-    level = median(present)
-    deviations = [abs(value - level) for value in present]
-    band = _MAD_TO_DEVIATION * median(deviations)
+    level = series.median
+    assert level is not None, series.count
+    usual, greatest = series.distance_from(level)
+    band = _MAD_TO_DEVIATION * usual
     threshold = max(settings.excursion_bps, _EXCURSION_BANDS * band)
     # Most pairs have none, and to look at all samples one by one costs more than all else here.
-    has_excursions = max(deviations) >= threshold
-    excursions, under_way = _excursions(values, level, threshold) if has_excursions else ([], 0)
+    has_excursions = greatest >= threshold
+    excursions, under_way = (
+        _excursions(series.intervals()[1], level, threshold) if has_excursions else ([], 0)
+    )
     returns = sum(one.has_returned for one in excursions)
     half_life = _median_duration(excursions) if returns >= settings.returns_min else None
     interval_s = series.sample_ms / 1000

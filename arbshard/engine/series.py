@@ -7,7 +7,8 @@ computes the sums anew first.
 """
 
 from array import array
-from collections.abc import Sequence
+from bisect import bisect_left, insort
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import fsum, log, log1p, nan, sqrt
 
@@ -41,6 +42,7 @@ class SpreadSeries:
         "_pairs",
         "_peak",
         "_sample_ns",
+        "_sorted",
         "_sum",
         "_sum_squares",
         "_values",
@@ -62,6 +64,8 @@ class SpreadSeries:
         self._sample_ns = round(sample_ms * 1_000_000)
         self._values = array("d", [nan]) * window
         """Interval n is at index n modulo ``window``; NaN where there was no sample."""
+        self._sorted: list[float] = []
+        """The samples in the window, the smallest first."""
         self._newest = -1
         """Number of the newest interval with a sample."""
         self._due_ns = 0
@@ -104,6 +108,7 @@ class SpreadSeries:
         if interval - self._newest > window:
             if self.count:
                 values[:] = array("d", [nan]) * window
+                self._sorted.clear()
             self.count = self._pairs = 0
         else:
             for passed in range(self._newest + 1, interval + 1):
@@ -112,6 +117,7 @@ class SpreadSeries:
             self._begin(gap_bps)
         before = values[(interval - 1) % window]
         values[interval % window] = gap_bps
+        insort(self._sorted, gap_bps)
         self._newest, self._last = interval, gap_bps
         self._age += 1
         self.count += 1
@@ -137,6 +143,7 @@ class SpreadSeries:
         if value != value:  # noqa: PLR0124 - NaN: the slot is empty
             return
         self._values[slot] = nan
+        del self._sorted[bisect_left(self._sorted, value)]
         self.count -= 1
         x = value - self._anchor
         self._sum -= x
@@ -188,6 +195,37 @@ class SpreadSeries:
         self._refresh()
         squares = self._sum_squares - self._sum * self._sum / self.count
         return sqrt(max(squares, 0.0) / (self.count - 1))
+
+    @property
+    def median(self) -> float | None:
+        """Return the median of the window in basis points; None when it is empty."""
+        return _middle_of(self._sorted.__getitem__, self.count) if self.count else None
+
+    def distance_from(self, level: float) -> tuple[float, float]:
+        """Return the median and the greatest of the distances of all samples from ``level``, in basis points.
+
+        The window must not be empty. Both sides of ``level`` are sorted by their distance already, so that a few
+        of them are looked at, however long the window is.
+        """
+        samples, count = self._sorted, self.count
+        below = bisect_left(samples, level)
+        above = count - below
+
+        def distance(rank: int) -> float:
+            """Return the distance that ``rank`` others do not exceed."""
+            low, high = max(0, rank + 1 - above), min(rank + 1, below)
+            while low < high:  # how many of the nearest ``rank`` + 1 are below the level
+                middle = (low + high) // 2
+                if abs(samples[below - 1 - middle] - level) < abs(samples[below + rank - middle] - level):
+                    low = middle + 1
+                else:
+                    high = middle
+            nearest = [abs(samples[below - low] - level)] if low else []
+            if low <= rank:
+                nearest.append(abs(samples[below + rank - low] - level))
+            return max(nearest)
+
+        return _middle_of(distance, count), max(abs(samples[0] - level), abs(samples[-1] - level))
 
     @property
     def z_score(self) -> float | None:
@@ -253,6 +291,12 @@ class SpreadSeries:
         self._pair_d = fsum(y - x for x, y in pairs)
         self._pair_ud = fsum((x - anchor) * (y - x) for x, y in pairs)
         self._age = 0
+
+
+def _middle_of(value: Callable[[int], float], count: int) -> float:
+    """Return the median of ``count`` values by their rank, as ``statistics.median`` does."""
+    upper = value(count // 2)
+    return upper if count % 2 else (value(count // 2 - 1) + upper) / 2
 
 
 def _centre(values: Sequence[float]) -> float:

@@ -1,6 +1,7 @@
 """An environment of its own for each peer, made once below ``perf/out/peers``. Used by ``run``."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,30 @@ class PeerUnavailable(Exception):
     """The peer cannot be measured here; the message says why."""
 
 
-def ensure_environment(name: str) -> Path:
-    """The interpreter of the peer's environment. Raises ``PeerUnavailable``."""
-    return environment_of(name, _HERE / f"requirements-{name}.txt", _PLACE / name)
+def ensure_environment(name: str, oldest: tuple[int, int] = (3, 11)) -> Path:
+    """Return the interpreter of the peer's environment. Raises ``PeerUnavailable``.
+
+    ``oldest``: the oldest version of Python that it runs on.
+    """
+    return environment_of(name, _HERE / f"requirements-{name}.txt", _PLACE / name, interpreter_of(oldest))
+
+
+def interpreter_of(oldest: tuple[int, int]) -> str:
+    """Return the interpreter that makes an environment for this or a later Python; empty for this one.
+
+    Raises ``PeerUnavailable``.
+    """
+    if oldest <= sys.version_info[:2]:
+        return ""
+    names = [f"python3.{minor}" for minor in range(oldest[1], oldest[1] + 3)]
+    folders = [*map(Path, os.get_exec_path()), *Path.home().glob(".pyenv/versions/*/bin")]
+    for path in (folder / name for name in names for folder in folders):
+        if path.is_file():
+            # What pyenv has on the search path may be there and not work.
+            tried = subprocess.run([str(path), "-c", ""], capture_output=True, timeout=60, check=False)
+            if not tried.returncode:
+                return str(path)
+    raise PeerUnavailable(f"needs {' or '.join(names)}, and none of them was found")
 
 
 def environment_of(name: str, requirements: Path, place: Path, maker: str = "") -> Path:

@@ -7,7 +7,6 @@ and cancels orders. One table says how many steps were well; the exit code is 1 
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from arbshard.config import SimConfig
-from perf.peers.environment import PeerUnavailable, environment_of
+from perf.peers.environment import PeerUnavailable, environment_of, interpreter_of
 from tests.clients.tape import write_tape
 
 HERE = Path(__file__).resolve().parent
@@ -75,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 continue
             try:
                 requirements = HERE / f"requirements-{client.name}.txt"
-                python = environment_of(client.name, requirements, HERE / "out" / client.name, _maker(client))
+                python = environment_of(
+                    client.name, requirements, HERE / "out" / client.name, interpreter_of(client.python)
+                )
             except PeerUnavailable as error:
                 outcomes.append(Outcome(client.name, "-", 0, {"installation": str(error)}))
                 continue
@@ -150,21 +151,6 @@ def _served(server: str, client: Client, folder: Path) -> Iterator[dict[str, dic
         finally:
             process.terminate()
             process.wait(20)
-
-
-def _maker(client: Client) -> str:
-    """The interpreter that makes a client's environment; empty for this one. Raises ``PeerUnavailable``."""
-    if client.python <= sys.version_info[:2]:
-        return ""
-    names = [f"python3.{minor}" for minor in range(client.python[1], client.python[1] + 3)]
-    folders = [*map(Path, os.get_exec_path()), *Path.home().glob(".pyenv/versions/*/bin")]
-    for path in (folder / name for name in names for folder in folders):
-        if path.is_file():
-            # What pyenv has on the search path may be there and not work.
-            tried = subprocess.run([str(path), "-c", ""], capture_output=True, timeout=60, check=False)
-            if not tried.returncode:
-                return str(path)
-    raise PeerUnavailable(f"needs {' or '.join(names)}, and none of them was found")
 
 
 def _ed25519() -> tuple[str, str]:

@@ -272,3 +272,27 @@ def test_a_matrix_of_nothing_does_nothing():
     assert CorrelationMatrix({}).update(1) == 0
     with pytest.raises(ValueError, match="pairs_max"):
         CorrelationMatrix({}, pairs_max=1)
+
+
+@given(
+    window=st.sampled_from([2, 3, 7, 30]),
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from([1, 1, 1, 2, 9, 40]),
+            st.one_of(st.integers(-3, 3).map(float), st.floats(-1e6, 1e6), st.just(-0.0)),
+        ),
+        min_size=1,
+        max_size=60,
+    ),
+    level=st.one_of(st.integers(-4, 4).map(float), st.floats(-1e6, 1e6)),
+)
+def test_medians_are_those_of_the_samples_in_the_window(window, steps, level):
+    series, now_ns = SpreadSeries(window, 1000.0, 2), 10**12
+    assert series.median is None
+    for step, gap in steps:
+        now_ns += step * 1_000_000_000
+        series.add(now_ns, gap)
+        samples = [value for value in series.intervals()[1] if not math.isnan(value)]
+        distances = [abs(value - level) for value in samples]
+        assert series.median == statistics.median(samples)
+        assert series.distance_from(level) == (statistics.median(distances), max(distances))

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from arbshard.ledger.reader import LedgerReader
+from arbshard.tape.reading import Tape
 from support.instance import SMALL, Instance, running
 
 pytestmark = [
@@ -60,6 +61,21 @@ def info_of(instance):
 
 def rows_of(instance, query):
     return [json.loads(line) for line in instance.do("tape", "sql", "--json", query).splitlines()]
+
+
+def missing_in(instance):
+    """Rows of venues that their numbers say are missing."""
+    numbers = rows_of(
+        instance,
+        "SELECT venue, max(number) - min(number) + 1 - count(*) AS missing FROM tape "
+        "WHERE kind != 'dropped' AND venue != '' GROUP BY venue",
+    )
+    return sum(one["missing"] for one in numbers)
+
+
+def marked_in(instance):
+    (marked,) = rows_of(instance, "SELECT coalesce(sum(number), 0) AS n FROM tape WHERE kind = 'dropped'")
+    return marked["n"]
 
 
 def test_a_recording_holds_frames_marks_and_decisions_and_ends_with_the_run(instance):
@@ -174,13 +190,53 @@ def test_a_recorder_that_stands_still_delays_nothing_and_loses_nothing_for_a_whi
     assert instance.ended(process).code == 0
     code, info = info_of(instance)
     assert (code, info["faults"]) == (0, [])
-    numbers = rows_of(
-        instance,
-        "SELECT venue, max(number) - min(number) + 1 - count(*) AS missing FROM tape "
-        "WHERE kind != 'dropped' AND venue != '' GROUP BY venue",
-    )
-    marked = rows_of(instance, "SELECT coalesce(sum(number), 0) AS n FROM tape WHERE kind = 'dropped'")
-    assert sum(one["missing"] for one in numbers) == marked[0]["n"]
+    assert missing_in(instance) == marked_in(instance)
+    assert instance.stop().code == 0
+
+
+SLOW_WRITE_S = 1.5
+ON_A_SLOW_DISK = f"""
+import os, sys, time, types
+from arbshard.cli import main
+from arbshard.tape import writing
+
+def write(descriptor, data):
+    time.sleep({SLOW_WRITE_S})
+    return os.write(descriptor, data)
+
+writing.os = types.SimpleNamespace(**{{**vars(os), "write": write}})
+sys.argv[0] = "arbshard"
+main()
+"""
+
+
+def test_a_slow_disk_delays_nothing_and_every_loss_is_marked(instance):
+    command = ("-c", ON_A_SLOW_DISK, "record", "--config", str(instance.config), *BOUNDS)
+    process = instance._spawn(command, {})
+    began_s = time.monotonic()
+    instance.wait_for(lambda: size_of(instance) > 20_000)
+    supervisor, recorder = psutil.Process(instance.process.pid), psutil.Process(process.pid)
+    with LedgerReader(instance.ledger) as ledger:
+        before = ledger.last_seq
+    messages = instance.status()["messages"]
+    memory = {one: one.memory_info().rss for one in (supervisor, recorder)}
+    instance.wait_for(lambda: approved_after(instance, before))
+    written = size_of(instance)
+    instance.wait_for(lambda: size_of(instance) > written + 40_000)
+    status = instance.status()
+    assert status["state"] in ("running", "degraded")
+    assert status["messages"] > messages
+    assert status["loop_late_ms"] < 1000  # beyond that workers stop
+    for one, rss in memory.items():
+        assert one.memory_info().rss - rss < 60_000_000 + 10_000_000, one
+    process.send_signal(signal.SIGINT)
+    assert instance.ended(process).code == 0
+    took_s = time.monotonic() - began_s
+    code, info = info_of(instance)
+    assert (code, info["faults"]) == (0, [])
+    batches = sum(sum(1 for _ in segment.batches()) for segment in Tape(instance.state / "tape").segments())
+    assert 2 < batches <= took_s / SLOW_WRITE_S  # it was slow
+    assert missing_in(instance) == marked_in(instance)
     assert instance.stop().code == 0
 
 
