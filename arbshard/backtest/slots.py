@@ -1,6 +1,6 @@
 """The slots of a feed within one process: ``BooksWriter`` and ``BooksReader`` at once, without shared memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -127,6 +127,11 @@ class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's sl
     @override
     def live(self, slot: int) -> bool:
         return self._live[slot]
+
+    @override
+    def oldest_live_ns(self, slots: Sequence[int]) -> int:
+        received = [self.times(slot)[0] for slot in slots if self._live[slot] and self.newest(slot)]
+        return min(received, default=0)
 
     @override
     def confirmed_ns(self, slot: int) -> int:
