@@ -99,13 +99,15 @@ $(STAMP): requirements.lock pyproject.toml scripts/setup_env.sh
 	touch $(STAMP)
 
 # Pins every dependency with its hashes for Python 3.11 and newer on every platform; writes no index address. The
-# other files, for live orders and for sweeps on Ray, have the versions of the first, with which the tests run.
+# other files, for live orders, for sweeps on Ray and for services, have the versions of the first, with which the tests
+# run.
 LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --custom-compile-command 'make lock' --group build
 lock: setup
 	$(LOCK) --extra dev -o requirements.lock
 	$(LOCK) --extra live --extra fast --constraints requirements.lock -o requirements-live.lock
 	$(LOCK) --extra sweep --constraints requirements.lock -o requirements-ray.lock
+	$(LOCK) --extra live --extra fast --extra metrics --extra analysis --extra alerts --extra telegram --constraints requirements.lock -o requirements-service.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -46,6 +46,9 @@ TESTS = (
     "integration/test_sim_exchanges.py",
     "integration/test_stream.py",
 )
+PIPX = "pipx==1.18.4"
+PROCESS_MANAGER = "supervisor==4.3.0"
+"""Another package of PyPI that is called ``supervisor``."""
 _TIMEOUT_S = 3000.0
 
 
@@ -68,9 +71,73 @@ def main(arguments: Sequence[str]) -> int:
             *map(str, tests),
         ]
         # Neither the folder that Python is started in nor that of a script may come before the installed wheel.
-        return subprocess.run(
+        code = subprocess.run(
             command, cwd=work, env={**environ, "PYTHONSAFEPATH": "1"}, check=False, timeout=_TIMEOUT_S
         ).returncode
+        if code == 0:
+            _try_pipx(work, wheel, python)
+            _try_beside_the_process_manager(python)
+        return code
+
+
+def _try_pipx(work: Path, wheel: Path, python: str) -> None:
+    """Install the wheel with pipx, trade for some seconds, and add an optional library. Raises ``SystemExit``."""
+    _install_into(python, PIPX)
+    home = work / "pipx"
+    environment = {
+        **environ,
+        "PIPX_HOME": str(home),
+        "PIPX_BIN_DIR": str(home / "bin"),
+        "PIPX_MAN_DIR": str(home / "man"),
+        "PIP_CONSTRAINT": str(work / "constraints.txt"),
+        "UV_CONSTRAINT": str(work / "constraints.txt"),
+        "ARBSHARD_RUN_ROOT": str(work / "run"),
+        "ARBSHARD__STATE_DIR": str(work / "state"),
+        "ARBSHARD__METRICS__ENABLED": "true",
+        "ARBSHARD__METRICS__PORT": "0",
+    }
+
+    def call(*command: str) -> tuple[int, str]:
+        done = subprocess.run(
+            command, cwd=work, env=environment, check=False, timeout=900, capture_output=True, text=True
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    arbshard = str(home / "bin" / "arbshard")
+    pipx = (python, "-m", "pipx")
+    _expect("pipx installs the wheel", call(*pipx, "install", str(wheel)), 0, "arbshard")
+    run = (arbshard, "run", "--duration", "3", "--symbols", "BTC,ETH")
+    _expect("metrics need their library", call(*run), 2, "prometheus_client")
+    _expect("pipx adds it", call(*pipx, "inject", "arbshard", "prometheus-client"), 0, "prometheus-client")
+    _expect("a run of pipx trades", call(*run), 0, "receive → decision")
+
+
+def _try_beside_the_process_manager(python: str) -> None:
+    """Install PyPI's process manager over arbshard: a command says so in one line. Raises ``SystemExit``."""
+    _install_into(python, PROCESS_MANAGER)
+    done = subprocess.run(
+        [python, "-m", "arbshard", "status"], check=False, timeout=60, capture_output=True, text=True, cwd="/"
+    )
+    _expect("the other 'supervisor' is named", (done.returncode, done.stderr), 2, "PyPI's process manager")
+    if done.stderr.count("\n") != 1:
+        raise SystemExit(f"more than one line: {done.stderr}")
+
+
+def _expect(what: str, found: tuple[int, str], code: int, said: str) -> None:
+    """Raise ``SystemExit`` unless a command ended with ``code`` and printed ``said``."""
+    if found[0] != code or said not in found[1]:
+        raise SystemExit(
+            f"FAILED: {what}: exit code {found[0]}, not {code}, or no '{said}' in: {found[1][-2000:]}"
+        )
+    print(f"passed: {what}")
+
+
+def _install_into(python: str, package: str) -> None:
+    """Install a tool beside the wheel. Raises ``subprocess.CalledProcessError``."""
+    command = ["uv", "pip", "install", "--quiet", "--python", python]
+    if not _has_uv():
+        command = [python, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*command, package], check=True, timeout=300)
 
 
 def _build(work: Path) -> Path:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import msgspec
 import uvloop
 
-import supervisor
 from arbshard.alerts.sending import check_alerts
 from arbshard.clock import SystemClock
 from arbshard.config import Config
@@ -85,7 +84,6 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
     As a service, a run that was asked to end returns 0 whatever its problems, so that it stays ended. Raises
     ``UsageError`` for what the person must change; nothing is left behind then.
     """
-    assert supervisor.ARBSHARD, "another package named 'supervisor' was imported"
     use_money_context()
     forbid_core_dumps()
     if options.summary is not None:

@@ -1,13 +1,16 @@
 """What ``deploy/`` starts: systemd accepts the units, and the commands and keys in them exist."""
 
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from arbshard.cli import app
@@ -15,6 +18,7 @@ from arbshard.config import Config, load_config
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 SYSTEMD = DEPLOY / "systemd"
+DOCKER = DEPLOY / "docker"
 PROGRAM = "/opt/arbshard/bin/arbshard"
 ENDS_S = 2 + 5 + 10 + 10 + 2 + 5 + 3
 """How long ``supervisor.run.Run.end`` may wait for children, all in all."""
@@ -110,3 +114,67 @@ def test_the_wrapper_looks_where_the_units_put_things():
 def test_the_unit_gives_a_run_time_to_end():
     seconds = 60 * int(settings("arbshard@.service")["TimeoutStopSec"][0].removesuffix("min"))
     assert seconds > Config().run.stop_timeout_s + ENDS_S
+
+
+class TestContainer:
+    """The image and its compose file. No test can build an image, so what they name is compared with what exists."""
+
+    @pytest.fixture
+    def steps(self):
+        """The instructions of the Dockerfile: name and rest."""
+        text = (DOCKER / "Dockerfile").read_text().replace("\\\n", " ")
+        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+        return [(line.partition(" ")[0], line.partition(" ")[2]) for line in lines]
+
+    @pytest.fixture
+    def service(self):
+        return yaml.safe_load((DOCKER / "compose.yml").read_text())["services"]["arbshard"]
+
+    def test_what_is_copied_exists_and_is_sent_to_the_builder(self, steps):
+        sent = (DEPLOY.parent / ".dockerignore").read_text().splitlines()
+        sources = [
+            source
+            for name, rest in steps
+            if name == "COPY" and "--from" not in rest
+            for source in rest.split()[:-1]
+        ]
+        assert len(sources) >= 7
+        for source in sources:
+            assert (DEPLOY.parent / source).exists(), source
+            assert f"!{source}" in sent, source
+        assert sent[1] == "*"
+
+    def test_all_that_the_wheel_needs_is_copied(self, steps):
+        """As setuptools reads it: packages, data files, readme and licence."""
+        project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())
+        data = project["tool"]["setuptools"]["data-files"]
+        needed = {path.partition("/")[0] for paths in data.values() for path in paths}
+        needed |= {
+            pattern.rstrip("*") for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]
+        }
+        needed |= {project["project"]["readme"], *project["project"]["license-files"], "pyproject.toml"}
+        assert needed <= {word for name, rest in steps if name == "COPY" for word in rest.split()}
+
+    def test_signals_reach_the_supervisor_and_it_is_no_root(self, steps):
+        found = dict(steps)
+        command = json.loads(found["ENTRYPOINT"]) + json.loads(found["CMD"])
+        assert command == ["arbshard", "run", "--service", "--config", "/etc/arbshard/arbshard.toml"]
+        assert found["USER"] == "arbshard"
+        assert json.loads(found["HEALTHCHECK"].partition("CMD ")[2])[:2] == ["arbshard", "status"]
+        names = [name for name, _ in steps]
+        assert names.index("USER") < names.index("ENTRYPOINT")
+
+    def test_its_variables_are_keys(self, steps, service):
+        (text,) = (rest for name, rest in steps if name == "ENV")
+        environ = dict(pair.split("=", 1) for pair in text.split()) | service["environment"]
+        config = load_config(None, environ=environ)
+        assert (config.name, config.state_dir) == ("desk", "/var/lib/arbshard/desk")
+        assert config.metrics.enabled
+
+    def test_compose_lets_it_end_in_order_and_closes_it_in(self, service):
+        assert service["build"] == {"context": "../..", "dockerfile": "deploy/docker/Dockerfile"}
+        assert (DOCKER / service["build"]["context"]).resolve() == DEPLOY.parent
+        assert 60 * int(service["stop_grace_period"].removesuffix("m")) > Config().run.stop_timeout_s + ENDS_S
+        assert int(service["shm_size"].removesuffix("m")) > 64
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]

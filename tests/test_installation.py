@@ -47,7 +47,10 @@ def test_no_text_installs_our_name_from_an_index():
     assert found == []
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-live.lock", "requirements-ray.lock"])
+@pytest.mark.parametrize(
+    "name",
+    ["requirements.lock", "requirements-live.lock", "requirements-ray.lock", "requirements-service.lock"],
+)
 def test_every_pin_has_hashes_and_no_file_names_an_index(name):
     text = (ROOT / name).read_text()
     assert not re.search(r"://|--index|--extra-index|--find-links", text)
@@ -69,3 +72,9 @@ def test_the_live_pins_are_those_of_the_tests_and_hold_all_that_is_needed():
     needed = [*project["dependencies"], *extras["live"], *extras["fast"], "setuptools", "wheel"]
     assert {re.match(r"[\w.-]+", one)[0].lower() for one in needed} <= live.keys()
     assert "pytest" not in live
+    service = pins("requirements-service.lock")
+    assert {name: full.get(name) for name in service} == service
+    assert live.items() <= service.items()
+    needed = [*extras["metrics"], *extras["analysis"], *extras["alerts"]]
+    assert {re.match(r"[\w.-]+", one)[0].lower() for one in needed} <= service.keys()
+    assert "pytest" not in service

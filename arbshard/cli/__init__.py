@@ -44,6 +44,7 @@ from arbshard.cli import (
 from arbshard.cli import config as configuration
 from arbshard.cli import halt as desk
 from arbshard.cli.help import add_help
+from arbshard.cli.options import require_own_supervisor
 from arbshard.errors import ArbshardError, LedgerError, UsageError
 from arbshard.last_words import write_stderr_line
 from arbshard.version import __version__
@@ -130,6 +131,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # terminals in Korea and elsewhere lack some characters
     try:
+        require_own_supervisor()
         try:
             command()()
         finally:

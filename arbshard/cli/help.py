@@ -39,6 +39,7 @@ COMMANDS: dict[str, CommandHelp] = {
             "run --shards 4 --duration 60",
             "run --config paper --symbols BTC,ETH,SOL",
             "run --summary day.json",
+            "run --service --config /etc/arbshard/desk.toml",
         ),
         "0 a clean run, 1 not a clean one (the closing summary says why), 2 something you must change",
         RUN,
@@ -111,7 +112,13 @@ COMMANDS: dict[str, CommandHelp] = {
         ),
         "0 done, 1 the ledger is damaged or cannot be read, 2 something you must change",
     ),
-    "ledger backup": CommandHelp(("ledger backup /backup/desk-2026-11-28.sqlite",)),
+    "ledger backup": CommandHelp(
+        (
+            "ledger backup /backup/desk-2026-11-28.sqlite",
+            "ledger backup --name desk --into /var/backups/desk --keep 14",
+        ),
+        "0 done, 1 the ledger is damaged or cannot be read, 2 something you must change",
+    ),
     "ledger archive": CommandHelp(("ledger archive",)),
     "ledger prove": CommandHelp(
         ("ledger prove",), "0 the chain is whole, 1 a link is broken, 2 something you must change"

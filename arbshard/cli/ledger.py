@@ -204,9 +204,7 @@ def ledger_backup(
     """Copy it into one new file, and its archives into a folder beside that. Also while it is written to.
 
     With --into the file is named by date, an archive that the backup before has already is linked and takes no room,
-    and the oldest backups are removed once the new one is whole. For example, from a timer:
-    arbshard ledger backup --name desk --into /var/backups/desk --keep 14.
-    Exit code: 0 done, 1 the ledger is damaged or cannot be read, 2 something you must change.
+    and the oldest backups are removed once the new one is whole.
     """
     from arbshard.ledger.archive import folder_of
     from arbshard.ledger.backup import back_up, back_up_into

@@ -129,3 +129,19 @@ def amount_of(option: str, text: str) -> Decimal:
     if not value.is_finite() or value < 0:
         raise UsageError(f"{option} {text}: not an amount of 0 or more")
     return value
+
+
+def require_own_supervisor() -> None:
+    """Raise ``UsageError`` where PyPI's process manager has taken the place of our package ``supervisor``.
+
+    Both have that name. Whichever is installed last into an environment overwrites a file of the other, and whichever
+    is removed takes that file along.
+    """
+    import supervisor
+
+    if not hasattr(supervisor, "ARBSHARD"):
+        place = next(iter(supervisor.__path__), "this environment")
+        raise UsageError(
+            f"the package 'supervisor' at {place} is not that of arbshard: PyPI's process manager has the same name "
+            "and was installed or removed there; install arbshard into an environment of its own, for example by pipx"
+        )

@@ -121,3 +121,24 @@ class TestNewLedger:
         assert done.returncode == 2
         assert "there is no ledger" not in done.stderr
         assert ".invalid" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["status"], ["config", "check", "x.toml"], ["--version"]])
+def test_another_package_in_the_place_of_our_supervisor(tmp_path, words):
+    """PyPI's process manager has the same name, and an empty ``__init__.py``."""
+    (tmp_path / "supervisor").mkdir()
+    (tmp_path / "supervisor" / "__init__.py").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "arbshard", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd="/",
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        f"arbshard: the package 'supervisor' at {tmp_path / 'supervisor'} is not that of "
+    )
+    assert done.stderr.count("\n") == 1
