@@ -23,7 +23,8 @@ PROSE := arbshard/*.py arbshard/accounts arbshard/campaign arbshard/config arbsh
 .PHONY: run test nightly coverage test-wheel check perf instructions clients torture fuzz fuzz-messages soak setup ray lock clean
 
 run: setup
-	$(BIN)/arbshard run $(ARGS)
+	@echo "starting: the exchanges, risk, the workers and the feeds come up within a few seconds; Ctrl-C ends it"
+	@$(BIN)/arbshard run $(ARGS)
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
@@ -95,8 +96,8 @@ $(RAY): requirements-ray.lock $(STAMP)
 
 # Python 3.11 or newer, named or found; uv when the machine has it, plain venv and pip otherwise.
 $(STAMP): requirements.lock pyproject.toml scripts/setup_env.sh
-	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup_env.sh
-	touch $(STAMP)
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup_env.sh
+	@touch $(STAMP)
 
 # Pins every dependency with its hashes for Python 3.11 and newer on every platform; writes no index address. The
 # other files, for live orders, for sweeps on Ray and for services, have the versions of the first, with which the tests

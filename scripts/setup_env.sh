@@ -14,12 +14,18 @@ if [ -z "${python:-}" ]; then
 fi
 
 if command -v uv >/dev/null 2>&1; then
+    echo "setup 1 of 3: making an environment in $VENV with $("$python" --version), by uv"
     uv venv --quiet --clear --python "$("$python" -c 'import sys; print(sys.executable)')" "$VENV"
+    echo "setup 2 of 3: installing the pinned libraries of requirements.lock (seconds, or a minute or two the first time)"
     uv pip install --quiet --python "$VENV/bin/python" --require-hashes -r requirements.lock
+    echo "setup 3 of 3: installing this checkout"
     uv pip install --quiet --python "$VENV/bin/python" --no-deps --no-build-isolation -e .
 else
+    echo "setup 1 of 3: making an environment in $VENV with $("$python" --version)"
     "$python" -m venv --clear "$VENV"
+    echo "setup 2 of 3: installing the pinned libraries of requirements.lock (one to three minutes)"
     "$VENV/bin/python" -m pip install --quiet --require-hashes -r requirements.lock
+    echo "setup 3 of 3: installing this checkout"
     "$VENV/bin/python" -m pip install --quiet --no-deps --no-build-isolation -e .
 fi
 "$VENV/bin/python" -c 'import supervisor, sys; sys.exit(not hasattr(supervisor, "ARBSHARD"))' || {

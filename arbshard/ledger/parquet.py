@@ -29,7 +29,8 @@ _KINDS: dict[str, pa.DataType] = {
     ),
     **dict.fromkeys(("entry_home_price", "entry_away_price", "entry_fx_bid", "entry_fx_ask"), _AMOUNT),
     **dict.fromkeys(("home_base", "home_quote", "away_base", "away_quote", "other_fees"), _AMOUNT),
-    **dict.fromkeys(("trade_pnl", "fx_pnl", "value"), _AMOUNT),
+    **dict.fromkeys(("trade_pnl", "fx_pnl", "value", "mark"), _AMOUNT),
+    **dict.fromkeys(("exit_home_price", "exit_away_price", "exit_fx_bid", "exit_fx_ask"), _AMOUNT),
 }
 """The type of each column of ``export.COLUMNS``; text for those that are not here."""
 

@@ -7,11 +7,14 @@ import sqlite3
 from decimal import Decimal
 
 import pytest
+from hypothesis import given, settings
 
 from arbshard.errors import LedgerDamaged
 from arbshard.ledger.export import COLUMNS, rows_of, write_rows
 from arbshard.ledger.reader import LedgerReader
 from support import world as w
+from support.effort import effort
+from support.paper_chaos import Chaos, steps
 
 
 @pytest.fixture
@@ -169,3 +172,100 @@ def test_deposits_say_why(tmp_path) -> None:
     assert [row["why"] for row in rows] == ["opening", "opening", "inventory", "inventory", "adjustment"]
     assert (rows[2]["pair"], rows[2]["currency"]) == ("BTC", "BTC")
     assert (rows[-1]["amount"], rows[-1]["reason"], rows[-1]["venue"]) == ("-1.5", "sent away", "upbit")
+
+
+def recomputed(row):
+    """The result of a closed position, by nothing but its row."""
+    away_quote = Decimal(row["away_quote"])
+    rate = Decimal(row["exit_fx_bid"] if away_quote >= 0 else row["exit_fx_ask"])
+    left_over = Decimal(row["home_base"]) + Decimal(row["away_base"])
+    return (
+        Decimal(row["home_quote"])
+        + away_quote * rate
+        + left_over * Decimal(row["mark"])
+        - Decimal(row["other_fees"])
+    )
+
+
+def flows_of(fills, home):
+    """What the fills of a position have left on both venues, fees included."""
+    flows = dict.fromkeys(("home_base", "home_quote", "away_base", "away_quote"), Decimal(0))
+    for fill in fills:
+        side = "home" if fill["venue"] == home else "away"
+        sign = 1 if fill["side"] == "buy" else -1
+        flows[f"{side}_base"] += sign * Decimal(fill["quantity"])
+        flows[f"{side}_quote"] -= sign * Decimal(fill["value"])
+        fee = "quote" if fill["fee_currency"] == fill["quote"] else "base"
+        flows[f"{side}_{fee}"] -= Decimal(fill["fee"])
+    return flows
+
+
+class TestRecomputed:
+    @pytest.fixture
+    def traded(self, tmp_path):
+        world = w.World()
+        for direction, home_out in (("buy_home", 990_000), ("buy_away", 1_030_000), ("buy_home", 1_010_000)):
+            world.round_trip(direction=direction, home_out=Decimal(home_out))
+        world.open_position("ETH")
+        world.write_ledger(tmp_path / "ledger.sqlite")
+        return world, tmp_path / "ledger.sqlite"
+
+    def test_each_result_follows_from_its_row(self, traded) -> None:
+        world, path = traded
+        closed = [row for row in exported(path, "positions", "csv") if row["state"] == "CLOSED"]
+        assert len(closed) == 3
+        assert [recomputed(row) for row in closed] == [Decimal(row["pnl"]) for row in closed]
+        assert sum(map(recomputed, closed)) == world.state.realised != 0
+
+    def test_each_row_follows_from_its_fills(self, traded) -> None:
+        world, path = traded
+        home = world.pairs["BTC"].home.market.venue
+        fills = exported(path, "fills", "csv")
+        for row in exported(path, "positions", "csv"):
+            own = [fill for fill in fills if fill["position_id"] == row["position_id"]]
+            assert {fill["kind"] for fill in own} == (
+                {"entry", "exit"} if row["state"] == "CLOSED" else {"entry"}
+            )
+            assert flows_of(own, home) == {name: Decimal(row[name]) for name in flows_of([], home)}
+            for side in ("home", "away"):
+                exits = [
+                    fill
+                    for fill in own
+                    if fill["kind"] == "exit" and (fill["venue"] == home) == (side == "home")
+                ]
+                quantity = sum(Decimal(fill["quantity"]) for fill in exits)
+                price = row[f"exit_{side}_price"]
+                if quantity:
+                    value = sum(Decimal(fill["value"]) for fill in exits)
+                    assert abs(Decimal(price) - value / quantity) < Decimal("1e-11")
+                else:
+                    assert price == ""
+        assert all(fill["position_id"] for fill in fills)
+
+    def test_what_is_open_has_no_exit(self, traded) -> None:
+        _, path = traded
+        (row,) = (row for row in exported(path, "positions") if row["state"] == "OPEN")
+        names = ("exit_home_price", "exit_away_price", "exit_fx_bid", "exit_fx_ask", "mark")
+        assert [row[name] for name in names] == [None] * 5
+
+    def test_since_later_fills_still_name_their_position(self, traded) -> None:
+        _, path = traded
+        fills = exported(path, "fills", since_ms=w.NOW_MS + 1)
+        assert fills
+        assert all(fill["position_id"] for fill in fills)
+
+    @given(steps)
+    @settings(max_examples=effort(25, 125), deadline=None)
+    def test_whatever_workers_report_each_result_follows_from_its_row(self, tmp_path_factory, moves) -> None:
+        chaos = Chaos(w.World())
+        for move in moves:
+            chaos.do(*move)
+        path = tmp_path_factory.mktemp("chaos") / "ledger.sqlite"
+        chaos.world.write_ledger(path)
+        home = chaos.world.pairs["BTC"].home.market.venue
+        fills = exported(path, "fills", "csv")
+        for row in exported(path, "positions", "csv"):
+            own = [fill for fill in fills if fill["position_id"] == row["position_id"]]
+            assert flows_of(own, home) == {name: Decimal(row[name]) for name in flows_of([], home)}
+            if row["state"] == "CLOSED":
+                assert recomputed(row) == Decimal(row["pnl"])
