@@ -130,7 +130,7 @@ class PairState:
         self.short: tuple[str, str] | None = None
         """(venue, currency) of which too little was free, when ``refusal`` is ``INVENTORY_SHORT``."""
         self.refusal: Refusal | None = None
-        """Why the last evaluation made no trade."""
+        """Why the last evaluation refused a trade; None when it refused none."""
         self.followed: FollowedEntry | None = None
         """A refused entry that is followed as if it had been made; one at a time."""
         self.funnel = EdgeFunnel()

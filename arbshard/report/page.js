@@ -61,7 +61,7 @@ function layoutOf(plot, width) {
   };
 }
 
-// A single value between two gaps is no line: it needs a marker to be seen.
+// A single value between two gaps makes no line, so it needs a marker.
 function isSparse(line) {
   return line.y.filter((value) => value !== null).length < 60;
 }
