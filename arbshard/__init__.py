@@ -1,9 +1,8 @@
-"""Is a multi-process, sharded engine for cross-exchange crypto arbitrage.
+"""Contains arbshard, a multi-process, sharded engine for cross-exchange crypto arbitrage.
 
-The names of ``arbshard.api`` are the public Python API, which ``from arbshard import ArbitrageLiveRunner``
-uses. Everything else may change from one version to the next. ``api`` is imported at the first use of one
-of its names, because the command line and the child processes import ``arbshard`` as well, and have to
-start quickly.
+The names of ``arbshard.api`` are the public Python API, which ``from arbshard import ArbitrageLiveRunner`` uses.
+Everything else may change from one version to the next. ``api`` is imported at the first use of one of its names,
+because the command line and the child processes import ``arbshard`` as well, and have to start quickly.
 """
 
 from typing import TYPE_CHECKING

@@ -1,5 +1,4 @@
-"""Defines the public Python API: ``docs/library.md`` describes it, and ``import arbshard`` provides these
-names.
+"""Defines the public Python API: ``docs/library.md`` describes it, and ``import arbshard`` provides these names.
 
 Code of arbshard itself imports from the modules that define the names, not from here.
 """

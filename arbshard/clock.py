@@ -38,8 +38,8 @@ def monotonic_of(at_ms: int, now_ns: int, now_ms: int) -> int:
 class KnownInstants:
     """Converts instants of the wall clock to monotonic time, by name.
 
-    Each is converted once, when it is first asked for. From then on its age is right even when the wall
-    clock is set.
+    Each is converted once, when it is first asked for. From then on its age is right even when the wall clock is
+    set.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class KnownInstants:
 
 
 class ManualClock:
-    """Is a clock that moves only when a test or a simulation moves it."""
+    """Gives a time that moves only when a test or a simulation moves it."""
 
     def __init__(self, monotonic_ns: int = 1_000_000_000, wall_ms: int = 1_795_000_000_000) -> None:
         self._ns = monotonic_ns

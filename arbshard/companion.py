@@ -19,8 +19,8 @@ _NICE = 10
 def run_companion(name: str, work: Callable[[argparse.Namespace, threading.Event], int]) -> int:
     """Run ``work`` at a low priority until SIGTERM sets the event that it gets; return the exit code.
 
-    ``work`` gets ``run_dir``, ``state_dir`` and ``parent_pid`` of the command line. When it raises
-    ``ArbshardError`` or ``OSError``, the error is logged and printed on stderr, and the exit code is 1.
+    ``work`` gets ``run_dir``, ``state_dir`` and ``parent_pid`` of the command line. When it raises ``ArbshardError``
+    or ``OSError``, the error is logged and printed on stderr, and the exit code is 1.
     """
     parser = argparse.ArgumentParser(prog=f"python -m arbshard.{name}")
     parser.add_argument("--run-dir", type=Path, required=True)

@@ -1,9 +1,9 @@
 """Kills a process at a chosen point, as if the machine had failed, in order to test recovery.
 
-``ARBSHARD_CRASH_AT="before_send:3"`` kills a process with SIGKILL the third time it comes to that point;
-several are separated by commas. ``@path`` reads the plan from a file when the process starts, and the point
-is written to ``path.died`` before the process dies. The variable is read once, here, at import; without it
-``reach`` does nothing. ``tests/torture`` sets it; nothing else should.
+``ARBSHARD_CRASH_AT="before_send:3"`` kills a process with SIGKILL the third time it comes to that point; several are
+separated by commas. ``@path`` reads the plan from a file when the process starts, and the point is written to
+``path.died`` before the process dies. The variable is read once, here, at import; without it ``reach`` does nothing.
+``tests/torture`` sets it; nothing else should.
 
     =================  ========================================================================
     before_send       worker: risk has approved, the order is about to be sent

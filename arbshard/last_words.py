@@ -1,7 +1,6 @@
 """Writes the last message of a process on stderr, whatever its end. The ``main`` of each process uses it.
 
-The reader of the pipe may be dead, the terminal closed, the disk full. None of it may change how a process
-ends.
+The reader of the pipe may be dead, the terminal closed, the disk full. None of it may change how a process ends.
 """
 
 import os

@@ -1,14 +1,12 @@
-"""Writes logs: JSON lines to a file for every process, and one readable line on the terminal for the
-supervisor.
+"""Writes logs: JSON lines to a file for every process, and one readable line on the terminal for the supervisor.
 
-Nothing is logged per tick. Every process counts what it logs at ``error`` or above (``error_count``): a
-run's summary has the number, and a campaign fails on the first.
+Nothing is logged per tick. Every process counts what it logs at ``error`` or above (``error_count``): a run's
+summary has the number, and a campaign fails on the first.
 
-A thread that logs only puts the record into a queue; another thread renders and writes it, because
-rendering a traceback takes longer than an event loop may be blocked. What does not fit into the queue, or
-cannot be written, is lost. It is counted, and reported in the log as soon as something can be written
-again. A process that ends by itself writes its queue first; one that is killed loses what was in it, a few
-milliseconds' worth.
+A thread that logs only puts the record into a queue; another thread renders and writes it, because rendering a
+traceback takes longer than an event loop may be blocked. What does not fit into the queue, or cannot be written, is
+lost. It is counted, and reported in the log as soon as something can be written again. A process that ends by itself
+writes its queue first; one that is killed loses what was in it, a few milliseconds' worth.
 
 Tracebacks never show local variables, because those may hold secrets, and they are shortened.
 """
@@ -77,8 +75,8 @@ class Losses:
         self.total = 0
 
     def add(self) -> bool:
-        """Count one more; return whether it is the first of a series. Each counts as an error, so that
-        status shows it.
+        """Count one more; return whether it is the first of a series. Each counts as an error, so that status shows
+        it.
         """
         with self._lock:
             self.total += 1
@@ -158,7 +156,7 @@ class _Listener(logging.handlers.QueueListener):
 
 
 class PrivateFile(logging.handlers.RotatingFileHandler):
-    """Is a rotated log file that only its owner can read."""
+    """Writes a rotated log file that only its owner can read."""
 
     def __init__(self, path: Path, losses: Losses) -> None:
         self._losses = losses
@@ -195,8 +193,8 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
         super().__init__(sys.stderr)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
-        """Stop writing to a terminal that was closed. The log file has the record, and says why the
-        terminal gets no more.
+        """Stop writing to a terminal that was closed. The log file has the record, and says why the terminal gets no
+        more.
 
         It is a warning, because a closed terminal ends a run in order, without an error.
         """
@@ -212,9 +210,9 @@ def setup(
 ) -> None:
     """Send this process's log to ``log_dir/<process>.jsonl`` (rotated), and to stderr when ``console``.
 
-    Directory and files are made private, also if they existed with a wider mode. When the directory cannot
-    be written, the process continues and its log goes to stderr, because running trades are worth more than
-    their log. With ``must_write``, ``OSError`` is raised instead.
+    Directory and files are made private, also if they existed with a wider mode. When the directory cannot be
+    written, the process continues and its log goes to stderr, because running trades are worth more than their log.
+    With ``must_write``, ``OSError`` is raised instead.
     """
     losses = Losses()
     tightened: list[str] = []
@@ -275,8 +273,8 @@ def get_logger() -> FilteringBoundLogger:
 
 
 def short_traceback(error: ExcInfo, frames_max: int, characters_max: int) -> str:
-    """Return a traceback without local variables: the innermost frames of each exception, and both ends of
-    a long text.
+    """Return a traceback without local variables: the innermost frames of each exception, and both ends of a long
+    text.
     """
     kind, value, trace = error
     found = traceback.TracebackException(kind, value, trace, limit=-frames_max, compact=True)
@@ -302,7 +300,7 @@ class _Shortened:
 
 
 class _Unhandled:
-    """Is the ``sys.excepthook``: it logs what ends the process, and prints it shortened to stderr."""
+    """Implements ``sys.excepthook``: it logs what ends the process, and prints it shortened to stderr."""
 
     def __init__(self, *, console: bool) -> None:
         self._console = console

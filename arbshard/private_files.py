@@ -10,8 +10,8 @@ from arbshard.errors import ConfigError
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _CREDENTIALS = Path("/run/credentials")
-"""Where systemd puts what it hands to services. Its folders keep others out; the access list by which the service may
-read a file looks like a right of the group."""
+"""Where systemd puts what it hands to services. Its folders keep others out; the access list by which the service
+may read a file looks like a right of the group."""
 
 
 def open_private(path: Path, mode: str, encoding: str | None = "utf-8") -> TextIOWrapper:

@@ -35,7 +35,7 @@ def leave_ending_to_the_supervisor() -> None:
 
 
 class Parent:
-    """Is the process that started this one, which is the supervisor for every child of a run."""
+    """Identifies the process that started this one, which is the supervisor for every child of a run."""
 
     def __init__(self, pid: int | None = None) -> None:
         """Remember the parent; ``pid`` is its own statement, None is the process that is the parent now.
@@ -45,8 +45,8 @@ class Parent:
         self._pid = os.getppid() if pid is None else pid
 
     def is_gone(self) -> bool:
-        """Return whether it has died. A parent that is merely stopped has not: the children then keep it as
-        their parent.
+        """Return whether it has died. A parent that is merely stopped has not: the children then keep it as their
+        parent.
         """
         return os.getppid() != self._pid
 
@@ -92,9 +92,9 @@ def forbid_core_dumps() -> None:
 def protect_memory() -> None:
     """Protect a process that holds keys: no core dump, and no access by other processes of its user.
 
-    The limit alone is not enough: Linux ignores it where cores are piped into a program. On Linux the
-    process is therefore not dumpable either, so that ``/proc/PID`` belongs to root, and debuggers and
-    ``perf`` need root. Both are lost with ``exec``, so each process calls this for itself.
+    The limit alone is not enough: Linux ignores it where cores are piped into a program. On Linux the process is
+    therefore not dumpable either, so that ``/proc/PID`` belongs to root, and debuggers and ``perf`` need root. Both
+    are lost with ``exec``, so each process calls this for itself.
     """
     forbid_core_dumps()
     if sys.platform == "linux":

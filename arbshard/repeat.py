@@ -33,8 +33,8 @@ class BackgroundTasks:
 async def repeat(turn: Callable[[], float | None], *, first_after_s: float = 0.0) -> None:
     """Call ``turn`` again and again, each time after as many seconds as it returned, until it returns None.
 
-    The first call is made after ``first_after_s``, at once where that is 0. Raises what ``turn`` raises. A
-    coroutine that sleeps in a loop needs a future and two callbacks for each turn; this needs one callback.
+    The first call is made after ``first_after_s``, at once where that is 0. Raises what ``turn`` raises. A coroutine
+    that sleeps in a loop needs a future and two callbacks for each turn; this needs one callback.
     """
     loop = asyncio.get_running_loop()
     end: asyncio.Future[None] = loop.create_future()

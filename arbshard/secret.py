@@ -1,10 +1,9 @@
 """Hides texts that must not be shown: API keys, their secrets, tokens, and whatever contains them.
 
-A ``Secret`` hides its text from ``repr``, from formatting and from pickling. The text leaves it only inside
-an expression (``use``, ``digest``, ``encode_revealed``), so that no frame outside of this file keeps it in
-a local variable: a debugger, a crash report or a traceback with local variables then has nothing to show.
-The functions of this file hold the text for an instant; they are short and call nothing that can fail on
-the text.
+A ``Secret`` hides its text from ``repr``, from formatting and from pickling. The text leaves it only inside an
+expression (``use``, ``digest``, ``encode_revealed``), so that no frame outside of this file keeps it in a local
+variable: a debugger, a crash report or a traceback with local variables then has nothing to show. The functions of
+this file hold the text for an instant; they are short and call nothing that can fail on the text.
 """
 
 import hmac
@@ -56,8 +55,8 @@ class Secret:
         return hmac.compare_digest(self._text.encode(), text.encode())
 
     def use(self, function: Callable[[str], Result]) -> Result:
-        """Return ``function`` of the text. Pass a bound method or a builtin, because a lambda keeps the
-        text in a local.
+        """Return ``function`` of the text. Pass a bound method or a builtin, because a lambda keeps the text in a
+        local.
         """
         return function(self._text)
 
@@ -118,8 +117,7 @@ def hidden_file(secret: Secret) -> BinaryIO:
 
 
 def read_hidden_line(descriptor: int, bytes_max: int, timeout_s: float) -> Secret:
-    """Read the line that a parent passes on ``descriptor``. A regular file is then replaced by
-    ``/dev/null``.
+    """Read the line that a parent passes on ``descriptor``. A regular file is then replaced by ``/dev/null``.
 
     Raises ``ProtocolError`` when no whole line of at most ``bytes_max`` comes in time.
     """

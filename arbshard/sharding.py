@@ -1,7 +1,7 @@
 """Assigns pairs to shards by rendezvous hashing (Thaler and Ravishankar, 1998).
 
-A pair goes to the shard with the highest hash of (shard, base). Adding or removing a shard moves only the
-pairs that must move. The hash is blake2b, because Python's ``hash`` differs from process to process.
+A pair goes to the shard with the highest hash of (shard, base). Adding or removing a shard moves only the pairs that
+must move. The hash is blake2b, because Python's ``hash`` differs from process to process.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ def preference(base: str, shards: int) -> list[int]:
 def split(bases: Sequence[str], shards: int) -> tuple[tuple[str, ...], ...]:
     """Return all ``bases`` by shard; within a shard in the given order.
 
-    Pure rendezvous hashing distributes small universes unevenly, so no shard gets two pairs more than
-    another: one that is full passes the rest on to their next choice.
+    Pure rendezvous hashing distributes small universes unevenly, so no shard gets two pairs more than another: one
+    that is full passes the rest on to their next choice.
     """
     least, larger = divmod(len(bases), shards)
     taken: list[list[str]] = [[] for _ in range(shards)]

@@ -56,7 +56,7 @@ class Paths:
 
 
 class AttemptResult(NamedTuple):
-    """Is the outcome of an attempt."""
+    """Describes the outcome of an attempt."""
 
     folder: Path
     cause: str
@@ -74,7 +74,7 @@ class AttemptResult(NamedTuple):
 
 
 class Stopping:
-    """Is the number of signals by which a person wants to end the campaign; the loop reads it."""
+    """Collects the signals by which a person wants to end the campaign; the loop reads their number."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -120,8 +120,7 @@ class Attempt:
     ) -> None:
         """Prepare the attempt; ``show`` is called twice a second.
 
-        ``program`` is what the interpreter is given for a run, and ``on_started`` receives the pid of the
-        run.
+        ``program`` is what the interpreter is given for a run, and ``on_started`` receives the pid of the run.
         """
         self._campaign = campaign
         self._paths = paths

@@ -46,7 +46,7 @@ class AttemptLine(msgspec.Struct, frozen=True):
 
 
 class CampaignResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Is the result of a campaign, which is kept as ``verdict.json`` in its folder."""
+    """Describes the result of a campaign, which is kept as ``verdict.json`` in its folder."""
 
     name: str
     form: str
@@ -74,7 +74,7 @@ class CampaignResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Outcome(msgspec.Struct, frozen=True):
-    """Is the part of ``verdict.json`` that is read before its folder is removed, whatever version wrote it."""
+    """Describes the part of ``verdict.json`` that is read before its folder is removed, whatever version wrote it."""
 
     verdict: Verdict
 
@@ -120,8 +120,8 @@ def _locked(folder: Path) -> Iterator[bool]:
 def remove_old(root: Path, newest: Path, keep: KeepConfig, now_ms: int) -> Iterator[str]:
     """Remove the folders below ``root`` that ``keep`` does not allow, except ``newest`` and those in use.
 
-    Yield one sentence for each folder of a campaign that did not pass, and for each that cannot be removed;
-    and one sentence for all others together.
+    Yield one sentence for each folder of a campaign that did not pass, and for each that cannot be removed; and one
+    sentence for all others together.
     """
     found = sorted((began, path) for path in root.iterdir() if (began := _began_of(path)) is not None)
     removed = 0
@@ -181,8 +181,7 @@ def check_disk(folder: Path, campaign: CampaignFile) -> None:
 
 
 def end_leftover(root: Path, running_pid: int | None, instance: str) -> str:
-    """End a run that a crashed campaign of this name has left; return a sentence about it, or an empty
-    text.
+    """End a run that a crashed campaign of this name has left; return a sentence about it, or an empty text.
 
     Only the very process that the campaign had noted is ended. Raises ``UsageError`` when another one runs.
     """
@@ -218,7 +217,7 @@ def obeying_signals(stopping: Stopping) -> Iterator[None]:
 
 
 class Campaign:
-    """Is a campaign over real processes."""
+    """Carries out a campaign over real processes."""
 
     def __init__(
         self,
@@ -260,8 +259,8 @@ class Campaign:
             return self._close(folder, began_ms, time.monotonic() - began_s, why)
 
     def _run_attempts(self, folder: Path, began_s: float, progress: Progress) -> str:
-        """Run attempts until the time is over or no further run is allowed; return why it could not run, or
-        an empty text.
+        """Run attempts until the time is over or no further run is allowed; return why it could not run, or an empty
+        text.
         """
         cause = ""
         while True:

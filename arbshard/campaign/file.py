@@ -1,7 +1,7 @@
 """Loads the file of a campaign: TOML, checked once, immutable. Every error names the file and the key.
 
-The table ``[config]`` contains what a configuration file contains. The rest says how long and how often to
-run, what the monitor watches for, and what passes.
+The table ``[config]`` contains what a configuration file contains. The rest says how long and how often to run, what
+the monitor watches for, and what passes.
 """
 
 import sys
@@ -42,8 +42,8 @@ class NoEdgeRule(Section, frozen=True):
 
 
 class BlockedRule(Section, frozen=True):
-    """Applies when one limit or guard refuses all the time (its count grew in each tenth of it), or entries
-    are halted.
+    """Applies when one limit or guard refuses all the time (its count grew in each tenth of it), or entries are
+    halted.
     """
 
     severity: RuleSeverity = "warn"
@@ -60,8 +60,8 @@ class BlockedRule(Section, frozen=True):
         "MARKET_WARNED",
         "WALLET_CLOSED",
     )
-    """Refusals that are usual. The last five are about the gap or the market of one pair, and can last for
-    hours. When they keep everything from trading, ``no_entry`` and the verdict report it.
+    """Refusals that are usual. The last five are about the gap or the market of one pair, and can last for hours.
+    When they keep everything from trading, ``no_entry`` and the verdict report it.
     """
 
 
@@ -142,8 +142,8 @@ class LatencyRule(Section, frozen=True):
 
 
 class DiskRule(Section, frozen=True):
-    """Applies when the state directory's disk has less than this free, or will have before the end at the
-    fitted rate.
+    """Applies when the state directory's disk has less than this free, or will have before the end at the fitted
+    rate.
     """
 
     severity: RuleSeverity = "stop"
@@ -190,8 +190,8 @@ class VerdictConfig(Section, frozen=True):
     same_edge_share_max: Share = 0.8
     """Largest share of paper entries whose edge at arrival may be exactly the edge at the decision."""
     beyond_edge_bps_max: NotNegative = 2.0
-    """How much fills may be better than the books of the decision on average, in basis points of the
-    notional; with few entries more is allowed, because single trades may be lucky.
+    """How much fills may be better than the books of the decision on average, in basis points of the notional; with
+    few entries more is allowed, because single trades may be lucky.
     """
     ran_share_min: Share = 0.9
     """The system must have run for this share of the time."""
@@ -224,7 +224,7 @@ class KeepConfig(Section, frozen=True):
 
 
 class CampaignFile(Section, frozen=True):
-    """Is the whole file."""
+    """Holds the whole file."""
 
     name: Annotated[
         str,

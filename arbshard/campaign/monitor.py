@@ -1,8 +1,7 @@
-"""Monitors a run from a process of its own: it samples, applies the rules and writes their findings to a
-file.
+"""Monitors a run from a process of its own: it samples, applies the rules and writes their findings to a file.
 
-The campaign starts it, reads the file and acts; the monitor itself never touches the run. It ends at a
-signal, after a last sample of logs and ledger, or when the campaign is gone.
+The campaign starts it, reads the file and acts; the monitor itself never touches the run. It ends at a signal, after
+a last sample of logs and ledger, or when the campaign is gone.
 """
 
 import argparse

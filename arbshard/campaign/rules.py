@@ -1,5 +1,5 @@
-"""Implements the monitor's rules: pure functions over the samples of a run, with thresholds from the
-campaign's file.
+"""Implements the monitor's rules: pure functions over the samples of a run, with thresholds from the campaign's
+file.
 """
 
 import statistics
@@ -44,8 +44,8 @@ BEFORE_EDGE = frozenset(
         "BOOK_JUMPED",
     }
 )
-"""Refusals because of the data, which workers count before they search for an edge. All others are counted
-after it.
+"""Refusals because of the data, which workers count before they search for an edge. All others are
+counted after it.
 """
 assert {one.name for one in Refusal} >= BEFORE_EDGE, "a refusal was renamed"
 _REFUSALS_NAMED = 4
@@ -59,7 +59,7 @@ _SAME_S = 60.0
 
 
 class LogLine(NamedTuple):
-    """Is a line of a log that shows an error."""
+    """Holds a line of a log that shows an error."""
 
     process: str
     text: str
@@ -136,7 +136,7 @@ class RunSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrendPoint(NamedTuple):
-    """Is the average of some consecutive samples."""
+    """Holds the average of some consecutive samples."""
 
     at_s: float
     memory_mb: float
@@ -213,15 +213,15 @@ def _merged(one: TrendPoint, other: TrendPoint) -> TrendPoint:
 def theil_sen(points: list[tuple[float, float]]) -> float:
     """Return the median of the slopes of all pairs of points, which single outliers do not move.
 
-    Sen, "Estimates of the regression coefficient based on Kendall's tau", Journal of the American
-    Statistical Association 63 (1968) 1379-1389. The result is 0 for fewer than two different times.
+    Sen, "Estimates of the regression coefficient based on Kendall's tau", Journal of the American Statistical
+    Association 63 (1968) 1379-1389. The result is 0 for fewer than two different times.
     """
     slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(points, 2) if x2 != x1]
     return statistics.median(slopes) if slopes else 0.0
 
 
 class RuleFinding(NamedTuple):
-    """Is what a rule found in the newest sample."""
+    """Describes what a rule found in the newest sample."""
 
     subject: str
     text: str

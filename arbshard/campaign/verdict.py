@@ -1,7 +1,7 @@
 """Decides whether a campaign passed. It is pure, and uses the ledgers, not what the run shows of itself.
 
-A strategy that always wins, earns more than its edges allow, or whose paper orders meet exactly the books
-of the decision is not believed: these are the signs of a simulation that is too kind.
+A strategy that always wins, earns more than its edges allow, or whose paper orders meet exactly the books of the
+decision is not believed: these are the signs of a simulation that is too kind.
 """
 
 from collections.abc import Iterator, Sequence

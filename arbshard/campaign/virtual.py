@@ -1,8 +1,7 @@
-"""Executes the same campaign in the simulation: hours in minutes, with the same verdict, from a real
-ledger.
+"""Executes the same campaign in the simulation: hours in minutes, with the same verdict, from a real ledger.
 
-Every event that the simulated ledger stores is also appended to a file by the real ``LedgerStore``, so
-facts, ``verify``, the verdict and the report come from the same code as those of a real campaign.
+Every event that the simulated ledger stores is also appended to a file by the real ``LedgerStore``, so facts,
+``verify``, the verdict and the report come from the same code as those of a real campaign.
 """
 
 import sys
@@ -108,11 +107,9 @@ def settings_of(campaign: CampaignFile, config: Config) -> Settings:
 
 
 def _coins_of(campaign: CampaignFile, config: Config) -> int:
-    """Return how many of the embedded exchanges' coins are needed to include all symbols. Raises
-    ``UsageError``.
+    """Return how many of the embedded exchanges' coins are needed to include all symbols. Raises ``UsageError``.
 
-    Prices and gaps of a coin do not depend on the other coins, and coins that are not traded only cost
-    time.
+    Prices and gaps of a coin do not depend on the other coins, and coins that are not traded only cost time.
     """
     bases = [coin.base for coin in coin_table(config.sim.coins)]
     missing = [symbol for symbol in campaign.symbols if symbol.upper() not in bases]

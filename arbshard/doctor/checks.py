@@ -27,7 +27,7 @@ _HEADROOM = Decimal("1.2")
 
 
 class Check(msgspec.Struct, frozen=True):
-    """Is the answer to one question about one venue."""
+    """Holds the answer to one question about one venue."""
 
     venue: str
     name: str

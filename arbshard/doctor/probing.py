@@ -1,7 +1,6 @@
 """Asks both venues everything that the checks need. ``arbshard doctor`` and the start of a live run use it.
 
-Nothing is bought or sold: the one order that is sent is a test order, which venues check and do not
-execute.
+Nothing is bought or sold: the one order that is sent is a test order, which venues check and do not execute.
 """
 
 import asyncio
@@ -29,8 +28,8 @@ _GAP_S = 0.15
 
 
 async def gather_facts(config: Config, universe: Universe, keys: Mapping[str, Keys]) -> DoctorFacts:
-    """Return all facts, from both venues at once. Raises ``UsageError`` for an address or a key that cannot
-    be used.
+    """Return all facts, from both venues at once. Raises ``UsageError`` for an address or a key that
+    cannot be used.
     """
     clock = SystemClock()
     home, away = universe.fx.market.venue, universe.pairs[0].away.market.venue

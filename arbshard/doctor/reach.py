@@ -1,8 +1,6 @@
-"""Tests whether a venue's addresses answer at all, and names what prevents it: name, network, or
-certificate.
+"""Tests whether a venue's addresses answer at all, and names what prevents it: name, network, or certificate.
 
-It needs neither a key nor a market. ``venue_probe`` uses it, and ``probing`` when the markets could not be
-listed.
+It needs neither a key nor a market. ``venue_probe`` uses it, and ``probing`` when the markets could not be listed.
 """
 
 from arbshard.clock import Clock

@@ -146,8 +146,7 @@ class VenueProbe:
         )
 
     async def _clock_ahead(self) -> tuple[int, int] | None:
-        """Return by how many ms the venue's clock is ahead, and the largest error; None when it reports no
-        time.
+        """Return by how many ms the venue's clock is ahead, and the largest error; None when it reports no time.
 
         Later requests are signed with that time.
         """
@@ -178,8 +177,8 @@ class VenueProbe:
         return rights
 
     async def _test_order(self) -> ProbeResult:
-        """Send a test order: the smallest that the venue accepts, at the best bid, so that every rule of
-        rounding counts.
+        """Send a test order: the smallest that the venue accepts, at the best bid, so that every rule of rounding
+        counts.
         """
         book = self._books.get(self._leg.market.symbol)
         if book is None:

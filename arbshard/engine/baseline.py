@@ -1,14 +1,13 @@
 """Estimates the baseline of a pair: the level that its gap returns to, and how fast it returns.
 
-It is pure, and runs at the pace of samples, never on a tick. The gap of two venues is no white noise around
-zero. Fees, FX and closed wallets leave a band in which no arbitrage pays and the gap wanders; it is driven
-back only from outside of that band, and to a level of the pair's own (threshold cointegration: N. Balke and
-T. Fomby, International Economic Review 38, 1997). One regression over all samples mixes both, and takes
-noise between two samples for a fast return. So the level is the median of a window, which a minority of
-excursions cannot move. The half-life is measured on the excursions alone: the time that each took until
-half of its height was lost. One that has not lost it yet counts as lasting at least that long (the
-estimator of E. Kaplan and P. Meier, 1958), because otherwise a gap that never returns would not count at
-all.
+It is pure, and runs at the pace of samples, never on a tick. The gap of two venues is no white noise around zero.
+Fees, FX and closed wallets leave a band in which no arbitrage pays and the gap wanders; it is driven back only from
+outside of that band, and to a level of the pair's own (threshold cointegration: N. Balke and T. Fomby, International
+Economic Review 38, 1997). One regression over all samples mixes both, and takes noise between two samples for a fast
+return. So the level is the median of a window, which a minority of excursions cannot move. The half-life is measured
+on the excursions alone: the time that each took until half of its height was lost. One that has not lost it yet
+counts as lasting at least that long (the estimator of E. Kaplan and P. Meier, 1958), because otherwise a gap that
+never returns would not count at all.
 """
 
 from collections.abc import Callable, Sequence
@@ -63,8 +62,8 @@ def baseline_of(series: SpreadSeries, settings: BaselineConfig) -> Baseline | No
 
 
 def _excursions(values: Sequence[float], level: float, threshold: float) -> tuple[list[_Excursion], int]:
-    """Return the excursions beyond ``threshold`` around ``level``, and how many intervals the last one has
-    lasted so far.
+    """Return the excursions beyond ``threshold`` around ``level``, and how many intervals the last one has lasted so
+    far.
 
     A single sample is not an excursion: it may be one wrong frame, whose quick return would be no evidence.
     """
@@ -102,8 +101,8 @@ def _excursions(values: Sequence[float], level: float, threshold: float) -> tupl
 
 
 def _median_duration(excursions: Sequence[_Excursion]) -> float | None:
-    """Return the duration by which half of the excursions have returned, by Kaplan and Meier; None if fewer
-    than half do.
+    """Return the duration by which half of the excursions have returned, by Kaplan and Meier; None if fewer than
+    half do.
     """
     survival = 1.0
     at_risk = len(excursions)
@@ -126,8 +125,8 @@ class Baselines:
         settings: BaselineConfig,
         on_new: Callable[[str, SpreadSeries], None] = lambda *_: None,
     ) -> None:
-        """Begin without pairs; ``on_new`` is called with each new pair and its empty series, to fill in
-        earlier samples.
+        """Begin without pairs; ``on_new`` is called with each new pair and its empty series, to fill in earlier
+        samples.
         """
         self._pace = series
         self.on_new = on_new

@@ -7,7 +7,7 @@ from arbshard.model.book import BookTop, OrderBookSnapshot
 
 
 class HeldPosition(NamedTuple):
-    """Is an open position as floats: what the tick path needs of ``model.position.Position``."""
+    """Holds an open position as floats: what the tick path needs of ``model.position.Position``."""
 
     position_id: str
     buy_is_home: bool
@@ -44,8 +44,8 @@ def close_now(
 ) -> Closing:
     """Walk both books with the whole position; return what closing it brings.
 
-    ``fx`` is (bid, ask); ``back`` are the terms of the direction that undoes the entry. Where a book is not
-    deep enough the rest is valued at its last price, and ``is_whole`` is then false.
+    ``fx`` is (bid, ask); ``back`` are the terms of the direction that undoes the entry. Where a book is not deep
+    enough the rest is valued at its last price, and ``is_whole`` is then false.
     """
     buy_book, sell_book = (away, home) if held.buy_is_home else (home, away)
     buy_quantity = held.short_base / back.base_kept

@@ -46,8 +46,8 @@ def correlation(a: SpreadSeries, b: SpreadSeries) -> float | None:
 
 
 class CorrelationMatrix:
-    """Holds the correlations of every two of up to ``pairs_max`` series, of which ``update`` computes a few
-    at a time.
+    """Holds the correlations of every two of up to ``pairs_max`` series, of which ``update`` computes a few at a
+    time.
 
     Computing a whole matrix at once would block the event loop; ``update`` does a bounded share in turn.
     """

@@ -9,9 +9,9 @@ For a gross quantity Q bought at price p_b and q = Q (1 - f_base) sold at p_s:
     proceeds = q p_s (1 - f_sell) X_sell
     edge     = proceeds / cost - 1
 
-f_base is the buyer's fee where it is taken in the coin (else 0), f_quote where it is taken in money (else
-0). X is 1 on the home venue; on the away venue it is the FX bid when selling there (the USDT received must
-be sold) and the FX ask when buying there (the USDT spent must be bought).
+f_base is the buyer's fee where it is taken in the coin (else 0), f_quote where it is taken in money (else 0). X is 1
+on the home venue; on the away venue it is the FX bid when selling there (the USDT received must be sold) and the FX
+ask when buying there (the USDT spent must be bought).
 """
 
 from typing import NamedTuple
@@ -23,8 +23,8 @@ BPS = 10_000.0
 
 
 class Terms(NamedTuple):
-    """Holds what a direction of a pair costs, apart from prices. It is constant while rules and fees do not
-    change.
+    """Holds what a direction of a pair costs, apart from prices. It is constant while rules and fees do
+    not change.
     """
 
     base_kept: float
@@ -39,7 +39,7 @@ class Terms(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """Is a trade that could be made now."""
+    """Describes a trade that could be made now."""
 
     buy_quantity: float
     """Gross base to buy."""
@@ -59,7 +59,7 @@ class Edge(NamedTuple):
 
 
 class BookWalk(NamedTuple):
-    """Is the result of walking a quantity through one side of a book."""
+    """Describes the result of walking a quantity through one side of a book."""
 
     price: float
     """Average price."""
@@ -68,8 +68,8 @@ class BookWalk(NamedTuple):
     """Base; it is less than requested when the book is not deep enough."""
 
     def total(self, quantity: float) -> float:
-        """Return the worth of the ``quantity`` that was requested, with what the book does not hold at its
-        last price.
+        """Return the worth of the ``quantity`` that was requested, with what the book does not hold at its last
+        price.
         """
         return self.quantity * self.price + (quantity - self.quantity) * self.worst
 
@@ -117,11 +117,10 @@ def top_edge_bps(ask: float, bid: float, terms: Terms, fx: float) -> float:
 
 
 def least_edge_bps(wanted_bps: float, against_bps: float, floor_bps: float) -> float:
-    """Return the edge that brings ``wanted_bps`` when the pair's level is ``against_bps`` against the
-    trade.
+    """Return the edge that brings ``wanted_bps`` when the pair's level is ``against_bps`` against the trade.
 
-    That much of each edge never comes back, or is gained when the gap returns to the level. No edge is
-    below ``floor_bps``, which is risk's limit.
+    That much of each edge never comes back, or is gained when the gap returns to the level. No edge is below
+    ``floor_bps``, which is risk's limit.
     """
     return max(wanted_bps + against_bps, floor_bps)
 
@@ -137,17 +136,16 @@ def find_edge(
     cost_max: float,
     sell_max: float,
 ) -> Edge | None:
-    """Return the largest trade that nets ``entry_bps`` on average and of which each unit nets
-    ``min_edge_bps``.
+    """Return the largest trade that nets ``entry_bps`` on average and of which each unit nets ``min_edge_bps``.
 
-    The deeper the books are walked, the less the next unit nets. ``entry_bps`` judges the trade as a whole:
-    cheap units at the top pay for dearer ones below them, and the walk ends where the average would fall
-    below it. ``min_edge_bps`` judges each unit by itself: one that nets less is never bought, however much
-    the others bring, because it would use money and room for less than it costs to close it again.
+    The deeper the books are walked, the less the next unit nets. ``entry_bps`` judges the trade as a whole: cheap
+    units at the top pay for dearer ones below them, and the walk ends where the average would fall below it.
+    ``min_edge_bps`` judges each unit by itself: one that nets less is never bought, however much the others bring,
+    because it would use money and room for less than it costs to close it again.
 
-    ``asks`` are of the venue to buy on, ``bids`` of the venue to sell on. ``cost_max`` (reporting currency,
-    fee included) and ``sell_max`` (base) bound the quantity by limits and balances. The result is None when
-    no unit nets enough, or nothing is left after rounding to both lots.
+    ``asks`` are of the venue to buy on, ``bids`` of the venue to sell on. ``cost_max`` (reporting currency, fee
+    included) and ``sell_max`` (base) bound the quantity by limits and balances. The result is None when no unit nets
+    enough, or nothing is left after rounding to both lots.
     """
     cost_rate = terms.cost_factor if terms.buy_is_home else terms.cost_factor * fx
     sale_rate = terms.proceeds_factor * fx if terms.buy_is_home else terms.proceeds_factor
@@ -199,8 +197,8 @@ def _clearing(
 
 
 def edge_at(quantity: float, asks: Levels, bids: Levels, terms: Terms, fx: float) -> Edge | None:
-    """Return the edge of buying ``quantity`` (gross), good or bad; None when less than a lot is left after
-    rounding.
+    """Return the edge of buying ``quantity`` (gross), good or bad; None when less than a lot is left
+    after rounding.
     """
     if terms.base_kept == 1.0:
         lot = max(terms.buy_lot, terms.sell_lot)  # lots are powers of ten: the coarser fits both

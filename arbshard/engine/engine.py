@@ -1,7 +1,7 @@
 """Decides about trades: ``ArbitrageEngine`` gets books and returns trades. It is pure.
 
-The time is an argument, and the caller sets positions. One engine holds any number of pairs; a worker's
-holds those of its shard, a library user's all of them.
+The time is an argument, and the caller sets positions. One engine holds any number of pairs; a worker's holds those
+of its shard, a library user's all of them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -96,8 +96,8 @@ class PairState:
     )
 
     def __init__(self, pair: Pair, limits: LimitsConfig) -> None:
-        """Begin with the limits as configured. Until risk's terms come, risk refuses what is beyond the
-        limits in force.
+        """Begin with the limits as configured. Until risk's terms come, risk refuses what is beyond the limits in
+        force.
         """
         self.pair = pair
         self.level_bps = 0.0
@@ -277,12 +277,12 @@ class ArbitrageEngine:
             state.followed = follow(reason, entry.edge, terms, now_ns)
 
     def close(self, state: PairState, held: HeldPosition, reason: ExitReason) -> Exit | None:
-        """Return a trade that closes ``held`` whatever the rules say (stop, by hand); None while a venue
-        cannot be used.
+        """Return a trade that closes ``held`` whatever the rules say (stop, by hand); None while a venue cannot be
+        used.
 
-        A hedged position is kept then, because closing the leg on the available venue would make the other
-        one naked. A person who wants that types ``one_leg``. The newest book of a live connection is good
-        enough, however old, because the order's limit protects the price.
+        A hedged position is kept then, because closing the leg on the available venue would make the other one
+        naked. A person who wants that types ``one_leg``. The newest book of a live connection is good enough,
+        however old, because the order's limit protects the price.
         """
         home, away, rate = state.home.book, state.away.book, self.fx.top
         if home is None or away is None or rate is None or not state.may_act:
@@ -310,9 +310,8 @@ class ArbitrageEngine:
     ) -> None:
         """Replace what the pair holds by what risk reports.
 
-        ``now_ns`` and ``now_ms`` are the same instant, monotonic and by the wall clock. The age of a
-        position is derived from the wall clock once, when the position is first set; from then on it goes
-        by monotonic time.
+        ``now_ns`` and ``now_ms`` are the same instant, monotonic and by the wall clock. The age of a position is
+        derived from the wall clock once, when the position is first set; from then on it goes by monotonic time.
         """
         opened = {held.position_id: held.opened_ns for held in state.held}
         state.held = [
@@ -407,8 +406,8 @@ class ArbitrageEngine:
         *,
         is_fx_doubted: bool,
     ) -> Entry | None:
-        """Return the entry to make now, or None. Most ticks end at the tops: no quantity nets more than the
-        first unit.
+        """Return the entry to make now, or None. Most ticks end at the tops: no quantity nets more than the first
+        unit.
         """
         direction: Direction
         entry_bps, floor_bps = self._strategy.entry_bps, state.edge_floor_bps
@@ -459,8 +458,8 @@ class ArbitrageEngine:
         fx: tuple[float, float],
         barred: Refusal | None,
     ) -> tuple[Entry | None, Refusal | None]:
-        """Return the entry, and why it is not made. When money or coins are missing, it is what the books
-        alone allow.
+        """Return the entry, and why it is not made. When money or coins are missing, it is what the books alone
+        allow.
         """
         entry = self._sized(state, direction, home, away, fx, barred)
         missing = None
@@ -504,8 +503,8 @@ class ArbitrageEngine:
         fx: tuple[float, float],
         barred: Refusal | None,
     ) -> Entry | None:
-        """Return the largest entry that the books, the limits and free balances allow; if ``barred``, the
-        books alone.
+        """Return the largest entry that the books, the limits and free balances allow; if ``barred``, the books
+        alone.
         """
         money = coins = cost_max = inf
         if barred is None:

@@ -1,9 +1,8 @@
-"""Finds what a refused entry would have brought: it is followed at the books that come, by the rules of
-exit.
+"""Finds what a refused entry would have brought: it is followed at the books that come, by the rules of exit.
 
 It is pure, and nothing is sent. The entry is valued at the average prices of the walked books, and the exit
-likewise, so latency and failed orders are left out: the figures show which rule costs or saves money, not
-how much an order would have made.
+likewise, so latency and failed orders are left out: the figures show which rule costs or saves money, not how much
+an order would have made.
 """
 
 from typing import NamedTuple
@@ -14,14 +13,14 @@ from arbshard.model.refusal import Refusal
 
 
 class FollowedEntry(NamedTuple):
-    """Is an entry that was refused, as if it had been made."""
+    """Describes a refused entry as if it had been made."""
 
     reason: Refusal
     held: HeldPosition
 
 
 class FollowedOutcome(NamedTuple):
-    """Is what a refused entry would have brought."""
+    """Describes what a refused entry would have brought."""
 
     reason: Refusal
     pnl: float

@@ -35,9 +35,9 @@ def quality_of(config: DataConfig) -> Quality:
 class Confirmed(NamedTuple):
     """Says when each book was last known to be its market's newest one (monotonic ns); 0 for never.
 
-    A book that does not change brings no frame. It stays good for an exit as long as it is confirmed: by
-    signs of life of its connection for ``quiet_confirm_s``, and by REST beyond that. The supervisor decides
-    this (``supervisor/feeds/confirmation.py``).
+    A book that does not change brings no frame. It stays good for an exit as long as it is confirmed: by signs of
+    life of its connection for ``quiet_confirm_s``, and by REST beyond that. The supervisor decides this
+    (``supervisor/feeds/confirmation.py``).
     """
 
     home_ns: int
@@ -53,7 +53,7 @@ LoadBook = Callable[[], OrderBookSnapshot | None]
 
 
 class View:
-    """Is one market as its shard sees it: the newest good book, or why there is none.
+    """Shows one market as its shard sees it: the newest good book, or why there is none.
 
     Most ticks need only its top. The whole book is decoded when it is first asked for, and only once.
     """
@@ -83,9 +83,9 @@ class View:
     def compare(self, before: "View", quality: Quality) -> None:
         """Find out whether the top has jumped since ``before``, the market's last view.
 
-        A top that is a jump away from the settled one is in doubt until the next frame confirms it by being
-        close to it. So one wrong frame is never acted on, and the right one after it is not doubted,
-        because it is close to the settled top.
+        A top that is a jump away from the settled one is in doubt until the next frame confirms it by being close to
+        it. So one wrong frame is never acted on, and the right one after it is not doubted, because it is close to
+        the settled top.
         """
         settled, top = before.settled, self.top
         if settled is None:
@@ -128,10 +128,9 @@ def has_jumped(before: BookTop, top: BookTop, quality: Quality) -> bool:
 def is_jump_doubted(home: View, away: View, quality: Quality, confirmed: Confirmed) -> bool:
     """Return whether a jump of one of the books is not confirmed yet: then nothing is entered or exited.
 
-    A jump is confirmed by a second frame of its market (``View.compare``); by the other side of the pair,
-    when that has jumped as far; and when the supervisor has ``confirmed`` the book since, because a wrong
-    frame is corrected before that. A jump of FX is another rule's concern (``ArbitrageEngine``,
-    ``risk.limits.fx_guard``).
+    A jump is confirmed by a second frame of its market (``View.compare``); by the other side of the pair, when that
+    has jumped as far; and when the supervisor has ``confirmed`` the book since, because a wrong frame is corrected
+    before that. A jump of FX is another rule's concern (``ArbitrageEngine``, ``risk.limits.fx_guard``).
     """
     moves = []
     is_doubted = False
@@ -148,9 +147,9 @@ def is_jump_doubted(home: View, away: View, quality: Quality, confirmed: Confirm
 def is_late(book: OrderBookSnapshot | None, late_after_ns: int) -> bool:
     """Return whether ``book`` came too long after it was sent, as far as both times are known.
 
-    Receipt is in monotonic time and sending in the venue's clock, so their difference means nothing in
-    itself. The supervisor knows which difference is usual for the venue, and above which one a frame is
-    late: ``late_after_ns``, which is 0 while it is not known (``supervisor/feeds/lag.py``).
+    Receipt is in monotonic time and sending in the venue's clock, so their difference means nothing in itself. The
+    supervisor knows which difference is usual for the venue, and above which one a frame is late: ``late_after_ns``,
+    which is 0 while it is not known (``supervisor/feeds/lag.py``).
     """
     if book is None or book.sent_ms is None or not late_after_ns:
         return False

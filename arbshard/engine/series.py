@@ -1,9 +1,9 @@
 """Keeps the gap of one pair over time, and computes its statistics. It is pure and bounded, without numpy.
 
-``SpreadSeries`` is fed at a fixed pace by whatever evaluates the pair, and read by rules and status. Sums
-are updated as samples come and go, so that feeding and reading cost the same however long the window is.
-Subtracting what leaves the window accumulates rounding errors, so a reading that they could distort
-computes the sums anew first.
+``SpreadSeries`` is fed at a fixed pace by whatever evaluates the pair, and read by rules and status. Sums are
+updated as samples come and go, so that feeding and reading cost the same however long the window is. Subtracting
+what leaves the window accumulates rounding errors, so a reading that they could distort computes the sums anew
+first.
 """
 
 from array import array
@@ -20,11 +20,10 @@ _LOST_DIGITS_MAX = 1e-3
 
 
 class SpreadSeries:
-    """Keeps the first sample of every interval of ``sample_ms`` milliseconds, over the newest ``window``
-    intervals.
+    """Keeps the first sample of every interval of ``sample_ms`` milliseconds, over the newest ``window`` intervals.
 
-    Samples are gaps in basis points. Intervals are counted on the clock's own grid, so the series of two
-    pairs share their sample times. An interval without a sample stays empty and is never filled in.
+    Samples are gaps in basis points. Intervals are counted on the clock's own grid, so the series of two pairs share
+    their sample times. An interval without a sample stays empty and is never filled in.
     """
 
     __slots__ = (
@@ -81,8 +80,8 @@ class SpreadSeries:
         self._begin_pairs(0.0)
 
     def _begin(self, anchor: float) -> None:
-        """Start the sums of x - anchor. The anchor is close to the data, because a large offset's square
-        would lose digits.
+        """Start the sums of x - anchor. The anchor is close to the data, because a large offset's square would lose
+        digits.
         """
         self._anchor = anchor
         self._sum = self._sum_squares = self._peak = 0.0
@@ -244,12 +243,11 @@ class SpreadSeries:
     def half_life_s(self) -> float | None:
         """Return in how many seconds a gap loses half its distance to the mean, as far as the window shows.
 
-        Ornstein-Uhlenbeck, sampled: the regression of the next change on x has slope b = exp(-theta dt) -
-        1, and the half-life is ln 2 / theta = -ln 2 dt / ln(1 + b) (E. Chan, Algorithmic Trading, 2013,
-        chapter 2, in its exact form). Only neighbouring samples count. It is None for fewer than
-        ``samples_min`` of them, when x does not revert (b >= 0), and when it overshoots the mean within one
-        interval (b <= -1). A half-life near the window's own length can hardly be distinguished from a
-        random walk.
+        Ornstein-Uhlenbeck, sampled: the regression of the next change on x has slope b = exp(-theta dt) - 1, and the
+        half-life is ln 2 / theta = -ln 2 dt / ln(1 + b) (E. Chan, Algorithmic Trading, 2013, chapter 2, in its exact
+        form). Only neighbouring samples count. It is None for fewer than ``samples_min`` of them, when x does not
+        revert (b >= 0), and when it overshoots the mean within one interval (b <= -1). A half-life near the window's
+        own length can hardly be distinguished from a random walk.
         """
         pairs = self._pairs
         if pairs < self.samples_min - 1:
@@ -264,8 +262,8 @@ class SpreadSeries:
         return -log(2) / log1p(slope) * self._sample_ns / 1e9
 
     def intervals(self) -> tuple[int, list[float]]:
-        """Return the number of the window's oldest interval, and its values from there; NaN where there is
-        no sample.
+        """Return the number of the window's oldest interval, and its values from there; NaN where there is no
+        sample.
         """
         start = (self._newest + 1) % self.window
         return self._newest + 1 - self.window, self._values[start:].tolist() + self._values[:start].tolist()

@@ -1,4 +1,5 @@
-"""Simulates the regime ``band``: gaps as published work describes them. It is pure; ``prices`` steps these processes.
+"""Simulates the regime ``band``: gaps as published work describes them. It is pure; ``prices`` steps these
+processes.
 
 The gap of a coin is its price at Upbit over its price at Binance, at the rate at which Upbit's coins are priced:
 
@@ -49,8 +50,8 @@ _SUSPENDED_RATE = 0.2
 
 
 class BandRules(NamedTuple):
-    """Holds the parameters of the regime. Gaps are in basis points, times in seconds; the module states the
-    sources.
+    """Holds the parameters of the regime. Gaps are in basis points, times in seconds; the module states
+    the sources.
     """
 
     level_bps: Range = (8.0, 70.0)
@@ -60,15 +61,13 @@ class BandRules(NamedTuple):
     half_life_s: Range = (20.0, 7200.0)
     """Half-life of what is outside of the band, drawn evenly on a logarithmic scale."""
     outside_bps: Range = (3.0, 8.0)
-    """Standard deviation of what the random walk alone brings outside of the band; its speed follows from
-    this and the half-life.
+    """Standard deviation of what the random walk alone brings outside of the band; its speed follows from this and
+    the half-life.
     """
     flow_every_s: float = 600.0
     """Shortest mean time between two large orders at one of the venues, which move the gap at once."""
     flow_every_half_lives: float = 8.0
-    """The mean time is at least so many half-lives, so that gaps that return slowly do not grow without
-    end.
-    """
+    """The mean time is at least so many half-lives, so that gaps that return slowly do not grow without end."""
     flow_bps: Range = (15.0, 35.0)
     """Smallest such move, and the mean of what is added to it (exponential)."""
     stress_every_s: float = 10_800.0
@@ -111,8 +110,8 @@ def _decay(half_life_s: float, dt_s: float) -> float:
 
 
 class Stress:
-    """Is the common factor of all gaps: zero most of the time, then rising within a minute or two and
-    slowly falling.
+    """Simulates the common factor of all gaps: zero most of the time, then rising within a minute or two and slowly
+    falling.
     """
 
     def __init__(self, seed: int, rules: BandRules) -> None:
@@ -167,8 +166,7 @@ class BandGap:
         self._flow_every_s = max(rules.flow_every_s, rules.flow_every_half_lives * self.half_life_s)
         self._flow_left_s = rng.expovariate(1 / self._flow_every_s)
         self.is_suspended = rng.random() < rules.suspended_share
-        """Whether the coin can be neither deposited nor withdrawn at Upbit, so that nothing bounds its gap.
-        """
+        """Whether the coin can be neither deposited nor withdrawn at Upbit, so that nothing bounds its gap."""
         self._suspended_bps = self._suspended_target_bps = 0.0
         if self.is_suspended:
             self._suspended_bps = self._suspended_target_bps = _signed(rng, rules.suspended_bps)
@@ -212,9 +210,7 @@ class BandGap:
 
 
 class FxPremium:
-    """Simulates how far KRW-USDT is off the rate that the coins imply: it wanders and jumps. In basis
-    points.
-    """
+    """Simulates how far KRW-USDT is off the rate that the coins imply: it wanders and jumps. In basis points."""
 
     def __init__(self, seed: int, rules: BandRules) -> None:
         self._rng = seeded(seed, "fx premium")

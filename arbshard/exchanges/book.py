@@ -1,9 +1,8 @@
 """Generates and keeps a simulated order book, whose levels are whole rungs and lots.
 
-A level keeps its size from step to step, until the price moves past it, a taker takes of it, or a random
-order changes it. Both sides count in keys: the rung itself for asks, its negative for bids, so that a side
-is always sorted upwards and its best level comes first. ``market`` moves the book; the venues' frames print
-it.
+A level keeps its size from step to step, until the price moves past it, a taker takes of it, or a random order
+changes it. Both sides count in keys: the rung itself for asks, its negative for bids, so that a side is always
+sorted upwards and its best level comes first. ``market`` moves the book; the venues' frames print it.
 """
 
 import math
@@ -47,7 +46,7 @@ class Shape(NamedTuple):
 
 
 class Side:
-    """Is one side of a book. Its four lists run in step; only the methods here change them."""
+    """Holds one side of a book. Its four lists run in step; only the methods here change them."""
 
     __slots__ = (
         "_price_texts",
@@ -73,17 +72,13 @@ class Side:
         self.sizes: list[int] = []
         """Sizes in units of 1e-8, always whole lots."""
         self.prices: list[str] = []
-        """Prices as the venue prints them, made once per level: books are printed far more often than
-        changed.
-        """
+        """Prices as the venue prints them, made once per level: books are printed far more often than changed."""
         self.amounts: list[str] = []
         """Sizes as the venue prints them."""
         self.changed: set[int] = set()
         """Keys whose size is not what it was before the last step, or that were removed."""
         self.eaten: set[int] = set()
-        """Keys that customers' orders changed since the last step began; they count as changed in the next
-        one.
-        """
+        """Keys that customers' orders changed since the last step began; they count as changed in the next one."""
 
     def size_at(self, key: int) -> int:
         """Return the size at ``key`` in units of 1e-8; 0 when there is no such level."""
@@ -135,9 +130,7 @@ class Side:
 
 
 class SimBook(ABC):
-    """Holds bids and asks of one market and the number of its last update, and lets customers take of its
-    levels.
-    """
+    """Holds bids and asks of one market and the number of its last update, and lets customers take of its levels."""
 
     def __init__(self, ladder: Ladder, text: Text) -> None:
         """Begin without levels; ``text`` prints units of 1e-8 as the venue does."""
@@ -148,9 +141,7 @@ class SimBook(ABC):
         """Grows by one with every level that changes."""
 
     def begin_step(self) -> None:
-        """Clear what the last step changed; what customers have taken since then counts as changed in this
-        step.
-        """
+        """Clear what the last step changed; what customers have taken since then counts as changed in this step."""
         for side in (self.bids, self.asks):
             side.changed.clear()
             if side.eaten:
@@ -162,12 +153,10 @@ class SimBook(ABC):
         self.update_id += len(self.bids.changed) + len(self.asks.changed)
 
     def eat(self, side: Side, sizes: Sequence[int]) -> None:
-        """Take ``sizes`` (units, whole lots) from the best levels of ``side``, all but the last of them in
-        full.
+        """Take ``sizes`` (units, whole lots) from the best levels of ``side``, all but the last of them in full.
 
-        A side is never left empty: another level is added behind the last one. The update id grows at once,
-        so that a snapshot that is made now agrees with the stream; the stream publishes the change with the
-        next step.
+        A side is never left empty: another level is added behind the last one. The update id grows at once, so that
+        a snapshot that is made now agrees with the stream; the stream publishes the change with the next step.
         """
         assert 0 < len(sizes) <= len(side.keys), (len(sizes), len(side.keys))
         assert all(map(operator.eq, sizes[:-1], side.sizes)), "a level was skipped"
@@ -192,7 +181,7 @@ class SimBook(ABC):
 
 
 class GeneratedBook(SimBook):
-    """Is a book whose levels are drawn at random around a price that moves."""
+    """Generates a book whose levels are drawn at random around a price that moves."""
 
     def __init__(self, ladder: Ladder, shape: Shape, text: Text, price: float, rng: random.Random) -> None:
         """Lay the book around ``price`` (in quote); ``text`` prints units of 1e-8 as the venue does."""
@@ -210,9 +199,7 @@ class GeneratedBook(SimBook):
         self.update_id = 1 + rng.randrange(10**6, 10**9)
 
     def step(self, price: float, orders: int = 2) -> None:
-        """Lay the quotes around ``price`` (in quote), and let ``orders`` random orders change one size
-        each.
-        """
+        """Lay the quotes around ``price`` (in quote), and let ``orders`` random orders change one size each."""
         bids, asks = self.bids, self.asks
         self.begin_step()
         if abs(price - self._price) > self._sticky:
@@ -227,11 +214,10 @@ class GeneratedBook(SimBook):
             side.resize(index, *self._sizes(index, 1))
 
     def change_rules(self, grain: int, lot: int) -> None:
-        """Use, from now on, prices on every ``grain`` rungs, and sizes that are multiples of ``lot`` (units
-        of 1e-8).
+        """Use, from now on, prices on every ``grain`` rungs, and sizes that are multiples of ``lot`` (units of
+        1e-8).
 
-        The levels are laid anew at once. As with ``eat``, the update id grows now and the next step
-        publishes them.
+        The levels are laid anew at once. As with ``eat``, the update id grows now and the next step publishes them.
         """
         self._grain = grain
         self._shape = self._shape._replace(lot=lot)
@@ -244,9 +230,7 @@ class GeneratedBook(SimBook):
             self.update_id += len(side.changed)
 
     def consume(self, side: Side, share: float) -> int:
-        """Take up to ``share`` of the best level of ``side``; return the size (units), 0 when nothing was
-        taken.
-        """
+        """Take up to ``share`` of the best level of ``side``; return the size (units), 0 when nothing was taken."""
         lots = int(side.sizes[0] * share) // self._shape.lot
         taken = lots * self._shape.lot
         if not 0 < taken < side.sizes[0]:
@@ -259,9 +243,7 @@ class GeneratedBook(SimBook):
         self._fill_back(side, 0, 1)
 
     def _refill(self, side: Side) -> None:
-        """Add levels behind the last one for those that were taken; levels in front return with the next
-        quotes.
-        """
+        """Add levels behind the last one for those that were taken; levels in front return with the next quotes."""
         missing = self._shape.depth - len(side.keys)
         if missing > 0:
             self._fill_back(side, 0, missing)
@@ -326,8 +308,8 @@ class GeneratedBook(SimBook):
     def _sizes(self, first: int, count: int) -> list[int]:
         """Draw the sizes of ``count`` levels, the first of which is the level number ``first``.
 
-        The normal numbers are drawn as ``random.Random.gauss`` does (Box and Muller), inlined because the
-        call would cost more than all the rest of a level.
+        The normal numbers are drawn as ``random.Random.gauss`` does (Box and Muller), inlined because the call would
+        cost more than all the rest of a level.
         """
         shape, price, random_, spare = self._shape, self._price, self._rng.random, self._spare_normal
         lot, top_value = shape.lot, shape.top_value

@@ -1,5 +1,5 @@
-"""Defines the coins of the simulated exchanges: well-known ones at plausible prices, then invented ones, up
-to 3,000.
+"""Defines the coins of the simulated exchanges: well-known ones at plausible prices, then invented ones, up to
+3,000.
 
 The table is the same for every seed; only what the prices do from here on is random. ``world`` uses it.
 """

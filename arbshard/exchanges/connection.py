@@ -1,10 +1,8 @@
-"""Serves one client's WebSocket: carries out a session's actions, and limits what waits for a client that
-is slow.
+"""Serves one client's WebSocket: carries out a session's actions, and limits what waits for a client that is slow.
 
-Frames are written straight to the transport, complete and unmasked, the same bytes to every client. Every
-frame passes ``ClientConnection.send`` or ``ClientConnection._act``. Faults that concern some connections
-(see ``faults.spells.Client``) cost the others nothing: a stalled client just leaves its streams for a
-while.
+Frames are written straight to the transport, complete and unmasked, the same bytes to every client. Every frame
+passes ``ClientConnection.send`` or ``ClientConnection._act``. Faults that concern some connections (see
+``faults.spells.Client``) cost the others nothing: a stalled client just leaves its streams for a while.
 """
 
 import asyncio
@@ -37,7 +35,7 @@ LATE_MAX = 10_000
 
 
 class ClientConnection:
-    """Is the connection of one client."""
+    """Manages the connection of one client."""
 
     def __init__(
         self,
@@ -50,8 +48,8 @@ class ClientConnection:
         write_buffer_max: int = WRITE_BUFFER_MAX,
         after_message: Callable[[], None] | None = None,
     ) -> None:
-        """Serve ``session``; ``after_message`` is called after each answered message, which may have
-        changed an account.
+        """Serve ``session``; ``after_message`` is called after each answered message, which may have changed an
+        account.
         """
         self._socket = socket
         self._transport = transport

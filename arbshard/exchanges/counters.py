@@ -1,6 +1,4 @@
-"""Holds the counters of the simulated exchanges, for ``GET /sim/stats`` and the line that is printed at the
-end.
-"""
+"""Holds the counters of the simulated exchanges, for ``GET /sim/stats`` and the line that is printed at the end."""
 
 from dataclasses import asdict, dataclass, field
 

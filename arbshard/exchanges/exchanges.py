@@ -41,8 +41,8 @@ class Exchanges:
     ) -> None:
         """Build the venues; without a ``world`` it is the simulated one of ``config``.
 
-        ``accounts`` replaces those of ``config``. ``accounts_file`` keeps the accounts; those that are in
-        it already are restored. Raises ``ConfigError`` for a key or a file that cannot be used.
+        ``accounts`` replaces those of ``config``. ``accounts_file`` keeps the accounts; those that are in it already
+        are restored. Raises ``ConfigError`` for a key or a file that cannot be used.
         """
         self._config = config
         self._clock = clock
@@ -146,8 +146,8 @@ class Exchanges:
             venue.server.on_time(now_ns)
 
     async def stop(self) -> None:
-        """Disconnect all clients, close the ports and stop the world. Raises what broke the clockwork, if
-        anything did.
+        """Disconnect all clients, close the ports and stop the world. Raises what broke the clockwork, if anything
+        did.
         """
         await asyncio.gather(*(venue.server.stop() for venue in self._venues.values()))
         if self.clockwork is not None:

@@ -1,7 +1,7 @@
 """Computes when each market's next update is due. It is pure; ``loop`` passes the time.
 
-Every market updates once per step, each at its own phase, so that updates are spread evenly and never come
-in bursts. Positions count through all markets, step after step.
+Every market updates once per step, each at its own phase, so that updates are spread evenly and never come in
+bursts. Positions count through all markets, step after step.
 """
 
 from arbshard.exchanges.session import SECOND_NS
@@ -13,7 +13,7 @@ JUMP_STEPS = 50.0
 
 
 class Grid:
-    """Is a sequence of positions in time, one for each update of each market."""
+    """Computes positions in time, one for each update of each market."""
 
     def __init__(self, start_ns: int, step_s: float, markets: int) -> None:
         assert markets > 0, markets
@@ -28,9 +28,7 @@ class Grid:
         return self._start_ns + self._position * self._step_ns // self._markets
 
     def next_due(self, now_ns: int) -> tuple[int, bool] | None:
-        """Return the next market that is due and whether its update may still be sent; None when none is
-        due.
-        """
+        """Return the next market that is due and whether its update may still be sent; None when none is due."""
         late_ns = now_ns - self.due_ns
         if late_ns < 0:
             return None

@@ -1,10 +1,9 @@
-"""Decides which requests the simulated exchanges accept: those of programs on this machine, and none of a
-web page.
+"""Decides which requests the simulated exchanges accept: those of programs on this machine, and none of a web page.
 
-It is pure; ``server`` calls it. A browser lets every page send requests to this machine, and the accounts'
-default keys are public. But a page can neither leave out the ``Origin`` header nor send this machine's
-``Host`` from a domain of its own. The fault switchboard and the accounts' books below ``/sim`` also need
-the token of this start. It is in the ready file, which other users of the machine cannot read.
+It is pure; ``server`` calls it. A browser lets every page send requests to this machine, and the accounts' default
+keys are public. But a page can neither leave out the ``Origin`` header nor send this machine's ``Host`` from a
+domain of its own. The fault switchboard and the accounts' books below ``/sim`` also need the token of this start. It
+is in the ready file, which other users of the machine cannot read.
 """
 
 from collections.abc import Mapping
@@ -28,8 +27,8 @@ class Guard:
         self._exposed = exposed
 
     def refusal(self, method: str, path: str, headers: Mapping[str, str], port: int) -> RestReply | None:
-        """Return the answer to a request that is refused; None when it may pass. ``port`` is the local port
-        it came to.
+        """Return the answer to a request that is refused; None when it may pass. ``port`` is the local port it came
+        to.
         """
         host = headers.get("Host", "")
         name, named_port = _parts(host)

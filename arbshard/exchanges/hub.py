@@ -1,5 +1,4 @@
-"""Distributes streams to subscribers, per market: each message is made once, and only if there is a
-subscriber.
+"""Distributes streams to subscribers, per market: each message is made once, and only if there is a subscriber.
 
 ``connection`` subscribes, ``loop`` publishes.
 """
@@ -53,8 +52,8 @@ class Hub:
         feed.on_sent()
 
     def prepare(self, feed: Feed, now_ms: int) -> Callable[[], None]:
-        """Make the messages that ``publish`` would send; return a function that sends them to the
-        subscribers of then.
+        """Make the messages that ``publish`` would send; return a function that sends them to the subscribers of
+        then.
         """
         symbol = feed.market.symbol
         frames = [

@@ -1,10 +1,8 @@
-"""Keeps the simulated accounts in a file, so that exchanges that are killed and started again continue with
-them.
+"""Keeps the simulated accounts in a file, so that exchanges that are killed and started again continue with them.
 
-It is a SQLite file. Every change is written before anything about it is sent: ``matching`` calls
-``on_change`` at the end of each change, and answers and events are sent after that. There is no ``fsync``,
-because the file has to survive the process and not the machine. ``exchanges`` opens it when
-``--accounts-file`` names one.
+It is a SQLite file. Every change is written before anything about it is sent: ``matching`` calls ``on_change`` at
+the end of each change, and answers and events are sent after that. There is no ``fsync``, because the file has to
+survive the process and not the machine. ``exchanges`` opens it when ``--accounts-file`` names one.
 """
 
 import sqlite3

@@ -35,9 +35,7 @@ class Ladder:
     """Converts between prices and rungs, in bands of equal ticks. Rung 0 is price 0."""
 
     def __init__(self, bands: Sequence[tuple[int, int]]) -> None:
-        """Build the ladder of ``bands``: (price from, tick) in units of 1e-8, rising; the first band starts
-        at 0.
-        """
+        """Build the ladder of ``bands``: (price from, tick) in units of 1e-8, rising; the first band starts at 0."""
         assert bands[0][0] == 0, bands
         self._from = [price for price, _ in bands]
         self._tick = [tick for _, tick in bands]

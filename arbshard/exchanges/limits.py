@@ -1,7 +1,7 @@
 """Enforces the request budgets of the simulated REST interfaces: per caller, and per second or minute.
 
-The venues' ``rest`` uses it. Windows are whole seconds or minutes and do not slide, because both venues
-report whole windows in their headers.
+The venues' ``rest`` uses it. Windows are whole seconds or minutes and do not slide, because both venues report whole
+windows in their headers.
 """
 
 from arbshard.exchanges.session import SECOND_NS

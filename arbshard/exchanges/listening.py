@@ -1,5 +1,4 @@
-"""Binds the ports of the simulated exchanges before anything is served, and names the setting of every
-failure.
+"""Binds the ports of the simulated exchanges before anything is served, and names the setting of every failure.
 
 ``exchanges`` uses it.
 """
@@ -11,9 +10,7 @@ from arbshard.errors import ConfigError
 
 
 def listen(setting: str, host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises ``ConfigError``, which names the setting, when the port cannot be
-    opened.
-    """
+    """Return a listening socket. Raises ``ConfigError``, which names the setting, when the port cannot be opened."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:

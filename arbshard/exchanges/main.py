@@ -1,17 +1,16 @@
 """Serves both simulated exchanges from one process: ``python -m arbshard.exchanges``.
 
-The supervisor starts it, or a person does by hand; ``arbshard exchanges`` does the same with options in
-place of ``--settings``.
+The supervisor starts it, or a person does by hand; ``arbshard exchanges`` does the same with options in place of
+``--settings``.
 
-Once all ports are open, the addresses are written to the ready file: ``{"pid", "upbit": {"ws_url",
-"rest_url"}, "binance": {...}, "token", "tls": null}``. The token is needed to switch faults and to read the
-accounts' books (``guard``). With ``sim.tls``, ``tls`` holds the addresses with TLS in the same form, and
-``ca_file``: the certificate that clients should trust. It is made at each start, beside the ready file (in
-a temporary folder when there is none). ``--accounts-file`` keeps the accounts for the next start
-(``keeping``).
+Once all ports are open, the addresses are written to the ready file: ``{"pid", "upbit": {"ws_url", "rest_url"},
+"binance": {...}, "token", "tls": null}``. The token is needed to switch faults and to read the accounts' books
+(``guard``). With ``sim.tls``, ``tls`` holds the addresses with TLS in the same form, and ``ca_file``: the
+certificate that clients should trust. It is made at each start, beside the ready file (in a temporary folder when
+there is none). ``--accounts-file`` keeps the accounts for the next start (``keeping``).
 
-The exit code is 0 after SIGTERM, SIGINT, SIGHUP or the end of the parent, 1 when something broke, and 2
-when settings are wrong or a port is taken.
+The exit code is 0 after SIGTERM, SIGINT, SIGHUP or the end of the parent, 1 when something broke, and 2 when
+settings are wrong or a port is taken.
 """
 
 import argparse
@@ -178,18 +177,14 @@ def _do_nothing() -> None:
 
 
 def _ca_file(ready_file: Path | None, folders: ExitStack) -> Path:
-    """Return the path of the authority's certificate; a temporary folder for it is removed with
-    ``folders``.
-    """
+    """Return the path of the authority's certificate; a temporary folder for it is removed with ``folders``."""
     if ready_file is not None:
         return ready_file.absolute().with_name(f"{ready_file.stem}-ca.pem")
     return Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="arbshard-sim-"))) / "ca.pem"
 
 
 def _tls(host: str, now_s: int, ca_file: Path) -> ssl.SSLContext:
-    """Return a server context with a new certificate. Raises ``ConfigError`` when its file cannot be
-    written.
-    """
+    """Return a server context with a new certificate. Raises ``ConfigError`` when its file cannot be written."""
     try:
         return server_context(host, now_s, ca_file)
     except OSError as error:

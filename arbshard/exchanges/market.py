@@ -32,7 +32,7 @@ class RuleFactors(NamedTuple):
 
 
 class Print(NamedTuple):
-    """Is a trade between other participants, as a venue reports it."""
+    """Describes a trade between other participants, as a venue reports it."""
 
     number: int
     price: int
@@ -87,16 +87,16 @@ class SimMarket(ABC):
         self.wallet: WalletState = "working"
         """Whether the coin can be deposited and withdrawn."""
         self.quiet_s = 0.0
-        """Shortest time between two moves of the book, unless a customer's order has changed it, in
-        seconds; 0 for none.
+        """Shortest time between two moves of the book, unless a customer's order has changed it, in seconds; 0 for
+        none.
         """
         self.late_ms = 0
         """How long frames are held back before they are sent, in milliseconds."""
         self.lag_ms = 0
         """How much older than the time of sending the venue's time in a frame is, in milliseconds."""
         self.wrong_bps = 0.0
-        """The next step also sends a valid frame with prices that are wrong by so much, in basis points; 0
-        for none.
+        """The next step also sends a valid frame with prices that are wrong by so much, in basis points;
+        0 for none.
         """
         self.factors = RuleFactors()
         self.prints: tuple[Print, ...] = ()
@@ -162,13 +162,13 @@ class SimMarket(ABC):
 
 
 class GeneratedMarket(SimMarket):
-    """Is a market whose book and trades are drawn at random around a price that moves."""
+    """Generates a market whose book and trades are drawn at random around a price that moves."""
 
     def __init__(
         self, listing: SimListing, ladder: Ladder, shape: Shape, text: Text, price: float, rng: random.Random
     ) -> None:
-        """Begin at ``price`` (in quote); ``text`` prints amounts as the venue does, ``rng`` is used by this
-        market alone.
+        """Begin at ``price`` (in quote); ``text`` prints amounts as the venue does, ``rng`` is used by this market
+        alone.
         """
         self.book: GeneratedBook
         book = GeneratedBook(ladder, shape, text, price, rng)
@@ -203,8 +203,8 @@ class GeneratedMarket(SimMarket):
         self.book.number_changes()
 
     def advance(self, price: float, dt_s: float) -> None:
-        """Step the book to ``price`` (in quote) after ``dt_s``, and perhaps print a trade in the direction
-        of the move.
+        """Step the book to ``price`` (in quote) after ``dt_s``, and perhaps print a trade in the direction of the
+        move.
 
         The book of a market that is closed or quiet stays as it is, and ``moved`` is false.
         """

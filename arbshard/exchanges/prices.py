@@ -1,8 +1,7 @@
-"""Simulates the prices: one reference price per coin, each venue's premium over it, the market's tide, and
-FX.
+"""Simulates the prices: one reference price per coin, each venue's premium over it, the market's tide, and FX.
 
-It is pure: every step gets the time that passed, and draws from the process's own seeded generator.
-``world`` steps these processes; they know nothing of books or of the venues' rules.
+It is pure: every step gets the time that passed, and draws from the process's own seeded generator. ``world`` steps
+these processes; they know nothing of books or of the venues' rules.
 """
 
 import math
@@ -31,15 +30,13 @@ class CoinPrices(NamedTuple):
 
 
 class _Premium:
-    """Is an Ornstein-Uhlenbeck process whose mean and speed a plan may change, in basis points."""
+    """Simulates an Ornstein-Uhlenbeck process whose mean and speed a plan may change, in basis points."""
 
     def __init__(self, mean_bps: float) -> None:
         self.value = self.target = self.mean = mean_bps
         self.rate = 0.4
         self.held_bps: float | None = None
-        """Where the premium is held whatever the plan says, because no transfer to or from the venue can
-        close it.
-        """
+        """Where the premium is held whatever the plan says, because no transfer to or from the venue can close it."""
 
     def step(self, dt_s: float, shock: float) -> None:
         # The share that is covered in ``dt_s`` at a constant rate, exactly: 1 - exp(-rate * dt).
@@ -50,7 +47,7 @@ class _Premium:
 
 
 class _Leg(NamedTuple):
-    """Is one stretch of a gap's course: where the premium is drawn to, how fast, and for how long."""
+    """Describes one stretch of a gap's course: where the premium is drawn to, how fast, and for how long."""
 
     target_bps: float
     rate: float
@@ -58,13 +55,11 @@ class _Leg(NamedTuple):
 
 
 class Gaps:
-    """Opens and closes gaps of a coin: from time to time one venue's premium jumps, and reverts in some
-    way.
-    """
+    """Opens and closes gaps of a coin: from time to time one venue's premium jumps, and reverts in some way."""
 
     def __init__(self, rng: random.Random, rules: RegimeRules, spread_bps: float) -> None:
-        """Plan the first gap; ``spread_bps`` is what both venues' spreads cost together, which is added to
-        each gap.
+        """Plan the first gap; ``spread_bps`` is what both venues' spreads cost together, which is added
+        to each gap.
         """
         self._rng = rng
         self._rules = rules
@@ -111,7 +106,9 @@ class Gaps:
 
 
 class Tide:
-    """Is what moves all coins together: nothing, except in a crash, which comes in waves with false recoveries."""
+    """Simulates what moves all coins together: nothing, except in a crash, which comes in waves with false
+    recoveries.
+    """
 
     def __init__(self, seed: int, rules: RegimeRules) -> None:
         self._rng = seeded(seed, "tide")
@@ -139,8 +136,8 @@ class Fx:
     """Simulates KRW per USDT, which moves slowly and is drawn back to where it started."""
 
     def __init__(self, seed: int, band: BandRules | None = None) -> None:
-        """Begin at ``FX_START``; with ``band`` the FX market has a premium over the rate at which coins are
-        priced.
+        """Begin at ``FX_START``; with ``band`` the FX market has a premium over the rate at which coins
+        are priced.
         """
         self._rng = seeded(seed, "fx")
         self._premium = FxPremium(seed, band) if band is not None else None

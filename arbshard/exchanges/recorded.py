@@ -1,16 +1,14 @@
-"""Plays a recording as a world: books, trades and losses in the order in which they were received. It is
-pure.
+"""Plays a recording as a world: books, trades and losses in the order in which they were received. It is pure.
 
-``RecordedWorld`` is a ``world.MarketWorld``, so sessions, REST, accounts, matching and limits work on it as
-they do on ``SimWorld``. It takes its events from an iterator that reads the recording, one at a time.
+``RecordedWorld`` is a ``world.MarketWorld``, so sessions, REST, accounts, matching and limits work on it as they do
+on ``SimWorld``. It takes its events from an iterator that reads the recording, one at a time.
 
-A level of which customers have taken a part, or all, stays so until the recorded book has another size at
-that price, or until ``REFILL_NS`` of the recording have passed. When all recorded levels of a side are
-taken, one more level is shown a tick behind the last one, with the size of the last one.
+A level of which customers have taken a part, or all, stays so until the recorded book has another size at that
+price, or until ``REFILL_NS`` of the recording have passed. When all recorded levels of a side are taken, one more
+level is shown a tick behind the last one, with the size of the last one.
 
-Trades are those of the recording. For a venue without recorded trades they are inferred from the books:
-when a best price is gone, a trade of its whole size at that price is printed, at most one per market and
-second.
+Trades are those of the recording. For a venue without recorded trades they are inferred from the books: when a best
+price is gone, a trade of its whole size at that price is printed, at most one per market and second.
 """
 
 from bisect import bisect_right
@@ -31,8 +29,7 @@ REFILL_NS = 10 * SECOND_NS
 _LATE_NS = SECOND_NS
 """When the next event is later than this, the recording is played from now on, at its own pace."""
 _FIRST_TRADE = 1_000_000_000
-"""The number of a market's first trade: numbers in the recording may have gaps, those of a venue have none.
-"""
+"""The number of a market's first trade: numbers in the recording may have gaps, those of a venue have none."""
 _EVERY_UNIT = Ladder([(0, 1)])
 """A ladder whose rungs are prices in units: recorded prices may be between the ticks of today."""
 
@@ -43,7 +40,7 @@ Ticks = tuple[tuple[int, int], ...]
 
 
 class RecordedBookEvent(NamedTuple):
-    """Is the whole book of a market, as far as it was received."""
+    """Holds the whole book of a market, as far as it was received."""
 
     at_ns: int
     """When it was received, by the clock of the recording."""
@@ -56,7 +53,7 @@ class RecordedBookEvent(NamedTuple):
 
 
 class RecordedTrade(NamedTuple):
-    """Is a public trade. Price and size are in units of 1e-8."""
+    """Describes a public trade. Price and size are in units of 1e-8."""
 
     at_ns: int
     venue: str
@@ -108,7 +105,7 @@ class _Taken(NamedTuple):
 
 
 class RecordedBook(SimBook):
-    """Is a book that is shown as it was recorded, less what customers have taken."""
+    """Keeps a book as it was recorded, less what customers have taken."""
 
     def __init__(self, text: Text, tick_at: Callable[[int], int], first: RecordedBookEvent) -> None:
         """Show ``first``; ``tick_at`` returns the tick at a price, both in units."""
@@ -166,7 +163,7 @@ class RecordedBook(SimBook):
 
 
 class RecordedMarket(SimMarket):
-    """Is a market whose book and trades are those of a recording."""
+    """Plays a market whose book and trades are those of a recording."""
 
     def __init__(self, recorded: RecordedListing, first: RecordedBookEvent) -> None:
         """Begin with ``first``, the market's first book."""
@@ -206,9 +203,7 @@ class RecordedMarket(SimMarket):
         self._show()
 
     def play_book(self, event: RecordedBookEvent, *, makes_trades: bool) -> None:
-        """Show the next recorded book; ``makes_trades`` infers trades from it where the venue's were not
-        recorded.
-        """
+        """Show the next recorded book; ``makes_trades`` infers trades from it where the venue's were not recorded."""
         before, self._shown = self._shown, event
         self.lag_ms = event.lag_ms
         is_eaten = bool(self.book.bids.eaten or self.book.asks.eaten)
@@ -358,9 +353,7 @@ class RecordedWorld:
 
     @property
     def due_ns(self) -> int:
-        """Return when the next event is due, in monotonic nanoseconds; a second from now when there is
-        none.
-        """
+        """Return when the next event is due, in monotonic nanoseconds; a second from now when there is none."""
         if self._next is None:
             return self._now_ns + SECOND_NS
         return self._start_ns + int((self._next.at_ns - self._from_ns) / self._pace.speed)
@@ -384,8 +377,8 @@ class RecordedWorld:
         return None
 
     def jumped(self, now_ns: int) -> bool:
-        """Continue from ``now_ns`` if the process was suspended, or cannot keep up with the speed; return
-        whether it did.
+        """Continue from ``now_ns`` if the process was suspended, or cannot keep up with the speed; return whether it
+        did.
         """
         late_ns = now_ns - self.due_ns
         if late_ns <= _LATE_NS:

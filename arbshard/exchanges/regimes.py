@@ -1,5 +1,4 @@
-"""Defines the regimes: how gaps between the venues open, widen, linger and close, as numbers that
-``prices`` uses.
+"""Defines the regimes: how gaps between the venues open, widen, linger and close, as numbers that ``prices`` uses.
 
 No regime touches a result: a strategy wins or loses only by the prices.
 """
@@ -11,9 +10,7 @@ from arbshard.exchanges.bands import BandRules, Range
 
 
 class RegimeRules(NamedTuple):
-    """Holds the parameters of the price processes. Gaps are in basis points of the reference, times in
-    seconds.
-    """
+    """Holds the parameters of the price processes. Gaps are in basis points of the reference, times in seconds."""
 
     quiet_s: Range = (6.0, 15.0)
     """Time between the end of one gap and the next."""

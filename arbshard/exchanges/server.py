@@ -1,8 +1,7 @@
-"""Serves one simulated venue on its own ports, plain and TLS, as an aiohttp application for REST and
-WebSocket.
+"""Serves one simulated venue on its own ports, plain and TLS, as an aiohttp application for REST and WebSocket.
 
-``exchanges`` makes one per venue. ``upbit`` and ``binance`` decide what is answered, and ``faults`` what
-goes wrong; here it only gets to the socket. Beside the venue's own interface each port answers:
+``exchanges`` makes one per venue. ``upbit`` and ``binance`` decide what is answered, and ``faults`` what goes wrong;
+here it only gets to the socket. Beside the venue's own interface each port answers:
 
 - ``GET /sim/stats``: the counters of all venues, including those of faults (``counters``).
 - ``GET /sim/accounts``: ``{key: {"opening": {currency: amount}, "balances": {currency: {"free", "locked"}}, "orders":
@@ -10,8 +9,7 @@ goes wrong; here it only gets to the socket. Beside the venue's own interface ea
   are oldest first, with their fills; amounts are text (``accounts.state``).
 - ``GET`` and ``POST /sim/faults``: what goes wrong on this venue (``faults.control``).
 
-Faults do not concern these. ``guard`` says what a request for the last two needs, and which requests are
-refused.
+Faults do not concern these. ``guard`` says what a request for the last two needs, and which requests are refused.
 """
 
 import asyncio
@@ -40,9 +38,7 @@ MESSAGE_MAX = 256 * 1024
 _SHUTDOWN_S = 0.3
 
 Opener = Callable[[Query], ClientSession | RestReply | None]
-"""Returns the session for a WebSocket handshake, the answer that refuses it, or None when the path is
-unknown.
-"""
+"""Returns the session for a WebSocket handshake, the answer that refuses it, or None when the path is unknown."""
 
 
 class VenueServer:
@@ -61,9 +57,7 @@ class VenueServer:
         faults: VenueFaults | None = None,
         guard: Guard | None = None,
     ) -> None:
-        """Prepare the application; without ``faults`` nothing goes wrong, without ``guard`` no request is
-        refused.
-        """
+        """Prepare the application; without ``faults`` nothing goes wrong, without ``guard`` no request is refused."""
         self._guard = guard
         self._name = name
         self._hub = hub
@@ -114,8 +108,8 @@ class VenueServer:
                 connection.cut(reason, clean=clean)
 
     def deliver(self) -> None:
-        """Send private clients the events of the accounts. This is called after everything that may change
-        an account.
+        """Send private clients the events of the accounts. This is called after everything that may change an
+        account.
         """
         for account in self._accounts:
             events = account.take_events()

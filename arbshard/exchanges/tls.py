@@ -1,8 +1,6 @@
-"""Makes the certificates of the simulated exchanges with ``trustme``: a new authority of their own at each
-start.
+"""Makes the certificates of the simulated exchanges with ``trustme``: a new authority of their own at each start.
 
-The authority's private key is never stored, so nothing can be signed with it afterwards. ``main`` calls
-this module.
+The authority's private key is never stored, so nothing can be signed with it afterwards. ``main`` calls this module.
 """
 
 import os
@@ -30,8 +28,8 @@ def require_trustme() -> None:
 def server_context(host: str, now_s: int, authority_file: Path) -> ssl.SSLContext:
     """Return a context for a server on ``host`` and on loopback.
 
-    The authority's certificate is written to ``authority_file``, atomically and in place of that of an
-    earlier start. Raises ``ConfigError`` without trustme and ``OSError`` when the file cannot be written.
+    The authority's certificate is written to ``authority_file``, atomically and in place of that of an earlier
+    start. Raises ``ConfigError`` without trustme and ``OSError`` when the file cannot be written.
     """
     require_trustme()
     import trustme

@@ -1,9 +1,9 @@
 """Keeps the public trades of one simulated market and the candles made of them. It is pure.
 
-``TradeHistory`` is the only source of what both venues report about the past: trades, candles, tickers and
-average prices all come from it, so that they agree with each other. Its memory is bounded: the last 2,000
-trades, and candles of 25 hours by the minute, of six weeks by the hour, and of 400 days by the day. Candles
-of seconds are made of the trades.
+``TradeHistory`` is the only source of what both venues report about the past: trades, candles, tickers and average
+prices all come from it, so that they agree with each other. Its memory is bounded: the last 2,000 trades, and
+candles of 25 hours by the minute, of six weeks by the hour, and of 400 days by the day. Candles of seconds are made
+of the trades.
 """
 
 import struct
@@ -43,7 +43,7 @@ _FIXED_MS: dict[Unit, int] = {
 
 
 class PublicTrade(NamedTuple):
-    """Is a trade as every participant sees it."""
+    """Describes a trade as every participant sees it."""
 
     number: int
     at_ms: int
@@ -60,7 +60,7 @@ class PublicTrade(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """Is the length of a candle: a number of units."""
+    """Describes the length of a candle: a number of units."""
 
     units: int
     unit: Unit
@@ -172,8 +172,8 @@ class TradeHistory:
         self._first_ever = 0
         self._next = 0
         self._folded = 0
-        """The number of the first trade that is not yet part of the candles. They are made only when they
-        are asked for.
+        """The number of the first trade that is not yet part of the candles. They are made only when they are asked
+        for.
         """
         self._last_ms = 0
         self._times = array("q")

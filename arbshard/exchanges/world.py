@@ -1,8 +1,8 @@
 """Defines worlds: every market of both venues, and when each of them moves.
 
-``MarketWorld`` is what the exchanges need of a world; ``loop`` drives it by time. ``SimWorld`` generates
-its markets: a seed, a regime and a number of coins give the same stream of books, step by step, whatever
-subscribes to it, and tests drive it as fast as they like. ``recorded.RecordedWorld`` plays a recording.
+``MarketWorld`` is what the exchanges need of a world; ``loop`` drives it by time. ``SimWorld`` generates its
+markets: a seed, a regime and a number of coins give the same stream of books, step by step, whatever subscribes to
+it, and tests drive it as fast as they like. ``recorded.RecordedWorld`` plays a recording.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ UPBIT_LOT = 1
 
 
 class Place(NamedTuple):
-    """Is a market's place in the order of stepping."""
+    """Describes a market's place in the order of stepping."""
 
     venue: str
     market: SimMarket
@@ -98,9 +98,7 @@ class MarketWorld(Protocol):
 
 
 class SimWorld:
-    """Generates all markets. Call ``step(i)`` for i in ``range(len(places))``, over and over, in this
-    order.
-    """
+    """Generates all markets. Call ``step(i)`` for i in ``range(len(places))``, over and over, in this order."""
 
     is_over = False
 
@@ -133,9 +131,7 @@ class SimWorld:
                 GeneratedMarket(_binance_listing(coin, config), usdt, bin_shape, fixed8, coin.price_usdt, rng)
             )
         self._suspended: set[int] = set()
-        """Coins whose transfers Upbit reports as suspended, because of their price process and not of a
-        fault.
-        """
+        """Coins whose transfers Upbit reports as suspended, because of their price process and not of a fault."""
         self._now = [CoinPrices(coin.price_usdt, coin.price_usdt) for coin in coins]
         self.upbit = {market.symbol: market for market in (fx_market, *upbit)}
         self.binance = {market.symbol: market for market in binance}
@@ -166,8 +162,8 @@ class SimWorld:
         return Grid(now_ns, self.dt_s, len(self.places))
 
     def shift_fx(self, bps: float) -> None:
-        """Move the FX market alone by so many basis points, and leave the prices of coins as they are; 0
-        moves it back.
+        """Move the FX market alone by so many basis points, and leave the prices of coins as they are; 0 moves it
+        back.
         """
         self._fx.blip_bps = bps
 
@@ -185,8 +181,8 @@ class SimWorld:
     def step(self, place: int) -> Place:
         """Advance one market by one step; return its place.
 
-        The first market of a coin moves the coin's prices, and the FX market moves the rate, the tide and
-        the stress.
+        The first market of a coin moves the coin's prices, and the FX market moves the rate, the tide and the
+        stress.
         """
         taken = self.places[place]
         market, coin = self._steps[place]
@@ -205,9 +201,7 @@ class SimWorld:
         return taken
 
     def _show_suspension(self, coin: int, market: GeneratedMarket) -> None:
-        """Let Upbit report when a coin's process suspends or resumes its transfers, as the real exchange
-        does.
-        """
+        """Let Upbit report when a coin's process suspends or resumes its transfers, as the real exchange does."""
         is_suspended = self.processes[coin].is_suspended
         if is_suspended != (coin in self._suspended):
             self._suspended ^= {coin}

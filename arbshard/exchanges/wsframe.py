@@ -1,8 +1,7 @@
 """Encodes WebSocket frames, once for all subscribers.
 
-A server's frames are not masked (RFC 6455, 5.1), so they are the same for all clients. Compressed frames
-(RFC 7692) are too, as long as each message starts with an empty window: a client that keeps its window can
-still read them.
+A server's frames are not masked (RFC 6455, 5.1), so they are the same for all clients. Compressed frames (RFC 7692)
+are too, as long as each message starts with an empty window: a client that keeps its window can still read them.
 """
 
 import zlib
@@ -14,7 +13,7 @@ _WINDOW_BITS_MIN = 9  # zlib cannot make raw deflate with 8
 
 
 class WsFrame:
-    """Is one message as a data frame. ``connection`` calls ``wire`` for each client that receives it."""
+    """Encodes one message as a data frame. ``connection`` calls ``wire`` for each client that receives it."""
 
     __slots__ = ("_deflated", "_opcode", "_payload", "_plain")
 

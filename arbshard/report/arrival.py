@@ -1,10 +1,10 @@
-"""Computes the edge at arrival: what an entry's fills netted, by the formula of the edge at the decision.
-It is pure.
+"""Computes the edge at arrival: what an entry's fills netted, by the formula of the edge at the decision. It is
+pure.
 
-``engine.edge`` computes what an entry would net at the books of the decision. Until its orders arrive the
-books move, a leg fills in part, and a hedge completes it at a worse price. Comparing both edges shows what
-that costs. Fills that always have exactly the promised prices show that arrival is not simulated, so a
-verdict compares them too.
+``engine.edge`` computes what an entry would net at the books of the decision. Until its orders arrive the books
+move, a leg fills in part, and a hedge completes it at a worse price. Comparing both edges shows what that costs.
+Fills that always have exactly the promised prices show that arrival is not simulated, so a verdict compares them
+too.
 """
 
 from collections.abc import Iterable
@@ -46,15 +46,13 @@ class _Side:
 
 
 def edge_at_arrival(intent: Intent, fills: Iterable[Fill], other_fees: Decimal = ZERO) -> Decimal | None:
-    """Return the net edge in basis points of what the entry ``intent`` bought on one venue and sold on the
-    other.
+    """Return the net edge in basis points of what the entry ``intent`` bought on one venue and sold on the other.
 
-    It is ``engine.edge`` computed with the average prices and the fees of ``fills`` and the FX of the
-    decision, for the part of both orders that was executed on both venues: an entry of which each leg
-    filled 40 % at the promised prices has the promised edge. Coins left over by rounding are worth nothing,
-    as at the decision; missing coins are bought at the price that was paid. Unwinds are left out, because
-    what they take back was never an edge; their cost is in the position's result. ``other_fees`` is the
-    worth of fees in other coins, in reporting currency.
+    It is ``engine.edge`` computed with the average prices and the fees of ``fills`` and the FX of the decision, for
+    the part of both orders that was executed on both venues: an entry of which each leg filled 40 % at the promised
+    prices has the promised edge. Coins left over by rounding are worth nothing, as at the decision; missing coins
+    are bought at the price that was paid. Unwinds are left out, because what they take back was never an edge; their
+    cost is in the position's result. ``other_fees`` is the worth of fees in other coins, in reporting currency.
 
     The result is None when nothing was executed on one of the venues: such an entry has no edge.
     """

@@ -20,7 +20,7 @@ _TIMELINE_SHOWN = 400
 
 
 class Cell(NamedTuple):
-    """Is one cell of a table."""
+    """Holds one cell of a table."""
 
     text: str
     tone: Tone = ""
@@ -38,7 +38,7 @@ class PageTable(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """Is one figure for the top of the page."""
+    """Holds one figure for the top of the page."""
 
     title: str
     value: str
@@ -47,7 +47,7 @@ class Tile(NamedTuple):
 
 
 class PageSection(NamedTuple):
-    """Is a part of a report below a heading of its own."""
+    """Holds a part of a report below a heading of its own."""
 
     anchor: str
     title: str

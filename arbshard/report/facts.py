@@ -1,8 +1,7 @@
 """Sums up a ledger in one pass, in memory that does not grow with its length. It is pure.
 
-``RunFacts`` receives the events in order; ``build`` makes a report of it. Only what is open is kept
-individually: intents without an outcome and positions that are not closed. Everything else is summed up or
-sampled.
+``RunFacts`` receives the events in order; ``build`` makes a report of it. Only what is open is kept individually:
+intents without an outcome and positions that are not closed. Everything else is summed up or sampled.
 """
 
 from collections import Counter, deque
@@ -92,7 +91,7 @@ class BoundedTimeline:
 
 
 class _OpenIntent:
-    """Is an approved intent without an outcome."""
+    """Holds an approved intent without an outcome."""
 
     def __init__(self, intent: Intent) -> None:
         self.intent = intent

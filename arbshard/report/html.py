@@ -1,8 +1,7 @@
-"""Renders a ``Document`` as one HTML file that needs nothing else: it contains style, plots and Plotly's
-own script.
+"""Renders a ``Document`` as one HTML file that needs nothing else: it contains style, plots and Plotly's own script.
 
-``page.css`` and ``page.js`` beside this file become part of the page. Nothing is fetched: the page's own
-policy (``Content-Security-Policy``) forbids it.
+``page.css`` and ``page.js`` beside this file become part of the page. Nothing is fetched: the page's own policy
+(``Content-Security-Policy``) forbids it.
 """
 
 from html import escape

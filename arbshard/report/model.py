@@ -1,8 +1,8 @@
 """Defines ``RunReport``: all that an analysis shows, exact figures and plots. Its JSON is ``report.json``.
 
-Money is in reporting currency and exact, as in the ledger. Basis points are of the notional of the entries,
-and means are weighted by it, so that basis points times notional is the money beside them. Floats are for
-plots and shares.
+Money is in reporting currency and exact, as in the ledger. Basis points are of the notional of the entries, and
+means are weighted by it, so that basis points times notional is the money beside them. Floats are for plots and
+shares.
 """
 
 from decimal import Decimal
@@ -20,7 +20,7 @@ def bps_of(money: Decimal, notional: Decimal) -> float | None:
 
 
 class PnlSplit(msgspec.Struct, frozen=True):
-    """Is the result split by its sources. The parts add up to ``total``."""
+    """Describes the result by its sources. The parts add up to ``total``."""
 
     trade: Decimal = ZERO
     """Result of prices, before fees."""
@@ -135,7 +135,7 @@ class SymbolReport(msgspec.Struct, frozen=True):
 
 
 class FunnelStep(msgspec.Struct, frozen=True):
-    """Is a step that edges pass on their way from the books to the result."""
+    """Describes a step that edges pass on their way from the books to the result."""
 
     name: str
     unit: str
@@ -254,8 +254,8 @@ class ProcessReport(msgspec.Struct, frozen=True):
 class PairReport(msgspec.Struct, frozen=True):
     """Says how often a pair had an edge, from samples. ``docs/series.md`` describes each count.
 
-    The counts up to ``sound`` are of directions in sampled seconds, those up to ``decided`` of evaluations
-    by workers, and ``approved`` of entries.
+    The counts up to ``sound`` are of directions in sampled seconds, those up to ``decided`` of evaluations by
+    workers, and ``approved`` of entries.
     """
 
     pair: str
@@ -290,7 +290,7 @@ class SessionReport(msgspec.Struct, frozen=True):
 
 
 class LogRecord(msgspec.Struct, frozen=True):
-    """Is a record of level warning or above, or several of one kind."""
+    """Describes a record of level warning or above, or several of one kind."""
 
     anchor: str
     """The name of its anchor on the page."""
@@ -306,7 +306,7 @@ class LogRecord(msgspec.Struct, frozen=True):
 
 
 class TimelineEntry(msgspec.Struct, frozen=True):
-    """Is something that a person should see, with its time."""
+    """Describes something that a person should see, with its time."""
 
     first_ms: int
     last_ms: int
@@ -320,7 +320,7 @@ class TimelineEntry(msgspec.Struct, frozen=True):
 
 
 class PlotLine(msgspec.Struct, frozen=True):
-    """Is a line of a plot."""
+    """Holds a line of a plot."""
 
     name: str
     x: tuple[float | str, ...]
@@ -329,7 +329,7 @@ class PlotLine(msgspec.Struct, frozen=True):
 
 
 class Plot(msgspec.Struct, frozen=True):
-    """Is a diagram of lines or bars, drawn with the same values in every form of the report."""
+    """Describes a diagram of lines or bars, drawn with the same values in every form of the report."""
 
     name: str
     title: str
@@ -349,7 +349,7 @@ class Plot(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Is a sentence for the top of the page."""
+    """Holds a sentence for the top of the page."""
 
     kind: Literal["good", "warn", "bad", "plain"]
     text: str

@@ -17,8 +17,8 @@ _COLUMNS = ("kind", "venue", "number")
 def read_recorded(folder: Path, since_ms: int) -> tuple[tuple[RecordedVenue, ...], str]:
     """Count what was received, interrupted and lost since ``since_ms`` (wall time).
 
-    The text says why a part was not read; it is empty when all was. Decisions and messages about the run,
-    which belong to no venue, are counted under an empty name.
+    The text says why a part was not read; it is empty when all was. Decisions and messages about the run, which
+    belong to no venue, are counted under an empty name.
     """
     counts: dict[str, Counter[str]] = {}
     try:

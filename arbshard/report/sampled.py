@@ -1,8 +1,7 @@
 """Evaluates the series of a run: shards, venues, processes, funnel, and lines to plot. Needs pyarrow.
 
-All sums over rows are computed by pyarrow, so twelve hours of samples (two million rows) take seconds.
-Counters in the series begin again with their process: ``increases`` computes sums of them that no restart
-disturbs.
+All sums over rows are computed by pyarrow, so twelve hours of samples (two million rows) take seconds. Counters in
+the series begin again with their process: ``increases`` computes sums of them that no restart disturbs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -83,11 +82,9 @@ def read_sampled(state_dir: Path, since_ms: int, currency: str) -> Sampled:
 
 
 def pair_since(state_dir: Path, base: str, since_ms: int) -> dict[str, float | None] | None:
-    """Return how far the edges of one pair came since then, and the best net edge of a full order as
-    ``best_bps``.
+    """Return how far the edges of one pair came since then, and the best net edge of a full order as ``best_bps``.
 
-    It is None when the series hold nothing of that time; what is newer than the last segment is not in them
-    yet.
+    It is None when the series hold nothing of that time; what is newer than the last segment is not in them yet.
     """
     reader = _Reader(open_series(state_dir), since_ms)
     counts = [row for row in reader.counted("funnel", ("pair",), _FUNNEL) if row["pair"] == base]
@@ -336,7 +333,7 @@ def _spells(system: pa.Table) -> Iterator[TimelineEntry]:
 
 
 class _Span:
-    """Is the time that plots cover, in buckets of about a pixel."""
+    """Divides the time that plots cover into buckets of about a pixel."""
 
     def __init__(self, table: pa.Table) -> None:
         self.first_ms = self.width_ms = 0

@@ -1,5 +1,5 @@
-"""Reads what an analysis needs: the ledger with its archives, the logs, the summary, the series and the
-tape of a run.
+"""Reads what an analysis needs: the ledger with its archives, the logs, the summary, the series and the tape of a
+run.
 """
 
 from importlib.util import find_spec

@@ -35,8 +35,7 @@ def write_report(
     title: str = "",
     since_ms: int = EVER,
 ) -> ReportPaths:
-    """Analyse the run of ``state_dir`` and write the report. A run that is still active is analysed as it
-    is now.
+    """Analyse the run of ``state_dir`` and write the report. A run that is still active is analysed as it is now.
 
     Raises ``UsageError`` (no ledger, plotly is missing, the folder cannot be written), ``LedgerError``.
     """

@@ -170,7 +170,8 @@ class AsyncRunner:
         return await self._work(lambda session: self._decide_once(session, self._bases))
 
     async def arun_once_for_symbol(self, symbol: str) -> list[TradeReport]:
-        """Decide on one pair as ``arun_once`` does on all. On a recording, take the steps up to the pair's next book.
+        """Decide on one pair as ``arun_once`` does on all. On a recording, take the steps up to the pair's next
+        book.
 
         ``symbol`` is the base or either market's name. Raises ``UsageError`` for one that is not traded.
         """

@@ -1,7 +1,7 @@
 """Provides an event loop on a thread of its own, for the synchronous methods of the runner.
 
-It needs its own thread because market data must continue between two calls: a loop that only ran inside
-them would find older frames in its sockets, and take them for new.
+It needs its own thread because market data must continue between two calls: a loop that only ran inside them would
+find older frames in its sockets, and take them for new.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 class BackgroundLoop:
-    """Is a loop on a thread, which start at once; call ``close`` at the end."""
+    """Provides a loop on a thread, which starts at once; call ``close`` at the end."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()

@@ -1,7 +1,7 @@
 """Provides the engine in one process, for scripts and notebooks: ``ArbitrageLiveRunner``.
 
-Every method exists twice: ``arun_once`` is for code that has an event loop, ``run_once`` for code without
-one. A runner must be used in the way that was used first and raises ``UsageError`` for the other one.
+Every method exists twice: ``arun_once`` is for code that has an event loop, ``run_once`` for code without one. A
+runner must be used in the way that was used first and raises ``UsageError`` for the other one.
 """
 
 import asyncio
@@ -41,8 +41,8 @@ _LIVE: dict[str, Callable[[Config, list[Market], Clock], MarketDataProvider]] = 
 class ArbitrageLiveRunner(AsyncRunner):
     """Watches pairs, trades their gaps on paper and keeps the accounts.
 
-    Use it in ``with`` or ``async with``: leaving the block closes what is open and ends the ledger. Only
-    one call may run at a time.
+    Use it in ``with`` or ``async with``: leaving the block closes what is open and ends the ledger. Only one call
+    may run at a time.
     """
 
     _background: BackgroundLoop | None = None
@@ -61,9 +61,9 @@ class ArbitrageLiveRunner(AsyncRunner):
         """Make a runner for ``symbols``, after asking both venues over REST what they list.
 
         ``symbols`` are bases or names of either market, in any case; without any, all pairs are traded. With
-        ``universe`` no venue is asked, which a recording without a network needs. ``ledger`` is an SQLite file
-        that is continued if it exists; without one everything is in memory. The start waits up to ``warm_up_s``
-        seconds for a first book of every market.
+        ``universe`` no venue is asked, which a recording without a network needs. ``ledger`` is an SQLite file that
+        is continued if it exists; without one everything is in memory. The start waits up to ``warm_up_s`` seconds
+        for a first book of every market.
 
         Raises ``UsageError`` for ``mode = "live"``, an unknown symbol or data source, and a missing address in the
         configuration; raises ``VenueUnavailable`` when a venue does not answer.

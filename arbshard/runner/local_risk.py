@@ -1,7 +1,7 @@
 """Runs risk inside the process: its service is behind the transport that a worker's ``RiskLink`` uses.
 
-Messages, decisions and their order are those of the sharded engine, so the desk works without changes: no
-reply is sent before its events are stored.
+Messages, decisions and their order are those of the sharded engine, so the desk works without changes: no reply is
+sent before its events are stored.
 """
 
 from collections.abc import Callable
@@ -133,8 +133,8 @@ class LocalRisk:
             self._store.close()
 
     async def request(self, payload: bytes, *, priority: int = 0) -> bytes:
-        """Answer one request at once. Raises ``LedgerError``: then nothing has happened, and no further
-        request is answered.
+        """Answer one request at once. Raises ``LedgerError``: then nothing has happened, and no further request is
+        answered.
         """
         del priority  # requests are answered at once, so none overtakes another
         if self._is_broken:
@@ -146,8 +146,8 @@ class LocalRisk:
         return reply
 
     def _or_break(self, work: Callable[[], Result]) -> Result:
-        """Return the result of ``work``, which may store events. After a ``LedgerError`` nothing is decided
-        any more.
+        """Return the result of ``work``, which may store events. After a ``LedgerError`` nothing is decided any
+        more.
         """
         try:
             result = work()

@@ -1,8 +1,7 @@
 """Counts what the loop of a script does and measures how long it takes, in total and by symbol.
 
-``MetricsCollector`` counts on a page like those of the processes of a run, in memory of its own, so
-percentiles mean the same in both. It is for scripts that drive a runner themselves, with an event loop and
-without.
+``MetricsCollector`` counts on a page like those of the processes of a run, in memory of its own, so percentiles mean
+the same in both. It is for scripts that drive a runner themselves, with an event loop and without.
 """
 
 from collections.abc import Iterable, Sequence
@@ -58,9 +57,8 @@ class MetricsCollector(Closable):
     ) -> None:
         """Count a turn of the loop that took ``duration_s`` and brought ``reports``.
 
-        ``errors`` is the number of errors in it. A turn for one ``symbol`` is counted there and in the
-        total. Raises ``UsageError`` for a symbol that was not named at the start, and for a duration or a
-        number below 0.
+        ``errors`` is the number of errors in it. A turn for one ``symbol`` is counted there and in the total. Raises
+        ``UsageError`` for a symbol that was not named at the start, and for a duration or a number below 0.
         """
         if not isfinite(duration_s) or duration_s < 0 or errors < 0:
             raise UsageError(f"metrics: duration_s {duration_s} and errors {errors} must be 0 or more")

@@ -1,8 +1,7 @@
 """Simulates trades on a recording in the recording's own time, with the same result every time.
 
-An order that takes 40 ms to arrive meets the book that was there 40 ms later, however fast the recording is
-played. Time moves only when the next book is asked for; whatever waits for an earlier moment is woken in
-order.
+An order that takes 40 ms to arrive meets the book that was there 40 ms later, however fast the recording is played.
+Time moves only when the next book is asked for; whatever waits for an earlier moment is woken in order.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ _TICK_NS = 20_000_000
 
 
 class RecordedClock:
-    """Is a ``Clock`` that the recording moves, and that wakes sleepers."""
+    """Implements ``Clock``: the recording moves it, and it wakes sleepers."""
 
     def __init__(self, monotonic_ns: int, wall_offset_ms: int) -> None:
         self._ns = monotonic_ns
@@ -67,7 +66,7 @@ class RecordedClock:
 
 
 class RecordedExecutor(PaperExecutor):
-    """Is a paper executor whose pauses are in the recording's time."""
+    """Executes on paper, with pauses in the recording's time."""
 
     @override
     async def _pause(self, wait_s: float) -> None:
@@ -92,7 +91,7 @@ def _recorded(clock: Clock) -> RecordedClock:
 
 
 class RecordedPace:
-    """Is a ``Pace`` on which each call for changes is one step of the recording."""
+    """Implements ``Pace``: each call for changes is one step of the recording."""
 
     is_stepped = True
 

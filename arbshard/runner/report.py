@@ -10,14 +10,14 @@ from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Refused, Settled
 
 Result = Literal["refused", "missed", "unwound", "opened", "reduced", "closed"]
-"""``refused``: risk refused it and nothing was sent. ``missed``: nothing was filled. ``unwound``: an entry
-whose second leg could not be filled was taken back. ``opened``, ``closed``: a position was opened or
-closed. ``reduced``: an exit left part of its position open.
+"""``refused``: risk refused it and nothing was sent. ``missed``: nothing was filled. ``unwound``: an entry whose
+second leg could not be filled was taken back. ``opened``, ``closed``: a position was opened or closed. ``reduced``:
+an exit left part of its position open.
 """
 
 
 class TradeReport(msgspec.Struct, frozen=True):
-    """Is the outcome of one entry or exit."""
+    """Describes the outcome of one entry or exit."""
 
     pair: str
     kind: IntentKind
@@ -26,8 +26,8 @@ class TradeReport(msgspec.Struct, frozen=True):
     reason: str
     """Why it was tried: ``net_edge``, ``take_profit``, ``shutdown`` …"""
     edge_bps: float
-    """Of an entry: the net edge that the books promised. Of an exit: the net result of the whole round trip at
-    the books of the decision. In basis points of the cost."""
+    """Of an entry: the net edge that the books promised. Of an exit: the net result of the whole round trip at the
+    books of the decision. In basis points of the cost."""
     at_ms: int
     """When the trade ended, in milliseconds since the Unix epoch."""
     position: Position | None = None

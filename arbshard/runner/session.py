@@ -1,7 +1,7 @@
 """Connects one engine, desk and risk over one provider, from start to stop, on one event loop.
 
-It is to the runner what ``worker.loop`` is to a shard: it brings books to the engine and the engine's
-trades to the desk. ``live`` is the public interface to it.
+It is to the runner what ``worker.loop`` is to a shard: it brings books to the engine and the engine's trades to the
+desk. ``live`` is the public interface to it.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ _TERMS_NS = 100_000_000
 
 
 class RunnerSession:
-    """Is one session, which is started, stepped and stopped once."""
+    """Carries out one session, which is started, stepped and stopped once."""
 
     def __init__(
         self,
@@ -148,8 +148,7 @@ class RunnerSession:
     async def settle(self, only: Collection[str], timeout_s: float) -> None:
         """Wait until the trades of ``only`` have ended, at most ``timeout_s``.
 
-        Trades on a recording end as its next books come; they are waited for here only when there are no
-        more books.
+        Trades on a recording end as its next books come; they are waited for here only when there are no more books.
         """
         if self.pace.is_stepped and not self.pace.has_ended:
             return

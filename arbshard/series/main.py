@@ -1,8 +1,8 @@
 """Writes the series: ``python -m arbshard.series --run-dir DIR --state-dir DIR``. Needs pyarrow.
 
-The supervisor starts it once the run trades, at a low priority. It only reads pages and writes files of its
-own, so whatever happens to it or to the disk costs series only. At SIGTERM it writes what it has in memory.
-Exit codes: 0 after SIGTERM, 1 for a defect (logged), 4 when the supervisor has died.
+The supervisor starts it once the run trades, at a low priority. It only reads pages and writes files of its own, so
+whatever happens to it or to the disk costs series only. At SIGTERM it writes what it has in memory. Exit codes: 0
+after SIGTERM, 1 for a defect (logged), 4 when the supervisor has died.
 """
 
 import argparse

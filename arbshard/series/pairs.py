@@ -54,8 +54,8 @@ class PairSampler:
         """(values, time) of each pair's last row."""
         self._terms: dict[str, tuple[Terms, Terms]] = {}
         self.funnel: dict[str, dict[str, float]] = {}
-        """By base: how many directions were sampled and how many reached each stage, with the sums of their
-        edges in basis points.
+        """By base: how many directions were sampled and how many reached each stage, with the sums of their edges in
+        basis points.
         """
         self.bad_frames = 0
         self.set_universe(universe)
@@ -70,8 +70,8 @@ class PairSampler:
         self._rows = {base: row for base, row in self._rows.items() if base in self._terms}
 
     def sample(self, now_ns: int, levels: Mapping[str, float | None]) -> Iterator[Row]:
-        """Yield a row of each pair that has changed; ``levels`` is what the gap of each pair returns to,
-        where known.
+        """Yield a row of each pair that has changed; ``levels`` is what the gap of each pair returns to, where
+        known.
         """
         fx = self._view(self._universe.fx)
         for pair in self._universe.pairs:
@@ -115,8 +115,8 @@ class PairSampler:
     def _edges(
         self, pair: Pair, home: View, away: View, fx: View, level_bps: float, *, is_sound: bool
     ) -> tuple[float | None, float | None, float | None, float | None]:
-        """Return gap, net edge at the touch of both directions, and the better net edge in depth; None
-        without books.
+        """Return gap, net edge at the touch of both directions, and the better net edge in depth; None without
+        books.
 
         It also counts how far the edges of both directions come.
         """

@@ -1,7 +1,7 @@
 """Reads the series of an instance: ``open_series(state_dir).table("system")``. Needs pyarrow.
 
-Only whole segments are read, so the newest minutes of an active run are missing. A file that is damaged or
-not one of ours is skipped and counted.
+Only whole segments are read, so the newest minutes of an active run are missing. A file that is damaged or not one
+of ours is skipped and counted.
 """
 
 from collections.abc import Iterator
@@ -62,12 +62,12 @@ class Series:
     def table(
         self, name: str, since_ms: int | None = None, until_ms: int | None = None, run: int | None = None
     ) -> pa.Table:
-        """Return the rows of table ``name`` from ``since_ms`` on and before ``until_ms``, in the order of
-        their segments.
+        """Return the rows of table ``name`` from ``since_ms`` on and before ``until_ms``, in the order of their
+        segments.
 
-        With ``run``, only rows of that run are returned. Columns that a file of an older version lacks are
-        null. When there is nothing, the result is empty, with all columns. Raises ``KeyError`` for a name
-        that is not in ``SCHEMAS``.
+        With ``run``, only rows of that run are returned. Columns that a file of an older version lacks are null.
+        When there is nothing, the result is empty, with all columns. Raises ``KeyError`` for a name that is not in
+        ``SCHEMAS``.
         """
         schema = SCHEMAS[name]
         parts = (self._read(path, schema, since_ms, until_ms) for path in self._files(name))

@@ -1,7 +1,7 @@
 """Takes samples of everything that a run shows, as rows for the tables of the series.
 
-``RunSampler`` reads what ``arbshard status`` reads, with the same code, and asks no process of the run.
-``main`` calls it.
+``RunSampler`` reads what ``arbshard status`` reads, with the same code, and asks no process of the run. ``main``
+calls it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -73,8 +73,7 @@ class RunSampler:
         self._funnel_ns = 0
 
     def sample(self, *, is_last: bool = False) -> None:
-        """Add the present rows. With ``is_last`` the processes of the run have ended, and problems are
-        ignored.
+        """Add the present rows. With ``is_last`` the processes of the run have ended, and problems are ignored.
 
         Raises ``SharedMemoryError`` when a page of the run cannot be read.
         """

@@ -1,8 +1,8 @@
 """Defines the tables of the series and their columns. Needs pyarrow.
 
-Each row has ``at_ms``, the wall time of the sample, and ``run``, the wall time at which its instance was
-started. Money is in reporting currency, as floats: these are figures to plot, and the ledger has the exact
-ones. A value that was not known is null. ``docs/series.md`` describes each column.
+Each row has ``at_ms``, the wall time of the sample, and ``run``, the wall time at which its instance was started.
+Money is in reporting currency, as floats: these are figures to plot, and the ledger has the exact ones. A value that
+was not known is null. ``docs/series.md`` describes each column.
 """
 
 import pyarrow as pa

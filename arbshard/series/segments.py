@@ -1,9 +1,8 @@
-"""Writes rows to files, one for each table and segment of time, and removes the oldest files. Needs
-pyarrow.
+"""Writes rows to files, one for each table and segment of time, and removes the oldest files. Needs pyarrow.
 
-A file appears completely or not at all: it is written under another name, synchronised, and renamed. A
-process that is killed loses the segment that it had in memory. Nothing here raises for a disk that is full
-or broken: the segment is lost and counted, because a run must not suffer from its series.
+A file appears completely or not at all: it is written under another name, synchronised, and renamed. A process that
+is killed loses the segment that it had in memory. Nothing here raises for a disk that is full or broken: the segment
+is lost and counted, because a run must not suffer from its series.
 """
 
 import os
@@ -134,8 +133,8 @@ class SegmentWriter:
         self._trim_runs(kept[0].start_ms if kept else now_ms)
 
     def _trim_runs(self, oldest_ms: int) -> None:
-        """Remove the descriptions of runs that ended before the oldest segment, which is where the next run
-        had begun.
+        """Remove the descriptions of runs that ended before the oldest segment, which is where the next run had
+        begun.
         """
         folder = self._folder / "runs"
         starts = sorted(int(found[1]) for path in folder.iterdir() if (found := _RUN.fullmatch(path.name)))

@@ -1,8 +1,7 @@
 """Judges the results of a sweep: ``judge`` makes the ``SweepReport``. It is pure.
 
-A point is judged by the Sharpe ratio of the changes of its equity from minute to minute, over all parts
-that are in sample. The last part is never in sample: no search learns from it, and no point is chosen by
-it.
+A point is judged by the Sharpe ratio of the changes of its equity from minute to minute, over all parts that are in
+sample. The last part is never in sample: no search learns from it, and no point is chosen by it.
 """
 
 from array import array
@@ -67,8 +66,8 @@ class Evaluations:
         return None if found is None else _total(one.pnl for one in found)
 
     def best(self, points: Iterable[GridPoint], parts: Sequence[int]) -> GridPoint | None:
-        """Return the point with the highest Sharpe ratio over ``parts``, the first of several; None when
-        none has a ratio.
+        """Return the point with the highest Sharpe ratio over ``parts``, the first of several; None when none has a
+        ratio.
         """
         known = [(sharpe, point) for point in points if (sharpe := self.sharpe(point, parts)) is not None]
         return max(known, key=lambda one: one[0])[1] if known else None
@@ -244,8 +243,8 @@ def judge(
 ) -> SweepReport:
     """Judge the search's points ``candidates``; ``found`` holds more, such as neighbours of the best one.
 
-    ``delayed`` has the results with frames delayed by one, ``stored`` every result in the folder, of
-    earlier sweeps too.
+    ``delayed`` has the results with frames delayed by one, ``stored`` every result in the folder, of earlier sweeps
+    too.
     """
     parts = facts.parts
     inside = in_sample(parts)
@@ -423,8 +422,8 @@ def _look_ahead(
 def _trials(
     found: Evaluations, stored: Iterable[TaskResult], inside: Sequence[int]
 ) -> tuple[list[float], int]:
-    """Return the Sharpe ratios of all configurations that were tried in the folder, and how many are of
-    earlier sweeps.
+    """Return the Sharpe ratios of all configurations that were tried in the folder, and how many are of earlier
+    sweeps.
     """
     now: dict[str, float] = {}
     own = {result.config_hash for point in found.points() for result in found.of(point)}

@@ -21,8 +21,8 @@ _MINUTE_NS = 60_000_000_000
 
 
 class SweepPart(msgspec.Struct, frozen=True):
-    """Is a part of a tape: what was received from ``start_ns`` (inclusive) to ``end_ns`` (exclusive), in
-    wall time.
+    """Describes a part of a tape: what was received from ``start_ns`` (inclusive) to ``end_ns`` (exclusive), in wall
+    time.
     """
 
     number: int
@@ -37,8 +37,7 @@ class SweepPart(msgspec.Struct, frozen=True):
 
 
 def cut(folder: Path, count: int) -> tuple[SweepPart, ...]:
-    """Return ``count`` parts of equal recorded time, in order. Times in which nothing was recorded do not
-    count.
+    """Return ``count`` parts of equal recorded time, in order. Times in which nothing was recorded do not count.
 
     Raises ``UsageError`` for a tape that is missing, damaged or too short.
     """
@@ -63,8 +62,7 @@ def cut(folder: Path, count: int) -> tuple[SweepPart, ...]:
 
 
 def digest_of(folder: Path, first: str, last: str) -> str:
-    """Return a digest of the segments from ``first`` to ``last``: names, sizes, and the bytes at both ends
-    of each.
+    """Return a digest of the segments from ``first`` to ``last``: names, sizes, and the bytes at both ends of each.
 
     The last one may still be written, so only its beginning counts. Raises ``UsageError``.
     """
@@ -91,11 +89,10 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _spans(tape: Tape) -> Iterator[tuple[str, int, int]]:
-    """Yield the name of each segment with frames, and when its first and last one came; no two spans
-    overlap.
+    """Yield the name of each segment with frames, and when its first and last one came; no two spans overlap.
 
-    A segment lasts until the next one of its recording begins. Only frames say when something was recorded:
-    a recording begins with books and decisions from before it.
+    A segment lasts until the next one of its recording begins. Only frames say when something was recorded: a
+    recording begins with books and decisions from before it.
     """
     begun = [(segment, start) for segment in tape.segments() if (start := _first_ns(segment)) is not None]
     if not begun:

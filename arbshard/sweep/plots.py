@@ -1,5 +1,5 @@
-"""Draws the diagrams of a sweep: heat maps over two keys, lines through the best point, and its equity. It
-is pure.
+"""Draws the diagrams of a sweep: heat maps over two keys, lines through the best point, and its equity.
+It is pure.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,6 @@
 """Executes tasks in other processes: children of this one, or those of a Ray cluster.
 
-A pool accepts as many tasks as it has room for. A process that dies costs its task, and another one is
-started.
+A pool accepts as many tasks as it has room for. A process that dies costs its task, and another one is started.
 """
 
 import logging
@@ -105,7 +104,7 @@ class LocalPool:
 
 
 class _Child:
-    """Is one child process with our end of its pipe."""
+    """Manages one child process and our end of its pipe."""
 
     def __init__(self, function: BacktestFunction, work_dir: str) -> None:
         # Spawned, not forked: a backtest must begin like one in a process of its own.
@@ -159,11 +158,9 @@ class RayPool:
         function: BacktestFunction,
         task_s_max: float = TASK_S_MAX,
     ) -> None:
-        """Connect to ``address`` as ``ray.init`` does; None is the cluster of this machine, or a new one on
-        it.
+        """Connect to ``address`` as ``ray.init`` does; None is the cluster of this machine, or a new one on it.
 
-        ``jobs`` is the number of tasks side by side; None is one per core of the cluster. Raises
-        ``UsageError``.
+        ``jobs`` is the number of tasks side by side; None is one per core of the cluster. Raises ``UsageError``.
         """
         require_libraries("--on ray", "ray")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # arbshard sends no usage statistics
@@ -184,8 +181,8 @@ class RayPool:
         self._count_cores()
 
     def room(self) -> int:
-        """Return the room: one task for each core that the cluster has now; at least one, so that a lack is
-        noticed.
+        """Return the room: one task for each core that the cluster has now; at least one, so that a lack
+        is noticed.
         """
         cores = max(1, self._cores)
         return min(cores, self._jobs or cores) - len(self._running)

@@ -1,8 +1,7 @@
 """Decides which points of the lattice are tried: all, some drawn at random, or those that optuna proposes.
 
-A search returns points in generations and learns the score of each one before it returns the next
-generation. The size of a generation depends on nothing outside, so a seed leads to the same points with any
-number of processes.
+A search returns points in generations and learns the score of each one before it returns the next generation. The
+size of a generation depends on nothing outside, so a seed leads to the same points with any number of processes.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
 """Computes the Sharpe ratio of a series, and what remains of it after the best of many results was chosen.
 
-It is pure. Sources: D. H. Bailey and M. López de Prado, "The Sharpe Ratio Efficient Frontier", Journal of
-Risk 15(2), 2012 (the probabilistic Sharpe ratio), and "The Deflated Sharpe Ratio: Correcting for Selection
-Bias, Backtest Overfitting, and Non-Normality", Journal of Portfolio Management 40(5), 2014, pages 94-107.
+It is pure. Sources: D. H. Bailey and M. López de Prado, "The Sharpe Ratio Efficient Frontier", Journal of Risk
+15(2), 2012 (the probabilistic Sharpe ratio), and "The Deflated Sharpe Ratio: Correcting for Selection Bias, Backtest
+Overfitting, and Non-Normality", Journal of Portfolio Management 40(5), 2014, pages 94-107.
 """
 
 from collections.abc import Sequence
@@ -58,8 +58,8 @@ def moments(changes: Sequence[float]) -> Moments:
 def expected_maximum(trials: int, variance: float) -> float:
     """Return the expected largest of ``trials`` Sharpe ratios around 0 with this variance.
 
-    √V · ((1 - γ) · Φ⁻¹(1 - 1/N) + γ · Φ⁻¹(1 - 1/(N·e))), with γ the Euler-Mascheroni constant: equation 1
-    of the paper of 2014. One trial has chosen nothing, so its expectation is 0.
+    √V · ((1 - γ) · Φ⁻¹(1 - 1/N) + γ · Φ⁻¹(1 - 1/(N·e))), with γ the Euler-Mascheroni constant: equation 1 of the
+    paper of 2014. One trial has chosen nothing, so its expectation is 0.
     """
     if trials < 2:
         return 0.0
@@ -70,11 +70,10 @@ def expected_maximum(trials: int, variance: float) -> float:
 
 
 def probability_above(benchmark: float, found: Moments) -> float:
-    """Return the probability that the true Sharpe ratio is above ``benchmark`` (the probabilistic Sharpe
-    ratio).
+    """Return the probability that the true Sharpe ratio is above ``benchmark`` (the probabilistic Sharpe ratio).
 
-    Φ((SR - SR₀) · √(T - 1) / √(1 - γ₃·SR + (γ₄ - 1)/4 · SR²)), with T changes of skewness γ₃ and kurtosis
-    γ₄. Fewer than two changes show nothing: the result is 0.
+    Φ((SR - SR₀) · √(T - 1) / √(1 - γ₃·SR + (γ₄ - 1)/4 · SR²)), with T changes of skewness γ₃ and kurtosis γ₄. Fewer
+    than two changes show nothing: the result is 0.
     """
     if found.length < 2:
         return 0.0
@@ -86,8 +85,8 @@ def probability_above(benchmark: float, found: Moments) -> float:
 def deflated_sharpe(best: Moments, sharpes: Sequence[float]) -> DeflatedSharpe:
     """Return the deflated Sharpe ratio of the best trial (equation 2 of the paper of 2014).
 
-    ``sharpes`` are those of all trials, including the best, for the same step. Trials that resemble each
-    other count as independent ones, which makes the result smaller than it would have to be.
+    ``sharpes`` are those of all trials, including the best, for the same step. Trials that resemble each other count
+    as independent ones, which makes the result smaller than it would have to be.
     """
     count = len(sharpes)
     mean = fsum(sharpes) / count if count else 0.0

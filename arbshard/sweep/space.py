@@ -1,8 +1,7 @@
-"""Defines the settings that a sweep varies: each key with its values, and the lattice of points that these
-span.
+"""Defines the settings that a sweep varies: each key with its values, and the lattice of points that these span.
 
-It is pure. Every search moves on this lattice. A point therefore has neighbours, two searches meet at equal
-points, and a result that exists need not be computed again.
+It is pure. Every search moves on this lattice. A point therefore has neighbours, two searches meet at equal points,
+and a result that exists need not be computed again.
 """
 
 import re
@@ -30,7 +29,7 @@ GridPoint = tuple[int, ...]
 
 
 class Axis(NamedTuple):
-    """Is a key of the configuration with the values that it takes."""
+    """Describes a key of the configuration and the values that it takes."""
 
     key: str
     values: tuple[str, ...]

@@ -1,8 +1,8 @@
 """Stores a sweep in a folder: results as Parquet files, the request, and a lock. Needs pyarrow.
 
-Each file of results is written completely under another name and then renamed, so a kill costs at most what
-was not written yet. Nothing is ever changed: a task that is done again after a failure adds a row, and the
-newest row of a key counts.
+Each file of results is written completely under another name and then renamed, so a kill costs at most what was not
+written yet. Nothing is ever changed: a task that is done again after a failure adds a row, and the newest row of a
+key counts.
 """
 
 import fcntl
@@ -65,7 +65,7 @@ _SCHEMA = pa.schema(
 
 
 class SweepRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Is what a person asked for, kept as ``sweep.json`` so that ``--resume`` needs nothing else."""
+    """Holds what a person asked for, kept as ``sweep.json`` so that ``--resume`` needs nothing else."""
 
     tape: str
     grid: tuple[str, ...]

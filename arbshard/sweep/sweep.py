@@ -43,7 +43,7 @@ class ProgressView(Protocol):
 
 
 class Sweep:
-    """Is one sweep in one folder."""
+    """Carries out one sweep in one folder."""
 
     def __init__(
         self,

@@ -32,7 +32,9 @@ _REASON_MAX = 500
 
 
 class BacktestFunction(Protocol):
-    """Is ``arbshard.backtest.run.backtest``, or a test's replacement; other processes import it by its name."""
+    """Describes ``arbshard.backtest.run.backtest``, or a test's replacement; other processes import it by
+    its name.
+    """
 
     def __call__(
         self, part: TapePart, config: Config, out: Path, *, screening: bool = True, delay_frames: int = 0
@@ -62,7 +64,7 @@ class SweepTask(NamedTuple):
 
 
 class TaskResult(NamedTuple):
-    """Is the outcome of a task."""
+    """Holds the outcome of a task."""
 
     key: str
     config_hash: str

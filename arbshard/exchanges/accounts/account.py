@@ -35,7 +35,7 @@ class AccountChanges(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """Is an account as it was before the exchange was killed."""
+    """Describes an account as it was before the exchange was killed."""
 
     opening: tuple[WalletBalance, ...]
     balances: tuple[WalletBalance, ...]
@@ -58,7 +58,7 @@ class _Unsaved:
 
 
 class TradingAccount:
-    """Is one customer. ``matching`` changes wallet and orders; the venue reads them."""
+    """Holds one customer's orders and money. ``matching`` changes wallet and orders; the venue reads them."""
 
     def __init__(
         self, key: str, secret: str, wallet: Wallet, permissions: SimPermissions, *, ed25519_public: str = ""

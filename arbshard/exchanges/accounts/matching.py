@@ -1,9 +1,9 @@
 """Executes customers' orders against the simulated books of one venue, and moves the money.
 
-A taker takes the visible levels, best first. A resting order fills at its own price when the book comes to
-it, up to the depth that crossed it. Customers' orders never match each other, and are not part of the
-public book. ``upbit`` and ``binance`` place and cancel, ``exchanges`` calls ``on_step``. Every change is
-recorded in the account as an event.
+A taker takes the visible levels, best first. A resting order fills at its own price when the book comes to it, up to
+the depth that crossed it. Customers' orders never match each other, and are not part of the public book. ``upbit``
+and ``binance`` place and cancel, ``exchanges`` calls ``on_step``. Every change is recorded in the account as an
+event.
 """
 
 from collections.abc import Callable, Mapping
@@ -58,8 +58,7 @@ class Matcher:
     ) -> None:
         """Number orders and trades from ``first_number`` on, which differs for every run of the exchange.
 
-        ``fill_share`` is asked once for each order that takes: what share it gets of what the book has for
-        it.
+        ``fill_share`` is asked once for each order that takes: what share it gets of what the book has for it.
         """
         self._markets = markets
         self._rules = rules

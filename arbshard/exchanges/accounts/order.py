@@ -16,14 +16,14 @@ Kind = Literal["limit", "market"]
 TimeInForce = Literal["gtc", "ioc", "fok", "post_only"]
 Status = Literal["open", "done", "canceled"]
 Ended = Literal["", "filled", "user", "ioc", "fok", "post_only", "no_liquidity", "dust"]
-"""Why an order is over: filled completely; canceled by its owner; the rest of an ioc; a fok that could not
-be filled completely; a post_only that would have taken; a market order that found no more depth; money left
-that buys less than one lot.
+"""Why an order is over: filled completely; canceled by its owner; the rest of an ioc; a fok that could not be filled
+completely; a post_only that would have taken; a market order that found no more depth; money left that buys less
+than one lot.
 """
 
 
 class Ticket(NamedTuple):
-    """Is an order as a customer requests it, already checked by the venue.
+    """Describes an order as a customer requests it, already checked by the venue.
 
     Exactly one of ``quantity`` and ``funds`` is given.
     """
@@ -48,7 +48,7 @@ class Ticket(NamedTuple):
 
 
 class SimFill(NamedTuple):
-    """Is one execution."""
+    """Describes one execution."""
 
     trade_id: str
     price: Decimal
@@ -63,7 +63,7 @@ class SimFill(NamedTuple):
 
 @dataclass(slots=True)
 class SimOrder:
-    """Is an order. Amounts are exact; base and quote are those of its market."""
+    """Holds an order and its fills. Amounts are exact; base and quote are those of its market."""
 
     number: int
     """Number of the order; older orders have smaller ones."""
@@ -170,8 +170,8 @@ ChangeKind = Literal["new", "trade", "done", "canceled"]
 class OrderChanged(NamedTuple):
     """Reports that an order is new, had a fill, or is over.
 
-    The last fill of an order that is filled completely gives ``trade``, with the status ``done`` already,
-    and then ``done``.
+    The last fill of an order that is filled completely gives ``trade``, with the status ``done`` already, and then
+    ``done``.
     """
 
     kind: ChangeKind

@@ -9,7 +9,7 @@ from arbshard.exchanges.accounts.taking import units_of
 
 
 class RestingOrder(NamedTuple):
-    """Is an order in its queue. Entries are sorted by price, then by age: ``number`` never repeats."""
+    """Holds an order in its queue. Entries are sorted by price, then by age: ``number`` never repeats."""
 
     rank: int
     """Price of a sell, or minus the price of a buy, in units of 1e-8."""

@@ -10,7 +10,7 @@ from arbshard.exchanges.accounts.order import Side
 
 
 class FillFee(NamedTuple):
-    """Is the fee of a fill."""
+    """Describes the fee of a fill."""
 
     amount: Decimal
     in_base: bool
@@ -18,7 +18,7 @@ class FillFee(NamedTuple):
 
 
 class MoneyRules(Protocol):
-    """Is a venue's set of rules."""
+    """Defines a venue's rules."""
 
     @property
     def dust_is_done(self) -> bool:

@@ -11,7 +11,7 @@ from arbshard.model.money import ZERO
 
 
 class Take(NamedTuple):
-    """Is a part of a level, or all of it."""
+    """Describes a part of a level, or all of it."""
 
     price: Decimal
     size: int

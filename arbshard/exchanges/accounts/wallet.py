@@ -11,7 +11,7 @@ from arbshard.model.money import ZERO
 
 
 class WalletBalance(NamedTuple):
-    """Is the balance of one currency."""
+    """Holds the balance of one currency."""
 
     currency: str
     free: Decimal

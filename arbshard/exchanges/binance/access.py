@@ -28,8 +28,7 @@ class Access:
     """Holds the accounts by key, and their public keys."""
 
     def __init__(self, accounts: Accounts, is_revoked: Callable[[], bool] = _never) -> None:
-        """Read the public keys. Raises ``ConfigError`` for an Ed25519 key that is invalid, or cannot be
-        used here.
+        """Read the public keys. Raises ``ConfigError`` for an Ed25519 key that is invalid, or cannot be used here.
 
         ``is_revoked`` returns whether the keys have been revoked.
         """

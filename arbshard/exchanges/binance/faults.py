@@ -1,8 +1,7 @@
-"""Defines Binance's answers when something goes wrong at its end: it implements
-``faults.replies.FaultReplies``.
+"""Defines Binance's answers when something goes wrong at its end: it implements ``faults.replies.FaultReplies``.
 
-``trading`` asks ``BinanceRefuser``. ``/sapi`` and similar paths are on hosts of their own at the venue;
-here faults concern them like all others.
+``trading`` asks ``BinanceRefuser``. ``/sapi`` and similar paths are on hosts of their own at the venue; here faults
+concern them like all others.
 """
 
 import msgspec

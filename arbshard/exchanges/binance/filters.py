@@ -1,7 +1,6 @@
 """Defines a symbol's trading rules, checks orders against them, and formats them for ``exchangeInfo``.
 
-The filters are the venue's, in its order; the errors have its texts. ``marketdata`` and ``neworder`` use
-it.
+The filters are the venue's, in its order; the errors have its texts. ``marketdata`` and ``neworder`` use it.
 """
 
 from decimal import Decimal

@@ -21,7 +21,7 @@ _ACCOUNT_FILTERS = ("MAX_NUM_ORDERS", "MAX_NUM_ALGO_ORDERS", "MAX_NUM_ORDER_AMEN
 
 
 class _Range(NamedTuple):
-    """Is the part of a list that is requested."""
+    """Describes the part of a list that is requested."""
 
     start_ms: int | None
     end_ms: int | None
@@ -80,8 +80,8 @@ class History:
         return {"exchangeFilters": [], "symbolFilters": of_account, "assetFilters": []}
 
     def prevented_matches(self, call: VerifiedCall) -> Json:
-        """Return the trades that were prevented between orders of one account: none, as such orders never
-        match here.
+        """Return the trades that were prevented between orders of one account: none, as such orders never match
+        here.
         """
         params = call.params
         self._data.market(params.symbol())

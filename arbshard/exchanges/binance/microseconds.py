@@ -1,8 +1,6 @@
-"""Converts times to microseconds for clients that ask for them (``X-MBX-TIME-UNIT``, ``timeUnit``). It is
-pure.
+"""Converts times to microseconds for clients that ask for them (``X-MBX-TIME-UNIT``, ``timeUnit``). It is pure.
 
-Everything here is kept in milliseconds; replies and events are rewritten by the names of the fields that
-hold times.
+Everything here is kept in milliseconds; replies and events are rewritten by the names of the fields that hold times.
 """
 
 import msgspec

@@ -1,7 +1,7 @@
 """Reads the parameters of a new order and checks them against the symbol's rules. It is pure.
 
-``trading`` places the result. Stop, iceberg and pegged orders are not traded on the simulated Binance, as
-its ``exchangeInfo`` states.
+``trading`` places the result. Stop, iceberg and pegged orders are not traded on the simulated Binance, as its
+``exchangeInfo`` states.
 """
 
 from decimal import Decimal
@@ -38,7 +38,7 @@ _REPLY_KINDS: tuple[ReplyKind, ...] = ("ACK", "RESULT", "FULL")
 
 
 class NewOrder(NamedTuple):
-    """Is an order that breaks no filter."""
+    """Holds an order that breaks no filter."""
 
     ticket: Ticket
     reply: ReplyKind

@@ -1,8 +1,7 @@
-"""Reads the parameters of one request one by one. As on the venue, what was sent and is never read is
-refused.
+"""Reads the parameters of one request one by one. As on the venue, what was sent and is never read is refused.
 
-Values are text, whether from a query string, a form body or the JSON of the WebSocket API. Every file that
-carries out a request uses it.
+Values are text, whether from a query string, a form body or the JSON of the WebSocket API. Every file that carries
+out a request uses it.
 """
 
 import re
@@ -121,8 +120,7 @@ class BinanceParams:
 
 
 def from_request(raw_query: str, raw_body: str) -> BinanceParams:
-    """Return the parameters of a REST request: of the query and of the form body; the query takes
-    precedence.
+    """Return the parameters of a REST request: of the query and of the form body; the query takes precedence.
 
     Raises ``BinanceRefusal`` for a name that comes twice in one of them.
     """

@@ -1,7 +1,6 @@
 """Defines the simulated Binance's errors: one exception with the venue's code, message and HTTP status.
 
-Every file that reads or carries out a request raises them; ``rest`` and ``wsapi`` turn them into error
-bodies.
+Every file that reads or carries out a request raises them; ``rest`` and ``wsapi`` turn them into error bodies.
 """
 
 Json = None | bool | int | str | list["Json"] | dict[str, "Json"]

@@ -1,5 +1,4 @@
-"""Formats orders, fills and balances as the simulated Binance's REST and WebSocket API print them. It is
-pure.
+"""Formats orders, fills and balances as the simulated Binance's REST and WebSocket API print them. It is pure.
 
 ``trading`` and ``history`` use it; ``reports`` shares the names of states.
 """

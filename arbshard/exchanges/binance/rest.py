@@ -1,5 +1,4 @@
-"""Answers the requests of the simulated Binance's REST interface. It is pure; the calls are in
-``operations``.
+"""Answers the requests of the simulated Binance's REST interface. It is pure; the calls are in ``operations``.
 
 Every answer carries ``X-MBX-USED-WEIGHT-1M``. Parameters may be in the query, in a form body, or in both.
 """

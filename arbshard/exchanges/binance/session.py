@@ -1,7 +1,8 @@
 """Binance's stream protocol, one session per client: control messages in, replies out, streams as state.
 
 Errors stand nested under ``error``, as on the wire. A stream of a known kind but an unknown symbol is accepted and
-stays silent, as on the venue. A kind that is not served here is refused: a client must not wait for what never comes.
+stays silent, as on the venue. A kind that is not served here is refused: a client must not wait for what never
+comes.
 """
 
 import re
@@ -42,8 +43,8 @@ class _Refused(Exception):
 def opening_streams(path: str, streams_param: str | None) -> tuple[bool, tuple[str, ...]]:
     """(combined, stream names) that a connection's URL asks for.
 
-    Any tail of ``/ws`` and ``/stream`` is taken; parts that are no stream names (clients number their
-    connections there) ask for nothing.
+    Any tail of ``/ws`` and ``/stream`` is taken; parts that are no stream names (clients number their connections
+    there) ask for nothing.
     """
     combined = path.startswith("/stream")
     names = [*path.split("/")[2:], *(streams_param or "").split("/")]

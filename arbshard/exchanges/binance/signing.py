@@ -1,8 +1,7 @@
-"""Verifies signatures and timestamps of signed requests. It is pure: keys, texts and the time are
-arguments.
+"""Verifies signatures and timestamps of signed requests. It is pure: keys, texts and the time are arguments.
 
-Most clients use HMAC-SHA256. Ed25519 needs the ``cryptography`` package, which is part of the extra
-``live`` and is imported only when such a key is configured. ``access`` uses it.
+Most clients use HMAC-SHA256. Ed25519 needs the ``cryptography`` package, which is part of the extra ``live`` and is
+imported only when such a key is configured. ``access`` uses it.
 """
 
 import base64
@@ -29,7 +28,7 @@ _HEX = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class _Verifier(Protocol):
-    """Is what we use of ``cryptography``'s Ed25519 key."""
+    """Describes what we use of ``cryptography``'s Ed25519 key."""
 
     def verify(self, signature: bytes, data: bytes) -> None:
         """Raise an exception when ``signature`` is not that of ``data``."""
@@ -68,7 +67,7 @@ def is_hmac(signature: str) -> bool:
 
 
 class PublicKey:
-    """Is an Ed25519 public key."""
+    """Verifies signatures with an Ed25519 public key."""
 
     def __init__(self, text: str) -> None:
         """Read PEM, or base64 of the 32 raw bytes or of the DER form.

@@ -1,7 +1,6 @@
 """Computes figures of a market's trades: klines, tickers over a window, the average price. It is pure.
 
-``tradedata`` answers requests with it, and ``frames`` sends streams. All figures come from
-``TradeHistory``.
+``tradedata`` answers requests with it, and ``frames`` sends streams. All figures come from ``TradeHistory``.
 """
 
 import re
@@ -63,8 +62,8 @@ def last_trade(market: SimMarket, now_ms: int) -> PublicTrade:
 
 
 def klines(market: SimMarket, interval: Interval, now_ms: int, offset_ms: int) -> list[Candle]:
-    """Return all klines that are kept, oldest first and the present one last. A time without a trade has a
-    flat one.
+    """Return all klines that are kept, oldest first and the present one last. A time without a trade has
+    a flat one.
     """
     until_ms = interval.start(now_ms, offset_ms) + 1
     return list(without_gaps(market.history.candles(interval, 0, offset_ms), interval, until_ms, offset_ms))

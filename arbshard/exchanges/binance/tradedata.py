@@ -1,8 +1,6 @@
-"""Answers the simulated Binance's public calls about trades: lists of trades, klines, tickers, the average
-price.
+"""Answers the simulated Binance's public calls about trades: lists of trades, klines, tickers, the average price.
 
-It is pure. REST and the WebSocket API both ask here, through ``operations``. The figures come from
-``statistics``.
+It is pure. REST and the WebSocket API both ask here, through ``operations``. The figures come from ``statistics``.
 """
 
 import re

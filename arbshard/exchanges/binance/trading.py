@@ -1,8 +1,7 @@
-"""Implements the calls on orders of the simulated Binance: place, test, cancel, replace, status. It is
-pure.
+"""Implements the calls on orders of the simulated Binance: place, test, cancel, replace, status. It is pure.
 
-REST and the WebSocket API both come here, through ``operations``. The matcher's events report what happens
-in an account; ``wsapi`` prints them.
+REST and the WebSocket API both come here, through ``operations``. The matcher's events report what happens in an
+account; ``wsapi`` prints them.
 """
 
 import hashlib
@@ -41,7 +40,7 @@ def never(_market: SimMarket) -> None:
 
 
 class VerifiedCall(NamedTuple):
-    """Is a signed request whose signature is valid."""
+    """Holds a signed request whose signature is valid."""
 
     account: TradingAccount
     params: BinanceParams
@@ -238,7 +237,7 @@ def _restricted() -> BinanceRefusal:
 
 
 class _Attempt(NamedTuple):
-    """Is the outcome of one half of a replacement."""
+    """Describes the outcome of one half of a replacement."""
 
     reply: Json
     refused: BinanceRefusal | None

@@ -116,11 +116,10 @@ ORDER_WINDOWS = (
 
 
 class OrderCounts:
-    """Counts the unfilled orders of one account. An order's first fill reduces the counts of that moment's
-    windows.
+    """Counts the unfilled orders of one account. An order's first fill reduces the counts of that moment's windows.
 
-    Fills are looked for whenever the counts are asked for: a fill in an earlier window changes nothing,
-    because that window's count is gone.
+    Fills are looked for whenever the counts are asked for: a fill in an earlier window changes nothing, because that
+    window's count is gone.
     """
 
     def __init__(self) -> None:

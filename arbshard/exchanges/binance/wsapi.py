@@ -1,5 +1,4 @@
-"""Implements Binance's WebSocket API, one session per client: requests in, replies and the account's events
-out.
+"""Implements Binance's WebSocket API, one session per client: requests in, replies and the account's events out.
 
 It is pure. The calls are in ``operations``; here are logon, subscriptions and the outer form.
 """
@@ -28,7 +27,7 @@ _SESSION_WEIGHT = 2
 
 
 class WsApiSession:
-    """Is a ``session.PrivateSession`` and a ``session.ForewarningSession``."""
+    """Implements ``session.PrivateSession`` and ``session.ForewarningSession``."""
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ _decoder = msgspec.json.Decoder(float_hook=str)
 
 
 class WsRequest(NamedTuple):
-    """Is a request."""
+    """Holds a request."""
 
     method: str
     values: dict[str, str]

@@ -5,7 +5,7 @@ from arbshard.exchanges.faults.spells import Spells
 
 
 class SkewedClock:
-    """Is a ``clock.Clock`` whose wall time a fault may shift; durations are never wrong."""
+    """Implements ``clock.Clock``: a fault may shift its wall time, and its durations are never wrong."""
 
     def __init__(self, clock: Clock, spells: Spells) -> None:
         self._clock = clock

@@ -1,8 +1,6 @@
-"""Applies what lasting faults change at a venue: whether its key is valid, its markets, its fees, the gaps
-of coins.
+"""Applies what lasting faults change at a venue: whether its key is valid, its markets, its fees, the gaps of coins.
 
-It is pure; ``spells`` says when. Each method puts one fault's settings in force; None restores what is
-usual.
+It is pure; ``spells`` says when. Each method puts one fault's settings in force; None restores what is usual.
 """
 
 from collections.abc import Iterable

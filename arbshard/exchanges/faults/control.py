@@ -1,10 +1,8 @@
-"""Changes a venue's faults by request: ``GET`` and ``POST /sim/faults`` as JSON. It is pure; ``venue``
-calls it.
+"""Changes a venue's faults by request: ``GET`` and ``POST /sim/faults`` as JSON. It is pure; ``venue`` calls it.
 
-``{"clear": ["delay"], "set": {"delay": {"share": 0.1}}, "once": {"lost_reply": {}}}`` first clears, then
-sets, then handles ``once``; ``"clear": "all"`` clears everything. ``set`` starts from the defaults.
-``once`` keeps the present settings and lets the fault happen at its next occasion. A request with a mistake
-in it changes nothing.
+``{"clear": ["delay"], "set": {"delay": {"share": 0.1}}, "once": {"lost_reply": {}}}`` first clears, then sets, then
+handles ``once``; ``"clear": "all"`` clears everything. ``set`` starts from the defaults. ``once`` keeps the present
+settings and lets the fault happen at its next occasion. A request with a mistake in it changes nothing.
 """
 
 from typing import Literal
@@ -18,7 +16,7 @@ from arbshard.exchanges.faults.switch import Setting, Settings, Switch
 
 
 class _Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Is the body of a request."""
+    """Describes the body of a request."""
 
     clear: Literal["all"] | list[str] = []
     to_set: dict[str, Settings] = msgspec.field(default_factory=dict, name="set")
@@ -31,8 +29,8 @@ def state(board: Board) -> dict[str, object]:
 
 
 def change(board: Board, body: bytes) -> list[str]:
-    """Apply a request; return the names that were cleared. Raises ``UsageError``, which says what is wrong
-    with it.
+    """Apply a request; return the names that were cleared. Raises ``UsageError``, which says what is
+    wrong with it.
     """
     try:
         order = msgspec.json.decode(body, type=_Order)

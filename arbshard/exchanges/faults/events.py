@@ -28,8 +28,8 @@ class EventFaults:
         return self._late.on or self._twice.on
 
     def deal(self, actions: Sequence[Action]) -> Dealt:
-        """Return which events to send now, and which later. An event that is late and duplicated comes both
-        now and later.
+        """Return which events to send now, and which later. An event that is late and duplicated comes both now and
+        later.
         """
         now: list[Action] = []
         later: list[tuple[float, Action]] = []

@@ -1,5 +1,5 @@
-"""Decides what becomes of a REST call under faults. It is pure; ``server`` asks before and after the venue
-answers.
+"""Decides what becomes of a REST call under faults. It is pure; ``server`` asks before and after the
+venue answers.
 """
 
 from typing import NamedTuple

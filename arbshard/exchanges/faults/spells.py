@@ -18,7 +18,7 @@ _MS_NS = 1_000_000
 
 
 class Client(Protocol):
-    """Is a WebSocket that a fault may concern."""
+    """Gives access to a WebSocket that a fault may concern."""
 
     @property
     def is_private(self) -> bool:
@@ -40,7 +40,7 @@ class Client(Protocol):
 
 @runtime_checkable
 class Sequenced(Protocol):
-    """Is a market whose updates are numbered."""
+    """Gives access to a market whose updates are numbered."""
 
     def lose_event(self) -> None:
         """Lose the next update."""
@@ -48,7 +48,7 @@ class Sequenced(Protocol):
 
 
 class _Lasting:
-    """Is a fault that lasts from when it happens until its time is over."""
+    """Manages a fault that lasts from when it happens until its time is over."""
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ Settings = dict[str, bool | int | float | str]
 
 
 class Setting(NamedTuple):
-    """Is what a switch is to be set to."""
+    """Describes what a switch is to be set to."""
 
     fault: Fault
     left: int

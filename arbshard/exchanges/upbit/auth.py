@@ -1,9 +1,8 @@
-"""Verifies Upbit's authentication: a JWT whose claims may carry a hash of the request's parameters. It is
-pure.
+"""Verifies Upbit's authentication: a JWT whose claims may carry a hash of the request's parameters. It is pure.
 
-Clients differ in what they hash, and the venue accepts all of it: the query as sent or decoded, the body as
-sent or decoded, or the JSON body's members joined as a query (with blanks as they are, or as plus signs).
-``private`` uses it for REST, and the private WebSocket's opener too.
+Clients differ in what they hash, and the venue accepts all of it: the query as sent or decoded, the body as sent or
+decoded, or the JSON body's members joined as a query (with blanks as they are, or as plus signs). ``private`` uses
+it for REST, and the private WebSocket's opener too.
 """
 
 import base64
@@ -43,8 +42,8 @@ class Authenticator:
         return account
 
     def account_of_token(self, authorization: str) -> TradingAccount:
-        """Return the account whose token the header has, without a hash of parameters. Raises
-        ``UpbitRefusal`` (401).
+        """Return the account whose token the header has, without a hash of parameters. Raises ``UpbitRefusal``
+        (401).
         """
         return self._verify(authorization)[0]
 
@@ -117,8 +116,8 @@ def _check_hash(claims: dict[str, str], query: Query) -> None:
 
 
 def json_joined(body: str) -> str:
-    """Join a JSON object's members in order: ``k=v`` with ``&``, lists as ``k[]=v``. Other texts give an
-    empty result.
+    """Join a JSON object's members in order: ``k=v`` with ``&``, lists as ``k[]=v``. Other texts give an empty
+    result.
     """
     try:
         parsed = json.loads(body, parse_float=str, parse_int=str)

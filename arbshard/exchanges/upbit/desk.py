@@ -49,7 +49,7 @@ def _exact() -> bool:
 
 
 class AccountCall(NamedTuple):
-    """Is a call on an account."""
+    """Describes a call on an account."""
 
     account: TradingAccount
     params: UpbitParams
@@ -71,8 +71,7 @@ class UpbitDesk:
     ) -> None:
         """Serve ``markets``; ``refuse`` is asked once for each new order that breaks no rule.
 
-        ``rounds`` is asked for each statement of the account whether it is cut to the digits that the venue
-        shows.
+        ``rounds`` is asked for each statement of the account whether it is cut to the digits that the venue shows.
         """
         self._rounds = rounds
         self._markets = markets
@@ -108,8 +107,8 @@ class UpbitDesk:
         return order_reply(self._place(call, ticket))
 
     def test(self, call: AccountCall) -> Json:
-        """Answer ``POST /v1/orders/test``: check everything and do nothing. The reply shows what the order
-        would be.
+        """Answer ``POST /v1/orders/test``: check everything and do nothing. The reply shows what the
+        order would be.
         """
         identifier = call.params.get("identifier")
         if identifier is not None:

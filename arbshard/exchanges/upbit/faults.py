@@ -1,7 +1,7 @@
 """Defines Upbit's answers when something goes wrong at its end: it implements ``faults.replies.FaultReplies``.
 
-``desk`` asks ``UpbitRefuser``. Upbit documents neither its error 500 nor its answers under maintenance;
-there is no ``Retry-After``.
+``desk`` asks ``UpbitRefuser``. Upbit documents neither its error 500 nor its answers under maintenance; there is no
+``Retry-After``.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,9 @@
-"""Enforces Upbit's request limits: groups of calls, each with a number of requests per window and caller.
-It is pure.
+"""Enforces Upbit's request limits: groups of calls, each with a number of requests per window and caller. It is
+pure.
 
-A request beyond the limit is answered with 429; a caller that goes on is blocked with 418, longer each
-time. The venue does not publish when it blocks, nor for how long; the numbers here are invented. ``rest``
-uses it, and so do new sockets.
+A request beyond the limit is answered with 429; a caller that goes on is blocked with 418, longer each time. The
+venue does not publish when it blocks, nor for how long; the numbers here are invented. ``rest`` uses it, and so do
+new sockets.
 """
 
 from typing import NamedTuple
@@ -47,7 +47,7 @@ class RateVerdict(NamedTuple):
 
 
 class _Offender:
-    """Is a caller that was refused."""
+    """Holds the refusals and the block of one caller."""
 
     def __init__(self) -> None:
         self.refusals = MessageWindow(REFUSALS_MAX, _SPAN_S)

@@ -1,8 +1,6 @@
-"""Implements Upbit's rules of money: fees in KRW, added to a buy and taken from a sale; exact, never
-rounded.
+"""Implements Upbit's rules of money: fees in KRW, added to a buy and taken from a sale; exact, never rounded.
 
-This is ``accounts.rules.MoneyRules``. The formulas are those of real orders' reserved, remaining and paid
-fees.
+This is ``accounts.rules.MoneyRules``. The formulas are those of real orders' reserved, remaining and paid fees.
 """
 
 import uuid

@@ -70,8 +70,8 @@ def found_orders(
 
 
 def orders_to_cancel(account: TradingAccount, params: UpbitParams) -> list[SimOrder]:
-    """Return the orders of ``DELETE /v1/orders/open``: by side, by pairs or by quote currencies; at most
-    300, usually 20.
+    """Return the orders of ``DELETE /v1/orders/open``: by side, by pairs or by quote currencies; at most 300,
+    usually 20.
     """
     side = params.one_of("cancel_side", ("all", "ask", "bid"), "all")
     pairs, excluded = params.listed("pairs"), params.listed("excluded_pairs")

@@ -1,7 +1,6 @@
 """Reads a request's parameters, wherever they were sent: query, form body or JSON body. It is pure.
 
-Lists come as ``name[]`` several times, or as ``name`` several times; both are read as ``name``. ``private``
-uses it.
+Lists come as ``name[]`` several times, or as ``name`` several times; both are read as ``name``. ``private`` uses it.
 """
 
 import json
@@ -44,8 +43,8 @@ class UpbitParams:
         return value
 
     def count(self, name: str, default: int, largest: int) -> int:
-        """Return a number from 1 to ``largest``, to which larger ones are cut. Raises ``UpbitRefusal`` for
-        anything else.
+        """Return a number from 1 to ``largest``, to which larger ones are cut. Raises ``UpbitRefusal`` for anything
+        else.
         """
         value = self.get(name)
         if value is None:
@@ -58,8 +57,7 @@ class UpbitParams:
 def params_of(query: Query) -> UpbitParams:
     """Return the parameters of ``query``. Raises ``UpbitRefusal`` for an unreadable body.
 
-    POST takes JSON only. GET and DELETE are read from the query; older clients send them a form or JSON as
-    a body.
+    POST takes JSON only. GET and DELETE are read from the query; older clients send them a form or JSON as a body.
     """
     body = query.body.decode(errors="replace")
     if query.method == "POST":

@@ -1,7 +1,7 @@
 """Encodes myOrder and myAsset messages, in all four formats. ``private_session`` uses it.
 
-Amounts are JSON numbers: exact decimals, or doubles where the venue should print them so. Callers run
-inside ``MONEY_CONTEXT``.
+Amounts are JSON numbers: exact decimals, or doubles where the venue should print them so. Callers run inside
+``MONEY_CONTEXT``.
 """
 
 from decimal import Decimal

@@ -1,5 +1,4 @@
-"""Implements Upbit's private WebSocket: the protocol of the public one, with myOrder and myAsset of one
-account.
+"""Implements Upbit's private WebSocket: the protocol of the public one, with myOrder and myAsset of one account.
 
 It is opened for a client whose token was checked. There are no snapshots: only changes are sent.
 """
@@ -45,7 +44,7 @@ EXACT = Printing(_exact, _exact)
 
 
 class UpbitPrivateSession(UpbitSession):
-    """Is a ``session.PrivateSession`` of one account."""
+    """Implements ``session.PrivateSession`` for one account."""
 
     def __init__(
         self, markets: Mapping[str, SimMarket], account: TradingAccount, printing: Printing = EXACT

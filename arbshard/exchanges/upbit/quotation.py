@@ -1,7 +1,7 @@
 """Answers Upbit's REST calls about trades and candles. It is pure; ``rest`` routes here.
 
-The newest is first, and a time without a trade has no candle. Errors of quotation calls have an integer as
-their name.
+The newest is first, and a time without a trade has no candle. Errors of quotation calls have an integer as their
+name.
 """
 
 import re

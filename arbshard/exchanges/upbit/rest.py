@@ -1,7 +1,6 @@
 """Answers the requests of Upbit's REST interface: quotation here, accounts in ``private``. It is pure.
 
-Every answer carries ``Remaining-Req``, errors too. Errors of quotation endpoints have an integer as their
-name.
+Every answer carries ``Remaining-Req``, errors too. Errors of quotation endpoints have an integer as their name.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,11 +1,10 @@
-"""Implements Upbit's WebSocket protocol, one session per client: an array of objects in, replies and
-snapshots out.
+"""Implements Upbit's WebSocket protocol, one session per client: an array of objects in, replies and snapshots out.
 
 ``private_session`` is the same protocol on the private endpoint and overrides what differs.
 
-A subscription replaces the one before and is not acknowledged: data is the answer. Where the venue does not
-document what it does (which error a wrong code gets, whether it closes after one), the session sends the
-error, keeps the present subscription and stays open.
+A subscription replaces the one before and is not acknowledged: data is the answer. Where the venue does not document
+what it does (which error a wrong code gets, whether it closes after one), the session sends the error, keeps the
+present subscription and stays open.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +44,7 @@ class UpbitErrorFrame(Exception):
 
 
 class Wanted(NamedTuple):
-    """Is one type object of a subscription."""
+    """Holds one type object of a subscription."""
 
     kind: str
     codes: tuple[str, ...]
@@ -56,7 +55,7 @@ class Wanted(NamedTuple):
 
 
 class UpbitSession:
-    """Is a ``session.ClientSession`` on the public endpoint."""
+    """Implements ``session.ClientSession`` on the public endpoint."""
 
     def __init__(self, markets: Mapping[str, SimMarket]) -> None:
         self.markets = markets

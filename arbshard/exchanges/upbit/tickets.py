@@ -1,7 +1,7 @@
 """Checks order requests by Upbit's rules, and turns them into tickets. It is pure; ``desk`` uses it.
 
-Every refusal has the venue's name. What cannot be known without an account (funds, used identifiers) is not
-checked here.
+Every refusal has the venue's name. What cannot be known without an account (funds, used identifiers) is not checked
+here.
 """
 
 import re
@@ -35,7 +35,7 @@ BookSide = Literal["bid", "ask"]
 
 
 class OrderTicket(NamedTuple):
-    """Is what a customer has sent, unchecked."""
+    """Holds what a customer has sent, unchecked."""
 
     market: str | None
     side: str | None
