@@ -34,6 +34,7 @@ SCREENED = "nothing trades, screened: frames per CPU second"
 TRADING = "trading, screened: frames per CPU second"
 NAUTILUS = "NautilusTrader, quotes, nothing trades: frames per CPU second"
 HFTBACKTEST = "hftbacktest, books alone: frames per CPU second"
+FUSED = "nothing trades, levels and touches in two streams, screened: frames per CPU second"
 _PAIRS = 30
 _UPDATES_PER_S = 20.0
 _SECONDS, _QUICK_SECONDS = 120.0, 30.0
@@ -58,11 +59,14 @@ def measure(*, quick: bool = False) -> dict[str, float]:
         seconds = _QUICK_SECONDS if quick else _SECONDS
         make_tape(tape, seconds=seconds, pairs=_PAIRS, updates_per_s=_UPDATES_PER_S)
         size = sum(path.stat().st_size for path in tape.glob("*.arrows"))
+        fused = place / "fused"
+        make_tape(fused, seconds=seconds, pairs=_PAIRS, updates_per_s=_UPDATES_PER_S, is_fused=True)
         first = _run(tape, place / "first", "--set", _NOTHING)
         works: dict[str, Callable[[Path], _Measured]] = {
             SCREENED: lambda out: _run(tape, out, "--set", _NOTHING),
             UNSCREENED: lambda out: _run(tape, out, "--no-screening", "--set", _NOTHING),
             TRADING: lambda out: _run(tape, out),
+            FUSED: lambda out: _run(fused, out, "--set", _NOTHING),
         }
         compact(Tape(tape), place / "parquet", levels=_LEVELS)
         for name, prepare in ((NAUTILUS, _nautilus), (HFTBACKTEST, _hftbacktest)):

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable
 from typing import NamedTuple
 
-from perf import approval, backtest, clients, failover, load, services, stages, startup, wire
+from perf import approval, backtest, clients, failover, load, services, stages, startup, touch, wire
 from perf.criterion import LADDER, faults, highest_sustained
 from perf.figures import LoadRow
 from perf.peers.environment import PeerUnavailable
@@ -16,7 +16,18 @@ from perf.peers.run import PEERS, measure_peer
 from perf.results import ARBSHARD, EQUAL_RATES, Highest, Results
 from perf.running import MeasurementFailed
 
-PARTS = ("stages", "load", "transports", "approval", "wire", "startup", "failover", "backtest", "peers")
+PARTS = (
+    "stages",
+    "load",
+    "touch",
+    "transports",
+    "approval",
+    "wire",
+    "startup",
+    "failover",
+    "backtest",
+    "peers",
+)
 _SEARCH_S, _QUICK_SEARCH_S = 4.0, 2.0
 _PEER_STARTS = {"ccxt": 3_000, "cryptofeed": 7_000}
 """Where the search for a peer's highest rate begins: near what was found the last time."""
@@ -75,8 +86,7 @@ def measure(plan: Plan, results: Results, tell: Tell) -> bool:
         run("stages with other processes", lambda: results.stages_us.update(services.measure()))
     if "load" in plan.parts:
         _load(plan, results, run)
-    if "transports" in plan.parts:
-        _transports(plan, results, run)
+    _feeds(plan, results, run)
     if "approval" in plan.parts:
         run("approval", lambda: setattr(results, "approval_us", approval.measure(plan.approval_s)))
     if "wire" in plan.parts:
@@ -160,6 +170,15 @@ def _receivers(plan: Plan, results: Results, run: _Runner) -> None:
             found[f"{name}: receive → decision p99"] = row.receive_us.p99
 
         run(f"{ARBSHARD} with {name} at {_RECEIVERS_RATE:,} msg/s", at)
+
+
+def _feeds(plan: Plan, results: Results, run: _Runner) -> None:
+    """What kinds of stream and of transport differ in."""
+    if "touch" in plan.parts:
+        turns = _QUICK_TURNS if plan.quick else _TURNS
+        run("touch", lambda: results.more.update({touch.GROUP: touch.measure(plan.seconds, turns)}))
+    if "transports" in plan.parts:
+        _transports(plan, results, run)
 
 
 def _transports(plan: Plan, results: Results, run: _Runner) -> None:

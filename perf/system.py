@@ -17,9 +17,11 @@ def main() -> int:
     """Run until told to stop; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m perf.system")
     parser.add_argument("--config", required=True, type=Path)
+    parser.add_argument("--exchanges", default="perf.generator")
+    parser.add_argument("--worker", default="perf.worker")
     given = parser.parse_args()
     try:
-        return run(load_config(given.config), Options(), Programs(sim="perf.generator", worker="perf.worker"))
+        return run(load_config(given.config), Options(), Programs(sim=given.exchanges, worker=given.worker))
     except UsageError as error:
         print(f"perf.system: {error}", file=sys.stderr)
         return 2

@@ -18,7 +18,7 @@ from arbshard.data.stream import Target
 from arbshard.model.money import use_money_context
 from arbshard.tape.format import Row, SegmentInfo
 from arbshard.tape.writing import TapeBounds, TapeWriter
-from arbshard.venues.registry import get_venue
+from arbshard.venues.registry import get_adapter
 from arbshard.version import __version__
 from arbshard.virtual.clock import VirtualClock
 from arbshard.virtual.exchange import VirtualExchanges
@@ -39,18 +39,32 @@ def make_tape(
     regime: Regime = "mixed",
     seed: int = 7,
     base: Config | None = None,
+    is_fused: bool = False,
 ) -> Config:
-    """Write a tape into ``folder``; the configuration that is on it. ``base``: all that is not an argument."""
+    """Write a tape into ``folder``; the configuration that is on it. ``base``: all that is not an argument.
+
+    ``is_fused``: with levels every 100 ms and touches at once; otherwise levels come with every update.
+    """
     config = base if base is not None else Config()
     config = replace(
         config,
         run=replace(config.run, shards=1),
-        sim=replace(config.sim, seed=seed, coins=pairs, updates_per_s=updates_per_s, regime=regime),
+        sim=replace(
+            config.sim,
+            seed=seed,
+            coins=pairs,
+            updates_per_s=updates_per_s,
+            depth_interval_ms=config.sim.depth_interval_ms if is_fused else 0,
+            regime=regime,
+        ),
         venues=replace(
             config.venues,
             **{
                 name: replace(
-                    config.venues.get(name), ws_url=_WEBSOCKETS[name], rest_url=f"https://{name}.virtual"
+                    config.venues.get(name),
+                    ws_url=_WEBSOCKETS[name],
+                    rest_url=f"https://{name}.virtual",
+                    stream="fused" if is_fused and get_adapter(name).fused is not None else "partial",
                 )
                 for name in config.venues.traded
             },
@@ -95,14 +109,18 @@ async def _record(loop: VirtualLoop, config: Config, folder: Path, seconds: floa
 
     async def stream(venue: str) -> None:
         symbols = [leg.market.symbol for leg in universe.legs() if leg.market.venue == venue]
-        target = Target(get_venue(venue).ws_address(config.venues.get(venue).ws_url), 20.0)
+        settings, adapter = config.venues.get(venue), get_adapter(venue)
+        speaker = (
+            adapter.fused if settings.stream == "fused" and adapter.fused is not None else adapter.market
+        )
+        target = Target(speaker.ws_address(settings.ws_url), 20.0)
 
         def take(frame: bytes, received_ns: int) -> None:
             add(venue, "frame", received_ns, "", frame)
 
         async with exchanges.open_stream(target, take, clock.monotonic_ns) as opened:
             add(venue, "connect", clock.monotonic_ns(), f"carries {' '.join(symbols)}", b"")
-            for message in get_venue(venue).subscribe_messages(symbols, config.venues.get(venue).depth, "1"):
+            for message in speaker.subscribe_messages(symbols, settings.depth, "1"):
                 await opened.send(message)
             await asyncio.sleep(seconds)
             add(venue, "disconnect", clock.monotonic_ns(), "closed by us", b"")

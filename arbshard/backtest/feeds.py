@@ -22,6 +22,7 @@ from arbshard.model.notes import FeedState
 from arbshard.model.universe import Universe
 from arbshard.shm.doorbell import ShardNotifier
 from arbshard.venues.base.client import Answer
+from arbshard.venues.base.fusion import BookFuser, FusionCounts
 from arbshard.venues.base.market import ControlFrame
 from arbshard.venues.base.rest import BookRequest
 from arbshard.venues.registry import get_adapter, get_venue
@@ -90,6 +91,20 @@ class TapeConnection:
         """Do nothing: what the run did about it is on the tape."""
 
 
+class FusedStream:
+    """Joins the levels and touches of a stream as the recorded run did."""
+
+    def __init__(self, fuser: BookFuser, intake: Callable[[bytes, int], None]) -> None:
+        self._fuse = fuser.fuse
+        self._intake = intake
+
+    def __call__(self, frame: bytes, received_ns: int, glance: Glance | None = None) -> None:
+        """Take in a frame. ``glance``: None, or without a market, to find it in the frame."""
+        fused = self._fuse(frame, received_ns)
+        if fused is not None:
+            _hand_in(self._intake, fused, received_ns, glance if fused is frame else None)
+
+
 class UnmarkedStream:
     """A stream whose beginning is not on the tape: it carries each market from its first frame on."""
 
@@ -108,16 +123,27 @@ class UnmarkedStream:
             self._seen.add(symbol)
             if symbol in self._fanout.symbols:
                 self._connection.carry((symbol,))
-        if isinstance(self._intake, ScreenedLane):
-            self._intake(frame, received_ns, glance)
-        else:
-            self._intake(frame, received_ns)
+        _hand_in(self._intake, frame, received_ns, glance)
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether its frames are joined before they go into slots, so that none may be skipped unread."""
+        return isinstance(self._intake, FusedStream)
 
     def screened(self, symbol: str) -> ScreenedLane | None:
         """Where frames of a market go that it has brought before; None where they may not be skipped."""
         if symbol in self._seen and isinstance(self._intake, ScreenedLane):
             return self._intake.screened(symbol)
         return None
+
+
+def _hand_in(
+    intake: Callable[[bytes, int], None], frame: bytes, received_ns: int, glance: Glance | None
+) -> None:
+    if isinstance(intake, ScreenedLane | FusedStream):
+        intake(frame, received_ns, glance)
+    else:
+        intake(frame, received_ns)
 
 
 class TapeVenueFeed:
@@ -159,6 +185,9 @@ class TapeVenueFeed:
             if diff is None:
                 raise UsageError(f'{name}: there is no stream "diff"')
             self._diff = DiffBooks(diff, self.fanout, "", self._fetch, clock)
+        self._fused = get_adapter(name).fused if settings.stream == "fused" else None
+        self._fusers: dict[str, BookFuser] = {}
+        """Each connection has one, which joins touches to levels."""
         self._tasks: list[asyncio.Task[None]] = []
         self._counted = (clock.monotonic_ns(), 0)
         self.unreadable = 0
@@ -208,10 +237,14 @@ class TapeVenueFeed:
         mine = [symbol for symbol in symbols if symbol in self.fanout.symbols]
         known.carry(mine)
         self._other.detach(mine)
-        intake = known.intake
+        intake: Callable[[bytes, int], None] = known.intake
         if self._screen is not None and isinstance(intake, Lane):
-            return self._screen.lane(self.fanout, intake)
-        return intake
+            intake = self._screen.lane(self.fanout, intake)
+        if self._fused is None:
+            return intake
+        if name not in self._fusers:
+            self._fusers[name] = BookFuser(self._fused, FusionCounts())
+        return FusedStream(self._fusers[name], intake)
 
     def open_unmarked(self, name: str) -> "UnmarkedStream":
         """Where the frames of a stream go whose beginning is not in this part of the tape."""
@@ -221,6 +254,7 @@ class TapeVenueFeed:
     def close(self, name: str) -> None:
         """A stream is over: what no other brings is not live any more."""
         connection = self._connections.pop(name, None)
+        self._fusers.pop(name, None)
         if connection is not None:
             connection.intake.close()
 
@@ -249,6 +283,9 @@ class TapeVenueFeed:
         carriers = [one for one in self._connections.values() if symbol in one.symbols]
         if self._diff is None and carriers:
             carriers[0].intake(frame, received_ns)
+            for fuser in (self._fusers.get(one.name) for one in carriers):
+                if fuser is not None:
+                    fuser.resume(symbol, frame, received_ns)
             return
         self._other.attach((symbol,))
         self._other(frame, received_ns)

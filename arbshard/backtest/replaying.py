@@ -562,7 +562,7 @@ class TapeSystem:
             if rest is None:
                 self._next()
             else:
-                self._screen_block(rest)
+                self._take_up(rest)
             return False
 
     def _hand_in(self, row: FeedRow) -> None:
@@ -586,16 +586,21 @@ class TapeSystem:
         for batch in self._batches:
             if isinstance(batch, RowBlock):
                 self.frames += batch.frames
-                if batch.has_glances and not self._is_unscreened(batch):
-                    self._screen_block(batch)
-                    return
-                self._rows = iter(batch.rows())
+                self._take_up(batch)
             else:
                 self.frames += sum(row[4] is None for row in batch)
                 self._rows = iter(batch)
-            self._row = next(self._rows, None)
-            if self._row is not None:
+                self._row = next(self._rows, None)
+            if self._block is not None or self._row is not None:
                 return
+
+    def _take_up(self, block: RowBlock) -> None:
+        """Go on with the rows of a block: under a screen, or one by one."""
+        if block.has_glances and not self._is_unscreened(block):
+            self._screen_block(block)
+        else:
+            self._rows = iter(block.rows())
+            self._row = next(self._rows, None)
 
     def _is_unscreened(self, block: RowBlock) -> bool:
         """Whether a block is to be handed in row by row, as most of its frames are not screened anyway."""
@@ -636,7 +641,9 @@ class TapeSystem:
         feed = self._feeds.get(row[5])
         intake: Callable[[bytes, int], None] = _ignore_frame
         if feed is not None:
-            intake = self._screened[row[2]] = feed.open_unmarked(row[2])
+            intake = stream = feed.open_unmarked(row[2])
+            if not stream.is_fused:
+                self._screened[row[2]] = stream
         self._intakes[row[2]] = intake
         return intake
 

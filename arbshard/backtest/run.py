@@ -30,7 +30,7 @@ from arbshard.ledger.events import decode_event
 from arbshard.model.money import use_money_context
 from arbshard.model.universe import Universe
 from arbshard.tape.recorder import RefusalTail
-from arbshard.venues.registry import get_venue
+from arbshard.venues.registry import get_adapter
 from arbshard.virtual.confines import patient_collector, place
 
 Latency = Literal["paper", "recorded", "model"]
@@ -209,7 +209,7 @@ def adapted_config(config: Config, recorded: Config) -> Config:
 
 
 def _routes(config: Config) -> dict[str, Callable[[bytes], str | None]]:
-    return {name: get_venue(name).route for name in config.venues.traded}
+    return {name: get_adapter(name).market_of for name in config.venues.traded}
 
 
 def _comparison(

@@ -413,6 +413,9 @@ class SimConfig(Section, frozen=True):
     coins: Annotated[int, Meta(ge=1, le=3000)] = 30
     updates_per_s: Annotated[float, Meta(gt=0, le=100)] = 10.0
     """Book updates of each market per second."""
+    depth_interval_ms: Annotated[int, Meta(ge=0, le=1000)] = 100
+    """The depth streams of 100 ms go at such intervals, while ``@bookTicker`` and trades go with each update; 0: all
+    go with each update."""
     depth: Annotated[int, Meta(ge=5, le=30)] = 30
     """Levels kept on each side of a book."""
     aliases: tuple[CoinPair, ...] = ()

@@ -37,8 +37,10 @@ class VenueConfig(Section, frozen=True, kw_only=True):
     """Number of levels to subscribe to; rounded up to what the venue offers."""
     connections: Annotated[int, Meta(ge=1, le=2)] = 1
     """Number of connections that carry the same symbols at once; of two, the first frame wins."""
-    stream: Literal["partial", "diff"] = "partial"
-    """``diff``: the book is kept here from its changes. Binance only; costs the supervisor a decode per frame."""
+    stream: Literal["partial", "fused", "diff"] = "partial"
+    """``partial``: levels at intervals. ``fused``: these, and each change of the best bid and ask at once; Binance
+    only. ``diff``: the book is kept here from its changes; Binance only, and it costs a decode of each frame.
+    """
     life_max_s: NotNegative = 0.0
     """A connection is renewed before it is this old, in seconds; 0: what the venue documents."""
     life_margin_s: NotNegative = 600.0
@@ -63,7 +65,7 @@ def _upbit() -> VenueConfig:
 
 
 def _binance() -> VenueConfig:
-    return VenueConfig(buy_fee_bps=Decimal(10), sell_fee_bps=Decimal(10), depth=20)
+    return VenueConfig(buy_fee_bps=Decimal(10), sell_fee_bps=Decimal(10), depth=20, stream="fused")
 
 
 class VenuesConfig(Section, frozen=True):

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from typing_extensions import override
 
+from arbshard.config import SimConfig
 from arbshard.exchanges.binance.frames import BinanceFeed
 from arbshard.exchanges.binance.marketdata import MarketData
 from arbshard.exchanges.binance.params import BinanceParams
@@ -34,9 +35,6 @@ class _DepthFeed(BinanceFeed):
     @override
     def on_step(self) -> None: ...
 
-    @override
-    def on_sent(self) -> None: ...
-
 
 def open_session(name: str, world: SimWorld, address: str, now_ns: int) -> ClientSession:
     """Return the venue's session for a new connection to ``address``."""
@@ -49,11 +47,14 @@ def open_session(name: str, world: SimWorld, address: str, now_ns: int) -> Clien
     return BinanceSession(symbols, combined=combined, names=names, now_ns=now_ns)
 
 
-def feeds_of(world: SimWorld, updates_per_s: float) -> dict[str, dict[str, Feed]]:
+def feeds_of(world: SimWorld, config: SimConfig) -> dict[str, dict[str, Feed]]:
     """Return the feeds of each venue, by venue and symbol."""
     return {
         "upbit": {symbol: UpbitFeed(market) for symbol, market in world.upbit.items()},
-        "binance": {symbol: _DepthFeed(market, updates_per_s) for symbol, market in world.binance.items()},
+        "binance": {
+            symbol: _DepthFeed(market, config.updates_per_s, interval_ms=config.depth_interval_ms)
+            for symbol, market in world.binance.items()
+        },
     }
 
 

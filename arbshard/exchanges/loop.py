@@ -33,10 +33,16 @@ def _send_wrong_frame(hub: Hub, feed: Feed, now_ms: int) -> None:
     market = feed.market
     market.show_wrong()
     feed.on_step()
-    hub.publish(feed, now_ms)
+    _publish_all(hub, feed, now_ms)
     market.show_right()
     feed.on_step()
-    asyncio.get_running_loop().call_later(_WRONG_S, hub.publish, feed, now_ms)
+    asyncio.get_running_loop().call_later(_WRONG_S, _publish_all, hub, feed, now_ms)
+
+
+def _publish_all(hub: Hub, feed: Feed, now_ms: int) -> None:
+    """Send what goes with a step and what goes at intervals."""
+    feed.choose("all")
+    hub.publish(feed, now_ms)
 
 
 class _LateFrames:
@@ -73,6 +79,45 @@ class _LateFrames:
         self._waiting[symbol].popleft()[1]()
 
 
+class _Outbox:
+    """Sends what is due of each market: at once, at its interval, or later if a fault holds it back."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._late = _LateFrames()
+        self._waiting: dict[tuple[Hub, str], asyncio.TimerHandle] = {}
+        """These markets have streams of a fixed interval that are due; each is here at most once."""
+
+    def send(self, feed: Feed, hub: Hub, now_ms: int) -> None:
+        """Send what goes with a step, and schedule what goes at intervals."""
+        self._send(feed, hub, now_ms)
+        wait_ms = feed.wait_ms(now_ms)
+        key = hub, feed.market.symbol
+        if wait_ms and key not in self._waiting:
+            later = asyncio.get_running_loop().call_later
+            self._waiting[key] = later(wait_ms / 1000, self._send_interval, key, feed, hub)
+
+    def close(self) -> None:
+        """Stop sending."""
+        self._late.close()
+        for timer in self._waiting.values():
+            timer.cancel()
+        self._waiting.clear()
+
+    def _send_interval(self, key: tuple[Hub, str], feed: Feed, hub: Hub) -> None:
+        del self._waiting[key]
+        feed.choose("interval")
+        self._send(feed, hub, self._clock.wall_ms())
+
+    def _send(self, feed: Feed, hub: Hub, now_ms: int) -> None:
+        market = feed.market
+        if market.late_ms:
+            self._late.put(market.symbol, market.late_ms, hub.prepare(feed, now_ms - market.lag_ms))
+        else:
+            self._late.send_all(market.symbol)
+            hub.publish(feed, now_ms - market.lag_ms)
+
+
 async def run_world(
     world: MarketWorld,
     feeds: Mapping[str, Mapping[str, Feed]],
@@ -89,7 +134,7 @@ async def run_world(
     schedule = world.schedule(clock.monotonic_ns())
     outlets = [(desks.get(venue), feeds[venue][market.symbol], hubs[venue]) for venue, market in world.places]
 
-    late = _LateFrames()
+    outbox = _Outbox(clock)
 
     def turn() -> float:
         now_ns = clock.monotonic_ns()
@@ -113,12 +158,8 @@ async def run_world(
             if not in_time:
                 counters.skipped_sends += 1
                 continue
-            if market.late_ms:
-                late.put(market.symbol, market.late_ms, hub.prepare(feed, now_ms - market.lag_ms))
-                continue
-            late.send_all(market.symbol)
-            hub.publish(feed, now_ms - market.lag_ms)
-            if market.wrong_bps:
+            outbox.send(feed, hub, now_ms)
+            if market.wrong_bps and not market.late_ms:
                 _send_wrong_frame(hub, feed, now_ms)
         wait_s = (schedule.due_ns - clock.monotonic_ns()) / SECOND_NS
         return max(_WAIT_S_MIN, wait_s) if wait_s > 0 else 0.0
@@ -126,4 +167,4 @@ async def run_world(
     try:
         await repeat(turn)
     finally:
-        late.close()
+        outbox.close()

@@ -9,7 +9,7 @@ A session is pure: text and the time go in, actions come out, the set of streams
 from collections import deque
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.order import Event
@@ -115,6 +115,10 @@ class ForewarningSession(ClientSession, Protocol):
         ...
 
 
+FeedTurn = Literal["interval", "all"]
+"""It means the streams of a fixed interval alone, or all."""
+
+
 class Feed(Protocol):
     """Makes the real-time text of one market's streams."""
 
@@ -133,6 +137,14 @@ class Feed(Protocol):
 
     def on_sent(self) -> None:
         """Note that all streams of the step have been served."""
+        ...
+
+    def wait_ms(self, now_ms: int) -> int:
+        """Return how long after a step its streams of a fixed interval are due; 0 if they go with every step."""
+        ...
+
+    def choose(self, turn: FeedTurn) -> None:
+        """Determine what ``payloads`` returns until ``on_sent``; without a choice that is what goes with a step."""
         ...
 
 

@@ -127,10 +127,15 @@ def make_upbit(common: Common, accounts: Accounts, guard: Guard, write_buffer_ma
 
 def make_binance(common: Common, accounts: Accounts, guard: Guard, write_buffer_max: int) -> EmbeddedVenue:
     """Return the simulated Binance with its server. Raises ``ConfigError`` for an invalid Ed25519 key."""
-    updates_per_s = common.config.updates_per_s
+    config = common.config
     markets = list(common.world.binance.values())
     feeds = {
-        market.symbol: BinanceFeed(market, updates_per_s, markets if market is markets[0] else ())
+        market.symbol: BinanceFeed(
+            market,
+            config.updates_per_s,
+            markets if market is markets[0] else (),
+            config.depth_interval_ms,
+        )
         for market in markets
     }
     core = binance_core(common, accounts, tuple(feeds.values()))

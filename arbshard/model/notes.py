@@ -59,6 +59,13 @@ class VenueNote(msgspec.Struct, frozen=True):
     """Frames with a larger lag come late, and nothing is entered on them."""
     late: tuple[str, ...] = ()
     """Markets whose newest frame came late; a few at most."""
+    touches: int | None = None
+    """Best bids and asks that were newer than the levels of their book and were joined to them; None where the
+    venue's feed has no stream of them."""
+    touches_overdue: int = 0
+    """Those that were not used because no levels of their book had come for too long."""
+    touch_mismatches: int = 0
+    """Times that the update ids of the two streams of a book did not fit together."""
 
 
 class ChildNote(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from arbshard.tape.format import Row
 from arbshard.venues.base.adapter import Adapter
 from arbshard.venues.base.diff import DepthSnapshot, DiffBook, DiffOutcome, DiffVenue
 from arbshard.venues.base.exact import ExactLevels
+from arbshard.venues.base.fusion import BookFuser, FusionCounts
 from arbshard.venues.registry import ADAPTERS
 
 FIRST_BOOKS_NS = 120_000_000_000
@@ -102,6 +103,8 @@ class _VenueDecoder:
         """The markets of each open connection of the recorded run."""
         self._marks: dict[str, tuple[str, int]] = {}
         """The connection that brought the newest book of a market, and its number."""
+        self._fusers: dict[str, BookFuser] = {}
+        """Each connection has one, which joins touches to levels."""
         self._trades: dict[str, str] = {}
         """The kind of stream whose trades are played, by market: others repeat them."""
 
@@ -119,11 +122,14 @@ class _VenueDecoder:
             yield RecordedLoss(at_ns, self._name, frozenset((row.symbol,)), False, row.detail)
 
     def _of_frame(self, at_ns: int, row: Row) -> Iterator[RecordedEvent]:
-        adapter, data = self._adapter, row.data
+        adapter = self._adapter
+        data = row.data if row.kind == "known" else self._fused(at_ns, row)
+        if data is None:
+            return
         symbol = adapter.market.route(data)
         if symbol is not None:
             assert adapter.exact_levels is not None, adapter.name
-            if self._is_repeated(symbol, row):
+            if self._is_repeated(symbol, row.connection, data):
                 return
             bids, asks = adapter.exact_levels(data)
             if row.kind == "known" and adapter.diff is not None:
@@ -140,15 +146,25 @@ class _VenueDecoder:
                 price, size = _units(trade.price), _units(trade.size)
                 yield RecordedTrade(at_ns, self._name, trade.symbol, price, size, trade.taker_buys)
 
-    def _is_repeated(self, symbol: str, row: Row) -> bool:
+    def _fused(self, at_ns: int, row: Row) -> bytes | None:
+        """Return the book after a frame, as the recorded run saw it; None for a touch that changes nothing."""
+        fused = self._adapter.fused
+        if fused is None:
+            return row.data
+        fuser = self._fusers.get(row.connection)
+        if fuser is None:
+            fuser = self._fusers[row.connection] = BookFuser(fused, FusionCounts())
+        return fuser.fuse(row.data, at_ns)
+
+    def _is_repeated(self, symbol: str, connection: str, frame: bytes) -> bool:
         """Whether another connection has brought the same book or a newer one, as two may carry one market."""
-        mark = self._adapter.market.sequence_number(row.data)
+        mark = self._adapter.market.sequence_number(frame)
         if mark is None:
             return False
-        connection, known = self._marks.get(symbol, (row.connection, -1))
-        if connection != row.connection and mark <= known:
+        owner, known = self._marks.get(symbol, (connection, -1))
+        if owner != connection and mark <= known:
             return True
-        self._marks[symbol] = row.connection, mark
+        self._marks[symbol] = connection, mark
         return False
 
     def _of_change(self, at_ns: int, symbol: str, diff: DiffVenue, data: bytes) -> Iterator[RecordedEvent]:
@@ -177,6 +193,7 @@ class _VenueDecoder:
             book.apply_snapshot(DepthSnapshot(last_id, *map(tuple, sides)))
 
     def _of_disconnect(self, at_ns: int, row: Row) -> Iterator[RecordedEvent]:
+        self._fusers.pop(row.connection, None)
         carried = self._carried.pop(row.connection, frozenset())
         lost = carried.difference(*self._carried.values())
         if lost and row.detail != _CLOSED_BY_US:

@@ -48,8 +48,8 @@ def replay(
     events = TapeEvents(stretch)
     world = RecordedWorld(events.listings, events.first, events.read, pace)
     world.with_trades |= events.venues_with_trades
-    # Steps are weighed by the seconds since the one before.
-    sim = msgspec.structs.replace(sim, updates_per_s=1.0)
+    # Steps are weighed by the seconds since the one before, and a recorded depth came at the venue's own intervals.
+    sim = msgspec.structs.replace(sim, updates_per_s=1.0, depth_interval_ms=0)
     clock: Clock = SystemClock()
     if time_shown == "recorded":
         clock = _RecordedClock(world, clock)

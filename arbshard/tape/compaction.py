@@ -25,10 +25,13 @@ from arbshard.tape.tables import padded, read_csv, schema_of, table_of
 from arbshard.venues.base.adapter import Adapter
 from arbshard.venues.base.diff import EVENTS_HELD_MAX, DiffVenue
 from arbshard.venues.base.exact import ExactLevels
+from arbshard.venues.base.fusion import BookFuser, FusedVenue, FusionCounts
 from arbshard.venues.registry import get_adapter
 
 _AT_ONCE = 100
 """Markets whose files are open at the same time. The tape is read once for each so many markets."""
+_CONNECTIONS_MAX = 8
+"""Of so many connections of a market the newest book is kept."""
 _GROUP_ROWS = 1000
 _IMPORTED_AT_ONCE = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -133,9 +136,7 @@ def _frames(tape: Tape, snapshots: dict[tuple[str, str], str]) -> Iterator[tuple
         adapter = adapters[row.venue]
         if adapter is None:
             continue
-        symbol = adapter.market.route(row.data)
-        if symbol is None and adapter.diff is not None:
-            symbol = adapter.diff.route(row.data)
+        symbol = adapter.market_of(row.data)
         if symbol is not None:
             yield row.venue, symbol, row
 
@@ -167,6 +168,8 @@ class _Market:
         self._changes_id: int | None = None
         """The number of the last change that was written; None where a snapshot is needed first."""
         self._held: list[Row] = []
+        self._fusers: dict[str, BookFuser] = {}
+        """Each connection has one, which joins touches to levels."""
 
     def __enter__(self) -> Self:
         return self
@@ -179,9 +182,13 @@ class _Market:
 
     def add(self, row: Row) -> None:
         """Add what the frame of a row says."""
-        diff = self._adapter.diff
+        diff, fused = self._adapter.diff, self._adapter.fused
         try:
-            if row.kind == "rest":
+            if fused is not None and fused.touch_of(row.data) is not None:
+                joined = self._fuse(fused, row)
+                if joined is not None:
+                    self._add_book(joined, is_touch=True)
+            elif row.kind == "rest":
                 assert diff is not None
                 if self._changes_id is None:
                     snapshot = diff.snapshot_of(row.data)
@@ -189,7 +196,8 @@ class _Market:
             elif diff is not None and self._adapter.market.route(row.data) is None:
                 self._add_changes(row, diff)
             elif row.kind == "frame" or not self._date:  # a known book is older than all that there is
-                self._add_book(row)
+                joined = self._fuse(fused, row) if fused is not None and row.kind == "frame" else row
+                self._add_book(joined or row, is_touch=False)
         except FrameError as error:
             self._refuse(error.reason)
 
@@ -199,7 +207,17 @@ class _Market:
             file.finish_into(self._report)
         self._files.clear()
 
-    def _add_book(self, row: Row) -> None:
+    def _fuse(self, fused: FusedVenue, row: Row) -> Row | None:
+        """Return the row with the book after it; None for a touch that changes nothing."""
+        fuser = self._fusers.get(row.connection)
+        if fuser is None:
+            if len(self._fusers) >= _CONNECTIONS_MAX:
+                del self._fusers[next(iter(self._fusers))]
+            fuser = self._fusers[row.connection] = BookFuser(fused, FusionCounts())
+        frame = fuser.fuse(row.data, row.at_ns)
+        return row._replace(data=frame) if frame is not None else None
+
+    def _add_book(self, row: Row, *, is_touch: bool) -> None:
         exact = self._adapter.exact_levels
         if exact is None:
             self._refuse("no exact numbers of this venue")
@@ -222,9 +240,10 @@ class _Market:
             local_us if book.exchange_ms is None else book.exchange_ms * 1000,
             local_us,
         )
-        levels = zip(padded(asks, self._levels), padded(bids, self._levels), strict=True)
-        flat = (number for ask, bid in levels for number in (*ask, *bid))
-        self._write(f"book_snapshot_{self._levels}", local_us, (*head, *flat))
+        if not is_touch:
+            levels = zip(padded(asks, self._levels), padded(bids, self._levels), strict=True)
+            flat = (number for ask, bid in levels for number in (*ask, *bid))
+            self._write(f"book_snapshot_{self._levels}", local_us, (*head, *flat))
         (ask, ask_size), (bid, bid_size) = asks[0], bids[0]
         self._write("quotes", local_us, (*head, ask_size, ask, bid, bid_size))
 

@@ -165,9 +165,10 @@ def _parse(line: bytes, adapter: Adapter, where: str) -> tuple[int, Row, bool]:
     diff = adapter.diff
     symbol = adapter.market.route(data)
     is_change = symbol is None and diff is not None and diff.route(data) is not None
+    is_book = adapter.market_of(data) is not None
     if not said_ns:
         said_ns = _venue_ns(data, adapter, is_book=symbol is not None, is_change=is_change)
-    return said_ns, Row("frame", adapter.name, "", "", 0, 0, 0, 0, "", data), symbol is not None or is_change
+    return said_ns, Row("frame", adapter.name, "", "", 0, 0, 0, 0, "", data), is_book
 
 
 def _ns_of(text: bytes, where: str) -> int:

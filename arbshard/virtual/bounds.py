@@ -149,10 +149,10 @@ class Bounds:
         if look is None or look.wall_ms != intent.decided_ms:
             return  # of another decision
         rate = float(intent.fx.bid), float(intent.fx.ask)
-        if not any((book.bids[0][0], book.asks[0][0]) == rate for book in map(_book, look.fx)):
+        if not any((book.bids[0][0], book.asks[0][0]) == rate for book in map(read, look.fx)):
             self._differ(f"promise: {intent.intent_id} reckons with an FX rate of {rate}, no book said so")
         found: list[float] = []
-        for home, away in product(map(_book, look.home), map(_book, look.away)):
+        for home, away in product(map(read, look.home), map(read, look.away)):
             own_bps = self._promised_bps(intent, held, home, away)
             if own_bps is None or abs(own_bps - intent.edge_bps) <= _PROMISE_BPS:
                 for order, book in ((intent.home, home), (intent.away, away)):
@@ -214,7 +214,7 @@ class Bounds:
             said = " or ".join(f"{excess:f}" for excess in excesses)
             self._differ(f"direction: {order.client_id} changes the open leg of {said} by {brings:f}")
         reach = min(self._hedge_slip_bps * 2 ** min(number, 10), _REACH_BPS_MAX) / _BPS
-        books = tuple(map(_book, self._frames.since(order.market.symbol, since_ns)))
+        books = tuple(map(read, self._frames.since(order.market.symbol, since_ns)))
         if not books:
             return
         is_buy = order.side == "buy"
@@ -405,10 +405,6 @@ def _walk(levels: Levels, size: float) -> Walked:
         if left <= size * (1 - _SIZE):
             break
     return Walked((paid + left * worst) / size if size > 0 else worst, worst)
-
-
-def _book(frame: ReceivedFrame) -> ParsedBook:
-    return read(frame.payload)
 
 
 def _exact(value: float) -> Decimal:

@@ -336,7 +336,7 @@ class VirtualExchanges:
         self.venues = {
             name: VirtualVenue(name, self.world, clock, loop, weather, numbers) for name in embedded.BINARY
         }
-        self._feeds = embedded.feeds_of(self.world, config.updates_per_s)
+        self._feeds = embedded.feeds_of(self.world, config)
         self.trading: dict[str, TradingVenue] = {}
         """Our accounts; empty where orders are on paper."""
 

@@ -351,8 +351,9 @@ class Simulation:
         return not any(child.pid for child in supervisor.children)
 
     def _received(self, symbol: str, connection: int, payload: bytes) -> None:
-        self.oracle.fresh.received(symbol, connection, self._loop.now_ns)
-        self.oracle.frames.received(symbol, self._loop.now_ns, payload)
+        now_ns = self._loop.now_ns
+        if self.oracle.frames.received(symbol, now_ns, payload, connection):
+            self.oracle.fresh.received(symbol, connection, now_ns)
 
     def _slow(self, process: VirtualProcess, taken_ns: int, what: str) -> None:
         self.oracle.differs(f"slow: {process.name} {what}, and holds its loop for {taken_ns / 1e6:.0f} ms")
@@ -362,3 +363,4 @@ class Simulation:
 
     def _lost(self, connection: int) -> None:
         self.oracle.fresh.lost(connection, self._loop.now_ns)
+        self.oracle.frames.lost(connection)

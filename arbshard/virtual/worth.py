@@ -263,7 +263,7 @@ class Worth:
             return None
         found = []
         for frame in frames:
-            book = read(frame.payload)
+            book = read(frame)
             amount = _walk(book.bids if side == "bids" else book.asks, size)
             if amount is None:
                 return None

@@ -93,8 +93,12 @@ class VenueFanout:
     def lane(self, on_control: OnControl) -> "Lane":
         """A way in, to be closed at its end."""
         lane = Lane(self, on_control)
-        self._open.add(lane)
+        self.open_lane(lane)
         return lane
+
+    def open_lane(self, lane: "Lane") -> None:
+        """Take in what comes through ``lane`` from now on, until it is closed."""
+        self._open.add(lane)
 
     def attach(self, lane: "Lane", symbols: Iterable[str]) -> None:
         """``lane`` is going to bring ``symbols``, perhaps as a second one."""

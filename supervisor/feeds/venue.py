@@ -26,6 +26,7 @@ from supervisor.feeds.connection import FeedConnection
 from supervisor.feeds.diff import DiffBooks
 from supervisor.feeds.fallback import RestSource
 from supervisor.feeds.fanout import VenueFanout, targets_of
+from supervisor.feeds.fusion import FusedBooks
 from supervisor.feeds.lag import LagWatch
 from supervisor.feeds.link import Dial
 from supervisor.feeds.pacing import Bucket
@@ -71,9 +72,12 @@ class VenueFeed:
         Raises ``UsageError`` for a stream that the venue does not have, and for settings that cannot work.
         """
         diff = get_adapter(venue.name).diff if config.stream == "diff" else None
-        if config.stream == "diff" and diff is None:
-            able = ", ".join(name for name, adapter in ADAPTERS.items() if adapter.diff is not None)
-            raise UsageError(f'venues.{venue.name}.stream = "diff": only {able} has such a stream')
+        fused = get_adapter(venue.name).fused if config.stream == "fused" else None
+        if config.stream != "partial" and diff is None and fused is None:
+            able = ", ".join(
+                name for name, adapter in ADAPTERS.items() if getattr(adapter, config.stream) is not None
+            )
+            raise UsageError(f'venues.{venue.name}.stream = "{config.stream}": only {able} has such streams')
         self.name = venue.name
         self._config = config
         self._clock = clock
@@ -108,16 +112,18 @@ class VenueFeed:
         self._diff: DiffBooks | None = None
         if diff is not None:
             self._diff = DiffBooks(diff, self._fanout, config.rest_url, self._fetch, clock, self._record)
-        rules = venue.connection_rules
+        self._fused = FusedBooks(fused, self._fanout) if fused is not None else None
+        streamed = diff or fused or venue
+        rules = streamed.connection_rules
         self._dial = Dial(
-            venue=diff if diff is not None else venue,
+            venue=streamed,
             depth=config.depth,
             target=target_of(venue.name, config, venue.ws_address(config.ws_url), rules.ping_interval_s),
             clock=clock,
             opener=opener,
             receiver=receiver,
             connects=Bucket(rules.connects),
-            intake=self._fanout.lane if self._diff is None else self._diff.lane,
+            intake=(self._diff or self._fused or self._fanout).lane,
             record=self._record,
         )
         self._most = min(config.symbols_per_connection, rules.symbols_max)
@@ -261,7 +267,7 @@ class VenueFeed:
             self._state = state
             get_logger().info("venue", venue=self.name, state=state)
         connections = self._connections()
-        ended, diff = self._ended, self._diff
+        ended, diff, fused = self._ended, self._diff, self._fused
         note = VenueNote(
             name=self.name,
             state=state,
@@ -291,6 +297,9 @@ class VenueFeed:
             lag_ms=self._lag.median_ms,
             lag_ms_max=self._lag.max_ms,
             late=self._lag.late,
+            touches=fused.counts.touches if fused is not None else None,
+            touches_overdue=fused.counts.overdue if fused is not None else 0,
+            touch_mismatches=fused.counts.mismatches if fused is not None else 0,
         )
         self._topics.report(note)
         return note

@@ -66,9 +66,10 @@ def decided(summary):
     regime=st.sampled_from(["mixed", "calm", "band", "low-win"]),
     share=st.sampled_from([0.0, 0.01, 0.1]),
     block_rows=st.sampled_from([1, 60, 8192]),
+    is_fused=st.booleans(),
 )
 def test_decisions_are_the_same_with_and_without_screening(
-    tmp_path_factory, monkeypatch, seed, entry_bps, is_required, regime, share, block_rows
+    tmp_path_factory, monkeypatch, seed, entry_bps, is_required, regime, share, block_rows, is_fused
 ):
     monkeypatch.setattr(rows, "_BLOCK_ROWS", block_rows)
     folder = tmp_path_factory.mktemp("screening")
@@ -78,7 +79,10 @@ def test_decisions_are_the_same_with_and_without_screening(
         series=replace(BASE.series, sample_ms=200.0),
         baseline=replace(BASE.baseline, is_required=is_required, samples_min=30, returns_min=1),
     )
-    make_tape(folder, seconds=SECONDS, pairs=3, updates_per_s=4, regime=regime, seed=seed, base=base)
+    make_tape(
+        folder, seconds=SECONDS, pairs=3, updates_per_s=4, regime=regime, seed=seed, base=base,
+        is_fused=is_fused,
+    )  # fmt: skip
     tape = rewritten(folder, folder / "rewritten", seed, share)
     part, config = TapePart(str(tape)), tape_config(tape)
     with_it = backtest(part, config, folder / "with")

@@ -7,6 +7,7 @@ import pytest
 
 from arbshard.clock import ManualClock
 from arbshard.config import SimConfig
+from arbshard.exchanges.binance.frames import BinanceFeed
 from arbshard.exchanges.counters import Counters
 from arbshard.exchanges.hub import Hub
 from arbshard.exchanges.loop import run_world
@@ -91,3 +92,28 @@ async def test_a_venues_desk_hears_of_every_step_sent_or_not(rig: Rig) -> None:
     await rig.advance(1000)
     assert len(rig.desk) == 21  # of two markets at this venue; the other venue has no desk here
     assert {symbol for symbol, _ in rig.desk} == {FX_SYMBOL, "KRW-BTC"}
+
+
+async def test_what_goes_at_intervals_follows_its_step_once() -> None:
+    world = SimWorld(SimConfig(coins=1, updates_per_s=100))
+    clock, counters = ManualClock(), Counters()
+    at_once, later = Client(), Client()
+    hub = Hub(binary=False)
+    for client, kind, depth in ((at_once, "bookTicker", 0), (later, "depth", 20)):
+        hub.change(client, (), [SharedStream("BTCUSDT", kind, depth, slow=False, form="raw", name=kind)])
+    feeds: dict[str, dict[str, Feed]] = {
+        "upbit": {symbol: UpbitFeed(market) for symbol, market in world.upbit.items()},
+        "binance": {"BTCUSDT": BinanceFeed(world.binance["BTCUSDT"], 100, interval_ms=1000)},
+    }
+    hubs = {"upbit": Hub(binary=True), "binance": hub}
+    task = asyncio.create_task(run_world(world, feeds, hubs, clock, counters))
+    for _ in range(5):
+        clock.advance_ms(10)
+        await asyncio.sleep(0.01)
+    assert (at_once.count > 1, later.count) == (True, 0)
+    async with asyncio.timeout(5):
+        while later.count == 0:
+            await asyncio.sleep(0.01)
+    assert later.count == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

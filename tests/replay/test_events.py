@@ -195,3 +195,23 @@ def test_a_tape_that_cannot_be_played_is_refused_in_one_line(tmp_path, universe,
         recording.add(1, "upbit", b"{}")
     with pytest.raises(UsageError, match=message):
         events_of(recording.end())
+
+
+def touch(number, bid="94500.20", symbol="btcusdt"):
+    data = {"u": number, "s": symbol.upper(), "b": bid, "B": "0.5", "a": "94500.90", "A": "0.25"}
+    return json.dumps({"stream": f"{symbol}@bookTicker", "data": data}, separators=(",", ":")).encode()
+
+
+def test_best_prices_of_a_stream_of_their_own_are_played_with_the_levels(tmp_path):
+    recording = Recording(tmp_path).both()
+    recording.add(1.0, "binance", binance(7))
+    recording.add(1.1, "binance", touch(8))
+    recording.add(1.2, "binance", touch(7))  # older than what is known
+    recording.add(1.3, "binance", binance(9))
+    folder = recording.end()
+    books = [event for event in events_of(folder).read() if event.symbol == "BTCUSDT"][1:]
+    assert [(event.at_ns - RECORDING * 1_000_000) / NS for event in books] == [1.0, 1.1, 1.3]
+    plain, joined, after = books
+    assert joined.bids == [(9_450_020_000_000, UNIT // 2), *plain.bids]
+    assert joined.asks == [(9_450_090_000_000, UNIT // 4), *plain.asks]
+    assert (after.bids, after.asks) == (plain.bids, plain.asks)

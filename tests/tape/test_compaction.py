@@ -285,3 +285,21 @@ def test_read_csv_gives_the_type(tmp_path):
     source.write_text(CSV["quotes"])
     ((kind, table),) = read_csv(source)
     assert (kind, table.num_rows) == ("quotes", 2)
+
+
+def touch(number, bid="94500.20", ask="94500.90"):
+    data = {"u": number, "s": "BTCUSDT", "b": bid, "B": "0.5", "a": ask, "A": "0.25"}
+    return json.dumps({"stream": "btcusdt@bookTicker", "data": data}, separators=(",", ":")).encode()
+
+
+def test_best_prices_of_a_stream_of_their_own_are_quotes_and_part_of_the_next_levels(tmp_path):
+    tape = Recorded(tmp_path)
+    sides = [["94500.10", "1.0"]], [["94501.00", "2.0"]]
+    tape.add("binance", touch(6))  # no levels yet
+    tape.add("binance", binance(7, *sides)).add("binance", touch(8)).add("binance", touch(8))
+    tape.compact()
+    quotes = rows_of(tmp_path, "binance", "quotes", "2026-11-27")
+    assert [row["bid_price"] for row in quotes] == [Decimal("94500.10"), Decimal("94500.20")]
+    assert [row["bid_amount"] for row in quotes] == [Decimal("1.0"), Decimal("0.5")]
+    (levels,) = rows_of(tmp_path, "binance", "book_snapshot_2", "2026-11-27")
+    assert levels["bids[0].price"] == Decimal("94500.10")

@@ -5,16 +5,20 @@ levels as they are now, so skipped sends lose nothing. Ids are the book's own, s
 """
 
 from collections.abc import Collection, Sequence
+from zlib import crc32
 
 from arbshard.exchanges.binance import statistics
 from arbshard.exchanges.binance.microseconds import event_in_microseconds
 from arbshard.exchanges.book import Side, SimBook
 from arbshard.exchanges.market import SimMarket
-from arbshard.exchanges.session import SharedStream
+from arbshard.exchanges.session import FeedTurn, SharedStream
 from arbshard.exchanges.units import fixed8
 
 COMBINED = "combined"
 RAW = "raw"
+REAL_TIME = frozenset(("bookTicker", "trade", "aggTrade"))
+"""These kinds of streams send each change at once."""
+_PHASE_MS = 10
 _SECONDS_MAX = 60
 """Klines of a second that are closed at once: a market that was halted for hours does not send thousands."""
 MICROSECONDS = "-us"
@@ -88,7 +92,9 @@ class DiffWindow:
         book = self._book
         if book.update_id < self._first_id or self._lost:
             return None
-        bids, asks = self._side(book.bids, self._bids), self._side(book.asks, self._asks)
+        # What customers have taken since the last step has its update id already.
+        bids = self._side(book.bids, self._bids | book.bids.eaten)
+        asks = self._side(book.asks, self._asks | book.asks.eaten)
         return (
             f'{{"e":"depthUpdate","E":{now_ms},"s":"{symbol}","U":{self._first_id},"u":{book.update_id},'
             f'"b":[{bids}],"a":[{asks}]}}'
@@ -112,16 +118,28 @@ class DiffWindow:
 
 
 class BinanceFeed:
-    """Real-time messages of one market. Fast streams go with every step, slow ones about once a second.
+    """Makes the messages of one market: ``@bookTicker`` and trades with every step, depth at intervals.
 
-    At more than 10 steps a second that is quicker than the real venue, on purpose: the setting asks for the load.
+    Slow streams go about once a second, with the depth. Without an interval all goes with every step. At more than 10
+    steps a second that is quicker than the real venue, on purpose: the setting asks for the load.
     """
 
     def __init__(
-        self, market: SimMarket, steps_per_s: float, all_markets: Collection[SimMarket] = ()
+        self,
+        market: SimMarket,
+        steps_per_s: float,
+        all_markets: Collection[SimMarket] = (),
+        interval_ms: int = 0,
     ) -> None:
-        """``all_markets``: those of the streams of all markets, for the feed that sends them with its own."""
+        """``all_markets``: those of the streams of all markets, for the feed that sends them with its own.
+
+        ``interval_ms``: between two frames of depth; 0: they go with every step.
+        """
         self.market = market
+        self._interval_ms = interval_ms
+        self._phase_ms = crc32(market.symbol.encode()) % max(interval_ms, 1) // _PHASE_MS * _PHASE_MS
+        """It keeps the depth of different markets from being sent at the same moment."""
+        self._turn: FeedTurn | None = None
         self._all_markets = all_markets
         self._seconds = 0
         """How often the slow streams were sent."""
@@ -144,6 +162,12 @@ class BinanceFeed:
     def payloads(self, stream: SharedStream, now_ms: int) -> Sequence[bytes]:
         """See ``Feed``."""
         market = self.market
+        if (
+            self._interval_ms
+            and self._turn != "all"
+            and (stream.kind in REAL_TIME) is not (self._turn is None)
+        ):
+            return ()
         if stream.slow and self._steps < self._slow_every:
             return ()
         if stream.kind == "depth":
@@ -191,10 +215,23 @@ class BinanceFeed:
         self._fast.lose()
         self._slow.lose()
 
+    def wait_ms(self, now_ms: int) -> int:
+        """See ``Feed``."""
+        interval_ms = self._interval_ms
+        return interval_ms - (now_ms - self._phase_ms) % interval_ms if interval_ms else 0
+
+    def choose(self, turn: FeedTurn) -> None:
+        """See ``Feed``."""
+        self._turn = turn
+
     def on_sent(self) -> None:
         """See ``Feed``."""
+        turn, self._turn = self._turn, None
+        if turn != "interval":
+            self._best = _best(self.market.book)
+            if self._interval_ms and turn is None:
+                return
         self._fast.restart()
-        self._best = _best(self.market.book)
         if self._steps >= self._slow_every:
             self._slow.restart()
             self._steps = 0.0

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from arbshard.exchanges.binance.frames import COMBINED, MICROSECONDS, RAW
+from arbshard.exchanges.binance.frames import COMBINED, MICROSECONDS, RAW, REAL_TIME
 from arbshard.exchanges.binance.keepalive import KeepAlive
 from arbshard.exchanges.binance.statistics import INTERVALS, WINDOW_STREAMS
 from arbshard.exchanges.market import SimMarket
@@ -26,7 +26,6 @@ _NAME = re.compile(
 )
 _ALL = re.compile(rf"!(?P<kind>(?:miniTicker|{_WINDOW})@arr)")
 """Streams of all markets."""
-_REAL_TIME = ("bookTicker", "trade", "aggTrade")
 _ID = re.compile(r"[A-Za-z0-9_-]{0,36}")
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 
@@ -177,7 +176,7 @@ class BinanceSession:
         if match is None or match["symbol"] not in self._symbols:
             return None
         kind, levels = match["kind"], match["levels"]
-        slow = kind not in _REAL_TIME and match["speed"] != "@100ms"
+        slow = kind not in REAL_TIME and match["speed"] != "@100ms"
         if kind.startswith("depth"):
             kind = "depth" if levels else "diff"
         symbol = self._symbols[match["symbol"]].symbol

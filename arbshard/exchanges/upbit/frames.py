@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from arbshard.exchanges.market import SimMarket
-from arbshard.exchanges.session import SharedStream
+from arbshard.exchanges.session import FeedTurn, SharedStream
 from arbshard.exchanges.trades import DAY_MS, MINUTE_MS, Candle, Interval, PublicTrade, flat_candle
 from arbshard.exchanges.units import UNIT, plain
 
@@ -313,6 +313,13 @@ class UpbitFeed:
         if self._due_second is not None:
             self._told_second, self._due_second = self._due_second, None
             self._told_trade = self.market.history.next_number
+
+    def wait_ms(self, now_ms: int) -> int:  # noqa: ARG002 - the protocol's shape
+        """See ``Feed``. Upbit sends each change at once."""
+        return 0
+
+    def choose(self, turn: FeedTurn) -> None:
+        """See ``Feed``."""
 
     def _candles(self, stream: SharedStream, now_ms: int) -> Sequence[bytes]:
         """Return the candle if a trade has changed it since it was sent last, a second ago or longer."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from arbshard.venues.base.account import AccountVenue
 from arbshard.venues.base.diff import DiffVenue
 from arbshard.venues.base.exact import DecodeExactly, DecodeTrade
+from arbshard.venues.base.fusion import FusedVenue
 from arbshard.venues.base.limits import RateLimits
 from arbshard.venues.base.market import Venue
 from arbshard.venues.base.orders import OrderVenue
@@ -35,6 +36,8 @@ class Adapter(NamedTuple):
     """None for a venue that is reached through ccxt, which signs."""
     diff: DiffVenue | None = None
     """Order books kept from their changes; None where the venue has no such stream."""
+    fused: FusedVenue | None = None
+    """It makes order books of two streams, levels and touches; None where the venue has no such streams."""
     exact_levels: DecodeExactly | None = None
     """The exact numbers of order-book frames; None where they are not kept exactly."""
     exact_trade: DecodeTrade | None = None
@@ -44,3 +47,13 @@ class Adapter(NamedTuple):
     def name(self) -> str:
         """The venue's name in configuration, markets and the ledger."""
         return self.market.name
+
+    def market_of(self, frame: bytes) -> str | None:
+        """Return the market of a frame with a book, changes or a touch; None for any other frame. Never raises."""
+        symbol = self.market.route(frame)
+        if symbol is None and self.diff is not None:
+            symbol = self.diff.route(frame)
+        if symbol is None and self.fused is not None:
+            touch = self.fused.touch_of(frame)
+            symbol = touch.symbol if touch is not None else None
+        return symbol

@@ -4,6 +4,7 @@ from arbshard.venues.base.adapter import Adapter
 from arbshard.venues.binance.account import BinanceAccount
 from arbshard.venues.binance.diff import BinanceDiff
 from arbshard.venues.binance.exact import exact_levels, exact_trade
+from arbshard.venues.binance.fusion import BinanceFused
 from arbshard.venues.binance.limits import BinanceLimits
 from arbshard.venues.binance.market import Binance
 from arbshard.venues.binance.orders import BinanceOrders
@@ -22,6 +23,7 @@ ADAPTER = Adapter(
     rules=BinanceRules(),
     signing=BinanceSigning(),
     diff=BinanceDiff(),
+    fused=BinanceFused(),
     exact_levels=exact_levels,
     exact_trade=exact_trade,
 )

@@ -6,6 +6,7 @@ from decimal import Decimal
 import msgspec
 
 from arbshard.venues.base.exact import ExactLevels, ExactTrade
+from arbshard.venues.base.fusion import with_touch
 from arbshard.venues.frame import UNREADABLE, refusal, refusal_of
 
 
@@ -14,8 +15,16 @@ class _Book(msgspec.Struct):
     asks: tuple[tuple[Decimal, Decimal], ...]
 
 
+class _Touch(msgspec.Struct):
+    bid: Decimal = msgspec.field(name="b")
+    bid_size: Decimal = msgspec.field(name="B")
+    ask: Decimal = msgspec.field(name="a")
+    ask_size: Decimal = msgspec.field(name="A")
+
+
 class _Combined(msgspec.Struct):
     data: _Book
+    touch: _Touch | None = None
 
 
 class _Trade(msgspec.Struct):
@@ -38,10 +47,13 @@ _TRADE_HEAD = re.compile(rb'\{"stream":"[^"@]{1,50}@(?:trade|aggTrade)"')
 def exact_levels(frame: bytes) -> tuple[ExactLevels, ExactLevels]:
     """Implements ``base.exact.DecodeExactly``."""
     try:
-        book = _decode(frame).data
+        combined = _decode(frame)
     except UNREADABLE as error:
         raise refusal_of(error) from error
-    return book.bids, book.asks
+    book, touch = combined.data, combined.touch
+    if touch is None:
+        return book.bids, book.asks
+    return with_touch(book.bids, book.asks, (touch.bid, touch.bid_size), (touch.ask, touch.ask_size))
 
 
 def exact_trade(frame: bytes) -> ExactTrade | None:

@@ -1,7 +1,8 @@
 """Binance spot (USDT markets): partial-depth frames of a combined stream, subscriptions, listing, trading rules.
 
 A partial-depth frame carries neither symbol nor time: the symbol is in the stream's name, in the wrapper that
-connections to ``/stream`` put around each event. A book that ``diff`` has kept carries the time of its last event.
+connections to ``/stream`` put around each event. A book that ``diff`` has kept carries the time of its last event,
+and one that ``fusion`` has joined carries the newer touch under ``touch``, behind ``data``.
 Reached through ``registry``; ``base.market.Venue`` says what each method promises.
 """
 
@@ -15,6 +16,7 @@ from msgspec import UNSET, UnsetType
 
 from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.market import FeeSchedule, Market
+from arbshard.venues.base.fusion import with_touch
 from arbshard.venues.base.market import (
     ConnectionRules,
     ControlFrame,
@@ -51,6 +53,12 @@ _BIDS = b'"bids":['
 _ASKS = b'"asks":['
 _NAME = len(_HEAD)
 _TAIL = b"]}}"
+_TOUCH_TAIL = b'"}}'
+TOUCH = b',"touch":'
+"""It is written between the levels of a book and its newer touch."""
+_TOUCH_ID = b'"u":'
+_TOUCH_BYTES_MAX = 400
+"""A touch is at most so long."""
 _LAST_ID = b'"lastUpdateId":'
 _EVENT_TIME = b'"E":'
 
@@ -64,9 +72,17 @@ class _PartialDepth(msgspec.Struct, gc=False):
     event_ms: int | None = msgspec.field(default=None, name="E")
 
 
+class _Touch(msgspec.Struct, gc=False):
+    bid: float = msgspec.field(name="b")
+    bid_size: float = msgspec.field(name="B")
+    ask: float = msgspec.field(name="a")
+    ask_size: float = msgspec.field(name="A")
+
+
 class _Combined(msgspec.Struct, gc=False):
     stream: str
     data: _PartialDepth
+    touch: _Touch | None = None
 
 
 class _Fault(msgspec.Struct):
@@ -109,6 +125,7 @@ class _ExchangeInfo(msgspec.Struct):
 
 # Prices and sizes are strings. strict=False makes floats of them, "nan" and "inf" too: checked_book refuses those.
 _decode_level = msgspec.json.Decoder(Level, strict=False).decode
+_decode_touch = msgspec.json.Decoder(_Touch, strict=False).decode
 _decode_combined = msgspec.json.Decoder(_Combined, strict=False).decode
 _decode_header = msgspec.json.Decoder(_Header).decode
 _decode_info = msgspec.json.Decoder(_ExchangeInfo).decode
@@ -153,8 +170,14 @@ class Binance:
         return [f"{symbol.lower()}@depth{levels}@100ms" for symbol in dict.fromkeys(symbols)]
 
     def sequence_number(self, frame: bytes) -> int | None:
-        """The book's last update id, the same sequence on every connection and over REST."""
-        return number_after(frame, _LAST_ID)
+        """The book's last update id, the same sequence on every connection and over REST.
+
+        A book that carries a newer touch has the id of that.
+        """
+        joint = touch_at(frame)
+        if joint < 0:
+            return number_after(frame, _LAST_ID)
+        return number_after(frame[joint:], _TOUCH_ID)
 
     def sent_ms(self, frame: bytes) -> int | None:
         """The time of the last event, in a book that ``diff`` has kept; a partial-depth frame has none."""
@@ -162,7 +185,7 @@ class Binance:
 
     def route(self, frame: bytes) -> str | None:
         """By the stream's name at the front; by its keys when those are in another order."""
-        if frame.startswith(_HEAD) and frame.endswith(_TAIL):
+        if frame.startswith(_HEAD) and frame.endswith((_TAIL, _TOUCH_TAIL)):
             return _symbol(frame[_NAME : frame.find(b'"', _NAME)])
         return _route_by_keys(frame)
 
@@ -187,7 +210,15 @@ class Binance:
         return ControlFrame(FrameKind.OTHER, clipped(name))
 
     def top_of_book(self, frame: bytes, received_ns: int) -> BookTop:
-        """The first level of each side of a frame as the venue writes it; anything else is decoded."""
+        """The first level of each side of a frame as the venue writes it, or the newer touch; else it is decoded."""
+        joint = touch_at(frame)
+        if joint >= 0:
+            try:
+                touch = _decode_touch(frame[joint + len(TOUCH) : -1])
+            except UNREADABLE:
+                return self.decode(frame, received_ns).top
+            top = sound_top(touch.bid, touch.bid_size, touch.ask, touch.ask_size, received_ns)
+            return top if top is not None else self.decode(frame, received_ns).top
         if frame.startswith(_HEAD) and frame.endswith(_TAIL):
             bid_at = frame.find(_BIDS) + len(_BIDS)
             ask_at = frame.find(_ASKS, bid_at) + len(_ASKS)
@@ -202,7 +233,7 @@ class Binance:
         return self.decode(frame, received_ns).top
 
     def decode(self, frame: bytes, received_ns: int) -> OrderBookSnapshot:
-        """Wrapped partial depth. ``exchange_ms`` is None where the stream carries no time."""
+        """Wrapped partial depth, with the newer touch where there is one. Without a time, ``exchange_ms`` is None."""
         try:
             combined = _decode_combined(frame)
         except UNREADABLE as error:
@@ -210,9 +241,11 @@ class Binance:
         symbol = _partial_depth_symbol(combined.stream)
         if symbol is None:
             raise refusal("shape", f"stream {combined.stream!r}")
-        data = combined.data
-        at_ms = data.event_ms
-        return checked_book(self.name, symbol, data.bids, data.asks, at_ms, received_ns, at_ms)
+        data, touch = combined.data, combined.touch
+        bids, asks, at_ms = data.bids, data.asks, data.event_ms
+        if touch is not None:
+            bids, asks = with_touch(bids, asks, (touch.bid, touch.bid_size), (touch.ask, touch.ask_size))
+        return checked_book(self.name, symbol, bids, asks, at_ms, received_ns, at_ms)
 
     def listing_paths(self) -> tuple[str, ...]:
         """One call lists all markets with their filters."""
@@ -270,6 +303,11 @@ def _partial_depth_symbol(stream: str) -> str | None:
 def _symbol(wire: bytes) -> str | None:
     """One string object per market, so that the hot path neither decodes nor allocates."""
     return _partial_depth_symbol(wire.decode("utf-8", "replace"))
+
+
+def touch_at(frame: bytes) -> int:
+    """Return where a newer touch begins in a frame that ``fusion`` has joined; -1 for other frames."""
+    return frame.rfind(TOUCH, -_TOUCH_BYTES_MAX) if frame.endswith(_TOUCH_TAIL) else -1
 
 
 def _route_by_keys(frame: bytes) -> str | None:

@@ -180,3 +180,58 @@ def test_trades(make_market: Callable[..., GeneratedMarket], kind: str, number: 
             seen.append(event[number])
     assert len(seen) > 2
     assert seen == list(range(seen[0], seen[0] + len(seen)))
+
+
+def test_with_an_interval_the_best_prices_go_with_each_step_and_the_depth_after_it(
+    make_market: Callable[..., GeneratedMarket],
+) -> None:
+    market = make_market()
+    feed = BinanceFeed(market, 10, interval_ms=100)
+    first_id, last_u = market.book.update_id, market.book.update_id
+    ticker, whole, diff = stream("bookTicker"), stream("depth", 20), stream("diff")
+    for price in (100.3, 100.6, 100.9):
+        market.advance(price, 0.03)
+        feed.on_step()
+        (payload,) = feed.payloads(ticker, 5)
+        assert json.loads(payload)["u"] == market.book.update_id
+        assert feed.payloads(whole, 5) == feed.payloads(diff, 5) == ()
+        feed.on_sent()
+        assert feed.payloads(ticker, 5) == ()  # nothing has changed since
+    market.book.eat(market.book.asks, [market.book.asks.sizes[0]])
+    feed.choose("interval")
+    (payload,) = feed.payloads(whole, 5)
+    assert json.loads(payload)["lastUpdateId"] == market.book.update_id
+    (payload,) = feed.payloads(diff, 5)
+    event = json.loads(payload)
+    assert (event["U"], event["u"]) == (first_id + 1, market.book.update_id)
+    rebuilt = {price: size for price, size in event["a"] if float(size)}
+    shown = dict(zip(market.book.asks.prices, market.book.asks.amounts, strict=True))
+    assert rebuilt.items() <= shown.items()
+    assert feed.payloads(ticker, 5) == ()
+    feed.on_sent()
+    assert last_u < market.book.update_id
+
+
+def test_the_depth_of_a_market_goes_at_a_time_of_its_own() -> None:
+    waits = []
+    for seed in range(3):
+        feed = BinanceFeed(new_market(seed), 10, interval_ms=100)
+        waits.append([feed.wait_ms(now_ms) for now_ms in (0, 30, 99, 100, 1_000_030)])
+    assert waits[0] == waits[1] == waits[2]  # it depends on the symbol alone
+    zero, thirty, last, again, far = waits[0]
+    assert all(1 <= wait <= 100 for wait in waits[0])
+    assert (zero - thirty) % 100 == 30
+    assert (zero - last) % 100 == 99
+    assert (again, far) == (zero, thirty)
+    assert BinanceFeed(new_market(1), 10).wait_ms(7) == 0
+
+
+def test_all_goes_at_once_where_that_is_asked_for(make_market: Callable[..., GeneratedMarket]) -> None:
+    market = make_market()
+    feed = BinanceFeed(market, 10, interval_ms=100)
+    market.advance(101.0, 0.1)
+    feed.on_step()
+    feed.choose("all")
+    assert len(feed.payloads(stream("bookTicker"), 5)) == len(feed.payloads(stream("depth", 5), 5)) == 1
+    feed.on_sent()
+    assert feed.payloads(stream("depth", 5), 5) == ()

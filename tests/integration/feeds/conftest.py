@@ -144,8 +144,15 @@ class Rig:
 
 
 @pytest.fixture
-async def exchanges():
-    both = Exchanges(SimConfig(coins=3, updates_per_s=20), SystemClock())
+def depth_interval_ms():
+    """0: the streams show the same books as REST at every moment."""
+    return 0
+
+
+@pytest.fixture
+async def exchanges(depth_interval_ms):
+    sim = SimConfig(coins=3, updates_per_s=20, depth_interval_ms=depth_interval_ms)
+    both = Exchanges(sim, SystemClock())
     await both.start()
     try:
         yield both
