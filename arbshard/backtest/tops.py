@@ -22,12 +22,12 @@ from arbshard.backtest.slots import FRAME_BYTES_MAX
 from arbshard.errors import FrameError
 from arbshard.log import get_logger
 from arbshard.tape.reading import TapeSegment
-from arbshard.tape.writing import segments_in
+from arbshard.tape.writing import TOPS, TOPS_SUFFIX, segments_in
 from arbshard.venues.base.market import Venue
 from arbshard.venues.registry import codecs
 from supervisor.rundir import write_whole
 
-FOLDER = "tops"
+FOLDER = TOPS
 MARKET, BID, ASK = "glance_market", "glance_bid", "glance_ask"
 """Columns that a batch gets. A row that is not a frame with a sound book has no market, or prices that are NaN.
 Frames too long for a slot have no market either, and neither have frames of venues that ccxt brings: the hash over
@@ -42,8 +42,7 @@ _SCHEMA = pa.schema(
 )
 _OF = b"of"
 """The checksum of the segment's batch."""
-_SUFFIX = ".tops"
-"""Follows the name of the segment."""
+_SUFFIX = TOPS_SUFFIX
 
 
 class TapeTops:

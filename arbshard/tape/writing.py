@@ -32,6 +32,10 @@ BATCH_BYTES_MAX = 4 << 20
 _FIRST_PAUSE_NS = 500_000_000
 _PAUSE_NS_MAX = 30_000_000_000
 _COMPRESSION = "zstd"
+TOPS = "tops"
+"""The folder of a tape in which backtests keep the best prices of each segment."""
+TOPS_SUFFIX = ".tops"
+"""Follows the name of the segment."""
 
 Describe = Callable[[int, int], SegmentInfo]
 """Makes the description of a segment from its number and the number of its first row."""
@@ -179,16 +183,31 @@ class TapeWriter:
             raise OSError(f"only {free // 1_000_000} MB are free on its disk")
 
     def _trim(self, now_ms: int) -> None:
-        """Remove segments that are older or more than the bounds allow."""
-        kept = [(path, path.stat()) for path in segments_in(self._folder)]
-        size = sum(stat.st_size for _, stat in kept)
-        for path, stat in kept[:-1]:
+        """Remove segments that are older or more than the bounds allow, each with what backtests keep of it."""
+        kept = [(path, path.stat(), _size_of(tops_of(path))) for path in segments_in(self._folder)]
+        size = sum(stat.st_size + derived for _, stat, derived in kept)
+        for path, stat, derived in kept[:-1]:
             is_old = stat.st_mtime_ns // 1_000_000 < now_ms - self._bounds.keep_ms
             if not is_old and size <= self._bounds.keep_bytes:
                 break
             path.unlink(missing_ok=True)
-            size -= stat.st_size
+            if derived:
+                tops_of(path).unlink(missing_ok=True)
+            size -= stat.st_size + derived
             self.removed += 1
+
+
+def tops_of(segment: Path) -> Path:
+    """Return where backtests keep the best prices of ``segment``. The file is derived, and may be missing."""
+    return segment.parent / TOPS / f"{segment.name}{TOPS_SUFFIX}"
+
+
+def _size_of(path: Path) -> int:
+    """Return the size of a file that a backtest may write or remove meanwhile; 0 where it is missing."""
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def segments_in(folder: Path) -> list[Path]:

@@ -216,6 +216,32 @@ def test_segments_are_bounded_by_age_and_size_and_the_oldest_are_removed(tmp_pat
     assert verify(Tape(tmp_path)).faults == []
 
 
+def test_what_backtests_keep_of_a_segment_counts_and_goes_with_it(tmp_path):
+    writer = writer_in(tmp_path, AMPLE._replace(segment_bytes=50_000, keep_bytes=400_000))
+    kept = tmp_path / "tops"
+    kept.mkdir()
+    for number in range(60):
+        write(writer, [frame(number, os.urandom(10_000))])
+        for path in Tape(tmp_path).paths:
+            (kept / f"{path.name}.tops").write_bytes(bytes(50_000))
+    writer.close(0, 0)
+    segments = Tape(tmp_path).paths
+    assert sum(path.stat().st_size for path in (*segments, *kept.iterdir())) <= 400_000 + 120_000
+    assert {path.stem for path in kept.iterdir()} <= {path.name for path in segments}
+    assert writer.removed > 5
+
+
+def test_a_file_in_the_place_of_that_folder_is_left_alone(tmp_path):
+    (tmp_path / "tops").write_text("mine")
+    writer = writer_in(tmp_path, AMPLE._replace(segment_bytes=20_000, keep_bytes=50_000))
+    for number in range(20):
+        write(writer, [frame(number, os.urandom(10_000))])
+    writer.close(0, 0)
+    assert writer.removed > 2
+    assert writer.failures == 0
+    assert (tmp_path / "tops").read_text() == "mine"
+
+
 def test_old_segments_are_removed_also_those_of_other_recordings(tmp_path):
     old = writer_in(tmp_path, recording=RECORDING - 1)
     write(old, [frame(1)])
