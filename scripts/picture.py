@@ -6,12 +6,14 @@ wide) and ``docs/status.svg`` (the text of ``arbshard status``).
 
 import io
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from msgspec.structs import replace
 from rich.console import Console
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,10 +81,20 @@ def _take(collector: Collector) -> dict[Path, int]:
         desk = ROOT / "docs" / "desk.webp"
         page.picture(desk)
     drawn = Console(record=True, width=_COLUMNS, file=io.StringIO())
-    drawn.print(render_status(collector.collect() or status, symbols_shown=8))
+    drawn.print(render_status(_with_usual_path(collector.collect() or status), symbols_shown=8))
     text = ROOT / "docs" / "status.svg"
-    text.write_text(drawn.export_svg(title="arbshard status"), encoding="utf-8")
+    # The fonts that it names would be fetched from elsewhere.
+    picture = re.sub(r"@font-face \{.*?\}\s*", "", drawn.export_svg(title="arbshard status"), flags=re.DOTALL)
+    text.write_text(picture, encoding="utf-8")
     return {path: path.stat().st_size for path in (desk, text)}
+
+
+def _with_usual_path(status: Status) -> Status:
+    """Return the status with the ledger where it is by default, and not in the folder of this script."""
+    if status.ledger is None:
+        return status
+    path = "~/.local/state/arbshard/desk/ledger.sqlite"
+    return replace(status, ledger=replace(status.ledger, path=path))
 
 
 def _open_pair(page: Page) -> None:

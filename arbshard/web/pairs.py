@@ -11,7 +11,7 @@ import msgspec
 from arbshard.engine.quality import View
 from arbshard.model.funnel import EdgeFunnel
 from arbshard.model.market import Direction, Pair
-from arbshard.model.risk_note import PositionNote, RiskNote
+from arbshard.model.risk_note import BarNote, PositionNote, RiskNote
 from arbshard.status.why import DirectionReasons, PairReasons, lines_of
 from arbshard.web.view import Tone
 
@@ -158,14 +158,19 @@ def why_not(found: PairReasons) -> tuple[str, Tone]:
     if found.holds:
         return "it has a position, which is left first", "good"
     if found.problem:
-        return f"{found.problem}: its data are not fit to trade on", "warn"
+        return f"its data are not fit to trade on ({found.problem})", "warn"
     general = next((bar for bar in found.known.bars if not bar.direction), None)
     if general is not None:
-        return f"{general.reason}: {general.detail}", "warn"
-    return _missing(_nearest(found.directions), found.known.samples)
+        return _barred(general, found.pair)
+    return _missing(_nearest(found.directions), found.known.samples, found.pair)
 
 
-def _missing(best: DirectionReasons, samples: int) -> tuple[str, Tone]:
+def _barred(bar: BarNote, pair: str) -> tuple[str, Tone]:
+    """Return what a rule says, without the name of the pair that the row has anyway."""
+    return f"{bar.detail.removeprefix(f'{pair}: ')} ({bar.reason})", "warn"
+
+
+def _missing(best: DirectionReasons, samples: int, pair: str) -> tuple[str, Tone]:
     """Return what one direction lacks."""
     if best.edge_bps is None:
         return "there are no books to compare", "warn"
@@ -176,7 +181,7 @@ def _missing(best: DirectionReasons, samples: int) -> tuple[str, Tone]:
     if best.depth_bps is None:
         return "the books are too thin for an order", ""
     if best.bars:
-        return f"{best.bars[0].reason}: {best.bars[0].detail}", "warn"
+        return _barred(best.bars[0], pair)
     return "nothing: an entry is due", "good"
 
 

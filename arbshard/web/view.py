@@ -260,6 +260,12 @@ def _health(status: Status) -> tuple[str, Tone]:
     if status.order_mode == RECORDING:
         return f"{name} records", "good"
     entries = status.risk.entries
+    if entries.pairs and not entries.free:
+        reason, count = _ranked(entries.barred)[0]
+        return (
+            f"{name} runs, and no pair may be entered now: {reason} bars {count} of {entries.pairs}",
+            "good",
+        )
     return f"{name} runs well: {entries.free} of {_count(entries.pairs, 'pair')} may be entered", "good"
 
 

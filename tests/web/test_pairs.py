@@ -40,7 +40,7 @@ def reasons(make, views):
 
 def test_the_most_general_reason_comes_first(reasons):
     general = replace(KNOWN, bars=(BarNote("", "MARKET_WARNED", "a warning"),))
-    one_way = replace(KNOWN, bars=(BarNote("buy_away", "NOT_REARMED", "BTC waits"),))
+    one_way = replace(KNOWN, bars=(BarNote("buy_away", "NOT_REARMED", "BTC: it waits"),))
     busy = replace(NO_NOTE, under_way=("BTC",), positions=(HELD,))
     said = [
         why_not(found)
@@ -59,10 +59,10 @@ def test_the_most_general_reason_comes_first(reasons):
         ("entries are halted", "bad"),
         ("a trade is under way", "good"),
         ("it has a position, which is left first", "good"),
-        ("MARKET_WARNED: a warning", "warn"),
+        ("a warning (MARKET_WARNED)", "warn"),
         ("its level is being learned (12 samples)", ""),
         ("the books are too thin for an order", ""),
-        ("NOT_REARMED: BTC waits", "warn"),
+        ("it waits (NOT_REARMED)", "warn"),
         ("nothing: an entry is due", "good"),
     ]
 

@@ -118,7 +118,7 @@ def test_a_row_says_what_bars_its_pair(run):
     run.risk(entries={"BTC": EntryNote(bars=(BarNote("", "MARKET_WARNED", "a warning"),))}, under_way=())
     run.look()
     # Its books come first: there are none.
-    assert run.shown["rows"]["BTC"]["why"].startswith("BOOK_MISSING")
+    assert run.shown["rows"]["BTC"]["why"].endswith("(BOOK_MISSING)")
     assert run.reader.note.entries["BTC"].bars[0].detail == "a warning"
 
 

@@ -23,7 +23,7 @@ from support.made_status import made_status
 def well(**changes):
     status = replace(made_status(), state="running", problems=())
     entries = EntriesStatus(pairs=30, free=28, barred={"NOT_REARMED": 1, "MARKET_WARNED": 2})
-    return replace(status, risk=replace(status.risk, entries=entries), **changes)
+    return replace(status, **{"risk": replace(status.risk, entries=entries), **changes})
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,11 @@ def well(**changes):
     [
         (well(), "desk runs well: 28 of 30 pairs may be entered", "good"),
         (well(order_mode="recording"), "desk records", "good"),
+        (
+            well(risk=replace(made_status().risk, entries=EntriesStatus(30, 0, {"A": 2, "B": 30}))),
+            "desk runs, and no pair may be entered now: B bars 30 of 30",
+            "good",
+        ),
         (well(state="starting"), "desk starts", "warn"),
         (well(state="draining", problems=("shard 0 ends",)), "desk stops", "warn"),
         (well(state="degraded", problems=("a", "b")), "desk runs with 2 problems", "bad"),
