@@ -71,7 +71,7 @@ RULES: Mapping[str, Rule] = {
     "vanished": Rule("vanished", "critical", 0, "status"),
 }
 """By the kind of a problem. Problems of other kinds are ``degraded``."""
-_OTHER = Rule("degraded", "warning", 60, "status")
+_OTHER = Rule("degraded", "warning", 30, "status")
 _OWN = frozenset({"naked"})
 """Problems that have conditions of their own below, by pair."""
 KINDS = frozenset({*(rule.kind for rule in RULES.values()), "naked", "limit", "degraded"})

@@ -62,6 +62,8 @@ from arbshard.wire.operator_client import send_command
 
 _LOOK_S = 1.0
 _STOP_CHECK_S = 0.1
+_LOOKS_EACH = 5
+"""After the death of the supervisor the run is looked at each so many checks of whether it has a successor."""
 _LAST_NOTE_S = 0.4
 """Before the last look at a run that ends: its supervisor writes a note four times a second."""
 _LAST_SENDING_S = 3.0
@@ -175,10 +177,12 @@ class AlertsProcess:
         """Deliver that the run vanished. Ends when that is done, or when the run has a new supervisor."""
         holder = self._holder()
         end_ns = self._clock.monotonic_ns() + int(_OUTLIVE_S * 1e9)
-        is_known = False
+        is_known, looks = False, 0
         while self._clock.monotonic_ns() < end_ns and not stop.is_set() and self._holder() == holder:
-            self.check()
-            self._show(page)
+            if looks % _LOOKS_EACH == 0:
+                self.check()
+                self._show(page)
+            looks += 1
             is_known = is_known or (self._status is not None and self._status.state == "dead")
             if is_known and not self._store.outbox():
                 return
@@ -236,7 +240,8 @@ class AlertsProcess:
                 "alerts cannot be written to their file: they are kept in memory", why=str(error)
             )
             memory = AlertStore(None, [one.name for one in self._outlets])
-            self._file = _FullFile(self._store, memory.take_over(self._store))
+            delivered = self._outlets[0].unmarked_in(self._store) if self._outlets else ()
+            self._file = _FullFile(self._store, memory.take_over(self._store, delivered))
             self._store = memory
             self._store.apply(named, facts)
         if self._file is not None:
@@ -309,9 +314,9 @@ class AlertsProcess:
 
     def _is_well(self) -> bool:
         status = self._status
-        return (
-            status is not None and status.state in ("running", "degraded") and status.risk.state == "running"
-        )
+        if status is None or any(cause.kind == "silent" for cause in status.causes):
+            return False
+        return status.state in ("running", "degraded") and status.risk.state == "running"
 
     def _show(self, page: PageWriter) -> None:
         desk, beat = self._desk, self._heartbeat

@@ -193,31 +193,34 @@ class Outlet:
         self._in_a_row = 0
         self._next_ns = 0
         self._under_way: asyncio.Future[str] | None = None
-        self._unmarked: set[int] = set()
+        self._turn = asyncio.Lock()
+        """The end of the process sends beside the task: one message must not be taken by both."""
+        self._unmarked: list[tuple[AlertStore, int]] = []
         """Messages that are delivered, which could not be written yet: they must not be sent again."""
 
     async def run(self) -> None:
         """Send again and again; for a task of its own, which is ended by cancelling it."""
         while True:
-            try:
-                was_sent = await self.send_due()
-            except sqlite3.Error as error:
-                self._failed(f"the outbox cannot be used: {error}", None)
-                was_sent = False
-            if not was_sent:
+            if not await self.send_due():
                 await asyncio.sleep(_IDLE_S)
 
     async def send_due(self, *, at_once: bool = False) -> bool:
         """Try to send the next message. Returns whether one was delivered. ``at_once``: without a pause."""
+        async with self._turn:
+            try:
+                return await self._send_due(at_once=at_once)
+            except sqlite3.Error as error:
+                self._failed(f"the outbox cannot be used: {error}", None)
+                return False
+
+    async def _send_due(self, *, at_once: bool) -> bool:
         now_ns = self._clock.monotonic_ns()
         is_stuck = self._under_way is not None and not self._under_way.done()
         if is_stuck or (now_ns < self._next_ns and not at_once):
             return False
         room = self._allowance.count(now_ns)
         store = self._store()
-        if self._unmarked:
-            store.mark_delivered(self.name, self._unmarked, self._clock.wall_ms())
-            self._unmarked.clear()
+        self._mark(store)
         due = store.due(self.name, _DUE_MAX) if room else []
         if not due:
             return False
@@ -231,10 +234,18 @@ class Outlet:
             return False
         self._in_a_row, self.trouble, self._next_ns = 0, "", 0
         self.delivered += used
-        self._unmarked.update(one.id for one in due[:used])
-        store.mark_delivered(self.name, self._unmarked, self._clock.wall_ms())
-        self._unmarked.clear()
+        self._unmarked += [(store, one.id) for one in due[:used]]
+        self._mark(store)
         return True
+
+    def unmarked_in(self, store: AlertStore) -> set[int]:
+        """Return the messages of ``store`` that are delivered, and of which it does not know that yet."""
+        return {number for place, number in self._unmarked if place is store}
+
+    def _mark(self, store: AlertStore) -> None:
+        if numbers := self.unmarked_in(store):
+            store.mark_delivered(self.name, numbers, self._clock.wall_ms())
+            self._unmarked = [one for one in self._unmarked if one[0] is not store]
 
     async def _deliver(self, message: Message) -> str:
         under_way = asyncio.ensure_future(

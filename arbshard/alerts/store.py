@@ -6,7 +6,7 @@ the next start; none is lost.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -110,13 +110,17 @@ class AlertStore(Closable):
                     self._post(message)
             self._note(facts)
 
-    def take_over(self, other: "AlertStore") -> list[int]:
-        """Send what is due in ``other``, and know its facts. Returns the numbers of its messages."""
+    def take_over(self, other: "AlertStore", delivered: Collection[int] = ()) -> list[int]:
+        """Send what is due in ``other``, and know its facts. Returns the numbers of its messages.
+
+        ``delivered``: messages of ``other`` that are delivered, though it does not know that.
+        """
         due = other.due(self._targets[0], _OUTBOX_MAX) if self._targets else []
         facts = other.facts()
         with self._db:
             for message in due:
-                self._post(message)
+                if message.id not in delivered:
+                    self._post(message)
             self._note(facts)
         return [message.id for message in due]
 

@@ -63,7 +63,7 @@ def alerts(
             records, settings.name, zone_of(settings.limits.time_zone), now_ms, every=every
         ):
             typer.echo(line)
-    raise typer.Exit(any(one.over_ms is None for one in records))
+    raise typer.Exit(int(any(one.over_ms is None for one in records)))
 
 
 @app.command("test")

@@ -52,7 +52,7 @@ class AlertLevels(Section, frozen=True):
     limit: AlertLevel = "on"
     """``limit_share`` of a limit is used."""
     degraded: AlertLevel = "on"
-    """The run is degraded for another reason for longer than a minute."""
+    """The run is degraded for another reason for longer than half a minute."""
     vanished: AlertLevel = "on"
     """The supervisor has died, or is silent."""
     event: AlertLevel = "on"

@@ -1,13 +1,10 @@
 """Delivery: order, pauses, the second target, a limit on the rate, and addresses that are never shown."""
 
 import asyncio
-import http.server
 import itertools
-import json
 import logging
 import sqlite3
 import threading
-from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
@@ -29,6 +26,7 @@ from arbshard.alerts.store import AlertStore, Message
 from arbshard.config import AlertsConfig, TelegramConfig
 from arbshard.errors import ConfigError, UsageError
 from arbshard.secret import Secret
+from support.receiver import Receiver
 
 SECOND = 1_000_000_000
 imports_old_modules = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -164,8 +162,14 @@ async def test_what_was_delivered_and_could_not_be_noted_is_not_sent_again(store
     with monkeypatch.context() as patched:
         patched.setattr(store, "mark_delivered", full)
         for _ in range(3):
-            with pytest.raises(sqlite3.OperationalError):
-                await one.send_due()
+            assert not await one.send_due(at_once=True)
+        assert "disk is full" in one.trouble
+        assert one.unmarked_in(store) == {store.due("first", 1)[0].id}
+        memory = AlertStore(None, ["first", "second"])
+        memory.take_over(store, one.unmarked_in(store))
+        assert [message.body for message in memory.due("first", 9)] == ["b"]
+        memory.close()
+    clock.s += 60
     while await one.send_due():
         pass
     assert [title for title, _, _ in target.got] == ["arbshard t: a", "arbshard t: b"]
@@ -266,55 +270,27 @@ def test_what_a_run_needs_is_checked_before_it_starts():
 # with apprise and HTTP
 
 
-@contextmanager
-def receiver(status=200):
-    """A local HTTP server; yields its port and what it got."""
-    got = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(status)
-            self.end_headers()
-
-        def do_GET(self):
-            got.append(self.path)
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port, got
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 @imports_old_modules
 @pytest.mark.needs("alerts")
 def test_apprise_delivers_title_body_and_severity():
-    with receiver() as (port, got):
+    with Receiver() as receiver:
         assert (
-            apprise_sender(Secret(f"json://127.0.0.1:{port}/hook-token"))("A title", "the body", "critical")
+            apprise_sender(Secret(f"json://127.0.0.1:{receiver.port}/hook-token"))(
+                "A title", "the body", "critical"
+            )
             == ""
         )
-    (message,) = got
+    (message,) = receiver.got
     assert (message["title"], message["message"], message["type"]) == ("A title", "the body", "failure")
 
 
 @imports_old_modules
 @pytest.mark.needs("alerts")
 def test_a_failure_has_a_reason_without_the_address_and_nothing_is_logged(caplog):
-    with caplog.at_level(logging.DEBUG), receiver(500) as (port, _):
-        trouble = apprise_sender(Secret(f"json://127.0.0.1:{port}/hook-token"))("t", "b", "info")
+    with caplog.at_level(logging.DEBUG), Receiver(500) as receiver:
+        trouble = apprise_sender(Secret(f"json://127.0.0.1:{receiver.port}/hook-token"))("t", "b", "info")
     assert "500" in trouble
-    gone = apprise_sender(Secret(f"json://127.0.0.1:{port}/hook-token"))("t", "b", "info")
+    gone = apprise_sender(Secret(f"json://127.0.0.1:{receiver.port}/hook-token"))("t", "b", "info")
     assert gone
     unknown = apprise_sender(Secret("nonsense-token"))("t", "b", "info")
     assert unknown == "the address is of no service that apprise knows"
@@ -325,19 +301,19 @@ def test_a_failure_has_a_reason_without_the_address_and_nothing_is_logged(caplog
 
 async def test_the_heartbeat_is_fetched_while_the_run_is_well():
     is_well = False
-    with receiver() as (port, got):
-        beat = Heartbeat(Secret(f"http://127.0.0.1:{port}/beat"), 0.01, lambda: is_well)
+    with Receiver() as receiver:
+        beat = Heartbeat(Secret(f"http://127.0.0.1:{receiver.port}/beat"), 0.01, lambda: is_well)
         task = asyncio.create_task(beat.run())
         await asyncio.sleep(0.1)
-        assert got == []
+        assert receiver.fetched == []
         is_well = True
         async with asyncio.timeout(10):
-            while not got:
+            while not receiver.fetched:
                 await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.wait({task})
-        assert got[0] == "/beat"
-    assert not await fetch(Secret(f"http://127.0.0.1:{port}/beat"))
+        assert receiver.fetched[0] == "/beat"
+    assert not await fetch(Secret(f"http://127.0.0.1:{receiver.port}/beat"))
     assert not await fetch(Secret("nonsense"))
-    with receiver(503) as (port, _):
-        assert not await fetch(Secret(f"http://127.0.0.1:{port}/"))
+    with Receiver(503) as receiver:
+        assert not await fetch(Secret(f"http://127.0.0.1:{receiver.port}/"))
