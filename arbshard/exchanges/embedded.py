@@ -1,5 +1,4 @@
-"""Gives whole-system simulations the embedded exchanges without sockets: sessions, feeds and listings by
-venue.
+"""Gives whole-system simulations the embedded exchanges without sockets: sessions, feeds and listings by venue.
 
 Such simulations bring the frames over virtual connections; accounts are not part of it.
 """
@@ -28,8 +27,8 @@ product's venues.
 
 
 class _DepthFeed(BinanceFeed):
-    """Is a feed without the windows of diff streams: nothing subscribes to them, and they cost as much as a
-    frame.
+    """Makes the messages of a market without the windows of diff streams: nothing subscribes to them, and they cost
+    as much as a frame.
     """
 
     @override

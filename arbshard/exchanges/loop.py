@@ -46,9 +46,7 @@ def _publish_all(hub: Hub, feed: Feed, now_ms: int) -> None:
 
 
 class _LateFrames:
-    """Holds back the frames of a fault. Each is sent when it is due; when the fault ends, all are sent at
-    once.
-    """
+    """Holds back the frames of a fault. Each is sent when it is due; when the fault ends, all are sent at once."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[tuple[asyncio.TimerHandle, Callable[[], None]]]] = {}
@@ -86,7 +84,7 @@ class _Outbox:
         self._clock = clock
         self._late = _LateFrames()
         self._waiting: dict[tuple[Hub, str], asyncio.TimerHandle] = {}
-        """These markets have streams of a fixed interval that are due; each is here at most once."""
+        """Timers of the markets whose streams of a fixed interval are due; one for each market at most."""
 
     def send(self, feed: Feed, hub: Hub, now_ms: int) -> None:
         """Send what goes with a step, and schedule what goes at intervals."""
@@ -128,8 +126,8 @@ async def run_world(
 ) -> None:
     """Step and publish until cancelled. ``feeds`` are by venue and symbol, ``hubs`` and ``desks`` by venue.
 
-    A venue's desk fills its customers' resting orders. This is done before the step is published, because
-    fills take quantity out of the book.
+    A venue's desk fills its customers' resting orders. This is done before the step is published, because fills take
+    quantity out of the book.
     """
     schedule = world.schedule(clock.monotonic_ns())
     outlets = [(desks.get(venue), feeds[venue][market.symbol], hubs[venue]) for venue, market in world.places]

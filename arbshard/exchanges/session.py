@@ -1,9 +1,9 @@
 """Defines what a venue's protocol session and the shell exchange: streams, actions, message windows.
 
-A session is pure: text and the time go in, actions come out, the set of streams is its state.
-``connection`` carries the actions out. There is one session per connection. ``upbit.session`` and
-``binance.session`` implement ``ClientSession``. Sessions that report the changes of an account implement
-``PrivateSession`` too, and those whose protocol announces a shutdown implement ``ForewarningSession``.
+A session is pure: text and the time go in, actions come out, the set of streams is its state. ``connection`` carries
+the actions out. There is one session per connection. ``upbit.session`` and ``binance.session`` implement
+``ClientSession``. Sessions that report the changes of an account implement ``PrivateSession`` too, and those whose
+protocol announces a shutdown implement ``ForewarningSession``.
 """
 
 from collections import deque
@@ -19,7 +19,7 @@ SECOND_NS = 1_000_000_000
 
 
 class SharedStream(NamedTuple):
-    """Is a stream that is sent again and again: the same text for every client that subscribed to it."""
+    """Describes a stream that is sent again and again: the same text for every client that subscribed to it."""
 
     symbol: str
     kind: str
@@ -62,7 +62,7 @@ Action = SendData | SendPing | CloseClient | Cut
 
 
 class ClientSession(Protocol):
-    """Is one client's side of the protocol. Times are monotonic nanoseconds, ``now_ms`` is wall time in
+    """Handles one client's side of the protocol. Times are monotonic nanoseconds, ``now_ms`` is wall time in
     milliseconds.
     """
 
@@ -97,18 +97,16 @@ class ClientSession(Protocol):
 
 @runtime_checkable
 class PrivateSession(ClientSession, Protocol):
-    """Is a session that may report events of accounts."""
+    """Handles a session that may report events of accounts."""
 
     def on_events(self, account: TradingAccount, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
-        """Handle events of ``account``, which need not be the client's. It is called after every change, in
-        order.
-        """
+        """Handle events of ``account``, which need not be the client's. It is called after every change, in order."""
         ...
 
 
 @runtime_checkable
 class ForewarningSession(ClientSession, Protocol):
-    """Is a session whose protocol announces a coming shutdown."""
+    """Handles a session whose protocol announces a coming shutdown."""
 
     def on_shutdown(self, now_ms: int) -> Sequence[Action]:
         """Return the actions that announce that the connection will be closed soon."""
@@ -116,7 +114,7 @@ class ForewarningSession(ClientSession, Protocol):
 
 
 FeedTurn = Literal["interval", "all"]
-"""It means the streams of a fixed interval alone, or all."""
+"""The streams whose messages are sent: only those of a fixed interval, or all."""
 
 
 class Feed(Protocol):
@@ -149,7 +147,7 @@ class Feed(Protocol):
 
 
 class RestReply(NamedTuple):
-    """Is a reply over REST."""
+    """Holds a reply over REST."""
 
     status: int
     headers: dict[str, str]
@@ -158,7 +156,7 @@ class RestReply(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Is a REST request: path, parameters in order, caller and time."""
+    """Holds a REST request: path, parameters in order, caller and time."""
 
     method: str
     path: str
@@ -179,7 +177,7 @@ class Query(NamedTuple):
 
 
 class Rest(Protocol):
-    """Is a venue's REST interface."""
+    """Implements a venue's REST interface."""
 
     def answer(self, query: Query) -> RestReply:
         """Return the reply to ``query``."""

@@ -1,7 +1,7 @@
 """Assembles each simulated venue of its parts: feeds, accounts, matching, both interfaces, faults, server.
 
-``exchanges`` makes both of one world, with servers. A simulation on virtual time uses ``VenueCore``,
-without servers.
+``exchanges`` makes both of one world, with servers. A simulation on virtual time uses ``VenueCore``, without
+servers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ class Common(NamedTuple):
 
 
 class VenueCore(NamedTuple):
-    """Is a venue without sockets: what answers, what keeps the accounts, and what goes wrong."""
+    """Combines a venue without sockets: what answers, what keeps the accounts, and what goes wrong."""
 
     name: str
     rest: Rest
@@ -74,7 +74,7 @@ class VenueCore(NamedTuple):
 
 
 class EmbeddedVenue(NamedTuple):
-    """Is a venue that is ready to be started."""
+    """Holds a venue that is ready to be started."""
 
     server: VenueServer
     hub: Hub

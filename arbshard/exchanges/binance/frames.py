@@ -1,6 +1,6 @@
-"""Binance's stream payloads as bytes, and the numbering of its diff streams.
+"""Encodes Binance's stream messages, and numbers the events of its diff streams.
 
-``BinanceFeed`` keeps, per market, what changed since the last diff event of each speed; a diff event carries those
+``BinanceFeed`` keeps, per market, what changed since the last diff event of each speed. A diff event has those
 levels as they are now, so skipped sends lose nothing. Ids are the book's own, shared with REST ``/api/v3/depth``.
 """
 
@@ -17,16 +17,18 @@ from arbshard.exchanges.units import fixed8
 COMBINED = "combined"
 RAW = "raw"
 REAL_TIME = frozenset(("bookTicker", "trade", "aggTrade"))
-"""These kinds of streams send each change at once."""
+"""Kinds of streams that send each change at once."""
 _PHASE_MS = 10
 _SECONDS_MAX = 60
-"""Klines of a second that are closed at once: a market that was halted for hours does not send thousands."""
+"""Largest number of one-second klines that are closed at once: after a long halt there would be thousands."""
 MICROSECONDS = "-us"
-"""At the end of a form: times are in microseconds."""
+"""End of the form of a stream whose times are in microseconds."""
 
 
 def wrap(stream: SharedStream, payload: str) -> bytes:
-    """``payload`` in the time unit of the connection, and in the combined wrapper where the connection has it."""
+    """Encode ``payload`` in the time unit of the connection, and in the combined wrapper where the connection has
+    it.
+    """
     if stream.form.endswith(MICROSECONDS):
         payload = event_in_microseconds(payload)
     if stream.form.startswith(COMBINED):
@@ -41,13 +43,13 @@ def _levels(side: Side, depth: int) -> str:
 
 
 def depth(book: SimBook, levels: int) -> str:
-    """Partial depth and the REST snapshot: the best ``levels`` of each side under the book's update id."""
+    """Return the best ``levels`` of each side with the book's update id: partial depth, and the REST snapshot."""
     bids, asks = _levels(book.bids, levels), _levels(book.asks, levels)
     return f'{{"lastUpdateId":{book.update_id},"bids":[{bids}],"asks":[{asks}]}}'
 
 
 def book_ticker(market: SimMarket) -> str:
-    """Best bid and ask with their sizes."""
+    """Return best bid and ask with their sizes."""
     book = market.book
     return (
         f'{{"u":{book.update_id},"s":"{market.symbol}",'
@@ -57,7 +59,7 @@ def book_ticker(market: SimMarket) -> str:
 
 
 def trades(market: SimMarket, kind: str, now_ms: int) -> list[str]:
-    """The last step's prints as ``trade`` or ``aggTrade`` events; each print is an aggregate of its own."""
+    """Return the trades of the last step as ``trade`` or ``aggTrade`` events; each is an aggregate of its own."""
     events = []
     for one in market.prints:
         if kind == "aggTrade":
@@ -73,7 +75,7 @@ def trades(market: SimMarket, kind: str, now_ms: int) -> list[str]:
 
 
 class DiffWindow:
-    """Levels that changed since the last event of a diff stream, and the ids that event will cover."""
+    """Holds the levels that changed since the last event of a diff stream, and the ids that the next event covers."""
 
     def __init__(self, book: SimBook) -> None:
         self._book = book
@@ -83,16 +85,18 @@ class DiffWindow:
         self._lost = False
 
     def note(self) -> None:
-        """Take over the changes of the book's last step."""
+        """Add the changes of the book's last step."""
         self._bids |= self._book.bids.changed
         self._asks |= self._book.asks.changed
 
     def event(self, symbol: str, now_ms: int) -> str | None:
-        """The event for all since the last ``restart``; None when nothing changed, or when it got lost."""
+        """Return the event for all changes since the last ``restart``; None when there is none, or when
+        it is lost.
+        """
         book = self._book
         if book.update_id < self._first_id or self._lost:
             return None
-        # What customers have taken since the last step has its update id already.
+        # What customers have taken since the last step has an update id already, which this event covers.
         bids = self._side(book.bids, self._bids | book.bids.eaten)
         asks = self._side(book.asks, self._asks | book.asks.eaten)
         return (
@@ -101,7 +105,7 @@ class DiffWindow:
         )
 
     def restart(self) -> None:
-        """The event is out (or nobody wanted it): begin anew behind it."""
+        """Begin the next event, after the last one was sent or had no subscriber."""
         self._bids.clear()
         self._asks.clear()
         if self._book.update_id >= self._first_id:
@@ -109,7 +113,7 @@ class DiffWindow:
         self._first_id = self._book.update_id + 1
 
     def lose(self) -> None:
-        """Let the next event get lost: the one after it does not follow the one before."""
+        """Lose the next event, so that the one after it does not follow the one before."""
         self._lost = True
 
     @staticmethod
@@ -120,8 +124,9 @@ class DiffWindow:
 class BinanceFeed:
     """Makes the messages of one market: ``@bookTicker`` and trades with every step, depth at intervals.
 
-    Slow streams go about once a second, with the depth. Without an interval all goes with every step. At more than 10
-    steps a second that is quicker than the real venue, on purpose: the setting asks for the load.
+    Slow streams are sent about once a second, with the depth. Without an interval everything is sent with every
+    step. At more than 10 steps a second that is faster than the real venue, on purpose: the setting asks for the
+    load.
     """
 
     def __init__(
@@ -131,22 +136,24 @@ class BinanceFeed:
         all_markets: Collection[SimMarket] = (),
         interval_ms: int = 0,
     ) -> None:
-        """``all_markets``: those of the streams of all markets, for the feed that sends them with its own.
+        """Begin with the book as it is; ``interval_ms`` is the time between two frames of depth, 0 for every step.
 
-        ``interval_ms``: between two frames of depth; 0: they go with every step.
+        ``all_markets`` are those of the streams of all markets, which one feed sends with its own.
         """
         self.market = market
         self._interval_ms = interval_ms
         self._phase_ms = crc32(market.symbol.encode()) % max(interval_ms, 1) // _PHASE_MS * _PHASE_MS
-        """It keeps the depth of different markets from being sent at the same moment."""
+        """Offset of this market's interval, so that the depth of different markets is not sent at the same moment."""
         self._turn: FeedTurn | None = None
         self._all_markets = all_markets
         self._seconds = 0
         """How often the slow streams were sent."""
         self._second_ms: int | None = None
-        """When the slow streams were sent last; None where nobody was subscribed to those that ask for the time."""
+        """When the slow streams were sent last, in wall ms; None when no stream that needs the time was subscribed
+        to.
+        """
         self._this_second_ms: int | None = None
-        """When they are sent now."""
+        """When the slow streams are being sent, in wall ms."""
         self._slow_every = max(1, round(steps_per_s))
         self._steps = 0.0
         self._fast = DiffWindow(market.book)
@@ -154,14 +161,15 @@ class BinanceFeed:
         self._best = _best(market.book)
 
     def on_step(self) -> None:
-        """See ``Feed``."""
+        """Add the changes of a step of the market."""
         self._steps += self.market.step_weight
         self._fast.note()
         self._slow.note()
 
     def payloads(self, stream: SharedStream, now_ms: int) -> Sequence[bytes]:
-        """See ``Feed``."""
+        """Return the messages of ``stream`` that are due in this turn."""
         market = self.market
+        # With an interval, real-time streams are sent with the step, and all others in the turn of the interval.
         if (
             self._interval_ms
             and self._turn != "all"
@@ -196,36 +204,36 @@ class BinanceFeed:
         return (statistics.event(self.market, kind, now_ms),)
 
     def _klines(self, name: str, now_ms: int, before_ms: int | None) -> Sequence[str]:
-        """Return the kline of now every second or two, and the one before it once it is closed."""
+        """Return the present kline every second or two, and the one before it once it is closed."""
         interval, offset_ms = statistics.interval_of(name)
         start_ms = interval.start(now_ms, offset_ms)
-        told_ms = start_ms if before_ms is None else interval.start(before_ms, offset_ms)
+        next_ms = start_ms if before_ms is None else interval.start(before_ms, offset_ms)
         if interval.unit == "s":
-            told_ms = max(told_ms, start_ms - _SECONDS_MAX * 1000)
+            next_ms = max(next_ms, start_ms - _SECONDS_MAX * 1000)
         events = []
-        while told_ms < start_ms:
-            events.append(statistics.kline_event(self.market, name, told_ms, now_ms, is_closed=True))
-            told_ms = interval.after(told_ms, offset_ms)
+        while next_ms < start_ms:
+            events.append(statistics.kline_event(self.market, name, next_ms, now_ms, is_closed=True))
+            next_ms = interval.after(next_ms, offset_ms)
         if events or interval.unit == "s" or self._seconds % 2 == 0:
             events.append(statistics.kline_event(self.market, name, start_ms, now_ms, is_closed=False))
         return events
 
     def lose_event(self) -> None:
-        """See ``faults.spells.Sequenced``: of both speeds."""
+        """Lose the next diff event of both speeds."""
         self._fast.lose()
         self._slow.lose()
 
     def wait_ms(self, now_ms: int) -> int:
-        """See ``Feed``."""
+        """Return how long after a step the depth is due, in milliseconds; 0 if it is sent with the step."""
         interval_ms = self._interval_ms
         return interval_ms - (now_ms - self._phase_ms) % interval_ms if interval_ms else 0
 
     def choose(self, turn: FeedTurn) -> None:
-        """See ``Feed``."""
+        """Choose what ``payloads`` returns until ``on_sent``."""
         self._turn = turn
 
     def on_sent(self) -> None:
-        """See ``Feed``."""
+        """Begin new windows for the streams that were just sent."""
         turn, self._turn = self._turn, None
         if turn != "interval":
             self._best = _best(self.market.book)

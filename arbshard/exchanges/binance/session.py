@@ -1,8 +1,7 @@
-"""Binance's stream protocol, one session per client: control messages in, replies out, streams as state.
+"""Implements Binance's stream protocol, one session per client: control messages in, replies out, streams as state.
 
-Errors stand nested under ``error``, as on the wire. A stream of a known kind but an unknown symbol is accepted and
-stays silent, as on the venue. A kind that is not served here is refused: a client must not wait for what never
-comes.
+Errors are nested below ``error``, as on the wire. A stream of a known kind but an unknown symbol is accepted and
+sends nothing, as on the venue. A kind that is not served here is refused, so that a client does not wait in vain.
 """
 
 import re
@@ -25,7 +24,7 @@ _NAME = re.compile(
     rf"|aggTrade|miniTicker|ticker|avgPrice|{_KLINE}|{_WINDOW})"
 )
 _ALL = re.compile(rf"!(?P<kind>(?:miniTicker|{_WINDOW})@arr)")
-"""Streams of all markets."""
+"""Names of streams of all markets."""
 _ID = re.compile(r"[A-Za-z0-9_-]{0,36}")
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 
@@ -40,10 +39,10 @@ class _Refused(Exception):
 
 
 def opening_streams(path: str, streams_param: str | None) -> tuple[bool, tuple[str, ...]]:
-    """(combined, stream names) that a connection's URL asks for.
+    """Return whether the connection is combined, and the stream names that its URL asks for.
 
-    Any tail of ``/ws`` and ``/stream`` is taken; parts that are no stream names (clients number their connections
-    there) ask for nothing.
+    Any tail of ``/ws`` and ``/stream`` is accepted; parts that are not stream names (clients number their
+    connections there) ask for nothing.
     """
     combined = path.startswith("/stream")
     names = [*path.split("/")[2:], *(streams_param or "").split("/")]
@@ -51,9 +50,9 @@ def opening_streams(path: str, streams_param: str | None) -> tuple[bool, tuple[s
 
 
 def unknown_streams(names: Iterable[str]) -> RestReply | None:
-    """Return the answer to a handshake whose URL asks for streams that are not served; None where all are.
+    """Return the answer to a handshake whose URL asks for streams that are not served; None when all are served.
 
-    The venue does not document what it does then. A client that is let in would wait for what never comes.
+    The venue does not document what it does then. A client that is accepted would wait in vain.
     """
     unknown = [name for name in names if not is_name(name)]
     if not unknown:
@@ -63,7 +62,7 @@ def unknown_streams(names: Iterable[str]) -> RestReply | None:
 
 
 class BinanceSession:
-    """See ``session.ForewarningSession``."""
+    """Implements ``session.ForewarningSession`` for streams."""
 
     def __init__(
         self,
@@ -74,7 +73,10 @@ class BinanceSession:
         now_ns: int,
         in_microseconds: bool = False,
     ) -> None:
-        """``symbols``: markets by symbol in lower case. The first one's feed sends the streams of all markets."""
+        """Subscribe to ``names``; ``symbols`` has the markets by symbol in lower case.
+
+        The feed of the first market sends the streams of all markets.
+        """
         self._symbols = symbols
         self._unit = MICROSECONDS if in_microseconds else ""
         self._combined = combined
@@ -88,11 +90,11 @@ class BinanceSession:
         self._renew()
 
     def on_open(self, now_ms: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
-        """Nothing: streams begin with the next update."""
+        """Return no actions: streams begin with the next update."""
         return ()
 
     def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:  # noqa: ARG002
-        """A control message."""
+        """Answer a control message."""
         if not self._messages.admit(now_ns):
             return (CloseClient(1008, "Too many requests"),)
         request_id: Id = None
@@ -105,20 +107,20 @@ class BinanceSession:
         return (SendData(msgspec.json.encode(reply)),)
 
     def on_ping(self, now_ns: int) -> Sequence[Action]:
-        """Pings count as messages."""
+        """Count the ping as a message."""
         return () if self._messages.admit(now_ns) else (CloseClient(1008, "Too many requests"),)
 
     def on_pong(self, payload: bytes, now_ns: int) -> Sequence[Action]:
-        """A pong with the payload of a ping shows life; any pong counts as a message."""
+        """Accept a pong; each counts as a message."""
         self._keep_alive.on_pong(payload)
         return () if self._messages.admit(now_ns) else (CloseClient(1008, "Too many requests"),)
 
     def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:  # noqa: ARG002
-        """Ping every 20 s; close a client that left one unanswered for 60 s."""
+        """Ping every 20 s; close a client that has not answered one for 60 s."""
         return self._keep_alive.on_time(now_ns)
 
     def on_shutdown(self, now_ms: int) -> Sequence[Action]:
-        """``serverShutdown``; wrapped where the connection has wrappers."""
+        """Announce the shutdown with ``serverShutdown``, wrapped on a combined connection."""
         payload = f'{{"e":"serverShutdown","E":{now_ms * 1000 if self._unit else now_ms}}}'
         if self._combined:
             payload = f'{{"stream":"!serverShutdown","data":{payload}}}'
@@ -184,7 +186,7 @@ class BinanceSession:
 
 
 def is_name(name: str) -> bool:
-    """Whether ``name`` is that of a stream that is served."""
+    """Return whether ``name`` is that of a stream that is served."""
     return bool(_NAME.fullmatch(name) or _ALL.fullmatch(name))
 
 

@@ -1,7 +1,7 @@
 """Encodes Upbit's messages: orderbook, trade, ticker and candle in all four formats.
 
-``session`` uses it for snapshots, and ``UpbitFeed`` for real-time messages. Order books are formatted by
-hand because they are most of the traffic; the rest is encoded by ``msgspec``.
+``session`` uses it for snapshots, and ``UpbitFeed`` for real-time messages. Order books are formatted by hand
+because they are most of the traffic; the rest is encoded by ``msgspec``.
 """
 
 from collections.abc import Sequence
@@ -286,8 +286,8 @@ class UpbitFeed:
 
     def __init__(self, market: SimMarket) -> None:
         self.market = market
-        self._told_second = 0
-        self._told_trade = 0
+        self._sent_second = 0
+        self._sent_trade = 0
         """The second in which candles were sent last, and the number of the first trade that was not in them."""
         self._due_second: int | None = None
         """The second whose candles are being sent."""
@@ -311,23 +311,23 @@ class UpbitFeed:
     def on_sent(self) -> None:
         """Remember what the candles that were just sent contained."""
         if self._due_second is not None:
-            self._told_second, self._due_second = self._due_second, None
-            self._told_trade = self.market.history.next_number
+            self._sent_second, self._due_second = self._due_second, None
+            self._sent_trade = self.market.history.next_number
 
     def wait_ms(self, now_ms: int) -> int:  # noqa: ARG002 - the protocol's shape
-        """See ``Feed``. Upbit sends each change at once."""
+        """Return 0: Upbit sends each change at once."""
         return 0
 
     def choose(self, turn: FeedTurn) -> None:
-        """See ``Feed``."""
+        """Ignore the choice, because Upbit has no streams of a fixed interval."""
 
     def _candles(self, stream: SharedStream, now_ms: int) -> Sequence[bytes]:
         """Return the candle if a trade has changed it since it was sent last, a second ago or longer."""
         second, history = now_ms // 1000, self.market.history
-        if second == self._told_second:
+        if second == self._sent_second:
             return ()
         self._due_second = second
-        if history.next_number == self._told_trade:
+        if history.next_number == self._sent_trade:
             return ()
         made = candle(self.market, stream.kind, stream.form, "REALTIME", now_ms)
         return () if made is None else (made,)
