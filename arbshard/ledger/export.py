@@ -168,7 +168,7 @@ class _Exits:
             value = known.value + fill.quantity * fill.price
             self._legs[leg] = _ExitLeg(known.quantity + fill.quantity, value)
 
-    def take(self, position_id: str) -> tuple[str | None, str | None]:
+    def pop_prices(self, position_id: str) -> tuple[str | None, str | None]:
         """Return the average prices at home and away, and forget the position."""
         home, away = (self._legs.pop((position_id, is_home), _ExitLeg()) for is_home in (True, False))
         return home.price(), away.price()
@@ -250,7 +250,7 @@ def _positions(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...
                 open_now[event.position.position_id] = event.position
             case PositionClosed():
                 open_now.pop(event.position.position_id, None)
-                prices = exits.take(event.position.position_id)
+                prices = exits.pop_prices(event.position.position_id)
                 if at_ms >= since_ms:
                     is_its = concluded is not None and concluded.intent_id == event.intent_id
                     yield _position(event.position, prices, concluded if is_its else None)
