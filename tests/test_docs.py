@@ -64,3 +64,29 @@ def test_no_word_of_the_glossary_is_explained_twice():
     ]
     words = [word for word in words if word != "word"]
     assert sorted(words) == sorted(set(words))
+
+
+def test_index_names_every_page_once() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    named = re.findall(r"\]\(((?!\.\./)[\w-]+\.md)\)", index)
+    assert sorted(named) == sorted(
+        path.name for path in (ROOT / "docs").glob("*.md") if path.name != "README.md"
+    )
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+)
+def test_links_of_a_page_lead_somewhere(page: str) -> None:
+    path = ROOT / page
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", path.read_text())
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_each_row_of_the_readme_names_folders_and_a_place_to_start() -> None:
+    section = (ROOT / "README.md").read_text().partition("## Where things are")[2]
+    table = [cells for cells in rows(section) if cells[0] != "path"]
+    assert len(table) > 10
+    for where, _role, start in table:
+        named = re.findall(r"`([^`]+)`", f"{where} {start}")
+        assert [path for path in named if not (ROOT / path).exists()] == [], where
