@@ -121,7 +121,7 @@ def keep_libraries_quiet() -> None:
 
 def apprise_sender(address: Secret) -> Sender:
     """Return what sends to ``address`` by apprise. It blocks for some seconds at most."""
-    from apprise import Apprise, NotifyType
+    from apprise import Apprise, NotifyFormat, NotifyType
 
     keep_libraries_quiet()
     service = Apprise()
@@ -134,7 +134,12 @@ def apprise_sender(address: Secret) -> Sender:
         complaints: list[str] = []
         token = _complaints.set(complaints)
         try:
-            is_delivered = service.notify(body=body, title=title, notify_type=types[severity])
+            is_delivered = service.notify(
+                body=body,
+                title=title,
+                notify_type=types[severity],
+                body_format=NotifyFormat.TEXT,  # services that take HTML or Markdown get it escaped
+            )
         except Exception as error:  # noqa: BLE001 - a service that fails in its own way is a failed delivery
             return without_address(f"{type(error).__name__}: {error}", address)
         finally:

@@ -299,6 +299,15 @@ def test_a_failure_has_a_reason_without_the_address_and_nothing_is_logged(caplog
         assert "nonsense-token" not in text
 
 
+@imports_old_modules
+@pytest.mark.needs("alerts")
+def test_a_service_that_takes_html_gets_the_text_escaped():
+    with Receiver() as receiver:
+        send = apprise_sender(Secret(f"json://127.0.0.1:{receiver.port}/x?format=html"))
+        assert send("t", "edge < 5 & <b>bold</b>", "info") == ""
+    assert "&lt;b&gt;bold&lt;/b&gt;" in receiver.got[0]["message"]
+
+
 async def test_the_heartbeat_is_fetched_while_the_run_is_well():
     is_well = False
     with Receiver() as receiver:
