@@ -20,7 +20,15 @@ RATE    ?= 5000
 # The texts that scripts/check_prose.py has been through. Without a list it checks everything.
 PROSE := arbshard/*.py arbshard/accounts arbshard/campaign arbshard/config arbshard/data arbshard/doctor arbshard/engine arbshard/exchanges arbshard/execution arbshard/ledger arbshard/model arbshard/report arbshard/risk arbshard/runner arbshard/series arbshard/shm arbshard/sweep arbshard/web arbshard/wire supervisor/*.py supervisor/processes supervisor/shards docs scripts examples README.md CONTRIBUTING.md SECURITY.md
 
-.PHONY: run test nightly coverage test-wheel check perf instructions clients torture fuzz fuzz-messages soak setup ray lock clean
+.PHONY: help run test nightly coverage test-wheel check perf instructions clients torture fuzz fuzz-messages soak setup ray lock clean
+
+# `make` alone says what there is; it starts nothing.
+help:
+	@echo "make run       trades the embedded exchanges on paper until Ctrl-C; ARGS=\"--shards 4\" adds options"
+	@echo "make setup     makes .venv with everything that is needed (run and test do it, too)"
+	@echo "make test      the tests before a change: about nine minutes on two idle cores, longer on busy ones"
+	@echo "make check     style, types, imports and texts"
+	@echo "make perf      measures; make coverage, make nightly and make torture test more: see CONTRIBUTING.md"
 
 run: setup
 	@echo "starting: the exchanges, risk, the workers and the feeds come up within a few seconds; Ctrl-C ends it"

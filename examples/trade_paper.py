@@ -3,10 +3,11 @@
 ``python examples/trade_paper.py configs/paper.toml BTC ETH``
 """
 
+import argparse
 import sys
 from pathlib import Path
 
-from arbshard import ArbitrageLiveRunner, TradeReport, load_config
+from arbshard import ArbitrageLiveRunner, ArbshardError, TradeReport, load_config
 
 
 def show(report: TradeReport) -> None:
@@ -26,4 +27,13 @@ def main(config_file: str, symbols: list[str], seconds: float = 60.0) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    parser = argparse.ArgumentParser(description="Trade a few pairs on paper for a minute.")
+    parser.add_argument(
+        "config", nargs="?", default="configs/paper.toml", help="a TOML file with data = 'public'"
+    )
+    parser.add_argument("symbols", nargs="*", default=["BTC", "ETH"], help="pairs, by base or market")
+    given = parser.parse_args()
+    try:
+        main(given.config, given.symbols)
+    except ArbshardError as error:
+        sys.exit(f"trade_paper: {error}")

@@ -7,7 +7,14 @@ import asyncio
 import sys
 from pathlib import Path
 
-from arbshard import SystemClock, WebSocketMarketDataProvider, find_universe, gap_bps, load_config
+from arbshard import (
+    ArbshardError,
+    SystemClock,
+    WebSocketMarketDataProvider,
+    find_universe,
+    gap_bps,
+    load_config,
+)
 
 
 async def main(symbols: list[str], config_file: str = "configs/paper.toml", seconds: int = 30) -> None:
@@ -28,4 +35,7 @@ async def main(symbols: list[str], config_file: str = "configs/paper.toml", seco
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:] or ["BTC", "ETH"]))
+    try:
+        asyncio.run(main(sys.argv[1:] or ["BTC", "ETH"]))
+    except ArbshardError as error:
+        sys.exit(f"watch_gaps: {error}")

@@ -8,7 +8,7 @@ from arbshard.cli.completion import complete_symbols
 from arbshard.cli.ledger_state import find_remains
 from arbshard.cli.options import ConfigOption, NameOption, config_of, running_files
 from arbshard.cli.risk_client import send_to_risk, wait_until_flat
-from arbshard.errors import UsageError
+from arbshard.errors import RequestTimeout, UsageError
 from arbshard.status.hints import name_instance
 from arbshard.wire.messages import Close, Command, Done, Halt, Resume
 
@@ -81,10 +81,27 @@ def close(
 
 def _order(name: NameOption, config: ConfigOption, command: Command, wait_s: float) -> None:
     instance, files = running_files(name, config)
-    answer = send_to_risk(files, command)
+    try:
+        answer = send_to_risk(files, command)
+    except RequestTimeout as error:
+        raise RequestTimeout(_not_answered(instance, command)) from error
     assert isinstance(answer, Done), answer
     typer.echo(f"{instance}: {name_instance(answer.text, instance)}")
     wait_until_flat(instance, files, answer.pairs, wait_s)
+
+
+def _not_answered(instance: str, command: Command) -> str:
+    """Return what it means that risk does not answer ``command``."""
+    status = f"'arbshard status --name {instance}'"
+    if isinstance(command, Halt):
+        return (
+            f"NOT halted, as far as is known: risk of '{instance}' does not answer. While it does not, no entry is "
+            f"approved; {status} says why, and 'arbshard stop --name {instance}' ends the run"
+        )
+    return (
+        f"it is not known whether this was carried out, because risk of '{instance}' does not answer; look at "
+        f"{status}, then type it again"
+    )
 
 
 def _refuse_without_instance(name: NameOption, config: ConfigOption) -> None:

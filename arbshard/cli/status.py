@@ -9,7 +9,7 @@ import typer
 
 from arbshard.cli.ledger_state import Remains, find_remains
 from arbshard.cli.options import ConfigOption, NameOption, StateOption, config_of
-from arbshard.errors import LedgerError
+from arbshard.errors import LedgerError, UsageError
 
 _RATE_WINDOW_S = 0.3
 
@@ -31,6 +31,10 @@ def status(
     from arbshard.status.watch import watch as watch_status
     from supervisor.places import find_run_dir, running_pid
 
+    if watch and as_json:
+        raise UsageError(
+            "status: --watch draws a table; leave out --json, or call it again and again without --watch"
+        )
     use_money_context()
     instance = config_of(name, config).name
     run_dir = find_run_dir(instance)

@@ -4,6 +4,7 @@ The pollers, the listings, the feeds' snapshots and the doctor fetch public addr
 ``clients`` sends signed calls with it.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from types import SimpleNamespace
 from typing import Protocol
@@ -18,6 +19,8 @@ from arbshard.errors import VenueUnavailable
 from arbshard.secret import Secret, reveal_values
 from arbshard.venues.base.client import Answer, NoAnswer
 
+_SSL_CONTEXT = re.compile(r" ssl:<[^>]*>")
+"""Part of aiohttp's messages that is an object and tells a person nothing."""
 _TIMEOUT_S = 5.0
 _BODY_BYTES_MAX = 1 << 22
 _CONNECTIONS_MAX = 32
@@ -121,7 +124,7 @@ class HttpFetch:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             if is_secret:
                 raise NoAnswer(type(error).__name__, sent=progress.sent) from None
-            why = str(error) or f"no answer within {self._timeout.total:g} s"
+            why = _SSL_CONTEXT.sub("", str(error)) or f"no answer within {self._timeout.total:g} s"
             raise NoAnswer(why, sent=progress.sent) from error
 
     async def close(self) -> None:

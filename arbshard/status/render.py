@@ -129,12 +129,14 @@ def render_summary(summary: Summary) -> RenderableType:
     if float(portfolio.beside):
         beside = Text.assemble(_money(portfolio.beside), f" {portfolio.currency} of it: {_BESIDE}")
         table.add_row("beside trading", beside)
-    table.add_row("equity", _equity(summary.equity, portfolio.currency))
+    table.add_row("equity", _equity(summary.equity, portfolio.currency, label=""))
     table.add_row("FX", _fx(summary.fx))
     table.add_row("exits by", _counts(summary.reasons))
     table.add_row(
         "orders",
-        f"{summary.orders}, {summary.partial_orders} partly filled, {summary.rejected_orders} rejected",
+        f"{summary.orders} prepared, none sent"
+        if summary.order_mode == "dry run"
+        else f"{summary.orders}, {summary.partial_orders} partly filled, {summary.rejected_orders} rejected",
     )
     table.add_row("refused by risk", _counts(summary.refusals))
     table.add_row("refused by workers", _counts(summary.data_refusals))
@@ -237,10 +239,10 @@ def _portfolio(session: PortfolioTally, lifetime: PortfolioTally, as_of: str) ->
     return table
 
 
-def _equity(equity: EquityNote, currency: str) -> Text:
+def _equity(equity: EquityNote, currency: str, label: str = "Equity ") -> Text:
     """The result of trading, and in a second line what the account is worth."""
     parts: list[str | Text | tuple[str, str]] = [
-        ("Equity ", "bold"),
+        (label, "bold"),
         _money(equity.equity),
         f" {currency}: realised ",
         _money(equity.realised),
@@ -607,6 +609,8 @@ def _most_refused(shard: ShardStatus) -> str:
 
 
 def _percentiles(latency: Latency) -> str:
+    if not latency.count:
+        return "nothing was measured"
     return (
         f"p50 {latency.p50:,.0f}  p90 {latency.p90:,.0f}  p99 {latency.p99:,.0f}  p99.9 {latency.p999:,.0f}"
         f"  max {latency.max:,.0f} µs  ({latency.count:,})"

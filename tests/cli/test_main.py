@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from arbshard.cli import halt
+from arbshard.errors import RequestTimeout
+from arbshard.model.rundir import RunFiles
 from arbshard.status.hints import name_instance
+from arbshard.wire.messages import Halt, Resume
 
 
 @pytest.fixture
@@ -71,6 +75,7 @@ def test_a_reader_that_goes_away_is_one_line_at_most(call):
         (("run", "--config", "no-such"), "is neither a file nor one of default, "),
         (("simulate", "--trace", "{folder}/none/x"), "cannot be written: No such file or directory"),
         (("resume",), "no instance named 'sim' is running"),
+        (("status", "--watch", "--json"), "status: --watch draws a table; leave out --json"),
         (("limits", "show", "--name", "desk"), "no instance named 'desk' is running"),
     ],
 )
@@ -102,3 +107,16 @@ def test_a_configuration_is_found_by_its_name_from_anywhere(call):
 )
 def test_hints_name_the_instance_that_they_are_for(text, name, shown):
     assert name_instance(text, name) == shown
+
+
+@pytest.mark.parametrize(
+    ("command", "said"), [(Halt("", flatten=False), "NOT halted"), (Resume(""), "it is not known whether")]
+)
+def test_a_command_that_risk_does_not_answer_says_what_that_means(monkeypatch, command, said):
+    def silent(*_):
+        raise RequestTimeout("no reply within 5000 ms")
+
+    monkeypatch.setattr(halt, "running_files", lambda *_: ("desk", RunFiles(Path("/none"))))
+    monkeypatch.setattr(halt, "send_to_risk", silent)
+    with pytest.raises(RequestTimeout, match=f"{said}.*'arbshard status --name desk'"):
+        halt._order(None, None, command, 0.0)
