@@ -59,6 +59,11 @@ COMMANDS: dict[str, CommandHelp] = {
     "why": CommandHelp(("why BTC", "why KRW-ETH --name desk"), _RUNNING, SEE),
     "positions": CommandHelp(("positions", "positions --name desk --json"), panel=SEE),
     "trades": CommandHelp(("trades --last 50", "trades --symbol BTC --since 2026-11-01 --csv"), panel=SEE),
+    "web": CommandHelp(
+        ("web --name desk --name band", "web --port 0"),
+        "0 done, 2 an address or a token cannot be used, or something else you must change",
+        SEE,
+    ),
     "logs": CommandHelp(
         ("logs", "logs --follow", "logs --process worker-1 --level warning --last 200"), panel=SEE
     ),

@@ -16,10 +16,11 @@ def web(
         ),
     ] = None,
     host: Annotated[
-        str | None, typer.Option("--host", help="Listen here; default: [web] host, 127.0.0.1.")
+        str | None,
+        typer.Option("--host", help="Listen here; default: web.host of the configuration, 127.0.0.1."),
     ] = None,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="0: any free port; default: [web] port.")
+        int | None, typer.Option("--port", min=0, max=65535, help="0: any free port; default: web.port.")
     ] = None,
     state_dir: StateOption = None,
     config: ConfigOption = None,
