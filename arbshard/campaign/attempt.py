@@ -253,7 +253,7 @@ class Attempt:
 
     def _result(self, code: int, stop: Anomaly | None, took_s: float) -> AttemptResult:
         watch = read_watch(self._paths.watch)
-        summary = self._read_summary()
+        summary, unread = read_summary(self._paths.summary)
         if summary is None and code == 2 and not self._paths.ledger.exists():
             raise RunFailed(f"the run could not start: {self.last_output()}")
         ran_s = summary.duration_s if summary is not None else took_s
@@ -284,21 +284,25 @@ class Attempt:
             anomalies,
             read_facts(self._paths.ledger),
             summary.data_refusals if summary is not None else {},
-            summary.problems if summary is not None else (f"the run wrote no summary: {self.last_output()}",),
+            summary.problems if summary is not None else (f"{unread}: {self.last_output()}",),
             code,
         )
-
-    def _read_summary(self) -> Summary | None:
-        try:
-            return msgspec.json.decode(self._paths.summary.read_bytes(), type=Summary)
-        except FileNotFoundError:
-            return None
 
     def last_output(self) -> str:
         """Return the last line that the run has printed."""
         data = self._paths.output.read_bytes()[-_OUTPUT_TAIL:]
         lines = [line for line in data.decode(errors="replace").splitlines() if line.strip()]
         return lines[-1].strip() if lines else "it printed nothing"
+
+
+def read_summary(path: Path) -> tuple[Summary | None, str]:
+    """Return the summary of a run, or None and why there is none."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Summary), ""
+    except FileNotFoundError:
+        return None, "the run wrote no summary"
+    except msgspec.MsgspecError as error:
+        return None, f"the summary of the run cannot be read ({error})"
 
 
 def is_rerun(cause: str, attempts: int, left_s: float, campaign: CampaignFile) -> bool:

@@ -6,7 +6,8 @@ survive the process and not the machine. ``exchanges`` opens it when ``--account
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
@@ -53,7 +54,18 @@ class AccountsFile:
         """Why the last change could not be saved. The exchanges must not continue then."""
 
     def keep(self, venue: str, account: TradingAccount, matcher: Matcher) -> None:
-        """Restore ``account`` if the file has it, and save every change of it from now on."""
+        """Restore ``account`` if the file has it, and save every change of it from now on.
+
+        Raises ``ConfigError`` when the file cannot be read or written.
+        """
+        try:
+            self._restore_or_begin(venue, account, matcher)
+        except sqlite3.Error as error:
+            raise ConfigError("--accounts-file", f"{self._path} cannot be used: {error}") from error
+        account.follow_changes()
+        matcher.on_change = self._saver(venue, matcher)
+
+    def _restore_or_begin(self, venue: str, account: TradingAccount, matcher: Matcher) -> None:
         with_counters = self._db.execute(
             "SELECT next_order, next_trade, orders_dropped FROM counters WHERE venue = ?", (venue,)
         ).fetchone()
@@ -63,8 +75,6 @@ class AccountsFile:
             next_order, next_trade, dropped = with_counters
             account.restore(self._restored(venue, dropped))
             matcher.resume(account, next_order, next_trade)
-        account.follow_changes()
-        matcher.on_change = self._saver(venue, matcher)
 
     def close(self) -> None:
         """Close the file."""
@@ -82,16 +92,25 @@ class AccountsFile:
 
     def _begin(self, venue: str, account: TradingAccount, matcher: Matcher) -> None:
         rows = [(venue, one.currency, plain(one.free)) for one in account.opening]
+        with self._transaction():
+            self._db.executemany("INSERT INTO openings VALUES (?, ?, ?)", rows)
+            self._put_balances(venue, account.wallet.balances())
+            self._put_counters(venue, account, matcher)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN")
-        self._db.executemany("INSERT INTO openings VALUES (?, ?, ?)", rows)
-        self._put_balances(venue, account.wallet.balances())
-        self._put_counters(venue, account, matcher)
-        self._db.execute("COMMIT")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def _save(self, venue: str, account: TradingAccount, matcher: Matcher) -> None:
         changes = account.take_changes()
-        self._db.execute("BEGIN")
-        try:
+        with self._transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO orders VALUES (?, ?, ?)",
                 [(venue, order.number, msgspec.json.encode(order)) for order in changes.orders],
@@ -110,11 +129,6 @@ class AccountsFile:
             )
             self._put_balances(venue, changes.balances)
             self._put_counters(venue, account, matcher)
-            self._db.execute("COMMIT")
-        except sqlite3.Error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     def _put_balances(self, venue: str, balances: Iterable[WalletBalance]) -> None:
         self._db.executemany(

@@ -33,6 +33,7 @@ _SPELL_MS = 5_000
 _SPELLS_MAX = 300
 _GROWTH_MS = 600_000
 _HOUR_MS = 3_600_000
+_VENUE_COUNTERS = ("frames", "reconnects", "stalls", "resyncs", "bad_frames", "refusals")
 _FUNNEL = ("sampled", "gross", "net", "deep", "sound", "wanted", "barred", "sized", "decided", "approved")
 
 Row = dict[str, float | int | str | None]
@@ -65,11 +66,12 @@ def read_sampled(state_dir: Path, since_ms: int, currency: str) -> Sampled:
     funnel = reader.counted("funnel", ("pair",), _with_bps(_FUNNEL))
     followed = reader.counted("followed", ("reason",), ("followed", "won", "pnl"))
     refusals = reader.counted("refusals", ("source", "reason"), ("count",))
+    counts = reader.counted("venues", ("venue",), _VENUE_COUNTERS)
     found = tuple(_pair(row) for row in funnel)
     span = _Span(system if system.num_rows else shards)
     return Sampled(
         shards={one.shard: one for one in _shards(shards)},
-        venues={one.venue: one for one in _venues(venues)},
+        venues={one.venue: one for one in _venues(venues, counts)},
         processes=tuple(_processes(processes)),
         pairs=tuple(sorted(found, key=lambda one: (-one.approved, -one.net, one.pair))),
         funnel=tuple(_funnel(funnel)),
@@ -193,16 +195,15 @@ def _shards(table: pa.Table) -> Iterator[ShardReport]:
         )
 
 
-def _venues(table: pa.Table) -> Iterator[VenueReport]:
-    counters = ("frames", "reconnects", "stalls", "resyncs", "bad_frames", "refusals")
-    grown = {str(row["venue"]): row for row in increases(table, ("venue",), counters, 0)}
+def _venues(table: pa.Table, increased: Sequence[Row]) -> Iterator[VenueReport]:
+    grown = {str(row["venue"]): row for row in increased}
     wanted = [
         *(("msg_s", "mean"), ("oldest_ms", "max"), ("lag_ms", "approximate_median")),
         *(("answer_p50_us", "approximate_median"), ("answer_p99_us", "max")),
     ]
     for row in _aggregated(table, "venue", wanted):
         name = str(row["venue"])
-        counts = {counter: _count(grown[name], counter) for counter in counters}
+        counts = {counter: _count(grown[name], counter) for counter in _VENUE_COUNTERS}
         yield VenueReport(
             venue=name,
             msg_s=_number(row, "msg_s_mean"),

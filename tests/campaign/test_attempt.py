@@ -1,6 +1,6 @@
 """What the processes of an attempt are started with."""
 
-from arbshard.campaign.attempt import Attempt
+from arbshard.campaign.attempt import Attempt, read_summary
 
 SHOW = "import os; print(sorted(name for name in os.environ if name.startswith('ARBSHARD_')))"
 
@@ -16,3 +16,12 @@ def test_no_setting_of_the_environment_changes_a_campaign(tmp_path, monkeypatch)
     found = output.read_text()
     assert "ARBSHARD_RUN_ROOT" in found
     assert "ARBSHARD__" not in found
+
+
+def test_summary_that_is_missing_or_damaged_is_a_problem_and_no_error(tmp_path) -> None:
+    path = tmp_path / "summary.json"
+    assert read_summary(path) == (None, "the run wrote no summary")
+    path.write_bytes(b'{"name": "S0"')
+    found, why = read_summary(path)
+    assert found is None
+    assert "cannot be read" in why

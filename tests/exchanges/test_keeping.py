@@ -149,3 +149,17 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"--accounts-file: .*accounts\.sqlite"):
         AccountsFile(path)
+
+
+def test_accounts_that_cannot_be_begun_leave_nothing_half_written(begin, tmp_path) -> None:
+    path = tmp_path / "accounts.sqlite"
+    AccountsFile(path).close()
+    with sqlite3.connect(path) as other:
+        other.execute("DROP TABLE counters")
+        other.execute(
+            "CREATE TABLE counters (venue, next_order, next_trade, orders_dropped, CHECK (venue = ''))"
+        )
+    with pytest.raises(ConfigError, match=r"--accounts-file: .*accounts\.sqlite cannot be used"):
+        begin()
+    with sqlite3.connect(path) as other:
+        assert other.execute("SELECT count(*) FROM openings").fetchone() == (0,)

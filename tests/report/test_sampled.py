@@ -146,6 +146,14 @@ def test_health_over_time(run_dir, write):
     assert "101.0" in render_markdown(document_of(report))
 
 
+def test_counters_of_venues_begin_at_the_time_that_is_asked_for(run_dir, write) -> None:
+    write(
+        *(("venues", second, {"venue": w.HOME, "msg_s": 1.0, "frames": 100 + second}) for second in range(5))
+    )
+    assert sampled(run_dir).venues[w.HOME].frames == 104
+    assert sampled(run_dir, since_ms=RUN + 3000).venues[w.HOME].frames == 2
+
+
 def test_problems_are_spells_on_the_time_line(run_dir, write):
     write(
         *(("system", second, {"state": "degraded", "problems": "upbit: silent"}) for second in (1, 2, 3)),
