@@ -106,7 +106,8 @@ def take_service_manager(environ: MutableMapping[str, str], pid: int) -> Service
 def sentence_of(status: Status) -> str:
     """Return how a run is, in one line: the halt or the first problem, and what trading has brought."""
     portfolio = status.portfolio
-    urgent = status.halted or next(iter(status.problems), "")
+    lasting = [problem for problem in status.problems if problem not in status.passing]
+    urgent = status.halted or next(iter((*lasting, *status.passing)), "")
     others = len(status.problems) - 1
     parts = [status.state]
     if urgent:

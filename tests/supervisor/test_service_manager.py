@@ -58,6 +58,19 @@ def test_sentence_of_a_healthy_run():
     assert said.endswith("KRW since the start")
 
 
+def test_what_orders_under_way_cause_comes_last():
+    said = sentence_of(
+        replace(
+            made_status(),
+            problems=("one leg", "upbit is down"),
+            passing=("one leg",),
+            halted="",
+            state="degraded",
+        )
+    )
+    assert said.startswith("degraded: upbit is down (and 1 more); ")
+
+
 class TestEnvironment:
     def test_is_taken_away_from_the_children(self):
         environ = {"NOTIFY_SOCKET": "/run/x", "WATCHDOG_USEC": "8000000", "WATCHDOG_PID": "7", "HOME": "/"}
