@@ -13,7 +13,7 @@ from arbshard.clock import Clock
 from arbshard.errors import SharedMemoryError
 from arbshard.ledger.record import read_record
 from arbshard.model.intent import ApartCause
-from arbshard.model.notes import COMPANIONS, RECORDING, ChildNote, SupervisorNote, WorkerNote
+from arbshard.model.notes import COMPANIONS, RECORDING, ChildNote, SupervisorNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS, WorkerState
 from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
 from arbshard.model.rundir import RunFiles
@@ -53,6 +53,12 @@ _FOLLOWED = "followed_"
 _ANSWER = "answer_"
 _SERIES, _METRICS, _ALERTS, _WEB = COMPANIONS
 _ALERTS_SHOWN = 5
+
+
+class _Missing(msgspec.Struct, frozen=True):
+    """The part of a worker's note that is wanted here; the rest of it is long."""
+
+    missing: dict[str, int] = {}
 
 
 class Collector:
@@ -357,7 +363,7 @@ class Collector:
                 self._shard(shard, child, counters, decision, approval, risk.get(f"fence_{shard}", 0), now_ns)
             )
             if raw:
-                missing = msgspec.json.decode(raw, type=WorkerNote).missing
+                missing = msgspec.json.decode(raw, type=_Missing).missing
                 shards[-1] = replace(shards[-1], missing=missing)
         return decisions, approvals, answers, tuple(shards)
 
