@@ -4,13 +4,17 @@ import os
 import shutil
 
 import pytest
+from msgspec.structs import replace
 
+from arbshard.backtest.run import backtest, tape_config
 from arbshard.config import Config
 from arbshard.sweep.parts import cut
 from arbshard.sweep.pools import pool_of
 from arbshard.sweep.space import SearchSpace, parse_axes
 from arbshard.sweep.store import SweepRequest, opened
 from arbshard.sweep.sweep import Sweep
+from arbshard.sweep.tasks import task_of
+from perf.tapes import make_tape
 from support.sweep_rig import helpers_in, slow, write_tape
 
 pytestmark = [
@@ -93,3 +97,34 @@ def test_a_cluster_that_loses_a_node_finds_what_this_machine_finds(sweep, cluste
     local, expected = sweep("local", "random", Killer())
     assert comparable(results) == comparable(expected)
     assert (on_ray.best, on_ray.folds, on_ray.deflated) == (local.best, local.folds, local.deflated)
+
+
+def carried_out(where, tasks, work):
+    """The results of real backtests, by task."""
+    work.mkdir()
+    pool, waiting, found = pool_of(where, 2, backtest, str(work)), list(tasks), {}
+    try:
+        while len(found) < len(tasks):
+            while waiting and pool.room():
+                pool.submit(waiting.pop(0))
+            found.update((one.key, one) for one in pool.wait(1.0))
+    finally:
+        pool.close()
+    return found
+
+
+def test_backtests_on_a_cluster_decide_what_they_decide_here(tmp_path, cluster):
+    make_tape(tmp_path / "tape", seconds=70, pairs=3, updates_per_s=4, seed=5)
+    tape = tmp_path / "tape"
+    config = tape_config(tape)
+    (part,) = cut(tape, 1)
+    tasks = []
+    for value in (5.0, 20.0, 450.0):
+        strategy = replace(config.strategy, entry_bps=value, min_edge_bps=min(value, 20.0))
+        tried = replace(config, strategy=strategy, baseline=replace(config.baseline, is_required=False))
+        tasks.append(task_of(tape, part, tried, {"strategy.entry_bps": str(value)}, 0))
+    on_ray = carried_out("ray", tasks, tmp_path / "ray")
+    assert [one.failure for one in on_ray.values()] == [""] * 3
+    assert os.getpid() not in {int(one.place.rpartition(":")[2]) for one in on_ray.values()}
+    assert comparable(on_ray) == comparable(carried_out("local", tasks, tmp_path / "local"))
+    assert len({one.pnl for one in on_ray.values()}) > 1
