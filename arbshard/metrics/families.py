@@ -195,6 +195,17 @@ def _venues(status: Status, pages: ProcessPages) -> Iterator[Metric]:
             lambda venue: venue.stalls,
         ),
         ("arbshard_venue_resyncs", "Books made anew after a gap.", lambda venue: venue.resyncs),
+        ("arbshard_venue_touches", "Best prices joined to older levels.", lambda venue: venue.touches or 0),
+        (
+            "arbshard_venue_touches_overdue",
+            "Best prices not used, because levels were missing for too long.",
+            lambda venue: venue.touches_overdue,
+        ),
+        (
+            "arbshard_venue_touch_mismatches",
+            "Times that the ids of levels and best prices did not fit together.",
+            lambda venue: venue.touch_mismatches,
+        ),
         ("arbshard_venue_bad_frames", "Frames that could not be used.", lambda venue: venue.bad_frames),
         ("arbshard_venue_requests_refused", "Requests that the venue refused.", lambda venue: venue.refusals),
     )

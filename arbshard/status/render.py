@@ -346,7 +346,7 @@ def _venues(status: Status) -> WholeTable:
         table.add_row(
             f"{venue.name} (simulated)" if venue.simulated else venue.name,
             _state(venue.state) if venue.state != "rest" or venue.is_well else Text("rest", style="yellow"),
-            venue.source,
+            venue.source if venue.touches is None else f"{venue.source}, touch",
             f"{venue.connections} of {venue.wanted}" if venue.wanted else str(venue.connections),
             str(venue.symbols),
             f"{venue.msg_s:,.0f}",

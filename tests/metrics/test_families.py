@@ -41,6 +41,10 @@ def test_figures_are_those_of_the_status_in_base_units(status, table):
     assert value(table, "arbshard_venue_lag_seconds", venue="upbit") == 7.474
     assert ("arbshard_venue_lag_seconds", (("venue", "binance"),)) not in table
     assert value(table, "arbshard_venue_frames_total", venue="upbit") == upbit.frames
+    assert value(table, "arbshard_venue_touches_total", venue="upbit") == 7_575
+    assert value(table, "arbshard_venue_touches_overdue_total", venue="upbit") == 7_676
+    assert value(table, "arbshard_venue_touch_mismatches_total", venue="upbit") == 7_777
+    assert value(table, "arbshard_venue_touches_total", venue="binance") == 0
     assert value(table, "arbshard_memory_bytes") == status.memory_mb * 1e6
     assert value(table, "arbshard_equity", currency="KRW") == float(status.equity.equity)
     assert value(table, "arbshard_entries_total") == status.portfolio.entries

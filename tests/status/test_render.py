@@ -96,7 +96,7 @@ class TestStatus:
     def test_venues(self, status, row):
         drawing = render_status(status)
         assert row(drawing, "upbit") == [
-            "upbit", "(simulated)", "connected", "ws", "x2", "71", "of", "70", "72", "7,373", "7,778", "ms",
+            "upbit", "(simulated)", "connected", "ws", "x2,", "touch", "71", "of", "70", "72", "7,373", "7,778", "ms",
             "7,474", "ms", "33", "ms", "75", "78", "79", "76",
         ]  # fmt: skip
         assert row(drawing, "binance ")[:9] == [

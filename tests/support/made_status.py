@@ -40,7 +40,8 @@ def made_status() -> Status:
     upbit = VenueStatus(
         name="upbit", state="connected", simulated=True, connections=71, symbols=72, msg_s=7_373.3, frames=74,
         reconnects=75, bad_frames=76, oldest_ms=7_777.7, last_error="", wanted=70, source="ws x2",
-        planned=78, stalls=79, lag_ms=7_474, lag_ms_max=9_494, answer_us=Latency(p50=33_333.0, count=9),
+        planned=78, stalls=79, touches=7_575, touches_overdue=7_676, touch_mismatches=7_777,
+        lag_ms=7_474, lag_ms_max=9_494, answer_us=Latency(p50=33_333.0, count=9),
     )  # fmt: skip
     binance = VenueStatus(
         name="binance", state="down", simulated=False, connections=81, symbols=82, msg_s=8_383.0, frames=84,

@@ -185,7 +185,7 @@ class Binance:
 
     def route(self, frame: bytes) -> str | None:
         """By the stream's name at the front; by its keys when those are in another order."""
-        if frame.startswith(_HEAD) and frame.endswith((_TAIL, _TOUCH_TAIL)):
+        if frame.startswith(_HEAD) and (frame.endswith(_TAIL) or frame.endswith(_TOUCH_TAIL)):  # noqa: PIE810 - faster
             return _symbol(frame[_NAME : frame.find(b'"', _NAME)])
         return _route_by_keys(frame)
 
@@ -211,14 +211,6 @@ class Binance:
 
     def top_of_book(self, frame: bytes, received_ns: int) -> BookTop:
         """The first level of each side of a frame as the venue writes it, or the newer touch; else it is decoded."""
-        joint = touch_at(frame)
-        if joint >= 0:
-            try:
-                touch = _decode_touch(frame[joint + len(TOUCH) : -1])
-            except UNREADABLE:
-                return self.decode(frame, received_ns).top
-            top = sound_top(touch.bid, touch.bid_size, touch.ask, touch.ask_size, received_ns)
-            return top if top is not None else self.decode(frame, received_ns).top
         if frame.startswith(_HEAD) and frame.endswith(_TAIL):
             bid_at = frame.find(_BIDS) + len(_BIDS)
             ask_at = frame.find(_ASKS, bid_at) + len(_ASKS)
@@ -228,6 +220,14 @@ class Binance:
             except UNREADABLE:  # not as usual: ``decode`` knows or says why
                 return self.decode(frame, received_ns).top
             top = sound_top(bid, bid_size, ask, ask_size, received_ns)
+            if top is not None:
+                return top
+        elif (joint := touch_at(frame)) >= 0:
+            try:
+                touch = _decode_touch(frame[joint + len(TOUCH) : -1])
+            except UNREADABLE:
+                return self.decode(frame, received_ns).top
+            top = sound_top(touch.bid, touch.bid_size, touch.ask, touch.ask_size, received_ns)
             if top is not None:
                 return top
         return self.decode(frame, received_ns).top
