@@ -141,6 +141,6 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise UsageError(
-            f"web.host = {host}, web.port = {port}: cannot be listened on: {error.strerror or error}"
-        ) from error
+        # The standard library adds to the system's words what it tried, except for names that are not found.
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise UsageError(f"web.host = {host}, web.port = {port}: cannot be listened on: {reason}") from error

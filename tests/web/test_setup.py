@@ -77,7 +77,9 @@ def test_a_port_in_use_is_named(tmp_path):
     first = open_desk(WebConfig(port=0), tmp_path)
     port = first.listener.getsockname()[1]
     try:
-        with pytest.raises(UsageError, match=f"web.port = {port}: cannot be listened on"):
+        with pytest.raises(
+            UsageError, match=f"web.port = {port}: cannot be listened on: Address already in use$"
+        ):
             open_desk(WebConfig(port=port), tmp_path)
     finally:
         first.listener.close()
