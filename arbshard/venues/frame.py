@@ -1,6 +1,7 @@
-"""When a frame may be trusted: the one place where a decoded book is checked, for every venue.
+"""Checks decoded order books of every venue in one place: a frame that fails is not used.
 
-Venue codecs call ``checked_book`` with what they decoded and ``refusal_of`` with what msgspec refused.
+Venue codecs call ``checked_book`` with what they have decoded, and ``refusal_of`` with an error that msgspec has
+raised.
 """
 
 import re
@@ -30,12 +31,12 @@ Read = TypeVar("Read")
 
 
 def refusal(reason: FrameReason, detail: str = "") -> FrameError:
-    """A ``FrameError`` with a checked reason."""
+    """Return a ``FrameError`` with ``reason``, whose detail is cut to 200 characters."""
     return FrameError(reason, detail[:_DETAIL_MAX])
 
 
 def refusal_of(error: Exception) -> FrameError:
-    """The ``FrameError`` for one of ``UNREADABLE``."""
+    """Return the ``FrameError`` for ``error``, which is one of ``UNREADABLE``."""
     if isinstance(error, msgspec.ValidationError):
         # 1e400 is no float at all for msgspec; everything else it refuses by type or key.
         return refusal("number" if "out of range" in str(error) else "shape", str(error))
@@ -45,7 +46,7 @@ def refusal_of(error: Exception) -> FrameError:
 
 
 def reader(decode: Callable[[bytes | msgspec.Raw], Read]) -> Callable[[bytes | msgspec.Raw], Read]:
-    """``decode`` as the rooms of a venue use it: raises ``FrameError`` for what it cannot read."""
+    """Return ``decode`` for the modules of a venue: it raises ``FrameError`` for a body that it cannot read."""
 
     def read(body: bytes | msgspec.Raw) -> Read:
         try:
@@ -57,12 +58,12 @@ def reader(decode: Callable[[bytes | msgspec.Raw], Read]) -> Callable[[bytes | m
 
 
 def unreadable_body(where: str, error: Exception, body: bytes) -> VenueError:
-    """The one line for a REST body that is not what ``where`` documents."""
+    """Return the one-line error for a REST body whose form is not the one that ``where`` documents."""
     return VenueError(f"{where}: unexpected body: {error}; it begins {body[:80]!r}")
 
 
 def clipped(text: str) -> str:
-    """``text`` on one line, short enough for a log line."""
+    """Return ``text`` on one line, cut to 200 characters for a log line."""
     return " ".join(text.split())[:_DETAIL_MAX]
 
 
@@ -75,7 +76,7 @@ def checked_book(
     received_ns: int,
     sent_ms: int | None = None,
 ) -> OrderBookSnapshot:
-    """The snapshot, if both sides hold finite positive levels, strictly best first and not crossed.
+    """Return the snapshot if both sides hold finite positive levels, strictly best first and not crossed.
 
     Raises ``FrameError`` otherwise. A chained comparison is False for NaN, so NaN cannot pass.
     """
@@ -105,14 +106,14 @@ def checked_book(
 
 
 def sound_top(bid: float, bid_size: float, ask: float, ask_size: float, received_ns: int) -> BookTop | None:
-    """The top of a book, None if it cannot be trusted: then ``decode`` says why."""
+    """Return the top of a book; None if it cannot be trusted. ``Venue.decode`` then raises the reason."""
     if 0.0 < bid < ask < inf and 0.0 < bid_size < inf and 0.0 < ask_size < inf:
         return BookTop(bid, bid_size, ask, ask_size, received_ns)
     return None
 
 
 def _fault(levels: Sequence[Level], side: str) -> FrameError:
-    """Say precisely what is wrong with a side that has been refused."""
+    """Return the error that says precisely what is wrong with a side that was refused."""
     for rank, (price, size) in enumerate(levels):
         if not (isfinite(price) and isfinite(size) and price > 0 and size > 0):
             return refusal("number", f"{side} {rank}: {price!r} x {size!r}")
@@ -120,14 +121,17 @@ def _fault(levels: Sequence[Level], side: str) -> FrameError:
 
 
 def unpadded(levels: list[Level]) -> tuple[Level, ...]:
-    """``levels`` without trailing zero-size units; zeros further in stay, to be refused."""
+    """Return ``levels`` without trailing units of size zero.
+
+    Zeros further in are kept, and ``checked_book`` refuses them.
+    """
     while levels and levels[-1][1] == 0:
         levels.pop()
     return tuple(levels)
 
 
 def number_after(frame: bytes, key: bytes) -> int | None:
-    """The whole number that stands right behind the first ``key``; None where there is none."""
+    """Return the whole number that directly follows the first ``key``; None if there is none."""
     begin = frame.find(key)
     found = _DIGITS.match(frame, begin + len(key)) if begin >= 0 else None
     return int(found[0]) if found is not None else None

@@ -1,15 +1,19 @@
-"""Names of orders and fills at the venues. Used by all that sends, asks or listens, so that both ways agree. Pure."""
+"""Makes the names of orders and fills at the venues. Pure.
+
+All code that sends orders, queries them or receives their events uses these functions, so that every id is written
+and read in the same way.
+"""
 
 from arbshard.model.market import Market
 
 VENUE_ID_MAX = 36
-"""Characters of a client order id, at the stricter venue."""
+"""Length of a client order id in characters, at the stricter venue."""
 
 
 def venue_id(tag: str, client_id: str) -> str:
-    """What an order is called at its venue: ours, behind the ledger's ``tag``.
+    """Return the client order id that the venue is given: our id with the ledger's ``tag`` before it.
 
-    The tag keeps ids from repeating when a ledger is lost: a venue may remember an id for ever.
+    The tag keeps ids from repeating when a ledger is lost, because a venue may remember an id for ever.
     """
     assert tag, "a ledger without a tag"
     name = f"{tag}-{client_id}"
@@ -18,11 +22,11 @@ def venue_id(tag: str, client_id: str) -> str:
 
 
 def client_id_of(tag: str, name: str) -> str | None:
-    """Our id of an order that its venue calls ``name``; None for an order that is not ours."""
+    """Return our id of an order that its venue calls ``name``; None for an order that is not ours."""
     head = f"{tag}-"
     return name[len(head) :] if tag and name.startswith(head) else None
 
 
 def fill_id(market: Market, trade_id: str | int) -> str:
-    """A fill's id for ever: some venues number trades per market, so the market is part of it."""
+    """Return the permanent id of a fill. Some venues number trades per market, so the market is part of it."""
     return f"{market.venue}:{market.symbol}:{trade_id}"

@@ -1,4 +1,7 @@
-"""``Keys``: the key of an account, hidden from ``repr`` and never copied. ``execution.live.keys`` reads them."""
+"""Defines ``Keys``: the API key of an account, which ``repr`` hides and which cannot be copied.
+
+``execution.live.keys`` reads them.
+"""
 
 from functools import partial
 from typing import NoReturn
@@ -7,7 +10,7 @@ from arbshard.secret import HIDDEN, Secret
 
 
 class Keys:
-    """The key of one account: what to sign with."""
+    """Holds the API key and the secret of one account, with which its requests are signed."""
 
     __slots__ = ("key", "secret", "venue")
 
@@ -15,16 +18,16 @@ class Keys:
         self.venue = venue
         self.key = key if isinstance(key, Secret) else Secret(key)
         self.secret = secret if isinstance(secret, Secret) else Secret(secret)
-        """May be the PEM of an Ed25519 key."""
+        """It may be the PEM of an Ed25519 key."""
 
     def put_into(self, exchange: object) -> None:
-        """Let a ccxt exchange sign with them."""
+        """Set the key and the secret of a ccxt exchange, so that it can sign."""
         self.key.use(partial(setattr, exchange, "apiKey"))
         self.secret.use(partial(setattr, exchange, "secret"))
 
     @property
     def is_ed25519(self) -> bool:
-        """Whether the secret is a private key in PEM instead of a shared secret."""
+        """Return whether the secret is a private key in PEM instead of a shared secret."""
         return "PRIVATE KEY" in self.secret
 
     def __repr__(self) -> str:

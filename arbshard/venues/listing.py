@@ -1,6 +1,6 @@
-"""From two venues' listings to pairs: who trades where, in which slot, and which of them a person asked for.
+"""Makes pairs from the listings of two venues: their markets, their slots, and the selection that a user asks for.
 
-Called once by whoever sets up a run, before any process of it starts.
+The code that sets up a run calls it once, before any process of the run starts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,15 +14,15 @@ from arbshard.model.market import FeeSchedule, Leg, Market, Pair
 from arbshard.venues.base.market import ListedMarket
 
 FX_SLOT = 0
-"""The FX market's slot; pairs follow from 1."""
+"""Slot of the FX market; the pairs' slots begin at 1."""
 _SUGGESTIONS_MAX = 5
 
 FX_BASE = "USDT"
-"""The money of the away venue, unless said otherwise."""
+"""Quote currency of the away venue, unless the configuration names another."""
 
 
 def fx_leg(home: Mapping[str, ListedMarket], fees: FeeSchedule, fx_base: str = FX_BASE) -> Leg:
-    """The home market whose book is the FX rate, in slot 0. Raises ``VenueError`` if home does not list it."""
+    """Return the home market whose book is the FX rate, in slot 0. Raises ``VenueError`` if home does not list it."""
     for listed in home.values():
         if listed.market.base == fx_base:
             return Leg(market=listed.market, rules=listed.rules, fees=fees, slot=FX_SLOT)
@@ -37,11 +37,12 @@ def pairs_of(
     fx_base: str = FX_BASE,
     symbols: SymbolsConfig | None = None,
 ) -> list[Pair]:
-    """Every base that is tradable on both venues, sorted by base, in slots 1, 2 (home, away), 3, 4 …
+    """Return every base that is tradable on both venues, sorted by base, in slots 1, 2 (home, away), 3, 4 and so
+    on.
 
-    ``home`` and ``away`` are listings by symbol, each in one quote only; away's quote is ``fx_base``, and the FX
-    market itself is no pair. ``fx_leg`` has slot 0. ``symbols``: aliases and homonyms; a pair's base is its ticker at
-    home.
+    ``home`` and ``away`` are listings by symbol, each in one quote only; the quote of away is ``fx_base``. The FX
+    market itself is not a pair; ``fx_leg`` has slot 0. ``symbols`` holds aliases and homonyms. The base of a pair
+    is its ticker at home.
     """
     known = symbols if symbols is not None else SymbolsConfig()
     homes = _by_base(home.values())
@@ -63,7 +64,7 @@ def pairs_of(
 
 
 def with_slots(pairs: Iterable[Pair]) -> list[Pair]:
-    """``pairs`` in the same order with slots numbered without gaps: home then away of each, from 1."""
+    """Return ``pairs`` in the same order with slots numbered without gaps from 1: home then away of each pair."""
     replace = msgspec.structs.replace
     return [
         replace(
@@ -76,10 +77,11 @@ def with_slots(pairs: Iterable[Pair]) -> list[Pair]:
 
 
 def select_pairs(pairs: Sequence[Pair], names: Sequence[str]) -> list[Pair]:
-    """The pairs that ``names`` mean (base or either market's name, any case), each once, with slots anew.
+    """Return the pairs that ``names`` mean (base or either market's name, any case), each once and with new slots.
 
-    They keep the order of ``pairs``, so the same set gets the same slots however it was typed. No names: all.
-    Raises ``UsageError`` with every name that means no pair and up to five near matches each.
+    They keep the order of ``pairs``, so the same set gets the same slots in whatever order it was typed. Without
+    names all pairs are returned. Raises ``UsageError`` with every name that means no pair and up to five near
+    matches each.
     """
     if not names:
         return with_slots(pairs)
@@ -108,7 +110,7 @@ def _key(name: str) -> str:
 
 
 def _no_such_pair(name: str, by_name: Mapping[str, Pair]) -> str:
-    """One clause: the name, and the bases whose names look like it."""
+    """Return one clause with ``name`` and the bases whose names look like it."""
     near = get_close_matches(_key(name), by_name, n=3 * _SUGGESTIONS_MAX)
     bases = list(dict.fromkeys(by_name[match].base for match in near))[:_SUGGESTIONS_MAX]
     hint = f", did you mean {', '.join(bases)}?" if bases else ""

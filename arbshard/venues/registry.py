@@ -1,4 +1,7 @@
-"""The venues arbshard knows, by name. Whoever needs one asks here; only the configuration names them, too."""
+"""Lists the venues that arbshard supports, by name.
+
+All code looks venues up here; only the configuration names them too.
+"""
 
 from collections.abc import Iterable
 
@@ -19,7 +22,8 @@ TRADED = (HOME, AWAY)
 
 
 def get_adapter(name: str) -> Adapter:
-    """Return all of the venue called ``name``: its folder, else what ccxt offers of it.
+    """Return the adapter of the venue called ``name``: that of its folder, else one made from what ccxt offers for
+    it.
 
     Raises ``UsageError`` for a venue that has no folder and that the installed ccxt does not know.
     """
@@ -33,15 +37,18 @@ def get_adapter(name: str) -> Adapter:
 
 
 def get_venue(name: str) -> Venue:
-    """Return the order books' side of the venue called ``name``. Raises ``UsageError`` for one we do not know."""
+    """Return the order-book codec of the venue called ``name``. Raises ``UsageError`` for an unknown venue."""
     return get_adapter(name).market
 
 
 def codecs(names: Iterable[str] = ADAPTERS) -> dict[str, Venue]:
-    """Return the order books' side of the venues called ``names``, by name."""
+    """Return the order-book codecs of the venues called ``names``, by name.
+
+    Raises ``UsageError`` for an unknown venue.
+    """
     return {name: get_venue(name) for name in names}
 
 
 def rate_windows(names: Iterable[str] = ADAPTERS) -> tuple[Window, ...]:
-    """Return the rate limits of the venues called ``names``."""
+    """Return the rate limits of the venues called ``names``. Raises ``UsageError`` for an unknown venue."""
     return tuple(window for name in names for window in get_adapter(name).limits.windows)

@@ -1,1 +1,1 @@
-"""What arbshard wants of a venue: a Protocol for each room of a venue's folder, and the structs they speak in."""
+"""Defines what arbshard needs of a venue: a Protocol for each module of a venue's folder, and their structs."""

@@ -1,7 +1,7 @@
-"""``AccountVenue``: how a venue tells of an account, by its private stream and by REST, and what it tells. Pure.
+"""Defines ``AccountVenue``: how a venue reports on an account, by its private stream and by REST, and what. Pure.
 
-The room ``account`` of a venue's folder implements it; the private stream, the poller and the doctor use it. Nothing
-here opens a socket or looks at a clock.
+The module ``account`` of a venue's folder implements it; the private stream, the poller and the doctor use it.
+Nothing here opens a socket or reads a clock.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -24,31 +24,31 @@ DETAIL_CHARS_MAX = 200
 
 
 class Subscribed(NamedTuple):
-    """The stream is on: what happens from now on is told."""
+    """States that the subscription is active: events are reported from now on."""
 
 
 class Proceed(NamedTuple):
-    """The venue agreed to a first step; this is to be sent next."""
+    """States that the venue accepted a first step, and holds the message that is to be sent next."""
 
     message: str
 
 
 class Turned(NamedTuple):
-    """The venue refused the subscription, or ended it."""
+    """Is the venue's refusal of the subscription, or its end."""
 
     why: str
 
 
 class Leaving(NamedTuple):
-    """The venue is about to close the connection."""
+    """States that the venue is about to close the connection."""
 
 
 class Nothing(NamedTuple):
-    """A frame that tells nothing of orders or balances."""
+    """Is a frame that concerns neither orders nor balances."""
 
 
 class HeardFill(NamedTuple):
-    """One execution as the venue tells it."""
+    """Is one execution of an order as the venue reports it."""
 
     trade_id: str
     quantity: Decimal
@@ -58,36 +58,39 @@ class HeardFill(NamedTuple):
 
 
 class HeardOrder(NamedTuple):
-    """How an order stands, and what has just been executed of it. Also what REST says of it, without the fill."""
+    """Is the state of an order as the venue reports it, with the execution that the report is about.
+
+    An answer by REST has the same form, without a fill.
+    """
 
     client_id: str
-    """As the venue has it; empty for an order that was given none."""
+    """Client order id at the venue; empty for an order that was sent without one."""
     venue_order_id: str
     symbol: str
     side: Side
     state: OrderState
-    """UNKNOWN for a word that is in no table."""
+    """It is UNKNOWN if the venue's name of the state is in no table."""
     filled: Decimal
-    """Base executed so far."""
+    """Quantity of the base executed so far."""
     remaining: Decimal
     at_ms: int
     fill: HeardFill | None = None
     detail: str = ""
     word: str = ""
-    """The venue's own word for the state."""
+    """The venue's own name of the state."""
     fault: OrderFault = ""
     """Why the venue refused the order; empty if it did not."""
 
 
 class VenueBalance(NamedTuple):
-    """What we own of a currency."""
+    """Holds how much of a currency is owned: what is free, and what open orders lock."""
 
     free: Decimal
     locked: Decimal
 
 
 class HeardBalances(NamedTuple):
-    """Balances that changed."""
+    """Holds the balances that have changed, by currency."""
 
     balances: Mapping[str, VenueBalance]
 
@@ -96,104 +99,115 @@ Heard = Subscribed | Proceed | Turned | Leaving | Nothing | HeardOrder | HeardBa
 
 
 class AccountVenue(Protocol):
-    """A venue's side of an account."""
+    """Makes the requests about an account at one venue, and reads what the venue answers and streams."""
 
     @property
     def name(self) -> str:
-        """Its name in configuration, markets and the ledger."""
+        """Return the venue's name in configuration, markets and the ledger."""
         ...
 
     @property
     def ping_interval_s(self) -> float:
-        """Send a keep-alive on the private stream after this long."""
+        """Return after how many seconds a keep-alive is to be sent on the private stream."""
         ...
 
     def address(self, config: VenueConfig) -> str | None:
-        """Where the private stream is; None for a venue whose account is polled only.
+        """Return the address of the private stream; None for a venue whose account is polled only.
 
-        Raises ``UsageError`` when that is not to be known.
+        Raises ``UsageError`` when the configuration does not determine the address.
         """
         ...
 
     def headers(self, keys: Keys, nonce: str) -> tuple[tuple[str, str], ...]:
-        """Of the handshake; ``nonce`` is never used again."""
+        """Return the headers of the handshake. ``nonce`` must never be used again."""
         ...
 
     def opening(self, keys: Keys, ticket: str, now_ms: int, window_ms: int) -> tuple[Secret, ...]:
-        """What to send once connected. ``now_ms``: by the venue's clock, which refuses it after ``window_ms``."""
+        """Return the messages to send after connecting.
+
+        ``now_ms`` is the time by the venue's clock. The venue refuses the messages ``window_ms`` milliseconds after
+        it.
+        """
         ...
 
     def read(self, frame: bytes) -> Heard:
-        """What a frame of the private stream says. Raises ``FrameError``."""
+        """Decode a frame of the private stream. Raises ``FrameError`` for an invalid frame."""
         ...
 
     def balances_call(self) -> VenueRequest:
-        """Asks for all balances."""
+        """Make the request for all balances."""
         ...
 
     def balances_of(self, body: bytes) -> dict[str, VenueBalance]:
-        """All that are not zero, by currency. Raises ``FrameError``."""
+        """Return all balances that are not zero, by currency. Raises ``FrameError`` for an invalid body."""
         ...
 
     @property
     def orders_per_page(self) -> int:
-        """A page with fewer was the last."""
+        """Return how many orders a full page has; a page with fewer is the last."""
         ...
 
     def orders_call(self, page: int) -> VenueRequest | None:
-        """Asks for open orders, in pages from 1; None behind the last page there can be."""
+        """Make the request for a page of open orders, counted from 1; None after the last page that can exist."""
         ...
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
-        """The orders of such an answer. Raises ``FrameError``."""
+        """Return the orders in the answer to ``orders_call``. Raises ``FrameError`` for an invalid body."""
         ...
 
     def order_call(self, symbol: str, venue_order_id: str) -> VenueRequest:
-        """Asks how an order stands."""
+        """Make the request for the state of one order."""
         ...
 
     def order_of(self, body: bytes) -> HeardOrder:
-        """The order. Raises ``FrameError``."""
+        """Return the order in the answer to ``order_call``. Raises ``FrameError`` for an invalid body."""
         ...
 
     def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[VenueRequest, ...]:
-        """Ask for orders made since then, open or not, on ``symbols`` where the venue wants them named.
+        """Make the requests for orders that were made at ``since_ms`` or later, open or not.
 
-        Each answer reads as ``orders_of`` does.
+        ``symbols`` are the markets to ask about where the venue requires that they are named. ``orders_of`` reads
+        each answer.
         """
         ...
 
     def wallets_call(self) -> VenueRequest | None:
-        """Asks which deposits and withdrawals are open; None where the venue has no call for it."""
+        """Make the request for the state of deposits and withdrawals; None where the venue has no such call."""
         ...
 
     def wallets_of(self, body: bytes) -> tuple[list[WalletWarning], list[CoinName]]:
-        """What is not open, of all coins, and what the answer calls them. Raises ``FrameError``."""
+        """Return which deposits and withdrawals of all coins are closed, and the coins' names in the answer.
+
+        Raises ``FrameError`` for an invalid body.
+        """
         ...
 
     def clock_call(self) -> VenueRequest:
-        """Something cheap whose answer tells the venue's time."""
+        """Make a cheap request whose answer contains the venue's time."""
         ...
 
     def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
-        """(wall ms of the venue, how far it may be off). Raises ``FrameError``."""
+        """Return the venue's time (wall milliseconds) and its largest error (milliseconds).
+
+        Raises ``FrameError`` for an answer without a time.
+        """
         ...
 
 
 class WalletNetwork(NamedTuple):
-    """One network on which a venue takes and sends a coin."""
+    """Is one network on which a venue receives and sends a coin."""
 
     name: str
     deposits: bool
     withdrawals: bool
     is_delayed: bool = False
-    """Whether the venue receives its blocks late."""
+    """Whether the venue receives the network's blocks late."""
 
 
 def wallet_warnings(
     venue: str, currency: str, networks: Collection[WalletNetwork]
 ) -> Iterator[WalletWarning]:
-    """What the states of a coin's networks add up to."""
+    """Yield the warnings that follow from the states of all networks of a coin."""
     deposits = [one.name for one in networks if not one.deposits]
     withdrawals = [one.name for one in networks if not one.withdrawals]
     is_for_all = len(networks)
@@ -210,14 +224,14 @@ def wallet_warnings(
 
 
 def amount(value: Decimal | None, what: str) -> Decimal:
-    """``value``, if it is a finite number that is not negative. Raises ``FrameError``."""
+    """Return ``value`` if it is a finite number that is not negative. Raises ``FrameError`` otherwise."""
     if value is None or not value.is_finite() or value < ZERO:
         raise FrameError("number", f"{what} {value}")
     return value
 
 
 def secret_safe(venue: str, url: str) -> str:
-    """``url``, if a key may travel there: encrypted, or on this machine. Raises ``UsageError``."""
+    """Return ``url`` if a key may be sent there: encrypted, or on this machine. Raises ``UsageError`` otherwise."""
     parts = urlsplit(url)
     if parts.scheme == "wss" or (parts.scheme == "ws" and _is_here(parts.hostname or "")):
         return url

@@ -1,4 +1,4 @@
-"""``Adapter``: one venue, with a room for each kind of its words. ``registry`` has all of them by name."""
+"""Defines ``Adapter``: the modules of one venue, by their kinds. ``registry`` has all adapters by name."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from arbshard.venues.base.states import Said
 
 
 class Adapter(NamedTuple):
-    """What a venue's folder exports."""
+    """Holds what a venue's folder exports."""
 
     market: Venue
     """Order books by WebSocket, and the listing."""
@@ -26,12 +26,13 @@ class Adapter(NamedTuple):
     orders: OrderVenue
     """Orders by REST."""
     understand: Callable[[int, bytes], Said]
-    """What an answer of an HTTP status that is not a success means, by the room ``states``."""
+    """Returns the meaning of an answer whose HTTP status is not a success; it is implemented in the module
+    ``states``."""
     account: AccountVenue
     """The private stream, balances and open orders."""
     limits: RateLimits
     rules: AccountRules
-    """Fees, limits, rights and ticks as the venue tells them."""
+    """Fees, limits, rights and ticks as the venue reports them."""
     signing: Signing | None
     """None for a venue that is reached through ccxt, which signs."""
     diff: DiffVenue | None = None
@@ -45,7 +46,7 @@ class Adapter(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The venue's name in configuration, markets and the ledger."""
+        """Return the venue's name in configuration, markets and the ledger."""
         return self.market.name
 
     def market_of(self, frame: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""``VenueClient``: the way of calls to a venue and of its answers back. ``data.clients`` opens one.
+"""Defines ``VenueClient``: it carries calls to a venue and returns the answers. ``data.clients`` opens one.
 
 The worker, the accounts process and the doctor make every call about an account through a ``VenueClient``. The
 client of a venue with a folder of its own is ``data.clients.HttpVenueClient``; the simulation has a virtual one.
@@ -12,24 +12,24 @@ from arbshard.errors import VenueUnavailable
 from arbshard.venues.base.request import VenueRequest
 
 _LIMITED_S = 1.0
-"""The pause after HTTP 429 where the venue does not say how long."""
+"""Pause in seconds after HTTP 429 where the venue does not say how long it lasts."""
 _BANNED_S = 120.0
-"""The pause after HTTP 418 where it does not: the shortest ban."""
+"""Pause in seconds after HTTP 418 where the venue does not say how long it lasts: the shortest ban."""
 _PAUSE_S_MAX = 3 * 24 * 3600.0
 
 
 class Answer(NamedTuple):
-    """What a venue answered to a call, good or bad."""
+    """Is what a venue answered to a call, with a status of success or of failure."""
 
     status: int
     """The HTTP status."""
     body: bytes
     headers: Mapping[str, str] = MappingProxyType({})
-    """Names in lower case."""
+    """Their names are in lower case."""
 
     @property
     def pause_s(self) -> float:
-        """How long the venue wants no further call; 0 for an answer that does not say so."""
+        """Return for how many seconds no further call may be made; 0 for an answer that does not require a pause."""
         if self.status not in (418, 429):
             return 0.0
         asked = self.headers.get("retry-after", "")
@@ -39,7 +39,10 @@ class Answer(NamedTuple):
 
 
 class NoAnswer(VenueUnavailable):
-    """No answer came. ``sent``: whether any part of the request may have left; if not, nothing has happened."""
+    """Is raised when no answer came.
+
+    ``sent`` is whether any part of the request may have left. If it is False, nothing has happened at the venue.
+    """
 
     def __init__(self, why: str, *, sent: bool) -> None:
         super().__init__(why)
@@ -50,14 +53,15 @@ class VenueClient(Protocol):
     """Carries calls to one venue."""
 
     async def call(self, request: VenueRequest, on_sent: Callable[[], None] | None = None) -> Answer:
-        """The venue's answer, whatever its status. ``on_sent`` is called when the whole request is at the socket.
+        """Return the venue's answer, whatever its status. ``on_sent`` is called when the whole request is at the
+        socket.
 
         Raises ``NoAnswer`` when there was none in time; its text shows neither a key nor a signature.
         """
         ...
 
     def set_clock(self, ahead_ms: int) -> None:
-        """Sign from now on with the venue's time, which is ``ahead_ms`` ahead of ours."""
+        """Sign from now on with the venue's time, which is ``ahead_ms`` milliseconds ahead of ours."""
         ...
 
     async def close(self) -> None:

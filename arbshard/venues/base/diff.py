@@ -1,20 +1,20 @@
-"""``DiffVenue``: a venue whose books can be kept from their changes; ``DiffBook``: such a book.
+"""Defines ``DiffVenue``, a venue whose books can be kept from their changes, and ``DiffBook``, such a book.
 
-For feeds that want every change of the whole book. The feed decodes what arrives with the venue's ``update_of`` and
-``snapshot_of``, hands it in, and fetches a snapshot whenever ``needs_snapshot`` is set. The room ``diff`` of a
-venue's folder implements ``DiffVenue``.
+It is for feeds that want every change of the whole book. The feed decodes what arrives with the venue's
+``update_of`` and ``snapshot_of``, passes it to the book, and fetches a snapshot whenever ``needs_snapshot`` is set.
+The module ``diff`` of a venue's folder implements ``DiffVenue``.
 
-The rules by which the code below goes, for changes that are numbered:
+The code below follows these rules for changes that are numbered:
 
 1. Open the stream of changes and hold its events back. Each covers the update ids ``first_id`` to ``last_id``.
 2. Fetch a snapshot. If it ends before the first event held begins, fetch again.
 3. Of the events held, drop those that end at or below the snapshot's id.
-4. The book is the snapshot, its id the snapshot's.
-5. Per event: if it ends at or below the book's id, ignore it; if it begins above id + 1, something was lost: start
-   anew at 1. Otherwise sizes are absolute and 0 deletes the level; the book's id becomes the event's last.
+4. The book is the snapshot, and its id is the snapshot's.
+5. For each event: if it ends at or below the book's id, ignore it; if it begins above id + 1, something was lost:
+   start anew at 1. Otherwise sizes are absolute and 0 deletes the level; the book's id becomes the event's last.
 
-The snapshot knows a limited number of levels; what lies beyond them is unknown until it changes, so only the top of
-the book is to be relied on.
+A snapshot has a limited number of levels; those beyond them are unknown until they change, so only the top of the
+book can be relied on.
 """
 
 import re
@@ -32,36 +32,37 @@ from arbshard.venues.base.market import Venue
 from arbshard.venues.frame import refusal
 
 WireLevel = tuple[str, str]
-"""(price, size) as the venue spells them: always with the same decimals, so a price is its own exact key."""
+"""(price, size) as the venue writes them, always with the same decimals, so the text of a price is its exact key."""
 
 EVENTS_HELD_MAX = 1_000
-"""100 s of events at 100 ms: no snapshot takes that long. The oldest go first, which only asks for a newer one."""
+"""It is 100 s of events at 100 ms, and no snapshot takes that long. The oldest are dropped first, which only makes
+a newer snapshot necessary."""
 LEVELS_MAX = 20_000
-"""Levels per side; beyond it the book starts anew from a snapshot around today's price."""
+"""Levels per side; beyond it the book starts anew from a snapshot around the current price."""
 
 _PLAIN_DECIMAL = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
 
 
 class DiffOutcome(Enum):
-    """What became of an event or a snapshot."""
+    """Is the result of applying an event or a snapshot."""
 
     APPLIED = "applied"
     IGNORED = "ignored"
     """The book already contains it."""
     HELD = "held"
-    """Waiting for a snapshot."""
+    """It is held until a snapshot comes."""
     STALE = "stale"
     """The snapshot ends before the events held begin: fetch again."""
     GAP = "gap"
     """An update is missing: the book is void, fetch a snapshot."""
     CROSSED = "crossed"
-    """Best bid at or above best ask: the book is void, fetch a snapshot."""
+    """The best bid is at or above the best ask: the book is void, fetch a snapshot."""
     FULL = "full"
-    """More than ``levels_max`` on a side: the book is void, fetch a snapshot."""
+    """A side has more than ``levels_max`` levels: the book is void, fetch a snapshot."""
 
 
 class DepthUpdate(msgspec.Struct, frozen=True):
-    """A change of a book."""
+    """Is one change of a book."""
 
     symbol: str
     event_ms: int
@@ -72,7 +73,7 @@ class DepthUpdate(msgspec.Struct, frozen=True):
 
 
 class DepthSnapshot(msgspec.Struct, frozen=True):
-    """The whole book, as far as the venue tells it."""
+    """Holds the whole book, as far as the venue sends it."""
 
     last_id: int
     bids: tuple[WireLevel, ...]
@@ -80,44 +81,47 @@ class DepthSnapshot(msgspec.Struct, frozen=True):
 
 
 class DiffVenue(Venue, Protocol):
-    """A venue's streams of changes: ``route`` finds their events, and ``decode`` reads what ``book_frame`` writes."""
+    """Reads a venue's streams of changes: ``route`` finds their events, and ``decode`` reads what ``book_frame``
+    writes.
+    """
 
     @property
     def levels(self) -> int:
-        """Levels per side of a kept book that are passed on."""
+        """Return how many levels per side of a kept book are passed on."""
         ...
 
     @property
     def snapshot_every_s(self) -> float:
-        """Pause between two snapshots that keeps inside the venue's limits."""
+        """Return the pause in seconds between two snapshots that keeps within the venue's limits."""
         ...
 
     def snapshot_path(self, symbol: str) -> str:
-        """Where the whole book is asked for."""
+        """Return the REST path at which the whole book is fetched."""
         ...
 
     def update_of(self, frame: bytes) -> DepthUpdate:
-        """The change in a frame. Raises ``FrameError``."""
+        """Return the change in a frame. Raises ``FrameError`` for an invalid frame."""
         ...
 
     def snapshot_of(self, body: bytes) -> DepthSnapshot:
-        """The whole book in a REST body. Raises ``FrameError``."""
+        """Return the whole book in a REST body. Raises ``FrameError`` for an invalid body."""
         ...
 
     def book_frame(self, symbol: str, last_id: int, bids: Levels, asks: Levels, sent_ms: int | None) -> bytes:
-        """A kept book as a frame that the venue's codec reads.
+        """Return a kept book as a frame that the venue's codec reads.
 
-        ``sent_ms``: when the venue sent its last change; None where a snapshot was the last to change it.
+        ``sent_ms`` is when the venue sent its last change (wall milliseconds); None if a snapshot was the last to
+        change it.
         """
         ...
 
 
 _Change = tuple[str, float, float]
-"""(price as spelled, price, size)."""
+"""(price as written, price, size)."""
 
 
 class _Side:
-    """Levels of one side by exact price, with their prices in order, best first."""
+    """Holds the levels of one side by exact price, and their prices in order, best first."""
 
     def __init__(self, sign: int) -> None:
         self._sign = sign
@@ -128,7 +132,7 @@ class _Side:
         return len(self._order)
 
     def set(self, key: str, price: float, size: float) -> None:
-        """Make the level's size ``size``; 0 deletes it, and deleting an unknown level is no error."""
+        """Set the level's size to ``size``; 0 deletes it, and deleting an unknown level is not an error."""
         rank = (self._sign * price, key)
         if size > 0:
             if key not in self._sizes:
@@ -142,7 +146,10 @@ class _Side:
 
 
 class DiffBook:
-    """One market's book. Single-threaded; holds at most ``events_held_max`` events and ``levels_max`` per side."""
+    """Keeps one market's book.
+
+    It is single-threaded and holds at most ``events_held_max`` events and ``levels_max`` levels per side.
+    """
 
     def __init__(self, events_held_max: int = EVENTS_HELD_MAX, levels_max: int = LEVELS_MAX) -> None:
         self._held: deque[DepthUpdate] = deque(maxlen=events_held_max)
@@ -152,16 +159,18 @@ class DiffBook:
 
     @property
     def needs_snapshot(self) -> bool:
-        """Whether there is no book until a snapshot comes."""
+        """Return whether there is no book until a snapshot comes."""
         return self._last_id is None
 
     @property
     def last_id(self) -> int | None:
-        """Update id the book stands at, or None while there is none."""
+        """Return the update id of the book; None while there is no book."""
         return self._last_id
 
     def apply_event(self, event: DepthUpdate) -> DiffOutcome:
-        """Rules 1 and 5. Raises ``FrameError`` for an event that contradicts itself; the book is then untouched."""
+        """Apply rules 1 and 5. Raises ``FrameError`` for an event that contradicts itself; the book is then
+        unchanged.
+        """
         bids, asks = _parsed(event.bids), _parsed(event.asks)
         if event.first_id > event.last_id:
             raise refusal("shape", f"event begins at {event.first_id}, ends at {event.last_id}")
@@ -177,9 +186,9 @@ class DiffBook:
         return self._advance(event.last_id, bids, asks)
 
     def apply_snapshot(self, snapshot: DepthSnapshot) -> DiffOutcome:
-        """Rules 2 to 4, then the events held. ``IGNORED`` when it is older than a book that is already there.
+        """Apply rules 2 to 4, then the events held. Return ``IGNORED`` for a snapshot that is older than the book.
 
-        Raises ``FrameError`` for a snapshot with a bad number; nothing is changed then.
+        Raises ``FrameError`` for a snapshot with an invalid number; nothing is changed then.
         """
         if self._last_id is not None and snapshot.last_id <= self._last_id:
             return DiffOutcome.IGNORED
@@ -198,7 +207,7 @@ class DiffBook:
         return verdict
 
     def top(self, n: int) -> tuple[Levels, Levels]:
-        """The best ``n`` bids and asks, best first; both empty while there is no book."""
+        """Return the best ``n`` bids and asks, best first; both are empty while there is no book."""
         return self._bids.top(n), self._asks.top(n)
 
     def _advance(self, last_id: int, bids: Sequence[_Change], asks: Sequence[_Change]) -> DiffOutcome:
@@ -226,7 +235,7 @@ class DiffBook:
 
 
 def _parsed(levels: Sequence[WireLevel]) -> list[_Change]:
-    """All of an event before any of it is applied. Raises ``FrameError``."""
+    """Parse all levels of an event before any of it is applied. Raises ``FrameError`` for an invalid number."""
     return [
         (price, _number(price, above_zero=True), _number(size, above_zero=False)) for price, size in levels
     ]

@@ -1,4 +1,4 @@
-"""Exact numbers of frames, for what is kept: ``Venue.decode`` makes floats of them, which is faster."""
+"""Defines how exact numbers are read from frames that are stored. ``Venue.decode`` makes floats, which is faster."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -13,7 +13,7 @@ Raises ``FrameError`` for other frames."""
 
 
 class ExactTrade(NamedTuple):
-    """A public trade."""
+    """Is one public trade."""
 
     symbol: str
     stream: str

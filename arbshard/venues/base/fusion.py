@@ -1,6 +1,6 @@
 """Makes one book of two streams: the levels, sent at intervals, and the touch, sent with each change.
 
-``BookFuser`` takes in the frames of one connection and makes frames of whole books of them, which the venue's codec
+``BookFuser`` receives the frames of one connection and makes frames of whole books of them, which the venue's codec
 reads. Both streams count the changes of a market's book by the same update ids. The rules:
 
 1. The one with the larger id is newer. A depth of the same id already holds the touch, so it counts alone.
@@ -16,7 +16,7 @@ reads. Both streams count the changes of a market's book by the same update ids.
 7. A depth whose id is smaller than that of the depth before it shows that the venue counts anew. The touch is
    forgotten.
 
-A new connection begins without a depth and without a touch. The room ``fusion`` of a venue's folder implements
+A new connection begins without a depth and without a touch. The module ``fusion`` of a venue's folder implements
 ``FusedVenue``.
 """
 
@@ -28,9 +28,9 @@ from typing import NamedTuple, Protocol, TypeVar
 from arbshard.venues.base.market import Venue
 
 BEHIND_NS_MAX = 500_000_000
-"""It is five times the usual interval at which the levels of a book that changes are sent."""
+"""Longest time in nanoseconds that a depth may be behind its touch: five times the usual interval between depths."""
 MARKETS_MAX = 1024
-"""So many markets of one connection are joined. Frames of further ones are passed on as they are."""
+"""Most markets of one connection that are joined. Frames of further ones are passed on as they are."""
 
 _Level = TypeVar("_Level", tuple[float, float], tuple[Decimal, Decimal])
 
@@ -41,7 +41,7 @@ class TouchUpdate(NamedTuple):
     symbol: str
     update_id: int
     body: bytes
-    """It is the event without what the connection wraps around it."""
+    """The event without what the connection wraps around it."""
 
 
 class FusedVenue(Venue, Protocol):
@@ -73,12 +73,13 @@ class _FusedMarket:
         self.depth: bytes | None = None
         self.depth_id = -1
         self.touch: bytes | None = None
-        """It is the body of the newest touch, if that is newer than the depth."""
+        """Body of the newest touch, if that is newer than the depth."""
         self.touch_id = -1
         self.touch_ns = 0
-        """The touch was received then."""
+        """When the touch was received (monotonic nanoseconds)."""
         self.behind_ns: int | None = None
-        """Since then there has been a touch newer than the newest depth; None while there is none."""
+        """Since when there has been a touch newer than the newest depth (monotonic nanoseconds); None while there
+        is none."""
 
     def forget_touch(self) -> None:
         self.touch, self.touch_id, self.behind_ns = None, -1, None
@@ -89,13 +90,13 @@ class FusionCounts:
 
     def __init__(self) -> None:
         self.touches = 0
-        """So many touches were joined to a depth when they came."""
+        """Number of touches that were joined to a depth when they came."""
         self.unused = 0
-        """So many touches were older than a depth or another touch, or came before the first depth."""
+        """Number of touches that were older than a depth or another touch, or came before the first depth."""
         self.overdue = 0
-        """So many touches were not used because the depth had been behind for too long."""
+        """Number of touches that were not used because the depth had been behind for too long."""
         self.mismatches = 0
-        """So often a touch was forgotten because the ids of the two streams did not fit together."""
+        """How often a touch was forgotten because the ids of the two streams did not fit together."""
 
 
 class BookFuser:

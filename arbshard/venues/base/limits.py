@@ -1,6 +1,6 @@
-"""``RateLimits``: what a venue allows per second, minute and day, and what its answers say of that. Pure.
+"""Defines ``RateLimits``: a venue's limits per second, minute and day, and how its answers report their use. Pure.
 
-The room ``limits`` of a venue's folder implements it; ``execution.live.rate_limiter`` keeps to it.
+The module ``limits`` of a venue's folder implements it; ``execution.live.rate_limiter`` enforces them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,24 +10,28 @@ from arbshard.shm.budget import Window
 
 
 class WindowUse(NamedTuple):
-    """A window, and how much of it is gone by the venue's word."""
+    """States how much of a window is used, as the venue reports it."""
 
     window: str
     used: int
 
 
 class RateLimits(Protocol):
-    """A venue's published limits for an ordinary account."""
+    """Holds a venue's published limits for an ordinary account."""
 
     @property
     def windows(self) -> tuple[Window, ...]:
-        """All of them; the name of each begins with the venue's."""
+        """Return all windows; the name of each begins with the venue's name."""
         ...
 
     def read_headers(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
-        """What an answer's headers (names in lower case) say; nothing for headers in another form."""
+        """Read the use that an answer's headers (names in lower case) report; headers in another form yield
+        nothing.
+        """
         ...
 
     def block_s(self, body: bytes) -> float | None:
-        """How long a block (HTTP 418) lasts by its text; None where the text does not say."""
+        """Return for how many seconds a block (HTTP 418) lasts according to its text; None if the text does not
+        say.
+        """
         ...

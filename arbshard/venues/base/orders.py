@@ -1,6 +1,6 @@
-"""``OrderVenue``: how a venue is asked to carry out an order and how it stands, and what the answers say. Pure.
+"""Defines ``OrderVenue``: the requests that send an order and ask for its state, and how answers are read. Pure.
 
-The room ``orders`` of a venue's folder implements it; ``execution.live`` uses it. Answers and private events must
+The module ``orders`` of a venue's folder implements it; ``execution.live`` uses it. Answers and private events must
 book the same fills: their ids come from ``ids``, and fees are the venue's own amounts, never computed from a rate.
 """
 
@@ -18,57 +18,60 @@ from arbshard.venues.ids import fill_id
 
 _PART = Decimal("1e-20")
 UNREADABLE_ORDER = (*UNREADABLE, ArithmeticError)
-"""What a reader of answers must turn into ``VenueError``: see ``unreadable_order``."""
+"""Errors that a reader of answers must turn into a ``VenueError`` by ``unreadable_order``."""
 
 
 class OrderStatus(NamedTuple):
-    """How an order stands, by one answer."""
+    """Is the state of an order according to one answer."""
 
     venue_order_id: str
     state: OrderState
-    """UNKNOWN for a word that is in no table."""
+    """It is UNKNOWN if the venue's name of the state is in no table."""
     filled: Decimal
-    """Base executed so far; ``fills`` may say less when the answer does not list them all."""
+    """Quantity of the base executed so far. ``fills`` may add up to less if the answer does not list them all."""
     fills: tuple[Fill, ...]
     word: str = ""
-    """The venue's own word for the state."""
+    """The venue's own name of the state."""
     fault: OrderFault = ""
     """Why the venue refused the order; empty if it did not."""
 
 
 class OrderVenue(Protocol):
-    """A venue's side of an order. Prices and quantities come here on the venue's grid already."""
+    """Makes a venue's requests about orders and reads the answers.
+
+    Prices and quantities are on the venue's grid already.
+    """
 
     def place(self, order: Order, name: str) -> VenueRequest:
-        """Send ``order`` as an IOC limit order that its venue will call ``name``."""
+        """Make the request that sends ``order`` as an IOC limit order with ``name`` as its client order id."""
         ...
 
     def rehearse(self, order: Order, name: str) -> VenueRequest | None:
-        """Have ``order`` checked, and not carried out; None where the venue has no such call."""
+        """Make the request that has ``order`` checked and not carried out; None where the venue has no such call."""
         ...
 
     def find(self, market: Market, name: str) -> VenueRequest:
-        """Ask how the order called ``name`` stands."""
+        """Make the request for the state of the order whose client order id is ``name``."""
         ...
 
     def read(self, order: Order, body: bytes) -> OrderStatus:
-        """The answer to placing or finding ``order``. Raises ``VenueError`` for one that cannot be read."""
+        """Read the answer to placing or finding ``order``. Raises ``VenueError`` for one that cannot be read."""
         ...
 
     def trades(self, market: Market, venue_order_id: str) -> VenueRequest | None:
-        """Ask for the fills of an order; None where the venue tells them with the order."""
+        """Make the request for the fills of an order; None where the venue lists them with the order."""
         ...
 
     def read_trades(self, order: Order, body: bytes) -> tuple[Fill, ...]:
-        """The answer to ``trades``. Raises ``VenueError`` for one that cannot be read."""
+        """Read the answer to ``trades``. Raises ``VenueError`` for one that cannot be read."""
         ...
 
     def warm(self) -> VenueRequest:
-        """Something cheap and public that keeps the connection open."""
+        """Make a cheap public request that keeps the connection open."""
         ...
 
     def time_of(self, body: bytes) -> int | None:
-        """The venue's time (wall ms) in the answer to ``warm``; None where it does not tell.
+        """Return the venue's time (wall milliseconds) in the answer to ``warm``; None where the answer has no time.
 
         Raises ``VenueError`` for an answer that cannot be read.
         """
@@ -78,7 +81,10 @@ class OrderVenue(Protocol):
 def make_fill(
     order: Order, trade_id: str | int, quantity: Decimal, price: Decimal, fee: Decimal, currency: str
 ) -> Fill:
-    """An execution of ``order`` as its venue tells it. Raises ``VenueError`` for what may not be booked."""
+    """Make a fill of ``order`` from an execution that its venue reports.
+
+    Raises ``VenueError`` for an invalid amount.
+    """
     return Fill(
         fill_id=fill_id(order.market, trade_id),
         client_id=order.client_id,
@@ -92,18 +98,19 @@ def make_fill(
 
 
 def amount_of(order: Order, value: Decimal) -> Decimal:
-    """``value``, if it may be booked. Raises ``VenueError``."""
+    """Return ``value`` if it is finite and not negative. Raises ``VenueError`` otherwise."""
     if not value.is_finite() or value < ZERO:  # "NaN" reads as a decimal, too
         raise VenueError(f"{order.market}: an answer with {value} in the place of an amount")
     return value
 
 
 def shares(total: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
-    """``total`` divided by ``weights``; the parts add up to it exactly. No weights, no parts.
+    """Divide ``total`` in proportion to ``weights``. The parts add up to it exactly; without weights there are no
+    parts.
 
-    What has been given out after each part is rounded to 20 decimals, and never above ``total``, so that no part is
-    below 0 and none has more decimals than risk books. A fee that is proportional to the weights is given out exactly
-    so, whatever trades follow.
+    The sum of the parts so far is rounded to 20 decimals after each part and never exceeds ``total``. So no part is
+    below 0, and none has more decimals than risk books. If a fee is proportional to the weights, each part is
+    exact, whatever trades follow.
     """
     whole = sum(weights, ZERO)
     parts: list[Decimal] = []
@@ -117,5 +124,5 @@ def shares(total: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
 
 
 def unreadable_order(order: Order, error: Exception) -> VenueError:
-    """The one line for an answer about ``order`` that is not what its venue documents."""
+    """Return the one-line error for an answer about ``order`` whose form its venue does not document."""
     return VenueError(f"{order.market}: an answer that cannot be read: {error}")

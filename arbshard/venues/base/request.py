@@ -1,17 +1,17 @@
-"""``VenueRequest``: one call to a venue's REST address. A ``VenueClient`` (``base.client``) carries it out."""
+"""Defines ``VenueRequest``: one call to a venue's REST address. A ``VenueClient`` (``base.client``) executes it."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class VenueRequest(NamedTuple):
-    """One call."""
+    """Is one call to a venue, before it is signed."""
 
     method: str
     path: str
-    """Behind the venue's ``rest_url``; begins with a slash."""
+    """Path after the venue's ``rest_url``; it begins with a slash."""
     params: Mapping[str, str]
     cost: Mapping[str, int]
-    """What it takes of each window of the rate limits."""
+    """How much the call uses of each window of the rate limits, by the window's name."""
     private: bool = True
     """Whether it is signed."""

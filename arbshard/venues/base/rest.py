@@ -1,6 +1,6 @@
-"""``RestBooks``: how a venue is asked for order books over REST, and how its answers read. Pure.
+"""Defines ``RestBooks``: how a venue's order books are requested over REST, and how its answers are read. Pure.
 
-The room ``rest`` of a venue's folder implements it; ``data.rest``, the feeds and the doctor use it.
+The module ``rest`` of a venue's folder implements it; ``data.rest``, the feeds and the doctor use it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,48 +10,49 @@ from arbshard.errors import FrameError
 from arbshard.model.book import OrderBookSnapshot
 
 SHARE = 0.8
-"""Of what a venue allows: the rest is for whoever else asks from this address."""
+"""Part of a venue's limit that we use. The rest is left to other programs at the same address."""
 
 
 class BookRequest(NamedTuple):
-    """One request."""
+    """Is one request for order books."""
 
     path: str
     symbols: tuple[str, ...]
-    """The markets it asks about."""
+    """Symbols of the markets it asks about."""
 
 
 Found = tuple[str, OrderBookSnapshot | FrameError]
-"""A market, and its book or why that cannot be trusted."""
+"""A market, and its book or the error because of which that cannot be trusted."""
 
 
 class RestBooks(Protocol):
-    """A venue's order books over REST."""
+    """Makes the requests for a venue's order books over REST, and reads the answers."""
 
     @property
     def calls_per_s(self) -> float:
-        """How often we may ask, with room to spare."""
+        """Return how many calls a second are allowed, with a reserve."""
         ...
 
     @property
     def lanes(self) -> int:
-        """How many calls may be under way at once."""
+        """Return how many calls may be under way at once."""
         ...
 
     def calls(self, symbols: Sequence[str], depth: int) -> list[BookRequest]:
-        """The requests that bring the books of ``symbols`` once."""
+        """Make the requests that fetch the books of ``symbols`` once."""
         ...
 
     def decode(self, call: BookRequest, body: bytes, asked_ns: int) -> Iterator[Found]:
-        """What is in the answer. ``asked_ns``: when it was asked for, which its books are then said to be from.
+        """Yield each market of the answer with its book, or with the ``FrameError`` that its book raised.
 
-        Raises ``FrameError`` for a body that holds no books at all; one bad book does not spoil the others.
+        ``asked_ns`` is the monotonic time of the request, which becomes ``received_ns`` of the books. Raises
+        ``FrameError`` for a body that holds no books at all.
         """
         ...
 
     def frames(self, call: BookRequest, body: bytes) -> Iterator[bytes]:
-        """The answer as frames that the venue's codec decodes as if they had come over its WebSocket.
+        """Yield the answer as frames that the venue's codec decodes as if they had come over its WebSocket.
 
-        Prices are not looked at. Raises ``FrameError`` for a body that holds no books at all.
+        Prices are not checked. Raises ``FrameError`` for a body that holds no books at all.
         """
         ...

@@ -1,7 +1,7 @@
-"""``AccountRules``: what a venue tells of the rules that hold for an account: fees, limits, rights, ticks. Pure.
+"""Defines ``AccountRules``: what a venue reports of an account's rules: fees, limits, rights, ticks. Pure.
 
-The room ``rules`` of a venue's folder implements it; the doctor asks. The rules of the venue's markets stand in the
-same room, for the venue's listing.
+The module ``rules`` of a venue's folder implements it; the doctor calls it. The same module has the rules of the
+venue's markets, for the venue's listing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,17 @@ from arbshard.venues.base.request import VenueRequest
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """A taker's fees on one market, in basis points."""
+    """Holds a taker's fees on one market, in basis points."""
 
     symbol: str
     buy_bps: Decimal
     sell_bps: Decimal
     paid_in: str = ""
-    """A coin of its own that fees are paid in (BNB); empty: what is traded."""
+    """A coin of the venue's own in which fees are paid (BNB); empty if they are paid in what is traded."""
 
 
 class ToldLimit(msgspec.Struct, frozen=True):
-    """A rate limit as the venue tells it, beside the one we keep to."""
+    """Is a rate limit as the venue reports it, beside the one that we keep."""
 
     window: str
     read_headers: int
@@ -34,78 +34,83 @@ class ToldLimit(msgspec.Struct, frozen=True):
 
 
 class Rights(msgspec.Struct, frozen=True):
-    """What the key may do. None: the venue does not tell."""
+    """Holds what the key may do. None means that the venue does not report it."""
 
     withdraw: bool | None = None
     trade: bool | None = None
     addresses_listed: bool | None = None
-    """Whether the key works from listed addresses only."""
+    """Whether the key works only from listed addresses."""
     by_account: bool = False
-    """This is what the account may do; what the key may, which can be less, is not told."""
+    """Whether these are the rights of the account. The key may have fewer, which the venue does not report."""
 
 
 class StatedDigits(NamedTuple):
-    """In which digits a venue prints the balances of an account."""
+    """Describes with how many digits a venue prints the balances of an account."""
 
     unit: Decimal = Decimal("1e-8")
-    """One of the last digit."""
+    """Value of 1 in the last digit."""
     is_cut: bool = False
     """Whether the venue keeps more digits than it prints: free and locked are then each less than a unit off."""
 
     @property
     def off(self) -> Decimal:
-        """By how much a printed balance may differ from what the venue keeps."""
+        """Return by how much a printed balance may differ from the one that the venue keeps."""
         return 2 * self.unit if self.is_cut else ZERO
 
 
 class Reply(NamedTuple):
-    """A good answer."""
+    """Is an answer with a status of success."""
 
     body: bytes
     headers: Mapping[str, str]
 
 
 class AccountRules(Protocol):
-    """Every reader raises ``FrameError`` for an answer of another form."""
+    """Makes the requests about an account's rules and reads the answers.
+
+    Every reader raises ``FrameError`` for an answer of another form.
+    """
 
     @property
     def fee_coins(self) -> frozenset[str]:
-        """Coins of its own in which the venue may take a fee, whatever is traded."""
+        """Return the coins of its own in which the venue may take a fee, whatever is traded."""
         ...
 
     @property
     def stated_digits(self) -> StatedDigits:
-        """The digits of the balances that the venue states."""
+        """Return the digits of the balances that the venue states."""
         ...
 
     def rates_call(self, symbol: str) -> VenueRequest:
-        """Asks for the fees on a market."""
+        """Make the request for the fees on a market."""
         ...
 
     def rates_of(self, symbol: str, reply: Reply) -> Rates:
-        """A taker's fees."""
+        """Return a taker's fees."""
         ...
 
     def limits_call(self, symbol: str) -> VenueRequest:
-        """Asks for something that tells the rate limits."""
+        """Make a request whose answer reports the rate limits."""
         ...
 
     def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
-        """Those we keep to."""
+        """Return the limits that we keep to."""
         ...
 
     def rights_call(self) -> VenueRequest | None:
-        """Asks what the key may do; None where the venue has no such call."""
+        """Make the request for what the key may do; None where the venue has no such call."""
         ...
 
-    def rights_of(self, told: Reply | None, account: Reply) -> Rights:
-        """What the key may do, by the answer ``told`` to ``rights_call``; without one, by that about the account."""
+    def rights_of(self, key_reply: Reply | None, account: Reply) -> Rights:
+        """Return what the key may do, by the answer to ``rights_call``, or by that about the account if there is
+        none.
+        """
         ...
 
     def ticks_calls(self, symbols: Sequence[str]) -> tuple[VenueRequest, ...]:
-        """Ask for the ticks of markets; none where the listing has them."""
+        """Make the requests for the ticks of markets; none where the listing has them."""
         ...
 
     def ticks_of(self, reply: Reply) -> dict[str, Decimal]:
-        """Ticks at the price of now, by symbol."""
+        """Return the ticks at the current price, by symbol."""
         ...

@@ -1,16 +1,17 @@
-"""What a venue's answer to a call means for the order it was about. Pure.
+"""Classifies a venue's answer to a call by its meaning for the order that the call was about. Pure.
 
     =============  =====================================================================================
-    accepted       it was carried out; the body says how
-    rejected       the venue looked at the order and refused it: final
-    not_accepted   the venue did not look at it (rate limit, overload, clock, key): final, and nobody's fault
-    not_found      the venue knows no such order: final only once nothing can be on its way any more
+    accepted       the call was carried out; the body has the result
+    rejected       the venue examined the order and refused it: final
+    not_accepted   the venue did not examine it (rate limit, overload, clock, key): final
+    not_found      the venue knows no such order: final only once no request can be on its way any more
     unknown        it may have been carried out: ask
     =============  =====================================================================================
 
-Whatever is not known for certain to be harmless is ``unknown``: asking once too often costs a request. An answer that
-is ``rejected`` or ``not_accepted`` also has a fault (``model.order.OrderFault``), which says whether to try
-again. The room ``states`` of a venue's folder has the venue's words; ``execution.live.errors`` is the way to it.
+An answer is ``unknown`` unless it is certain that nothing was carried out, because an unnecessary query costs only
+one request. An answer that is ``rejected`` or ``not_accepted`` also has a fault (``model.order.OrderFault``), which
+decides whether the order is tried again. The module ``states`` of a venue's folder has the tables of the venue's
+own codes; ``execution.live.errors`` uses them.
 """
 
 import re
@@ -24,13 +25,13 @@ _DETAIL_MAX = 200
 
 
 class Said(NamedTuple):
-    """A venue's answer, understood."""
+    """Is the meaning of a venue's answer."""
 
     meaning: Meaning
     detail: str = ""
-    """In the venue's words, shortened."""
+    """The venue's own text, shortened."""
     clock_off: bool = False
-    """The venue finds that our clock, or our idea of its clock, is off."""
+    """Whether the venue reports that our clock, or our estimate of its clock, is off."""
     fault: OrderFault = ""
     """Set if and only if the order was rejected or not accepted."""
 
@@ -44,13 +45,13 @@ ORDER_REFUSED = Said("rejected", fault="order")
 NO_FUNDS = Said("rejected", fault="funds")
 MARKET_REFUSES = Said("rejected", fault="market")
 VENUE_REFUSES = Said("not_accepted", fault="venue")
-"""The key, its permissions, the address or the region: the venue did not look at the order."""
+"""The key, its permissions, the address or the region is refused: the venue did not examine the order."""
 
 _VENUE_STATUSES = frozenset({401, 403, 418, 451})
 
 
 def by_status(status: int, body: bytes) -> Said:
-    """What the HTTP status alone means: below 500 the call was refused, from there on nobody knows."""
+    """Return what the HTTP status alone means: below 500 the call was refused; from 500 on its effect is unknown."""
     detail = shortened(f"HTTP {status} {body[:_DETAIL_MAX].decode(errors='replace')}".strip())
     if status in _VENUE_STATUSES:
         return VENUE_REFUSES._replace(detail=detail)
@@ -63,9 +64,10 @@ def by_status(status: int, body: bytes) -> Said:
 
 
 def by_code(known: Said | None, status: int, body: bytes, detail: str) -> Said:
-    """What an answer means whose code is in the venue's table (``known``) or not (None).
+    """Return what an answer means whose code has the meaning ``known`` in the venue's table; None if it is not in
+    it.
 
-    A code that is not in the table is judged by the status. A ban (418) bars the address, whatever the code says.
+    A code that is not in the table is judged by the status. HTTP 418 bans the address, whatever the code is.
     """
     said = by_status(status, body) if known is None else known
     if status == 418 and said.fault == "busy":
@@ -74,5 +76,5 @@ def by_code(known: Said | None, status: int, body: bytes, detail: str) -> Said:
 
 
 def shortened(text: str) -> str:
-    """``text`` on one line, short enough for a log line."""
+    """Return ``text`` on one line, cut to 200 characters for a log line."""
     return re.sub(r"\s+", " ", text)[:_DETAIL_MAX]

@@ -1,4 +1,4 @@
-"""Binance: every word that the venue speaks, with one room for each kind of them. ``ADAPTER`` has all rooms."""
+"""Implements Binance's protocols, with one module for each kind of them. ``ADAPTER`` has all modules."""
 
 from arbshard.venues.base.adapter import Adapter
 from arbshard.venues.binance.account import BinanceAccount

@@ -1,7 +1,7 @@
-"""Binance's side of an account: user data on the WebSocket API, balances and open orders by REST. Pure.
+"""Implements Binance's ``AccountVenue``: user data on the WebSocket API, balances and open orders by REST. Pure.
 
 With a shared secret the subscription itself is signed; with an Ed25519 key the connection logs on first. What each
-method promises stands in ``base.account.AccountVenue``.
+method promises is documented in ``base.account.AccountVenue``.
 """
 
 from collections.abc import Collection, Mapping
@@ -48,7 +48,7 @@ _HOSTS: Final[Mapping[str, str]] = {
     "stream.testnet.binance.vision": "ws-api.testnet.binance.vision",
     "demo-stream.binance.com": "demo-ws-api.binance.com",
 }
-"""Where the WebSocket API stands beside the public streams."""
+"""Host of the WebSocket API for each host of the public streams."""
 _LOGON, _SUBSCRIBE = "logon", "subscribe"
 _SIDES: Final[Mapping[str, Side]] = {"BUY": "buy", "SELL": "sell"}
 
@@ -125,7 +125,7 @@ class _Network(msgspec.Struct):
     withdrawals: bool = field(name="withdrawEnable")
     is_busy: bool = field(name="busy", default=False)
     units: object = field(name="denomination", default=1)
-    """How many of the coin's own units one unit here is; not on every network."""
+    """Number of the coin's own units in one unit here; some networks do not state it."""
 
 
 class _Coin(msgspec.Struct):
@@ -157,10 +157,10 @@ class BinanceAccount:
     name = "binance"
     ping_interval_s = 60.0
     orders_per_page = 1
-    """All come in one answer; there is no second page."""
+    """All orders come in one answer; there is no second page."""
 
     def address(self, config: VenueConfig) -> str:
-        """The configured address, else the WebSocket API that belongs to the public streams' host."""
+        """Return the configured address, else that of the WebSocket API that belongs to the public streams' host."""
         if config.private_ws_url:
             return secret_safe(self.name, config.private_ws_url)
         parts = urlsplit(config.ws_url)
@@ -168,16 +168,16 @@ class BinanceAccount:
         if host is not None:
             return f"wss://{host}{_PATH}"
         if not config.ws_url:
-            raise UsageError("venues.binance.ws_url is empty: where is binance to be heard?")
+            raise UsageError("venues.binance.ws_url is empty: give the address of binance's streams")
         return secret_safe(self.name, config.ws_url.rstrip("/") + _PATH)
 
     def headers(self, keys: Keys, nonce: str) -> tuple[tuple[str, str], ...]:
-        """None: requests are signed."""
+        """Return no headers, because the requests are signed."""
         del keys, nonce
         return ()
 
     def opening(self, keys: Keys, ticket: str, now_ms: int, window_ms: int) -> tuple[Secret, ...]:
-        """The subscription, or the logon that goes before it."""
+        """Return the subscription, or the logon that comes before it."""
         del ticket
         # What is signed are the parameters in the order of their names.
         payload = Secret.join("apiKey=", keys.key, f"&recvWindow={window_ms}&timestamp={now_ms}")
@@ -196,47 +196,47 @@ class BinanceAccount:
         return (Secret(encode_revealed(request).decode()),)
 
     def read(self, frame: bytes) -> Heard:
-        """See ``AccountVenue``."""
-        heard = _frame(frame)
-        if heard.event is not UNSET:
-            return _told(heard.event)
-        if heard.error is not None:
-            return Turned(f"{heard.error.code}: {heard.error.msg}"[:DETAIL_CHARS_MAX])
-        if heard.status != 200:
+        """Decode a frame of the WebSocket API: an event or an answer."""
+        message = _frame(frame)
+        if message.event is not UNSET:
+            return _event(message.event)
+        if message.error is not None:
+            return Turned(f"{message.error.code}: {message.error.msg}"[:DETAIL_CHARS_MAX])
+        if message.status != 200:
             return Nothing()
-        if heard.id == _LOGON:
+        if message.id == _LOGON:
             return Proceed(f'{{"id":"{_SUBSCRIBE}","method":"userDataStream.subscribe"}}')
-        return Subscribed() if heard.id == _SUBSCRIBE else Nothing()
+        return Subscribed() if message.id == _SUBSCRIBE else Nothing()
 
     def balances_call(self) -> VenueRequest:
-        """All that are not zero."""
+        """Make the request for all balances that are not zero."""
         return VenueRequest("GET", "/api/v3/account", {"omitZeroBalances": "true"}, limits.ACCOUNT)
 
     def balances_of(self, body: bytes) -> dict[str, VenueBalance]:
-        """See ``AccountVenue``."""
+        """Return all balances that are not zero, by currency."""
         rows = _account(body).balances
         found = {row.asset: _balance(row.free, row.locked) for row in rows}
         return {currency: one for currency, one in found.items() if one.free or one.locked}
 
     def orders_call(self, page: int) -> VenueRequest | None:
-        """All in one answer."""
+        """Make the request for all open orders, which come in one answer."""
         return VenueRequest("GET", "/api/v3/openOrders", {}, limits.OPEN_ORDERS) if page == 1 else None
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
-        """See ``AccountVenue``."""
+        """Return the orders of the answer, which has one row for each."""
         return [_listed(row) for row in _rows(body)]
 
     def order_call(self, symbol: str, venue_order_id: str) -> VenueRequest:
-        """By the venue's id, which is one of the market."""
+        """Make the request for an order by the venue's id, which is unique within the market."""
         params = {"symbol": symbol, "orderId": venue_order_id}
         return VenueRequest("GET", "/api/v3/order", params, limits.QUERY)
 
     def order_of(self, body: bytes) -> HeardOrder:
-        """See ``AccountVenue``."""
+        """Return the order of the answer."""
         return _listed(_row(body))
 
     def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[VenueRequest, ...]:
-        """One call a market."""
+        """Make one request for each market."""
         return tuple(
             VenueRequest(
                 "GET", "/api/v3/allOrders", {"symbol": symbol, "startTime": str(since_ms)}, limits.ACCOUNT
@@ -245,7 +245,7 @@ class BinanceAccount:
         )
 
     def wallets_call(self) -> VenueRequest:
-        """All coins in one answer, of some megabytes."""
+        """Make the request for all coins, whose answer has some megabytes."""
         return VenueRequest("GET", "/sapi/v1/capital/config/getall", {}, limits.WALLETS)
 
     def wallets_of(self, body: bytes) -> tuple[list[WalletWarning], list[CoinName]]:
@@ -263,17 +263,19 @@ class BinanceAccount:
         return warnings, names
 
     def clock_call(self) -> VenueRequest:
-        """The venue has a call for it."""
+        """Make the request for the venue's time, for which it has a call."""
         return VenueRequest("GET", "/api/v3/time", {}, limits.TIME, private=False)
 
     def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
-        """To the millisecond."""
+        """Return the time, which is exact to the millisecond."""
         del headers
         return _time(body).server_time, 0
 
 
-def _told(raw: msgspec.Raw) -> Heard:
-    """An event; kinds share letters and not their types."""
+def _event(raw: msgspec.Raw) -> Heard:
+    """Decode an event by its kind first: different kinds use the same letters as keys for values of different
+    types.
+    """
     match _kind(raw).kind:
         case "executionReport":
             return _order(_report(raw))

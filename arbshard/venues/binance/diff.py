@@ -1,6 +1,7 @@
-"""Binance's differential depth streams, for feeds that keep the book themselves with ``base.diff.DiffBook``.
+"""Implements ``DiffVenue`` for Binance's differential depth streams, with which feeds keep the book themselves.
 
-What is not here is ``market.Binance``'s. ``book_frame`` writes a kept book in the form that the venue's codec reads.
+``base.diff.DiffBook`` keeps the book, and ``market.Binance`` has all that is not here. ``book_frame`` writes a kept
+book in the form that the venue's codec reads.
 """
 
 import re
@@ -15,9 +16,9 @@ from arbshard.venues.binance.market import Binance
 from arbshard.venues.frame import UNREADABLE, refusal_of
 
 SNAPSHOT_LEVELS = 500
-"""Levels per side of a snapshot: weight 25 of 6,000 a minute."""
+"""Levels per side of a snapshot. It has weight 25 of 6,000 a minute."""
 SNAPSHOT_EVERY_S = 0.6
-"""Between two snapshots: less than half of what the venue allows."""
+"""Seconds between two snapshots: less than half of the rate that the venue allows."""
 LEVELS = 20
 """Levels per side that are passed on."""
 
@@ -27,7 +28,7 @@ _DIFF = re.compile(r"([\w.-]{1,50})@depth@100ms")
 
 
 class _Update(DepthUpdate, frozen=True):
-    """A differential depth event, by the names that its fields have on the wire."""
+    """Is a differential depth event, by the names that its fields have on the wire."""
 
     symbol: str = msgspec.field(name="s")
     event_ms: int = msgspec.field(name="E")
@@ -42,7 +43,7 @@ class _Combined(msgspec.Struct):
 
 
 class _Snapshot(DepthSnapshot, frozen=True):
-    """The body of ``/api/v3/depth``."""
+    """Is the body of ``/api/v3/depth``."""
 
     last_id: int = msgspec.field(name="lastUpdateId")
 

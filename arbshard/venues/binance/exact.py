@@ -1,4 +1,4 @@
-"""Binance: exact numbers of frames of order books and trades, see ``base.exact``."""
+"""Reads exact numbers from Binance's frames of order books and trades, as ``base.exact`` defines."""
 
 import re
 from decimal import Decimal
@@ -57,7 +57,7 @@ def exact_levels(frame: bytes) -> tuple[ExactLevels, ExactLevels]:
 
 
 def exact_trade(frame: bytes) -> ExactTrade | None:
-    """Implements ``base.exact.DecodeTrade``, of combined streams."""
+    """Implements ``base.exact.DecodeTrade`` for combined streams."""
     if not _TRADE_HEAD.match(frame):
         return None
     try:

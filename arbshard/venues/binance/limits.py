@@ -1,4 +1,4 @@
-"""Binance's rate limits, what each call costs of them, and how answers tell of them. Pure."""
+"""Holds Binance's rate limits, what each call costs of them, and how answers report their use. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -43,6 +43,6 @@ class BinanceLimits:
                 yield WindowUse(window, int(value))
 
     def block_s(self, body: bytes) -> float | None:
-        """Return None: the seconds stand in the header ``Retry-After``."""
+        """Return None, because the seconds are in the header ``Retry-After``."""
         del body
         return None

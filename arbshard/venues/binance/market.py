@@ -1,9 +1,9 @@
-"""Binance spot (USDT markets): partial-depth frames of a combined stream, subscriptions, listing, trading rules.
+"""Decodes Binance's spot books (USDT markets), and has the venue's subscriptions, listing and trading rules.
 
 A partial-depth frame carries neither symbol nor time: the symbol is in the stream's name, in the wrapper that
 connections to ``/stream`` put around each event. A book that ``diff`` has kept carries the time of its last event,
-and one that ``fusion`` has joined carries the newer touch under ``touch``, behind ``data``.
-Reached through ``registry``; ``base.market.Venue`` says what each method promises.
+and one that ``fusion`` has joined carries the newer touch under ``touch``, behind ``data``. It is reached through
+``registry``; ``base.market.Venue`` says what each method promises.
 """
 
 import re
@@ -39,11 +39,11 @@ from arbshard.venues.frame import (
 )
 
 DEPTHS = (5, 10, 20)
-"""Levels per side a subscription may ask for."""
+"""Numbers of levels per side that a subscription may ask for."""
 STREAMS_PER_MESSAGE = 100
-"""Keeps a SUBSCRIBE message near 3 KB."""
+"""It keeps a SUBSCRIBE message near 3 KB."""
 CHANGE_IDS_FROM = 1001
-"""Requests of a connection that is subscribed already are numbered from here."""
+"""First request number of a connection that is subscribed already."""
 _QUOTE = "USDT"
 _MARKETS_PATH = "/api/v3/exchangeInfo"
 
@@ -55,10 +55,10 @@ _NAME = len(_HEAD)
 _TAIL = b"]}}"
 _TOUCH_TAIL = b'"}}'
 TOUCH = b',"touch":'
-"""It is written between the levels of a book and its newer touch."""
+"""Bytes between the levels of a book and its newer touch."""
 _TOUCH_ID = b'"u":'
 _TOUCH_BYTES_MAX = 400
-"""A touch is at most so long."""
+"""Most bytes of a touch."""
 _LAST_ID = b'"lastUpdateId":'
 _EVENT_TIME = b'"E":'
 
@@ -95,7 +95,7 @@ class _Event(msgspec.Struct):
 
 
 class _Header(msgspec.Struct):
-    """The keys that tell what a frame is, with or without the wrapper."""
+    """Holds the keys that show what a frame is, with or without the wrapper."""
 
     stream: str | UnsetType = UNSET
     e: str | UnsetType = UNSET
@@ -113,10 +113,10 @@ class _SymbolRow(msgspec.Struct):
     base: str = msgspec.field(name="baseAsset")
     quote: str = msgspec.field(name="quoteAsset")
     filters: msgspec.Raw
-    """Read for our quote only: the full listing is some 15 MB."""
+    """They are read for our quote only, because the full listing has some 15 MB."""
     spot: bool = msgspec.field(name="isSpotTradingAllowed", default=True)
     permission_sets: object = msgspec.field(name="permissionSets", default=())
-    """Lists of alternatives, of which an account must have one each. An unknown form is left out."""
+    """Lists of alternatives, of which an account must have one each. An unknown form is ignored."""
 
 
 class _ExchangeInfo(msgspec.Struct):
@@ -132,7 +132,7 @@ _decode_info = msgspec.json.Decoder(_ExchangeInfo).decode
 
 
 class Binance:
-    """See ``base.market.Venue``."""
+    """Implements ``base.market.Venue``."""
 
     name = "binance"
     buy_fee_in_base = True
@@ -148,31 +148,31 @@ class Binance:
     )
 
     def ws_address(self, ws_url: str) -> str:
-        """The combined endpoint: only its wrapper names the symbol."""
+        """Return the endpoint of combined streams, because only their wrapper names the symbol."""
         return ws_url.rstrip("/") + "/stream"
 
     def subscribe_messages(self, symbols: Sequence[str], depth: int, ticket: str) -> list[str]:
-        """Several messages that add up, numbered from 1; ``ticket`` is not needed."""
+        """Return one or more messages whose subscriptions add up, numbered from 1; ``ticket`` is not needed."""
         del ticket
         return _requests("SUBSCRIBE", self.streams_of(symbols, depth), 1)
 
     def change_messages(
         self, symbols: Sequence[str], added: Sequence[str], removed: Sequence[str], depth: int, ticket: str
     ) -> list[str]:
-        """Only what changes; others are not touched. Subscribing twice is no error to the venue."""
+        """Return messages with only what changes; other streams continue. The venue accepts a repeated one."""
         del symbols, ticket
         leave = _requests("UNSUBSCRIBE", self.streams_of(removed, depth), CHANGE_IDS_FROM)
         return leave + _requests("SUBSCRIBE", self.streams_of(added, depth), CHANGE_IDS_FROM + len(leave))
 
     def streams_of(self, symbols: Sequence[str], depth: int) -> list[str]:
-        """The names of the streams that carry the books of ``symbols``."""
+        """Return the names of the streams that carry the books of ``symbols``."""
         levels = next((offered for offered in DEPTHS if offered >= depth), DEPTHS[-1])
         return [f"{symbol.lower()}@depth{levels}@100ms" for symbol in dict.fromkeys(symbols)]
 
     def sequence_number(self, frame: bytes) -> int | None:
-        """The book's last update id, the same sequence on every connection and over REST.
+        """Return the book's last update id, which is the same sequence on every connection and over REST.
 
-        A book that carries a newer touch has the id of that.
+        A book that carries a newer touch has the id of that touch.
         """
         joint = touch_at(frame)
         if joint < 0:
@@ -180,17 +180,17 @@ class Binance:
         return number_after(frame[joint:], _TOUCH_ID)
 
     def sent_ms(self, frame: bytes) -> int | None:
-        """The time of the last event, in a book that ``diff`` has kept; a partial-depth frame has none."""
+        """Return the time of the last event in a book that ``diff`` has kept; a partial-depth frame has none."""
         return number_after(frame, _EVENT_TIME)
 
     def route(self, frame: bytes) -> str | None:
-        """By the stream's name at the front; by its keys when those are in another order."""
+        """Find the market by the stream's name at the front, or by the keys if those are in another order."""
         if frame.startswith(_HEAD) and (frame.endswith(_TAIL) or frame.endswith(_TOUCH_TAIL)):  # noqa: PIE810 - faster
             return _symbol(frame[_NAME : frame.find(b'"', _NAME)])
         return _route_by_keys(frame)
 
     def classify(self, frame: bytes) -> ControlFrame:
-        """Answers to requests, errors (nested or bare), ``serverShutdown``, streams other than partial depth."""
+        """Recognise answers, errors (nested or bare), ``serverShutdown`` and streams other than partial depth."""
         try:
             header = _decode_header(frame)
         except UNREADABLE as error:
@@ -210,14 +210,14 @@ class Binance:
         return ControlFrame(FrameKind.OTHER, clipped(name))
 
     def top_of_book(self, frame: bytes, received_ns: int) -> BookTop:
-        """The first level of each side of a frame as the venue writes it, or the newer touch; else it is decoded."""
+        """Read the first level of each side, or the newer touch, from a usual frame; decode any other."""
         if frame.startswith(_HEAD) and frame.endswith(_TAIL):
             bid_at = frame.find(_BIDS) + len(_BIDS)
             ask_at = frame.find(_ASKS, bid_at) + len(_ASKS)
             try:
                 bid, bid_size = _decode_level(frame[bid_at : frame.find(b"]", bid_at) + 1])
                 ask, ask_size = _decode_level(frame[ask_at : frame.find(b"]", ask_at) + 1])
-            except UNREADABLE:  # not as usual: ``decode`` knows or says why
+            except UNREADABLE:  # unusual: ``decode`` can read it or raises the reason
                 return self.decode(frame, received_ns).top
             top = sound_top(bid, bid_size, ask, ask_size, received_ns)
             if top is not None:
@@ -233,7 +233,10 @@ class Binance:
         return self.decode(frame, received_ns).top
 
     def decode(self, frame: bytes, received_ns: int) -> OrderBookSnapshot:
-        """Wrapped partial depth, with the newer touch where there is one. Without a time, ``exchange_ms`` is None."""
+        """Decode wrapped partial depth, with the newer touch if there is one.
+
+        Without a time, ``exchange_ms`` is None.
+        """
         try:
             combined = _decode_combined(frame)
         except UNREADABLE as error:
@@ -248,11 +251,11 @@ class Binance:
         return checked_book(self.name, symbol, bids, asks, at_ms, received_ns, at_ms)
 
     def listing_paths(self) -> tuple[str, ...]:
-        """One call lists all markets with their filters."""
+        """Return the one path that lists all markets with their filters."""
         return (_MARKETS_PATH,)
 
     def listing(self, bodies: Sequence[bytes]) -> dict[str, ListedMarket]:
-        """USDT markets. Tradable means spot and ``TRADING``; otherwise the note is the venue's status."""
+        """Return USDT markets. Tradable means spot and ``TRADING``; otherwise the note is the venue's status."""
         (body,) = bodies
         try:
             rows = _decode_info(body).symbols
@@ -272,7 +275,7 @@ class Binance:
         return ListedMarket(market, rules)
 
     def fee_schedule(self, buy_bps: Decimal, sell_bps: Decimal) -> FeeSchedule:
-        """A buyer pays in the coin received, a seller in USDT."""
+        """Return fees that a buyer pays in the coin received and a seller in USDT."""
         return FeeSchedule(buy_bps=buy_bps, sell_bps=sell_bps, buy_fee_in_base=self.buy_fee_in_base)
 
 
@@ -287,7 +290,7 @@ def _requests(method: str, streams: Sequence[str], first_id: int) -> list[str]:
 
 
 def _is_for_spot(permission_sets: object) -> bool:
-    """Whether an account with the permission of spot trading alone may trade."""
+    """Return whether an account with the permission of spot trading alone may trade."""
     if not isinstance(permission_sets, list):
         return True
     return all("SPOT" in one for one in permission_sets if isinstance(one, list) and one)
@@ -301,7 +304,7 @@ def _partial_depth_symbol(stream: str) -> str | None:
 
 @lru_cache(maxsize=8192)
 def _symbol(wire: bytes) -> str | None:
-    """One string object per market, so that the hot path neither decodes nor allocates."""
+    """Return one string object per market, so that the hot path neither decodes nor allocates."""
     return _partial_depth_symbol(wire.decode("utf-8", "replace"))
 
 
@@ -311,7 +314,7 @@ def touch_at(frame: bytes) -> int:
 
 
 def _route_by_keys(frame: bytes) -> str | None:
-    """Slow and sure: reads the whole frame, so that keys may come in any order and a cut one is refused."""
+    """Read the whole frame, so that keys may come in any order and a cut frame is refused. It is slower."""
     try:
         header = _decode_header(frame)
     except UNREADABLE:

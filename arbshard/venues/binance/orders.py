@@ -1,4 +1,4 @@
-"""Binance's orders by REST: what is asked, and how the answers read. Pure."""
+"""Makes Binance's requests about orders by REST, and reads the answers. Pure."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""Binance's order books over REST: one market per call. Pure."""
+"""Makes the requests for Binance's order books over REST, one market per call, and reads the answers. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from arbshard.venues.frame import UNREADABLE, Level, checked_book, refusal_of
 
 
 class _Item(msgspec.Struct, gc=False, rename={"last_id": "lastUpdateId"}):
-    """A book that is passed on without being read."""
+    """Is a book that is passed on without being read."""
 
     last_id: int
     bids: msgspec.Raw
@@ -34,7 +34,7 @@ class BinanceBooks:
     calls_per_s = 6000 / 60 / 5 * SHARE
     lanes = 4
     depth_max = 100
-    """More weighs more."""
+    """Most levels per side that are asked for; more would have a larger weight."""
 
     def calls(self, symbols: Sequence[str], depth: int) -> list[BookRequest]:
         """Make one call for each market."""

@@ -1,4 +1,4 @@
-"""Binance's rules: those of a market out of its filters, and what it tells of fees, limits and rights. Pure."""
+"""Reads Binance's rules: those of a market from its filters, and what it reports of fees, limits and rights. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -31,7 +31,10 @@ _WINDOWS = {
 
 
 class _Filter(msgspec.Struct, rename="camel"):
-    """The fields we use of any filter. The venue reads an absent filter and a value of 0 alike: no such rule."""
+    """Holds the fields we use of any filter.
+
+    A filter that is missing, or a value of 0, means that there is no such rule.
+    """
 
     filter_type: str
     tick_size: Decimal = ZERO
@@ -91,7 +94,7 @@ _restrictions = reader(msgspec.json.Decoder(_Restrictions, strict=False).decode)
 
 
 def market_rules(filters: msgspec.Raw, where: str) -> MarketRules:
-    """The rules of a market from its filters, which stand at ``where``. Raises ``VenueError``."""
+    """Return the rules of a market from its filters. ``where`` names their place in errors. Raises ``VenueError``."""
     try:
         rows = _decode_filters(filters)
     except UNREADABLE as error:
@@ -127,14 +130,14 @@ class BinanceRules:
         return VenueRequest("GET", "/api/v3/account/commission", {"symbol": symbol}, limits.ACCOUNT)
 
     def rates_of(self, symbol: str, reply: Reply) -> Rates:
-        """A taker pays his rate and that of his side: the standard one, the special one and the tax."""
-        told = _commissions(reply.body)
-        parts = [told.standard_commission, told.special_commission, told.tax_commission]
+        """Add up a taker's rate and that of his side, each as the standard one, the special one and the tax."""
+        rates = _commissions(reply.body)
+        parts = [rates.standard_commission, rates.special_commission, rates.tax_commission]
         given = [part for part in parts if part is not None]
         buy = sum((amount(part.taker, "taker") + amount(part.buyer, "buyer") for part in given), ZERO)
         sell = sum((amount(part.taker, "taker") + amount(part.seller, "seller") for part in given), ZERO)
-        discounted = told.discount.enabled_for_account and told.discount.enabled_for_symbol
-        return Rates(symbol, buy * BPS, sell * BPS, told.discount.discount_asset if discounted else "")
+        discounted = rates.discount.enabled_for_account and rates.discount.enabled_for_symbol
+        return Rates(symbol, buy * BPS, sell * BPS, rates.discount.discount_asset if discounted else "")
 
     def limits_call(self, symbol: str) -> VenueRequest:
         """Ask for one market's listing, because that of all markets is large."""
@@ -142,10 +145,12 @@ class BinanceRules:
 
     def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
         """Read the limits of the listing, and the weight used from its header."""
-        told = _info(reply.body).rate_limits
+        stated = _info(reply.body).rate_limits
         found = _WEIGHT.fullmatch(reply.headers.get("x-mbx-used-weight-1m", ""))
         weight = int(found[0]) if found else 0
-        by_window = {_WINDOWS.get((one.rate_limit_type, one.interval, one.interval_num)): one for one in told}
+        by_window = {
+            _WINDOWS.get((one.rate_limit_type, one.interval, one.interval_num)): one for one in stated
+        }
         return tuple(
             ToldLimit(name, one.limit, _KEPT[name], weight if name == "binance_weight" else 0)
             for name, one in by_window.items()
@@ -156,12 +161,12 @@ class BinanceRules:
         """Ask for the key's restrictions."""
         return VenueRequest("GET", "/sapi/v1/account/apiRestrictions", {}, {})
 
-    def rights_of(self, told: Reply | None, account: Reply) -> Rights:
-        """By the key's own restrictions, else by what the account may do: the key may do no more."""
-        if told is None:
+    def rights_of(self, key_reply: Reply | None, account: Reply) -> Rights:
+        """Read the key's own restrictions, else what the account may do: the key may do no more than that."""
+        if key_reply is None:
             may = _account_rights(account.body)
             return Rights(withdraw=may.can_withdraw, trade=may.can_trade, by_account=True)
-        key = _restrictions(told.body)
+        key = _restrictions(key_reply.body)
         return Rights(key.enable_withdrawals, key.enable_spot_and_margin_trading, key.ip_restrict)
 
     def ticks_calls(self, symbols: Sequence[str]) -> tuple[VenueRequest, ...]:

@@ -1,4 +1,4 @@
-"""Binance's signatures of calls and of the private stream: HMAC-SHA256 with a shared secret, or Ed25519. Pure."""
+"""Signs Binance's calls and private stream: by HMAC-SHA256 with a shared secret, or by Ed25519. Pure."""
 
 import base64
 from functools import lru_cache, partial
@@ -31,13 +31,13 @@ class BinanceSigning:
 
 
 class _PrivateKey(Protocol):
-    """An ``Ed25519PrivateKey`` of the package cryptography."""
+    """Is an ``Ed25519PrivateKey`` of the package cryptography."""
 
     def sign(self, data: bytes) -> bytes: ...
 
 
 def sign(keys: Keys, payload: str | Secret) -> str:
-    """The signature of ``payload``: hex for a shared secret, base64 for Ed25519.
+    """Return the signature of ``payload``: hex for a shared secret, base64 for Ed25519.
 
     Raises ``UsageError`` for a private key that cannot be read, or when the package that reads it is missing.
     """
@@ -48,7 +48,11 @@ def sign(keys: Keys, payload: str | Secret) -> str:
 
 @lru_cache(maxsize=4)
 def _private_key(keys: Keys) -> _PrivateKey:
-    """The key, read once for each ``Keys`` (which compare by identity): reading takes longer than signing."""
+    """Return the private key, read once for each ``Keys`` (which compare by identity): reading takes longer than
+    signing.
+
+    Raises ``UsageError`` as ``sign`` does.
+    """
     try:
         serialization = import_module("cryptography.hazmat.primitives.serialization")
         ed25519 = import_module("cryptography.hazmat.primitives.asymmetric.ed25519")

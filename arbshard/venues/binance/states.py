@@ -1,4 +1,4 @@
-"""What Binance's words mean: one table of order states and one of errors, for REST and user data alike. Pure."""
+"""Translates Binance's states and errors: one table of each, for REST and user data alike. Pure."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -57,17 +57,17 @@ ERRORS: Final[Mapping[int, Said]] = {
     -2017: VENUE_REFUSES,  # the account's keys are locked
     -2026: UNKNOWN,  # archived: it did exist
 }
-"""By the code of the error. What is not here is judged by the HTTP status."""
+"""Meanings by the code of the error. A code that is not here is judged by the HTTP status."""
 
 _REFUSALS: Final = frozenset({-1010, -1013, -1014, -2010})
-"""The codes of a refused order, under which the message says why."""
+"""Codes of a refused order, under which the message gives the reason."""
 MESSAGES: Final[Mapping[str, Said]] = {
     "Duplicate order sent": UNKNOWN,  # an order of that name may exist
     "Account has insufficient balance for requested action": NO_FUNDS,
     "Market is closed": MARKET_REFUSES,
     "This order type is not possible in this trading phase": MARKET_REFUSES,  # the symbol is not TRADING
     "Limit orders require GTC for this phase": MARKET_REFUSES,
-    "Unsupported order combination": MARKET_REFUSES,  # how older servers say the two before this
+    "Unsupported order combination": MARKET_REFUSES,  # older servers send it in place of the two before this
     "This symbol is not permitted for this account": MARKET_REFUSES,
     "This symbol is restricted for this account": MARKET_REFUSES,
     "This action is disabled on this account": VENUE_REFUSES,
@@ -76,8 +76,8 @@ MESSAGES: Final[Mapping[str, Said]] = {
     "Filter failure: MAX_NUM_ORDERS": BUSY,  # open orders, until one of them ends
     "Filter failure: EXCHANGE_MAX_NUM_ORDERS": BUSY,
 }
-"""By the message of a refused order, without its full stop. Any other message is about the order itself: a filter, or
-a parameter."""
+"""Meanings by the message of a refused order, without its full stop. Any other message is about the order itself: a
+filter, or a parameter."""
 
 REASONS: Final[Mapping[str, OrderFault]] = {
     "INSUFFICIENT_BALANCE": "funds",
@@ -88,7 +88,8 @@ REASONS: Final[Mapping[str, OrderFault]] = {
     "ACCOUNT_CANNOT_SETTLE": "venue",
     "UNKNOWN_ACCOUNT": "venue",
 }
-"""By the reason (``r``) of an execution report whose state is REJECTED. Any other one is about the order itself."""
+"""Faults by the reason (``r``) of an execution report whose state is REJECTED. Any other one is about the order
+itself."""
 
 
 class _Error(msgspec.Struct):
@@ -100,15 +101,15 @@ _error = msgspec.json.Decoder(_Error).decode
 
 
 def state_of(word: str) -> OrderState:
-    """The state of an order that Binance calls ``word``.
+    """Return the state of an order whose state Binance calls ``word``.
 
-    A word that is not in the table is UNKNOWN, so that the order is asked about again.
+    A name that is not in the table is UNKNOWN, so that the order is asked about again.
     """
     return STATES.get(word, "UNKNOWN")
 
 
 def understand(status: int, body: bytes) -> Said:
-    """What an answer of HTTP ``status`` that is not a success means."""
+    """Return what an answer of HTTP ``status`` that is not a success means."""
     try:
         error = _error(body)
     except UNREADABLE:
@@ -120,5 +121,7 @@ def understand(status: int, body: bytes) -> Said:
 
 
 def fault_of(state: OrderState, reason: str = "") -> OrderFault:
-    """Why an order of ``state`` was refused, by the reason of its execution report; empty if it was not refused."""
+    """Return why an order of ``state`` was refused, by the reason of its execution report; empty if it was not
+    refused.
+    """
     return REASONS.get(reason, "order") if state == "REJECTED" else ""

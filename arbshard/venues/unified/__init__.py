@@ -1,8 +1,8 @@
-"""Any venue that ccxt knows, in the terms of ccxt's unified API: one adapter for all of them, made by name.
+"""Adapts any venue that ccxt knows, in the terms of ccxt's unified API, by one adapter that is made for each name.
 
-The wire format of these rooms is the JSON text of ccxt's unified structures, in which every amount is an exact text.
-``data.ccxt_client`` makes the calls and writes the texts; nothing here imports ccxt. A request's path is the name of
-the unified call, its parameters are that call's arguments.
+The wire format of these modules is the JSON text of ccxt's unified structures, in which every amount is an exact
+text. ``data.ccxt_client`` makes the calls and writes the texts; nothing here imports ccxt. A request's path is the
+name of the unified call, and its parameters are that call's arguments.
 """
 
 from functools import cache
@@ -21,7 +21,7 @@ from arbshard.venues.unified.states import understand
 
 @cache
 def make_adapter(name: str) -> Adapter:
-    """The adapter of the venue that ccxt calls ``name``."""
+    """Return the adapter of the venue that ccxt calls ``name``."""
     return Adapter(
         market=UnifiedMarket(name),
         rest=UnifiedBooks(name),
@@ -36,7 +36,7 @@ def make_adapter(name: str) -> Adapter:
 
 @cache
 def is_known(name: str) -> bool:
-    """Whether the installed ccxt has a class of this name; ccxt is not imported for that."""
+    """Return whether the installed ccxt has a class of this name; ccxt is not imported for that."""
     spec = find_spec("ccxt")
     places = spec.submodule_search_locations if spec is not None else None
     return (

@@ -1,4 +1,4 @@
-"""The account by ccxt's unified calls. There is no private stream: it is polled. Pure."""
+"""Implements ``AccountVenue`` by ccxt's unified calls. There is no private stream: the account is polled. Pure."""
 
 from collections.abc import Collection, Mapping
 from decimal import Decimal
@@ -38,7 +38,7 @@ class UnifiedAccount:
 
     ping_interval_s = 60.0
     orders_per_page = 1
-    """All come in one answer."""
+    """All orders come in one answer."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -79,7 +79,7 @@ class UnifiedAccount:
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
         """Read the orders."""
-        return [self._heard(one) for one in _orders(body)]
+        return [self._reported(one) for one in _orders(body)]
 
     def order_call(self, symbol: str, venue_order_id: str) -> VenueRequest:
         """Ask by the venue's id."""
@@ -87,7 +87,7 @@ class UnifiedAccount:
 
     def order_of(self, body: bytes) -> HeardOrder:
         """Read the order."""
-        return self._heard(_order(body))
+        return self._reported(_order(body))
 
     def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[VenueRequest, ...]:
         """Ask market by market: few venues list the ended orders of all markets together."""
@@ -110,12 +110,12 @@ class UnifiedAccount:
     def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
         """Read the time; a venue that has no call for it cannot tell."""
         del headers
-        told = _time(body).time
-        if told is None:
+        time_ms = _time(body).time
+        if time_ms is None:
             raise FrameError("shape", f"{self.name} has no call for its time")
-        return told, 0
+        return time_ms, 0
 
-    def _heard(self, order: UnifiedOrder) -> HeardOrder:
+    def _reported(self, order: UnifiedOrder) -> HeardOrder:
         filled = amount(order.filled if order.filled is not None else ZERO, "filled")
         remaining = order.remaining
         if remaining is None and order.amount is not None:
@@ -136,7 +136,7 @@ class UnifiedAccount:
 
 
 def _balance(coin: str, row: _Held) -> VenueBalance:
-    """What is not stated follows from the other two."""
+    """Make a balance of ``row``; a part that is not stated follows from the other two."""
     free = row.free
     if free is None and row.total is not None:
         free = row.total - (row.used or ZERO)

@@ -1,4 +1,4 @@
-"""The unified calls that requests name, and the structures that answers hold."""
+"""Defines the names of the unified calls that requests make, and the structures that answers hold."""
 
 from decimal import Decimal
 from typing import Final
@@ -18,14 +18,14 @@ FEES: Final = "/fees"
 
 
 class Fee(msgspec.Struct):
-    """A fee that was paid."""
+    """Is a fee that was paid."""
 
     cost: Decimal | None = None
     currency: str | None = None
 
 
 class UnifiedTrade(msgspec.Struct):
-    """One execution of an order."""
+    """Is one execution of an order."""
 
     id: str
     amount: Decimal
@@ -35,7 +35,7 @@ class UnifiedTrade(msgspec.Struct):
 
 
 class UnifiedOrder(msgspec.Struct, rename={"client_id": "clientOrderId"}):
-    """An order; ccxt leaves out what the venue does not state."""
+    """Is an order; ccxt leaves out what the venue does not state."""
 
     id: str
     client_id: str | None = None
@@ -51,15 +51,15 @@ class UnifiedOrder(msgspec.Struct, rename={"client_id": "clientOrderId"}):
 
 
 class Time(msgspec.Struct):
-    """The venue's time (wall ms); None where it has no call for that."""
+    """Holds the venue's time (wall milliseconds); None where it has no call for that."""
 
     time: int | None
 
 
 class ErrorText(msgspec.Struct):
-    """A failed call."""
+    """Is the answer to a call that failed."""
 
     error: list[str]
-    """The names of ccxt's exception class and of those it derives from, the most exact first."""
+    """Names of ccxt's exception class and of those it derives from, the most exact first."""
     message: str = ""
-    """What the venue answered."""
+    """The venue's own text."""

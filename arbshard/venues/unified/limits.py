@@ -1,4 +1,4 @@
-"""The share of a venue's rate limits that all processes of a run use together. Pure.
+"""Holds the share of a venue's rate limits that all processes of a run use together. Pure.
 
 ccxt knows one pause between calls for each venue and keeps to it within a process (``data.ccxt_client`` leaves that
 on); this limit is for all processes together.
@@ -10,11 +10,11 @@ from arbshard.shm.budget import Window
 from arbshard.venues.base.limits import WindowUse
 
 _CALLS_PER_S = 8
-"""Fewer than what any of the venues allows that ``data.ccxt_client`` trades on."""
+"""It is lower than the limit of every venue that ``data.ccxt_client`` trades on."""
 
 
 def cost_of(name: str) -> Mapping[str, int]:
-    """The cost of a call to the venue ``name``."""
+    """Return the cost of a call to the venue ``name``."""
     return {f"{name}_calls": 1}
 
 

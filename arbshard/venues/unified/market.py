@@ -1,6 +1,7 @@
-"""Order books as ``data.ccxt_client`` writes them, ``{"book":"BTC/USDT","at_ms":1,"bids":[[1.5,2]],"asks":[...]}``.
+"""Decodes order books as ``data.ccxt_client`` writes them, and the listing.
 
-Also the listing. There is no WebSocket: the books of such a venue are polled, so what concerns connections is empty.
+A book is ``{"book":"BTC/USDT","at_ms":1,"bids":[[1.5,2]],"asks":[...]}``. There is no WebSocket: the books of such
+a venue are polled, so what concerns connections is empty.
 """
 
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ class UnifiedMarket:
     """Implements ``Venue``."""
 
     buy_fee_in_base = False
-    """Unless the configuration says otherwise; ``data.listings`` asks it."""
+    """The configuration may set another value, and ``data.listings`` reads it."""
     is_streamed = False
     connection_rules = ConnectionRules(
         symbols_max=1,
@@ -97,7 +98,7 @@ class UnifiedMarket:
         return None
 
     def classify(self, frame: bytes) -> ControlFrame:
-        """Whatever is not a book is not in ccxt's form."""
+        """Return that the frame is invalid, because only books have ccxt's form."""
         return ControlFrame(FrameKind.GARBAGE, frame[:100].decode(errors="replace"))
 
     def top_of_book(self, frame: bytes, received_ns: int) -> BookTop:

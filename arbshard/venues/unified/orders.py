@@ -1,4 +1,4 @@
-"""Orders by ccxt's unified calls: what is asked, and how the answers read. Pure."""
+"""Makes requests about orders by ccxt's unified calls, and reads the answers. Pure."""
 
 from decimal import Decimal
 
@@ -94,7 +94,7 @@ def _filled(order: Order, said: UnifiedOrder) -> Decimal:
 
 
 def _fee_of(said: UnifiedOrder) -> tuple[Decimal, str] | None:
-    """The order's whole fee, for venues that do not state it by fill."""
+    """Return the order's whole fee, for venues that do not state it by fill."""
     fees = [fee for fee in said.fees or [] if fee.cost is not None and fee.currency]
     if len(fees) != 1:
         return None
@@ -107,7 +107,7 @@ def _fee_of(said: UnifiedOrder) -> tuple[Decimal, str] | None:
 def _fills(
     order: Order, trades: list[UnifiedTrade], whole_fee: tuple[Decimal, str] | None
 ) -> tuple[Fill, ...]:
-    """The fills with their fees: stated for each, or the order's fee shared by the money that changed hands."""
+    """Return the fills with their fees: those stated, or the order's fee shared by the money that changed hands."""
     if not trades:
         return ()
     if all(trade.fee is not None and trade.fee.cost is not None and trade.fee.currency for trade in trades):

@@ -1,4 +1,4 @@
-"""Order books by ccxt's ``fetch_order_book``: one market per call. Pure."""
+"""Makes requests for order books by ccxt's ``fetch_order_book``, one market per call, and reads the answers. Pure."""
 
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlencode
@@ -11,7 +11,7 @@ from arbshard.venues.unified.market import UnifiedMarket
 
 
 class UnifiedBooks:
-    """Implements ``base.rest.RestBooks``. ccxt's own pause between calls is kept to beneath this one."""
+    """Implements ``base.rest.RestBooks``. The pause between calls that ccxt itself makes comes in addition."""
 
     calls_per_s = 8.0
     lanes = 4

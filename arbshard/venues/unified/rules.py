@@ -1,4 +1,4 @@
-"""A market's rules by ccxt's ``precision`` and ``limits``, and a taker's fees. Pure."""
+"""Derives a market's rules from ccxt's ``precision`` and ``limits``, and reads a taker's fees. Pure."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -18,21 +18,21 @@ _NO_LIMIT = Decimal(10) ** 18
 
 
 class Precision(msgspec.Struct):
-    """Step sizes (``data.ccxt_client`` accepts only venues whose precision mode is TICK_SIZE)."""
+    """Holds step sizes. ``data.ccxt_client`` accepts only venues whose precision mode is TICK_SIZE."""
 
     price: Decimal | None = None
     amount: Decimal | None = None
 
 
 class Range(msgspec.Struct):
-    """A smallest and a largest value, where the venue has them."""
+    """Holds a smallest and a largest value, where the venue has them."""
 
     min: Decimal | None = None
     max: Decimal | None = None
 
 
 class OrderSizeLimits(msgspec.Struct):
-    """How large an order may be."""
+    """Bounds how large an order may be."""
 
     amount: Range = msgspec.field(default_factory=Range)
     cost: Range = msgspec.field(default_factory=Range)
@@ -46,7 +46,9 @@ _fees = reader(msgspec.json.Decoder(_Fees, strict=False).decode)
 
 
 def market_rules(precision: Precision, limits: OrderSizeLimits) -> MarketRules | None:
-    """The rules of a market; None without a usable tick or lot, because such a market cannot be traded safely."""
+    """Return the rules of a market; None without a usable tick or lot, because such a market cannot be traded
+    safely.
+    """
     tick, lot = precision.price, precision.amount
     if not _is_step(tick) or not _is_step(lot):
         return None
@@ -89,7 +91,7 @@ class UnifiedRules:
         return self.rates_call(symbol)
 
     def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
-        """Return none."""
+        """Return none, because no answer states them."""
         del reply
         return ()
 
@@ -97,9 +99,9 @@ class UnifiedRules:
         """Return None: there is no unified call."""
         return None
 
-    def rights_of(self, told: Reply | None, account: Reply) -> Rights:
-        """Return no rights: nothing is told."""
-        del told, account
+    def rights_of(self, key_reply: Reply | None, account: Reply) -> Rights:
+        """Return no rights, because none are reported."""
+        del key_reply, account
         return Rights()
 
     def ticks_calls(self, symbols: Sequence[str]) -> tuple[VenueRequest, ...]:

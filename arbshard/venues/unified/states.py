@@ -1,8 +1,8 @@
-"""What ccxt's unified order states and exceptions mean. Pure.
+"""Translates ccxt's unified order states and exceptions. Pure.
 
 The exceptions are those of ccxt's tree. Only those by which the venue certainly did not carry the order out are
-``rejected`` or ``not_accepted``; the plain ``ExchangeError``, which ccxt raises for any answer that it cannot place,
-is ``unknown`` like everything that is not in the table.
+``rejected`` or ``not_accepted``. The plain ``ExchangeError``, which ccxt raises for any answer that it cannot
+classify, is ``unknown`` like everything that is not in the table.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,8 @@ STATES: Final[Mapping[str, OrderState]] = {
     "expired": "EXPIRED",
     "rejected": "REJECTED",
 }
-"""ccxt's unified states. It passes on a venue's own word where it knows no other; such a word is UNKNOWN."""
+"""ccxt's unified states. It passes on a venue's own name of a state where it knows no other; such a name is
+UNKNOWN."""
 
 ERRORS: Final[Mapping[str, Said]] = {
     "OrderNotFound": NOT_FOUND,
@@ -57,27 +58,28 @@ ERRORS: Final[Mapping[str, Said]] = {
     "DDoSProtection": BUSY,
     "InvalidNonce": CLOCK_OFF,
 }
-"""By the name of the exception's class; the first of its line of descent that is in the table counts."""
+"""Meanings by the name of the exception's class; the first of its line of descent that is in the table counts."""
 
 _error = msgspec.json.Decoder(ErrorText).decode
 
 
 def state_of(word: str | None, filled: Decimal) -> OrderState:
-    """The state of an order that ccxt calls ``word`` and of which ``filled`` was executed.
+    """Return the state of an order whose state ccxt calls ``word`` and of which ``filled`` was executed.
 
-    A venue that acknowledges an order without its state has accepted it. A word that is not in the table is UNKNOWN.
+    A venue that acknowledges an order without its state has accepted it. A name that is not in the table is
+    UNKNOWN.
     """
     state: OrderState = "ACCEPTED" if word is None else STATES.get(word, "UNKNOWN")
     return "PARTIAL" if state == "ACCEPTED" and filled else state
 
 
 def fault_of(state: OrderState) -> OrderFault:
-    """Why an order of ``state`` was refused: ccxt states no reason, so the order itself counts as the cause."""
+    """Return why an order of ``state`` was refused: ccxt states no reason, so the order itself is the cause."""
     return "order" if state == "REJECTED" else ""
 
 
 def understand(status: int, body: bytes) -> Said:
-    """What a failed call means. From HTTP 500 on nobody knows, whatever ccxt makes of the text."""
+    """Return what a failed call means. From HTTP 500 on its effect is unknown, whatever ccxt makes of the text."""
     try:
         error = _error(body)
     except UNREADABLE:

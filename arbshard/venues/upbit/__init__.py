@@ -1,4 +1,4 @@
-"""Upbit: every word that the venue speaks, with one room for each kind of them. ``ADAPTER`` has all rooms."""
+"""Implements Upbit's protocols, with one module for each kind of them. ``ADAPTER`` has all modules."""
 
 from arbshard.venues.base.adapter import Adapter
 from arbshard.venues.upbit.account import UpbitAccount

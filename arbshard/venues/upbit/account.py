@@ -1,7 +1,8 @@
-"""Upbit's side of an account: myOrder and myAsset on the private WebSocket, balances and open orders by REST. Pure.
+"""Implements Upbit's ``AccountVenue``: the private WebSocket, balances and open orders by REST. Pure.
 
-A subscription is not acknowledged, so the list of subscriptions is asked for right after it: its answer tells that
-the stream is on. What each method promises stands in ``base.account.AccountVenue``.
+The private stream has myOrder and myAsset. A subscription is not acknowledged, so the list of subscriptions is
+asked for right after it: its answer shows that the stream is active. What each method promises is documented in
+``base.account.AccountVenue``.
 """
 
 from collections.abc import Collection, Mapping
@@ -43,7 +44,7 @@ _SIDES: Final[Mapping[str, Side]] = {"BID": "buy", "ASK": "sell", "bid": "buy", 
 _PAGES_MAX = 10
 _RECENT_MAX = 1000
 _DATE_OFF_MS = 500
-"""The header has whole seconds."""
+"""The header has whole seconds, so its time is off by at most this (milliseconds)."""
 
 
 class _Error(msgspec.Struct):
@@ -58,7 +59,7 @@ class _Asset(msgspec.Struct):
 
 
 class _Frame(msgspec.Struct):
-    """All that tells what a frame is, and an order's fields; other frames have none of these."""
+    """Holds all that shows what a frame is, and an order's fields; other frames have none of these."""
 
     type: str = ""
     method: str = ""
@@ -111,75 +112,75 @@ class UpbitAccount:
     orders_per_page = 100
 
     def address(self, config: VenueConfig) -> str:
-        """The configured address, else the public one with ``/private``."""
+        """Return the configured address, else the public one with ``/private``."""
         if not config.ws_url and not config.private_ws_url:
-            raise UsageError("venues.upbit.ws_url is empty: where is upbit to be heard?")
+            raise UsageError("venues.upbit.ws_url is empty: give the address of upbit's streams")
         return secret_safe(self.name, config.private_ws_url or config.ws_url.rstrip("/") + "/private")
 
     def headers(self, keys: Keys, nonce: str) -> tuple[tuple[str, str], ...]:
-        """The token."""
+        """Return the header with the token."""
         return (("Authorization", token(keys, nonce).use("Bearer {}".format)),)
 
     def opening(self, keys: Keys, ticket: str, now_ms: int, window_ms: int) -> tuple[Secret, ...]:
-        """Orders and balances of all markets; the key was in the handshake."""
+        """Return the subscription to orders and balances of all markets. The key was in the handshake."""
         del keys, now_ms, window_ms
         wanted = [{"ticket": ticket}, {"type": "myOrder"}, {"type": "myAsset"}]
         asked = [{"ticket": ticket}, {"method": "LIST_SUBSCRIPTIONS"}]
         return tuple(Secret(msgspec.json.encode(message).decode()) for message in (wanted, asked))
 
     def read(self, frame: bytes) -> Heard:
-        """See ``AccountVenue``."""
-        heard = _frame(frame)
-        if heard.type == "myOrder":
-            return _order(heard)
-        if heard.type == "myAsset":
-            return HeardBalances({one.currency: _balance(one) for one in heard.assets})
-        if heard.error is not None:
-            return Turned(f"{heard.error.name}: {heard.error.message}"[:DETAIL_CHARS_MAX])
-        return Subscribed() if heard.method == "LIST_SUBSCRIPTIONS" else Nothing()
+        """Decode a frame of the private WebSocket."""
+        message = _frame(frame)
+        if message.type == "myOrder":
+            return _order(message)
+        if message.type == "myAsset":
+            return HeardBalances({one.currency: _balance(one) for one in message.assets})
+        if message.error is not None:
+            return Turned(f"{message.error.name}: {message.error.message}"[:DETAIL_CHARS_MAX])
+        return Subscribed() if message.method == "LIST_SUBSCRIPTIONS" else Nothing()
 
     def balances_call(self) -> VenueRequest:
-        """All currencies that were ever held."""
+        """Make the request for the balances of all currencies that were ever held."""
         return VenueRequest("GET", "/v1/accounts", {}, limits.READ)
 
     def balances_of(self, body: bytes) -> dict[str, VenueBalance]:
-        """See ``AccountVenue``."""
+        """Return all balances that are not zero, by currency."""
         rows = _assets(body)
         found = {row.currency: _balance(row) for row in rows}
         return {currency: one for currency, one in found.items() if one.free or one.locked}
 
     def orders_call(self, page: int) -> VenueRequest | None:
-        """A hundred orders a page."""
+        """Make the request for a page of a hundred orders."""
         if page > _PAGES_MAX:
             return None
         params = {"limit": str(self.orders_per_page), "page": str(page)}
         return VenueRequest("GET", "/v1/orders/open", params, limits.READ)
 
     def orders_of(self, body: bytes) -> list[HeardOrder]:
-        """See ``AccountVenue``."""
+        """Return the orders of the answer, which has one row for each."""
         return [_listed(row) for row in _rows(body)]
 
     def order_call(self, symbol: str, venue_order_id: str) -> VenueRequest:
-        """By the venue's id."""
+        """Make the request for an order by the venue's id."""
         del symbol
         return VenueRequest("GET", "/v1/order", {"uuid": venue_order_id}, limits.READ)
 
     def order_of(self, body: bytes) -> HeardOrder:
-        """See ``AccountVenue``."""
+        """Return the order of the answer."""
         return _listed(_row(body))
 
     def recent_calls(self, symbols: Collection[str], since_ms: int) -> tuple[VenueRequest, ...]:
-        """Those that have ended; all markets in one answer."""
+        """Make the request for orders that have ended, which come for all markets in one answer."""
         del symbols
         params = {"start_time": str(since_ms), "limit": str(_RECENT_MAX)}
         return (VenueRequest("GET", "/v1/orders/closed", params, limits.READ),)
 
     def wallets_call(self) -> VenueRequest:
-        """All coins in one answer. It may lag behind the venue by minutes, as the venue says."""
+        """Make the request for all coins. According to the venue, the answer may lag behind by minutes."""
         return VenueRequest("GET", "/v1/status/wallet", {}, limits.READ)
 
     def wallets_of(self, body: bytes) -> tuple[list[WalletWarning], list[CoinName]]:
-        """Read one row for each coin and network. What is unknown counts as closed."""
+        """Read one row for each coin and network. An unknown state counts as closed."""
         networks: dict[str, list[WalletNetwork]] = {}
         for row in _wallets(body):
             state = row.wallet_state
@@ -195,12 +196,14 @@ class UpbitAccount:
         return found, []
 
     def clock_call(self) -> VenueRequest:
-        """The balances: every answer has the time in a header, and this needs no market's name."""
+        """Make the request for the balances: every answer has the time in a header, and this needs no market's
+        name.
+        """
         return self.balances_call()
 
     def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
-        """By the header ``Date``: whole seconds, so the middle of that second."""
-        from email.utils import parsedate_to_datetime  # workers do without it
+        """Return the time of the header ``Date``: it has whole seconds, so the middle of that second is returned."""
+        from email.utils import parsedate_to_datetime  # imported here because workers do not need it
 
         del body
         try:
@@ -210,35 +213,35 @@ class UpbitAccount:
         return round(date.replace(tzinfo=date.tzinfo or UTC).timestamp() * 1000) + _DATE_OFF_MS, _DATE_OFF_MS
 
 
-def _order(heard: _Frame) -> HeardOrder:
-    side = _SIDES.get(heard.ask_bid)
-    if side is None or not heard.state or not heard.code or not heard.uuid:
-        raise FrameError("shape", f"myOrder of state {heard.state!r}, side {heard.ask_bid!r}")
-    filled = amount(heard.executed_volume or ZERO, "executed_volume")
-    remaining = amount(heard.remaining_volume or ZERO, "remaining_volume")
-    state = state_of(heard.state, filled)
+def _order(message: _Frame) -> HeardOrder:
+    side = _SIDES.get(message.ask_bid)
+    if side is None or not message.state or not message.code or not message.uuid:
+        raise FrameError("shape", f"myOrder of state {message.state!r}, side {message.ask_bid!r}")
+    filled = amount(message.executed_volume or ZERO, "executed_volume")
+    remaining = amount(message.remaining_volume or ZERO, "remaining_volume")
+    state = state_of(message.state, filled)
     fill = None
-    if heard.state == "trade":
+    if message.state == "trade":
         fill = HeardFill(
-            trade_id=heard.trade_uuid or "",
-            quantity=amount(heard.volume, "volume"),
-            price=amount(heard.price, "price"),
-            fee=amount(heard.trade_fee, "trade_fee"),
-            fee_currency=heard.code.partition("-")[0],
+            trade_id=message.trade_uuid or "",
+            quantity=amount(message.volume, "volume"),
+            price=amount(message.price, "price"),
+            fee=amount(message.trade_fee, "trade_fee"),
+            fee_currency=message.code.partition("-")[0],
         )
         if not fill.trade_id:
             raise FrameError("shape", "a trade without an id")
         state = state if remaining else "FILLED"
     return HeardOrder(
-        client_id=heard.identifier or "",
-        venue_order_id=heard.uuid,
-        symbol=heard.code,
+        client_id=message.identifier or "",
+        venue_order_id=message.uuid,
+        symbol=message.code,
         side=side,
-        word=clipped(heard.state),
+        word=clipped(message.state),
         state=state,
         filled=filled,
         remaining=remaining,
-        at_ms=heard.timestamp,
+        at_ms=message.timestamp,
         fill=fill,
     )
 

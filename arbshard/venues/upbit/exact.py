@@ -1,4 +1,4 @@
-"""Upbit: exact numbers of frames of order books and trades, see ``base.exact``."""
+"""Reads exact numbers from Upbit's frames of order books and trades, as ``base.exact`` defines."""
 
 from decimal import Decimal
 
@@ -25,7 +25,7 @@ class _LongUnit(msgspec.Struct):
 
 
 class _Book(msgspec.Struct):
-    """Of either format: the units are under one of both names."""
+    """Is a book of either format: the units are under one of both names."""
 
     obu: list[_Unit] = []
     orderbook_units: list[_LongUnit] = []
@@ -57,7 +57,7 @@ _TRADE_DECODERS = (
     (b'{"ty":"trade"', msgspec.json.Decoder(_Trade).decode),
     (b'{"type":"trade"', msgspec.json.Decoder(_LongTrade).decode),
 )
-"""By how the frames of both formats begin."""
+"""Decoders by how the frames of both formats begin."""
 
 
 def exact_levels(frame: bytes) -> tuple[ExactLevels, ExactLevels]:

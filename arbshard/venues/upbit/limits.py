@@ -1,4 +1,4 @@
-"""Upbit's rate limits, what each call costs of them, and how answers tell of them. Pure."""
+"""Holds Upbit's rate limits, what each call costs of them, and how answers report their use. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping

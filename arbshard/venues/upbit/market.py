@@ -1,7 +1,7 @@
-"""Upbit (KRW markets): order-book frames in SIMPLE and DEFAULT format, subscriptions, listing, trading rules.
+"""Decodes Upbit's books (KRW markets) in SIMPLE and DEFAULT format, and has its subscriptions, listing and rules.
 
 Upbit sends whole top-N books as JSON in binary frames; a new subscription replaces the old one of the connection.
-Reached through ``registry``; see ``base.market.Venue`` for what each method promises.
+It is reached through ``registry``; ``base.market.Venue`` says what each method promises.
 """
 
 import re
@@ -31,7 +31,7 @@ from arbshard.venues.frame import (
 from arbshard.venues.upbit.rules import KRW_RULES
 
 DEPTHS = (1, 5, 15, 30)
-"""Levels per side a subscription may ask for."""
+"""Numbers of levels per side that a subscription may ask for."""
 
 _QUOTE = "KRW"
 _MARKETS_PATH = "/v1/market/all?is_details=true"
@@ -45,7 +45,7 @@ _DEFAULT_TIME = b'"timestamp":'
 _SIMPLE_CODE = len(_SIMPLE_HEAD)
 _DEFAULT_CODE = len(_DEFAULT_HEAD)
 _SENT_NOW = b'"REALTIME"'
-"""Of a snapshot the time may be that of the last change."""
+"""A change has it. The time of a snapshot may be that of the last change."""
 _TAILS = (b'"lv":0}', b'"level":0}', b'"REALTIME"}', b'"SNAPSHOT"}')
 
 _CAUTIONS: Final[Mapping[str, MarketWarningKind]] = {
@@ -61,7 +61,7 @@ _CODE = re.compile(r"[A-Z0-9]{1,12}-[A-Z0-9]{1,24}", re.ASCII)
 
 
 class _Unit(msgspec.Struct, gc=False):
-    """One rank of a DEFAULT book."""
+    """Is one rank of a DEFAULT book."""
 
     ask_price: float
     bid_price: float
@@ -74,7 +74,7 @@ class _SimpleUnit(
     gc=False,
     rename={"ask_price": "ap", "bid_price": "bp", "ask_size": "as", "bid_size": "bs"},
 ):
-    """One rank of a SIMPLE book."""
+    """Is one rank of a SIMPLE book."""
 
     ask_price: float
     bid_price: float
@@ -106,7 +106,7 @@ class _Fault(msgspec.Struct):
 
 
 class _Header(msgspec.Struct):
-    """The keys that tell what a frame is, in either format."""
+    """Holds the keys that show what a frame is, in either format."""
 
     type: str | UnsetType = UNSET
     ty: str | UnsetType = UNSET
@@ -119,7 +119,7 @@ class _Header(msgspec.Struct):
 
 
 class _MarketRow(msgspec.Struct):
-    """``market`` is needed; the rest informs, and a form that we do not know refuses no listing."""
+    """Is one market of the listing. Only ``market`` is required; an unknown form of another field is ignored."""
 
     market: str
     english_name: object = ""
@@ -134,7 +134,7 @@ _decode_markets = msgspec.json.Decoder(list[_MarketRow]).decode
 
 
 class Upbit:
-    """See ``base.market.Venue``."""
+    """Implements ``base.market.Venue``."""
 
     name = "upbit"
     buy_fee_in_base = False
@@ -149,11 +149,11 @@ class Upbit:
     )
 
     def ws_address(self, ws_url: str) -> str:
-        """``ws_url`` as it is."""
+        """Return ``ws_url`` as it is."""
         return ws_url
 
     def subscribe_messages(self, symbols: Sequence[str], depth: int, ticket: str) -> list[str]:
-        """One message with the full set, as each message replaces the one before."""
+        """Return one message with the full set, because each message replaces the one before."""
         levels = next((offered for offered in DEPTHS if offered >= depth), DEPTHS[-1])
         codes = [f"{symbol}.{levels}" for symbol in dict.fromkeys(symbols)]
         if not codes:
@@ -164,21 +164,21 @@ class Upbit:
     def change_messages(
         self, symbols: Sequence[str], added: Sequence[str], removed: Sequence[str], depth: int, ticket: str
     ) -> list[str]:
-        """The full set again: it takes the place of the one before, and every book comes once more."""
+        """Return the full set again: it takes the place of the one before, and every book is sent once more."""
         del added, removed
         return self.subscribe_messages(symbols, depth, ticket)
 
     def sequence_number(self, frame: bytes) -> int | None:
-        """The exchange's time of the book."""
+        """Return the exchange's time of the book."""
         found = number_after(frame, _SIMPLE_TIME)
         return number_after(frame, _DEFAULT_TIME) if found is None else found
 
     def sent_ms(self, frame: bytes) -> int | None:
-        """The time in a change; a snapshot does not say when it was sent."""
+        """Return the time in a change; a snapshot does not say when it was sent."""
         return self.sequence_number(frame) if _SENT_NOW in frame else None
 
     def route(self, frame: bytes) -> str | None:
-        """By the frame's first and last bytes; by its keys when those are in another order."""
+        """Find the market by the frame's first and last bytes, or by its keys if those are in another order."""
         if frame.startswith(_SIMPLE_HEAD) and frame.endswith(_TAILS):
             return _symbol(frame[_SIMPLE_CODE : frame.find(b'"', _SIMPLE_CODE)])
         if frame.startswith(_DEFAULT_HEAD) and frame.endswith(_TAILS):
@@ -186,7 +186,7 @@ class Upbit:
         return _route_by_keys(frame)
 
     def classify(self, frame: bytes) -> ControlFrame:
-        """Error frames, ``{"status":"UP"}``, subscription lists, streams other than orderbook."""
+        """Recognise errors, ``{"status":"UP"}``, lists of subscriptions and streams other than orderbook."""
         try:
             header = _decode_header(frame)
         except UNREADABLE as error:
@@ -204,12 +204,12 @@ class Upbit:
         return ControlFrame(FrameKind.GARBAGE, "shape: no order book, stream, error or status in it")
 
     def top_of_book(self, frame: bytes, received_ns: int) -> BookTop:
-        """The first unit of a SIMPLE book as the venue writes it; anything else is decoded."""
+        """Read the first unit of a SIMPLE book as the venue writes it; decode any other frame."""
         if frame.startswith(_SIMPLE_HEAD) and frame.endswith(_TAILS):
             begin = frame.find(_UNITS) + len(_UNITS)
             try:
                 unit = _decode_unit(frame[begin : frame.find(b"}", begin) + 1])
-            except UNREADABLE:  # not as usual: ``decode`` knows or says why
+            except UNREADABLE:  # unusual: ``decode`` can read it or raises the reason
                 return self.decode(frame, received_ns).top
             top = sound_top(unit.bid_price, unit.bid_size, unit.ask_price, unit.ask_size, received_ns)
             if top is not None:
@@ -217,7 +217,10 @@ class Upbit:
         return self.decode(frame, received_ns).top
 
     def decode(self, frame: bytes, received_ns: int) -> OrderBookSnapshot:
-        """Either format, told apart by its longest key. Zero-size units at the end of a thin side are padding."""
+        """Decode either format, distinguished by its longest key.
+
+        Zero-size units at the end of a thin side are padding.
+        """
         book: _DefaultBook | _SimpleBook
         try:
             book = _decode_default(frame) if b'"orderbook_units"' in frame else _decode_simple(frame)
@@ -234,11 +237,11 @@ class Upbit:
         )
 
     def listing_paths(self) -> tuple[str, ...]:
-        """One call lists all markets."""
+        """Return the one path that lists all markets."""
         return (_MARKETS_PATH,)
 
     def listing(self, bodies: Sequence[bytes]) -> dict[str, ListedMarket]:
-        """KRW markets. A market under a warning still trades."""
+        """Return KRW markets. A market under a warning still trades."""
         (body,) = bodies
         try:
             rows = _decode_markets(body)
@@ -256,7 +259,7 @@ class Upbit:
         return listed
 
     def fee_schedule(self, buy_bps: Decimal, sell_bps: Decimal) -> FeeSchedule:
-        """Both sides pay in KRW."""
+        """Return fees that both sides pay in KRW."""
         return FeeSchedule(buy_bps=buy_bps, sell_bps=sell_bps, buy_fee_in_base=self.buy_fee_in_base)
 
 
@@ -267,13 +270,13 @@ def _is_code(code: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _symbol(wire: bytes) -> str | None:
-    """One string object per market, so that the hot path neither decodes nor allocates."""
+    """Return one string object per market, so that the hot path neither decodes nor allocates."""
     code = wire.decode("ascii", "replace")
     return code if _is_code(code) else None
 
 
 def _route_by_keys(frame: bytes) -> str | None:
-    """Slow and sure: reads the whole frame, so that keys may come in any order and a cut one is refused."""
+    """Read the whole frame, so that keys may come in any order and a cut frame is refused. It is slower."""
     try:
         header = _decode_header(frame)
     except UNREADABLE:
@@ -283,7 +286,7 @@ def _route_by_keys(frame: bytes) -> str | None:
 
 
 def _warnings(event: object) -> tuple[tuple[MarketWarningKind, str], ...]:
-    """Read ``market_event``. What is raised in a form that we do not know is a caution of an unknown kind."""
+    """Read ``market_event``. A warning whose form is unknown counts as a caution of an unknown kind."""
     if event is None:
         return ()
     if not isinstance(event, dict):

@@ -1,6 +1,6 @@
-"""Upbit's orders by REST: what is asked, and how the answers read. Pure.
+"""Makes Upbit's requests about orders by REST, and reads the answers. Pure.
 
-Upbit tells an order's fee as one sum; each fill bears its share by the money that changed hands, and the last one
+Upbit reports an order's fee as one sum. Each fill bears its share by the money that changed hands, and the last one
 what is left, so that the sum is exact.
 """
 
@@ -75,7 +75,7 @@ class UpbitOrders:
         return OrderStatus(said.uuid, state_of(said.state, filled), filled, fills, clipped(said.state))
 
     def trades(self, market: Market, venue_order_id: str) -> VenueRequest | None:
-        """Return None: the venue tells the fills with the order."""
+        """Return None, because the venue lists the fills with the order."""
         del market, venue_order_id
         return None
 

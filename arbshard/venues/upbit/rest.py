@@ -1,4 +1,4 @@
-"""Upbit's order books over REST: many markets in one call. Pure."""
+"""Makes the requests for Upbit's order books over REST, many markets in one call, and reads the answers. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -28,7 +28,7 @@ class _Named(msgspec.Struct):
 
 
 class _Item(msgspec.Struct, gc=False):
-    """A book that is passed on without being read."""
+    """Is a book that is passed on without being read."""
 
     market: str
     timestamp: int

@@ -1,4 +1,4 @@
-"""Upbit's rules: ticks and orders' sizes of KRW markets, and what it tells of fees, limits and ticks. Pure."""
+"""Has Upbit's rules: ticks and order sizes of KRW markets, and what it reports of fees, limits and ticks. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ KRW_TICKS = _bands(
 )
 """Tick sizes of KRW markets, in force since 2025-07-31."""
 
-# The orderbook/instruments call wants the markets named one by one, so the published table stands in for it.
+# The orderbook/instruments call wants the markets named one by one, so the published table is used in its place.
 KRW_RULES = MarketRules(
     ticks=KRW_TICKS,
     lot=Decimal("0.00000001"),
@@ -64,11 +64,11 @@ KRW_RULES = MarketRules(
     notional_min=Decimal(5_000),
     notional_max=Decimal(1_000_000_000),
 )
-"""The same for every KRW market."""
+"""They are the same for every KRW market."""
 
 
 class UpbitRules:
-    """Implements ``AccountRules``. The venue does not tell what a key may do."""
+    """Implements ``AccountRules``. The venue does not report what a key may do."""
 
     fee_coins: frozenset[str] = frozenset()
     stated_digits = StatedDigits(is_cut=True)
@@ -79,19 +79,19 @@ class UpbitRules:
 
     def rates_of(self, symbol: str, reply: Reply) -> Rates:
         """Read the fee of each side."""
-        told = _chance(reply.body)
-        return Rates(symbol, amount(told.bid_fee, "bid_fee") * BPS, amount(told.ask_fee, "ask_fee") * BPS)
+        terms = _chance(reply.body)
+        return Rates(symbol, amount(terms.bid_fee, "bid_fee") * BPS, amount(terms.ask_fee, "ask_fee") * BPS)
 
     def limits_call(self, symbol: str) -> VenueRequest:
-        """Use any private call: each answer tells the limit in a header."""
+        """Make any private request, because each answer reports the limit in a header."""
         return self.rates_call(symbol)
 
     def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
-        """Read what is left of the second. The limit itself is not told: the venue declares ``min`` unused."""
+        """Read what is left of the second. The limit itself is not reported: the venue declares ``min`` unused."""
         found = _REMAINING.search(reply.headers.get("remaining-req", ""))
         if found is None:
             return ()
-        # The call that tells is itself one of those that are used.
+        # The call that reports it is itself one of those that are used.
         left = int(found[1]) + 1
         return (
             ToldLimit("upbit_default", max(_DEFAULT_KEPT, left), _DEFAULT_KEPT, max(_DEFAULT_KEPT - left, 0)),
@@ -101,9 +101,9 @@ class UpbitRules:
         """Return None: the venue has no such call."""
         return None
 
-    def rights_of(self, told: Reply | None, account: Reply) -> Rights:
-        """Return no rights: nothing is told, and the test order shows whether the key may trade."""
-        del told, account
+    def rights_of(self, key_reply: Reply | None, account: Reply) -> Rights:
+        """Return no rights: none are reported, and the test order shows whether the key may trade."""
+        del key_reply, account
         return Rights()
 
     def ticks_calls(self, symbols: Sequence[str]) -> tuple[VenueRequest, ...]:

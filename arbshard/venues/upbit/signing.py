@@ -1,4 +1,4 @@
-"""Upbit's signatures of calls and of the private stream: a JWT (HS512) in the header ``Authorization``. Pure."""
+"""Signs Upbit's calls and private stream with a JWT (HS512) in the header ``Authorization``. Pure."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ class UpbitSigning:
 
 
 def token(keys: Keys, nonce: str, unencoded: str = "") -> Secret:
-    """A JWT (HS512) for a request with the query ``unencoded``. It opens the account once."""
+    """Return a JWT (HS512) for a request with the query ``unencoded``. It is valid for one request."""
     claims: dict[str, Secret | str] = {"access_key": keys.key, "nonce": nonce}
     if unencoded:
         claims |= {

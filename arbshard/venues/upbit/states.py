@@ -1,4 +1,4 @@
-"""What Upbit's words mean: one table of order states and one of errors, for REST and the private stream. Pure."""
+"""Translates Upbit's states and errors: one table of each, for REST and the private stream. Pure."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -25,14 +25,14 @@ STATES: Final[Mapping[str, OrderState]] = {
     "wait": "ACCEPTED",
     "watch": "ACCEPTED",
     "trade": "PARTIAL",  # the private stream only: one execution
-    "prevented": "ACCEPTED",  # self-trade prevention took a part; how the order ends is told after that
+    "prevented": "ACCEPTED",  # self-trade prevention took a part; how the order ends is reported after that
     "done": "FILLED",
-    "cancel": "EXPIRED",  # nobody cancels our orders: it is how an IOC order ends that found too little
+    "cancel": "EXPIRED",  # our orders are never cancelled: it is how an IOC order ends that found too little
 }
 
 ERRORS: Final[Mapping[str, Said]] = {
     "order_not_found": NOT_FOUND,
-    "duplicated_identifier": UNKNOWN,  # an order of that name may stand, or its attempt failed and burned the name
+    "duplicated_identifier": UNKNOWN,  # an order of that name may exist, or its attempt failed and used up the name
     "too_many_requests": BUSY,
     "nonce_used": BUSY,  # the next request has another one
     "insufficient_funds_bid": NO_FUNDS,
@@ -62,8 +62,8 @@ ERRORS: Final[Mapping[str, Said]] = {
     "no_authorization_token": VENUE_REFUSES,
     "out_of_scope": VENUE_REFUSES,
 }
-"""By the name of the error, which decides also where its HTTP status says otherwise. What is not here is judged by
-the status."""
+"""Meanings by the name of the error, which decides also where its HTTP status says otherwise. A name that is not
+here is judged by the status."""
 
 
 class _Fault(msgspec.Struct):
@@ -79,16 +79,19 @@ _error = msgspec.json.Decoder(_Error).decode
 
 
 def state_of(word: str, filled: Decimal) -> OrderState:
-    """The state of an order that Upbit calls ``word`` and of which ``filled`` was executed.
+    """Return the state of an order whose state Upbit calls ``word`` and of which ``filled`` was executed.
 
-    A word that is not in the table is UNKNOWN, so that the order is asked about again.
+    A name that is not in the table is UNKNOWN, so that the order is asked about again.
     """
     state = STATES.get(word, "UNKNOWN")
     return "PARTIAL" if state == "ACCEPTED" and filled else state
 
 
 def understand(status: int, body: bytes) -> Said:
-    """What an answer of HTTP ``status`` that is not a success means. The venue says: go by the name of the error."""
+    """Return what an answer of HTTP ``status`` that is not a success means.
+
+    The venue documents that the error's name decides.
+    """
     try:
         error = _error(body).error
     except UNREADABLE:

@@ -63,9 +63,9 @@ class ThirdRules:
         """Nowhere."""
         return None
 
-    def rights_of(self, told: Reply | None, account: Reply) -> Rights:
+    def rights_of(self, key_reply: Reply | None, account: Reply) -> Rights:
         """Nothing is told."""
-        del told, account
+        del key_reply, account
         return Rights()
 
     def ticks_calls(self, symbols: Sequence[str]) -> tuple[VenueRequest, ...]:
