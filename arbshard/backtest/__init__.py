@@ -1,5 +1,6 @@
-"""Backtests: the code of a run on virtual time, fed with the frames of a tape. Needs pyarrow.
+"""Contains backtests: the code of a run on virtual time, fed with the frames of a tape. Needs pyarrow.
 
-``rows`` reads a tape in the order of receipt, ``feeds`` brings rows into the slots, ``replaying`` runs worker and
-risk on them, ``decisions`` says what was decided, and ``run`` has ``backtest``, which the command and sweeps call.
+``rows`` reads a tape in the order of receipt, ``feeds`` puts rows into the slots, ``replaying`` executes worker and
+risk on them, ``decisions`` records what was decided, and ``run`` has ``backtest``, which the command and sweeps
+call.
 """

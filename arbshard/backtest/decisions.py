@@ -1,9 +1,9 @@
-"""What a system decided, in a form that two runs over the same frames can be compared by.
+"""Records what a system decided, in a form by which two runs over the same frames can be compared.
 
-``DecisionLog`` is given every event of risk's ledger. Of each decision (approval with pair, direction, sizes, limit
-prices and FX; refusal; hedge or unwind; how an order stood, with its fills; how an intent ended; halts and pairs set
-apart) it makes one line. Ids differ between runs and are left out: an intent is named by its pair and its number
-among the intents of the pair. Statements that are derived from fills, and marks of equity, are no decisions.
+``DecisionLog`` receives every event of risk's ledger. It makes one line of each decision (approval with pair,
+direction, sizes, limit prices and FX; refusal; hedge or unwind; state of an order, with its fills; end of an intent;
+halts and pairs set apart). Ids differ between runs and are left out: an intent is named by its pair and its number
+among the intents of the pair. Statements that are derived from fills, and marks of equity, are not decisions.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,16 +33,18 @@ from arbshard.model.money import ZERO, plain
 from arbshard.model.order import Fill, Order
 
 BY_PERSONS = ("halted operator", "resumed", "closes ", "released")
-"""Lines of what persons ordered begin so. A backtest does not repeat it, but for the closing of positions."""
+"""Beginnings of lines about what persons ordered. A backtest does not repeat these orders, except for the closing of
+positions.
+"""
 
 
 class DecisionLine(msgspec.Struct, frozen=True):
-    """One decision."""
+    """Represents one decision as a line that can be compared."""
 
     at_ms: int
     """Wall time at which risk decided."""
     pair: str
-    """The base; empty where it concerns no pair."""
+    """Base of the pair; empty where the decision concerns no pair."""
     what: str
     """Everything else, as text."""
 
@@ -51,10 +53,10 @@ class DecisionLine(msgspec.Struct, frozen=True):
 
 
 class DecisionLog:
-    """Takes in events in their order."""
+    """Makes comparable lines of events, which it receives in their order."""
 
     def __init__(self, keep: bool = False) -> None:
-        """``keep``: whether all lines are kept, to compare them."""
+        """Make an empty log. ``keep`` is whether all lines are kept, to compare them."""
         self._hash = blake2b(digest_size=16)
         self._keep = keep
         self._names: dict[str, str] = {}
@@ -65,24 +67,26 @@ class DecisionLog:
         self.lines: list[DecisionLine] = []
         self.count = 0
         self.entries = 0
-        """Positions opened."""
+        """Number of positions that were opened."""
         self.exits = 0
-        """Positions closed."""
+        """Number of positions that were closed."""
         self.wins = 0
         self.fees = ZERO
-        """In reporting currency."""
+        """Fees of all fills, in reporting currency."""
 
     @property
     def hash(self) -> str:
-        """Over all lines so far."""
+        """Return the hash over all lines so far."""
         return self._hash.hexdigest()
 
     def number_of(self, intent_id: str) -> tuple[str, int] | None:
-        """The pair of an approved intent, and its number among those of the pair, from 1."""
+        """Return the pair of an approved intent, and its number among those of the pair, from 1; None if it is
+        unknown.
+        """
         return self._numbers.get(intent_id)
 
     def add(self, events: Iterable[Event]) -> None:
-        """Take in what was stored."""
+        """Add events that were stored."""
         for event in events:
             self._tally(event)
             line = self._line_of(event)
@@ -105,7 +109,7 @@ class DecisionLog:
                 self.wins += (event.position.pnl or ZERO) > 0
 
     def _worth(self, fill: Fill) -> Decimal:
-        """The fee of ``fill`` in the home quote, at the FX rate of the newest intent."""
+        """Return the fee of ``fill`` in the home quote, at the FX rate of the newest intent."""
         fee = fill.fee if fill.fee_currency != fill.market.base else fill.fee * fill.price
         is_home = fill.market.quote == "KRW"
         return fee if is_home or self._fx is None else fee * self._fx.mid
@@ -165,18 +169,18 @@ def _fill(fill: Fill) -> str:
 
 
 class DecisionDifference(msgspec.Struct, frozen=True):
-    """Where two logs part ways, for one pair."""
+    """Describes the first difference of two logs, for one pair."""
 
     pair: str
     number: int
     """The position of the line among those of the pair, from 0."""
     ours: DecisionLine | None
     theirs: DecisionLine | None
-    """None where one log has ended."""
+    """The two lines at this position; None where a log has ended."""
 
     @property
     def why(self) -> str:
-        """The difference in words."""
+        """Return an explanation of the difference."""
         if self.ours is None or self.theirs is None:
             where = "recorded" if self.ours is None else "made here"
             return f"it was {where} only"
@@ -193,7 +197,10 @@ class DecisionDifference(msgspec.Struct, frozen=True):
 def differences(
     ours: Sequence[DecisionLine], theirs: Sequence[DecisionLine], within_ms: int
 ) -> list[DecisionDifference]:
-    """The first difference of each pair. Lines are the same if their text is, and their times by ``within_ms``."""
+    """Return the first difference of each pair.
+
+    Lines are equal if their texts are equal and their times differ by ``within_ms`` at most.
+    """
     found = []
     for pair in dict.fromkeys(line.pair for line in (*ours, *theirs)):
         left = [line for line in ours if line.pair == pair]

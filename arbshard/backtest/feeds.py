@@ -1,8 +1,8 @@
-"""One venue's feed in a backtest: what the tape says goes into the slots by the supervisor's own code.
+"""Implements one venue's feed in a backtest: the supervisor's own code puts what is on the tape into the slots.
 
-The fan-out, the books kept from changes, the confirmation of quiet books and the watch of lags are those of a run. In
-place of connections there are ``TapeConnection``s, which are up from a mark ``connect`` to a mark ``disconnect``, and
-answers over REST are those of the tape. What a run would have done itself about a connection (reconnecting, renewing,
+The fan-out, the books kept from changes, the confirmation of quiet books and the watch of lags are those of a run.
+Connections are ``TapeConnection``s, which are open from a mark ``connect`` to a mark ``disconnect``, and responses
+over REST are those of the tape. What a run would have done itself about a connection (reconnecting, renewing,
 subscribing again) is not done here, because its outcome is on the tape.
 """
 
@@ -35,15 +35,17 @@ from supervisor.feeds.venue import STALE_NS
 
 _CARRIES = "carries "
 _ANSWER_S = 30.0
-"""A snapshot that the tape does not answer within this time counts as lost."""
+"""Time in seconds after which a snapshot counts as lost if the tape has no response to it."""
 _UNASKED_NS = 5_000_000_000
-"""An answer may come so long before it is asked for here: a backtest asks at nearly the same time as the run did."""
+"""Time in ns by which a response may come before its request here: a backtest sends it at nearly the same time as
+the run did.
+"""
 _NAMES = re.compile(r"[^A-Za-z0-9-]+")
 _STATUS = re.compile(r"(?P<path>\S+) HTTP (?P<status>\d{3})")
 
 
 class TapeConnection:
-    """One stream of the tape. Implements ``confirmation.Carrier``."""
+    """Represents one stream of the tape. Implements ``confirmation.Carrier``."""
 
     def __init__(self, name: str, intake: Intake, books: TapeBooks) -> None:
         self.name = name
@@ -56,18 +58,19 @@ class TapeConnection:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The markets it carries."""
+        """Return the symbols of the markets that the stream carries."""
         return tuple(self._symbols)
 
     def carry(self, symbols: Sequence[str]) -> None:
-        """Carry these markets too."""
+        """Add these markets to those that the stream carries."""
         self._symbols.update(dict.fromkeys(symbols))
         self.intake.attach(symbols)
 
     def alive_ns(self, now_ns: int) -> int:
-        """Until when it is known to have brought what the venue sent: since when a frame came last.
+        """Return until when the stream is known to have carried what the venue sent (monotonic ns): the time of the
+        last frame.
 
-        A frame counts from the call before it, as in ``FeedConnection``. Answers to pings are not on the tape.
+        A frame counts from the call before it, as in ``FeedConnection``. Responses to pings are not on the tape.
         """
         frames = self.intake.frames + self._books.count_pending(self.intake)
         if frames != self._frames:
@@ -80,7 +83,7 @@ class TapeConnection:
         del now_ns, pause_ns
 
     def frames_received(self, symbol: str) -> int:
-        """Frames of a market on this stream."""
+        """Return the number of frames of a market on this stream."""
         return self.intake.frames_received(symbol) if symbol in self._symbols else 0
 
     def ask_again(self, symbol: str) -> None:
@@ -99,14 +102,14 @@ class FusedStream:
         self._intake = intake
 
     def __call__(self, frame: bytes, received_ns: int, glance: Glance | None = None) -> None:
-        """Take in a frame. ``glance``: None, or without a market, to find it in the frame."""
+        """Process a frame. Without a ``glance``, or with one that has no market, the market is found in the frame."""
         fused = self._fuse(frame, received_ns)
         if fused is not None:
             _hand_in(self._intake, fused, received_ns, glance if fused is frame else None)
 
 
 class UnmarkedStream:
-    """A stream whose beginning is not on the tape: it carries each market from its first frame on."""
+    """Represents a stream whose beginning is not on the tape: it carries each market from its first frame on."""
 
     def __init__(
         self, fanout: VenueFanout, connection: TapeConnection, intake: Callable[[bytes, int], None]
@@ -117,7 +120,7 @@ class UnmarkedStream:
         self._seen: set[str] = set()
 
     def __call__(self, frame: bytes, received_ns: int, glance: Glance | None = None) -> None:
-        """Take in a frame. ``glance``: None, or without a market, to find it in the frame."""
+        """Process a frame. Without a ``glance``, or with one that has no market, the market is found in the frame."""
         symbol = glance[0] if glance is not None and glance[0] else self._fanout.venue.route(frame)
         if symbol is not None and symbol not in self._seen:
             self._seen.add(symbol)
@@ -127,11 +130,13 @@ class UnmarkedStream:
 
     @property
     def is_fused(self) -> bool:
-        """Whether its frames are joined before they go into slots, so that none may be skipped unread."""
+        """Return whether its frames are joined before they go into slots, so that none may be skipped unread."""
         return isinstance(self._intake, FusedStream)
 
     def screened(self, symbol: str) -> ScreenedLane | None:
-        """Where frames of a market go that it has brought before; None where they may not be skipped."""
+        """Return the lane for frames of a market that the stream has carried before; None where they may not be
+        skipped.
+        """
         if symbol in self._seen and isinstance(self._intake, ScreenedLane):
             return self._intake.screened(symbol)
         return None
@@ -147,7 +152,7 @@ def _hand_in(
 
 
 class TapeVenueFeed:
-    """All that the tape says of one venue."""
+    """Feeds everything that the tape has of one venue into its slots."""
 
     def __init__(
         self,
@@ -159,7 +164,7 @@ class TapeVenueFeed:
         clock: Clock,
         screen: Screen | None,
     ) -> None:
-        """Raises ``UsageError`` for a stream that the venue does not have."""
+        """Make the feed. Raises ``UsageError`` for a stream that the venue does not have."""
         self.name = name
         venue, settings = get_venue(name), config.venues.get(name)
         self._clock = clock
@@ -172,7 +177,7 @@ class TapeVenueFeed:
         self._screen = screen
         self._books = books
         self._other = self.fanout.lane(_ignore_control)
-        """The way of books that came by no stream: known before, or over REST."""
+        """Lane for books that came by no stream: those known before the recording, and those over REST."""
         self._connections: dict[str, TapeConnection] = {}
         self._confirmation = BookConfirmation(
             self.fanout, self._groups, books, books.read, config.data_quality, universe.fx.slot, "",
@@ -187,14 +192,14 @@ class TapeVenueFeed:
             self._diff = DiffBooks(diff, self.fanout, "", self._fetch, clock)
         self._fused = get_adapter(name).fused if settings.stream == "fused" else None
         self._fusers: dict[str, BookFuser] = {}
-        """Each connection has one, which joins touches to levels."""
+        """Joins touches to levels, one for each connection."""
         self._tasks: list[asyncio.Task[None]] = []
         self._counted = (clock.monotonic_ns(), 0)
         self.unreadable = 0
-        """Marks and answers over REST that could not be used."""
+        """Number of marks and responses over REST that could not be used."""
 
     def start(self) -> None:
-        """Begin what runs beside the frames."""
+        """Start the tasks that run in addition to the frames."""
         self._tasks.append(asyncio.create_task(self._confirmation.run()))
         if self._lag.is_on:
             self._tasks.append(asyncio.create_task(self._lag.run()))
@@ -202,7 +207,7 @@ class TapeVenueFeed:
             self._tasks.append(asyncio.create_task(self._diff.run()))
 
     async def stop(self) -> None:
-        """End it."""
+        """Stop these tasks."""
         for task in self._tasks:
             task.cancel()
         for end in await asyncio.gather(*self._tasks, return_exceptions=True):
@@ -213,11 +218,11 @@ class TapeVenueFeed:
             self._diff.close()
 
     def attend(self, slots: frozenset[int]) -> None:
-        """Keep the books in these slots confirmed by what the tape has of REST."""
+        """Keep the books in these slots confirmed by the REST responses on the tape."""
         self._confirmation.attend(slots)
 
     def state(self, now_ns: int) -> FeedState:
-        """How the feed stands, by the rules of ``VenueFeed``."""
+        """Return the state of the feed at ``now_ns``, by the rules of ``VenueFeed``."""
         then_ns, frames = self._counted
         received = self.fanout.frames + sum(
             self._books.count_pending(one.intake) for one in self._connections.values()
@@ -229,7 +234,9 @@ class TapeVenueFeed:
         return "stale" if now_ns - then_ns > STALE_NS else "connected"
 
     def open(self, name: str, symbols: Sequence[str] = ()) -> Callable[[bytes, int], None]:
-        """A stream is open that carries ``symbols``; where its frames go."""
+        """Open a stream that carries ``symbols``. Returns the function that takes its frames with their times of
+        receipt in ns.
+        """
         known = self._connections.get(name)
         if known is None:
             make = self.fanout.lane if self._diff is None else self._diff.lane
@@ -247,30 +254,32 @@ class TapeVenueFeed:
         return FusedStream(self._fusers[name], intake)
 
     def open_unmarked(self, name: str) -> "UnmarkedStream":
-        """Where the frames of a stream go whose beginning is not in this part of the tape."""
+        """Open a stream whose beginning is not in this part of the tape. Returns the function that takes
+        its frames.
+        """
         intake = self.open(name)
         return UnmarkedStream(self.fanout, self._connections[name], intake)
 
     def close(self, name: str) -> None:
-        """A stream is over: what no other brings is not live any more."""
+        """Close a stream: a market that no other stream carries is no longer live."""
         connection = self._connections.pop(name, None)
         self._fusers.pop(name, None)
         if connection is not None:
             connection.intake.close()
 
     def close_all(self) -> None:
-        """Another recording begins: nothing is known of the streams of the last one."""
+        """Close all streams because another recording begins: nothing is known of those of the last one."""
         for name in tuple(self._connections):
             self.close(name)
 
     def mark(self, mark: TapeMark, name: str, received_ns: int, data: bytes) -> None:
-        """Act on a mark of this venue as the run did on what it stands for."""
+        """Act on a mark of this venue as the run did on the event that it records."""
         if mark.kind == "known":
             self._know(mark.symbol, received_ns, data)
         elif mark.kind == "rest":
             self._answer(mark, received_ns, data)
         elif mark.kind == "dropped":
-            # Nobody knows what was in these frames: the books count as lost until the next ones come.
+            # The content of these frames is unknown: the books count as lost until the next frames arrive.
             self.fanout.mark_down(
                 [symbol for symbol in self.fanout.symbols if not self.fanout.is_down(symbol)]
             )
@@ -324,7 +333,7 @@ class TapeVenueFeed:
 
 
 class TapeFetch:
-    """Answers over REST as the tape has them. Implements ``data.http.Fetch``."""
+    """Serves the REST responses on the tape. Implements ``data.http.Fetch``."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -332,7 +341,9 @@ class TapeFetch:
         self._unasked: dict[str, tuple[int, Answer | None]] = {}
 
     async def __call__(self, address: str) -> Answer:
-        """The answer that the tape has next, or had just now. Raises ``VenueUnavailable`` where it has none."""
+        """Return the next response on the tape, or the one that came just before. Raises ``VenueUnavailable`` if
+        there is none.
+        """
         unasked = self._unasked.pop(address, None)
         if unasked is not None and self._clock.monotonic_ns() - unasked[0] <= _UNASKED_NS:
             return _or_unavailable(unasked[1])
@@ -347,7 +358,9 @@ class TapeFetch:
             self._waiting.pop(address, None)
 
     def answered(self, path: str, answer: Answer | None, now_ns: int) -> bool:
-        """The tape has come to an answer, None for a failure; whether somebody waits for it."""
+        """Deliver a response of the tape; ``answer`` is None for a failure. Returns whether a request
+        waits for it.
+        """
         waiting = self._waiting.get(path)
         if waiting is None or waiting.done():
             self._unasked[path] = now_ns, answer
@@ -363,7 +376,7 @@ def _or_unavailable(answer: Answer | None) -> Answer:
 
 
 def carried_by(detail: str) -> tuple[str, ...]:
-    """The markets that a mark ``connect`` names."""
+    """Return the symbols of the markets that a mark ``connect`` names."""
     return tuple(detail.removeprefix(_CARRIES).split()) if detail.startswith(_CARRIES) else ()
 
 

@@ -1,13 +1,13 @@
-"""What a tape says of the venues' treatment of orders: latencies, refusals and fills, by venue and hour of the day.
+"""Determines from a tape how the venues treated orders: latencies, refusals and fills, by venue and hour of the day.
 
 ``MeasuredVenues`` is made of the decisions on a tape. The latency of an order on paper is the time from its decision
 until it met a book; that of a real order, of which the tape has no such instant, is the time from its approval until
-its first report, which includes the way back. The fill share is what an order filled, of what it wanted, if the venue
-took it. An hour of a venue with fewer than ``LEAST`` orders is answered for by all hours of the venue, and a venue
-with fewer than that by ``[paper]``.
+its first report, which includes the way back. The fill share is what an order filled, of what it wanted, if the
+venue accepted it. For an hour of a venue with fewer than ``LEAST`` orders all hours of the venue are used, and for a
+venue with fewer than that ``[paper]`` is used.
 
-``MeasuredOrders`` makes executors on paper whose orders draw from these figures. What is displayed at their arrival
-is then all there: that others come first is part of the measured shares.
+``MeasuredOrders`` makes executors on paper whose orders draw from these figures. The whole displayed quantity is
+then available at their arrival: that other orders come first is part of the measured shares.
 """
 
 from collections import defaultdict
@@ -38,25 +38,25 @@ _UNSENT = "NOT_ACCEPTED"
 
 
 class _Figures:
-    """What was measured of one venue in one hour of the day, or in all of them."""
+    """Holds what was measured of one venue in one hour of the day, or in all of them."""
 
     def __init__(self) -> None:
         self.latencies_s: list[float] = []
         self.shares: list[float] = []
-        """The share that each order filled, of those that were not refused."""
+        """Share that each order filled, for orders that were not refused."""
         self.refused = 0
 
 
 class MeasuredVenues:
-    """The figures of all venues."""
+    """Holds the figures of all venues."""
 
     def __init__(self, events: Iterable[Event]) -> None:
-        """``events``: those on the tape, in their order."""
+        """Measure ``events``: those on the tape, in their order."""
         self._by_hour: dict[tuple[str, int], _Figures] = defaultdict(_Figures)
         self._by_venue: dict[str, _Figures] = defaultdict(_Figures)
         self._approvals: dict[str, IntentApproved] = {}
         self._filled: dict[str, Decimal] = {}
-        """What each order has filled, by its name."""
+        """Quantity that each order has filled, by the order's name."""
         for event in events:
             if isinstance(event, IntentApproved):
                 self._approvals[event.intent.intent_id] = event
@@ -65,7 +65,7 @@ class MeasuredVenues:
 
     @property
     def orders(self) -> int:
-        """How many orders were measured."""
+        """Return the number of orders that were measured."""
         return len(self._filled)
 
     def _take_report(self, event: OrderReported) -> None:
@@ -89,20 +89,24 @@ class MeasuredVenues:
         return self._by_hour[venue, at_ms // _HOUR_MS % _HOURS], self._by_venue[venue]
 
     def latency_s(self, venue: str, at_ms: int, random: Random) -> float | None:
-        """The latency of an order that is sent at this wall time; None where too little was measured."""
+        """Return the latency in seconds of an order that is sent at this wall time; None where too little was
+        measured.
+        """
         for figures in self._of(venue, at_ms):
             if len(figures.latencies_s) >= LEAST:
                 return random.choice(figures.latencies_s)
         return None
 
     def refused_share(self, venue: str) -> float | None:
-        """The share of orders that the venue refuses; None where too little was measured."""
+        """Return the share of orders that the venue refuses, from 0 to 1; None where too little was measured."""
         found = self._by_venue[venue]
         orders = found.refused + len(found.shares)
         return found.refused / orders if orders >= LEAST else None
 
     def share(self, venue: str, at_ms: int, random: Random) -> float | None:
-        """The share of an order that is filled at this wall time; None where too little was measured."""
+        """Return the share of an order that is filled at this wall time, from 0 to 1; None where too little was
+        measured.
+        """
         for figures in self._of(venue, at_ms):
             if len(figures.shares) >= LEAST:
                 return random.choice(figures.shares)
@@ -116,7 +120,7 @@ def _latency_s(approval: IntentApproved, event: OrderReported) -> float:
 
 
 class _MeasuredMarket(PaperVenue):
-    """One market, where orders take as long and fill as much as was measured."""
+    """Simulates one market, where orders take as long and fill as much as was measured."""
 
     def __init__(
         self, leg: Leg, paper: PaperConfig, random: Random, measured: MeasuredVenues, clock: Clock
@@ -127,7 +131,7 @@ class _MeasuredMarket(PaperVenue):
         self._clock = clock
         self._draws = Random(f"{paper.seed}:{leg.market}:measured")
         self._is_whole = False
-        """Whether all that is displayed is there for the order that is being filled."""
+        """Whether the whole displayed quantity is available to the order that is being filled."""
 
     @override
     def latency_ms(self) -> float:
@@ -151,7 +155,7 @@ class _MeasuredMarket(PaperVenue):
 
 
 class _MeasuredPort(PaperPort):
-    """Both markets of a pair, as they were measured."""
+    """Connects both markets of a pair, as they were measured."""
 
     def __init__(
         self,

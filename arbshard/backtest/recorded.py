@@ -1,4 +1,5 @@
-"""Recorded times: when a run decided and when its orders met a book, so that a backtest does so at the same instants.
+"""Recorded times: when a run decided and when its orders met a book, so that a backtest does so at the same
+instants.
 
 How long a process takes to see a frame, and a request to be answered, depends on the machine of that moment. A run
 leaves both on the tape: each intent says when it was decided on and when the books were received that it was decided
@@ -32,27 +33,31 @@ from arbshard.model.universe import Universe
 from arbshard.virtual.loop import VirtualLoop
 
 _UNSEEN_NS_MAX = 2_000_000_000
-"""A book is never taken for unseen for longer than this: then something else was wrong with it."""
+"""Longest time in ns for which a book is taken for unseen: beyond it the reason was another one."""
 
 _ORDERED: tuple[ExitReason, ...] = ("manual", "kill_switch", "shutdown", "one_leg", "warned")
-"""What is closed for these reasons is closed whatever the books say."""
+"""Reasons for which a position is closed whatever the books are."""
 
 OrderKey = tuple[str, int, str]
-"""Pair, number of the intent among the approved ones of the pair, from 1, and the end of the order's name: ``h0``."""
+"""Key of an order: pair, number of the intent among the approved ones of the pair, from 1, and the end of the
+order's name, such as ``h0``.
+"""
 
 
 class RecordedTimes:
-    """What the decisions on a tape say about times."""
+    """Holds the times of the decisions on a tape."""
 
     def __init__(self, events: Iterable[Event], universe: Universe) -> None:
-        """``events``: those of the tape, in their order."""
+        """Collect the times from ``events``: those of the tape, in their order."""
         self.decisions: list[tuple[int, str, ExitReason | None]] = []
         """(monotonic time, base, reason) of each decision, approved or refused. The reason is None if rules decided,
         and otherwise that of an order to close: by a person, by the end of the run, or because of a warning."""
         self.arrivals: dict[OrderKey, int] = {}
-        """When each order met a book."""
+        """Time at which each order met a book (monotonic ns)."""
         self.unseen: dict[str, list[tuple[int, int]]] = {}
-        """By market: frames received after the first time, up to the second, were not seen at the second."""
+        """Pairs of times by market (ns): frames received after the first time, up to the second, were not seen at
+        the second.
+        """
         self._pairs = {pair.base: pair for pair in universe.pairs}
         self._fx = universe.fx
         numbers: dict[str, tuple[str, int]] = {}
@@ -90,7 +95,7 @@ class RecordedTimes:
             self.unseen.setdefault(symbol, []).append((seen_ns, at_ns))
 
     def seen_ns(self, symbol: str, received_ns: int) -> int:
-        """When a frame was seen at the earliest, as far as that is known."""
+        """Return the earliest time in ns at which a frame was seen, as far as it is known."""
         for seen_ns, at_ns in self.unseen.get(symbol, ()):
             if seen_ns < received_ns <= at_ns:
                 return at_ns + 1
@@ -102,7 +107,7 @@ def as_seen(
     times: RecordedTimes,
     routes: Mapping[str, Callable[[bytes], str | None]],
 ) -> Iterator[list[FeedRow]]:
-    """``batches`` with each frame due when it was seen. When it was received stays as it is."""
+    """Yield ``batches`` with each frame due when it was seen. Its time of receipt does not change."""
     waiting: list[FeedRow] = []
     for batch in batches:
         until_ns = batch[-1][0]
@@ -122,12 +127,12 @@ def as_seen(
 
 
 class RecordedPaperPort(PaperPort):
-    """The paper venue, where orders arrive when they did in the recorded run."""
+    """Is the paper venue, where orders arrive when they did in the recorded run."""
 
     times: RecordedTimes
     loop: VirtualLoop
     log: DecisionLog
-    """All three are set by who makes it."""
+    """Log of decisions. The creator of the port sets all three attributes."""
 
     @override
     async def _arrival(self, order: Order, latency_s: float) -> None:

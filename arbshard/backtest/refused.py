@@ -1,4 +1,6 @@
-"""``RefusedTally`` sums what workers refused by themselves, as a tape has it (kind ``refused``) or their pages do."""
+"""Sums what workers refused by themselves: ``RefusedTally`` reads it as a tape (kind ``refused``) or their pages
+have it.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,28 +13,30 @@ _STAGES = ("wanted", "barred", "sized", "decided", "approved")
 
 
 class RefusedCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """The judgements of workers while a tape was recorded, or in a backtest of it."""
+    """Holds the refusals of workers while a tape was recorded, or in a backtest of it."""
 
     reasons: dict[str, int]
-    """Evaluations that ended with this reason."""
+    """Number of evaluations by the reason with which they ended."""
     edges: dict[str, int]
-    """How many edges of all pairs came to this stage: wanted, barred, sized, decided, approved."""
+    """Number of edges of all pairs that reached each stage: wanted, barred, sized, decided, approved."""
 
 
 class RefusedTally:
-    """Counts of workers grow from their start; what one had counted before its first row is left out."""
+    """Sums the counts of workers, which grow from their start; the counts before a worker's first row are
+    left out.
+    """
 
     def __init__(self, rows: Iterable[tuple[str, WorkerRefusals]] = ()) -> None:
-        """``rows``: the name of a worker and its changed counts, in their order."""
+        """Sum ``rows``: the name of a worker and its changed counts, in their order."""
         self._known: dict[str, tuple[int, dict[tuple[str, str], int]]] = {}
-        """By worker: its process, and its newest counts by (reason, "") or (stage, base)."""
+        """Process and newest counts of each worker; the counts are by (reason, "") or (stage, base)."""
         self._sums: Counter[str] = Counter()
-        """By reason or stage."""
+        """Sums by reason or stage."""
         for worker, counts in rows:
             self.add(worker, counts)
 
     def add(self, worker: str, counts: WorkerRefusals, *, from_start: bool = False) -> None:
-        """Take in a row. ``from_start``: whether what its worker had counted before belongs to the sum."""
+        """Add a row. ``from_start`` is whether what its worker had counted before belongs to the sum."""
         pid, known = self._known.get(worker, (0, {}))
         is_counted = from_start or pid
         if pid != counts.pid:

@@ -1,8 +1,9 @@
-"""The system on virtual time, fed with the rows of a tape: one worker, risk with a real ledger, the slots of a run.
+"""Executes the system on virtual time, fed with the rows of a tape: one worker, risk with a real ledger, the slots
+of a run.
 
-Worker and risk are the assemblies of a run (``worker.assembly``, ``risk.assembly``) with the periods of a run. The
-supervisor's part is ``feeds``. Requests between worker and risk take no time, unlike in a run, where they take some
-hundreds of microseconds.
+Worker and risk are the assemblies of a run (``worker.assembly``, ``risk.assembly``) with the periods of a run.
+``feeds`` has the supervisor's part. Requests between worker and risk take no time, unlike in a run, where they take
+some hundreds of microseconds.
 """
 
 import asyncio
@@ -54,28 +55,30 @@ from supervisor.shards.manager import slots_for
 Ts = TypeVarTuple("Ts")
 
 _LEAD_NS = 500_000_000
-"""The system is started so long before the first frame."""
+"""Time in ns by which the system is started before the first frame."""
 _BEAT_S = 0.25
-"""How often the supervisor's beat is written, what is open is attended to, and the venues' states are noted."""
+"""Interval in seconds at which the supervisor's beat is written, open positions are attended to, and the venues'
+states are noted.
+"""
 _MINUTE_NS = 60_000_000_000
 _END_S = 60.0
-"""So long what is under way at the end of the tape may take to come to its end."""
+"""Time in seconds within which what is under way at the end of the tape may end."""
 _RISK_TICK_S = 0.1
-"""At every second tick of a run risk does what decides; the others only judge workers."""
+"""Interval in seconds of risk's tick. Every second tick of a run decides; the others only judge workers."""
 _UNSCREENED_SHARE_MAX = 0.2
 _NOTE_EVERY_NS = 3_600_000_000_000
-"""Nobody reads risk's note in a backtest."""
+"""Interval in ns of risk's note, which nothing reads in a backtest."""
 _NOW_NS = attrgetter("now_ns")
 _PID = 1
 _FREE_BYTES = 10**12
 
 
 class BacktestFailed(ArbshardError):
-    """A backtest cannot go on: a part of the system has ended in a defect."""
+    """Is raised when a backtest cannot continue: a part of the system has ended with a defect."""
 
 
 class TapeLoop(VirtualLoop):
-    """A virtual loop on which many frames may be handed in by one event."""
+    """Is a virtual loop on which one event may feed many frames."""
 
     def __init__(self, now_ns: int) -> None:
         super().__init__()
@@ -84,7 +87,7 @@ class TapeLoop(VirtualLoop):
 
     @override
     def add_signal_handler(self, sig: int, callback: Callable[[*Ts], object], *args: *Ts) -> None:
-        """Keep what ``terminate`` calls for the task that runs."""
+        """Keep the function that ``terminate`` calls for the task that runs."""
         self._terminations[asyncio.current_task(self)] = partial(callback, *args)
 
     @override
@@ -92,21 +95,21 @@ class TapeLoop(VirtualLoop):
         return self._terminations.pop(asyncio.current_task(self), None) is not None
 
     def terminate(self, task: "asyncio.Task[int]") -> None:
-        """Do what ``task`` does on SIGTERM, if it has said so."""
+        """Do what ``task`` does on SIGTERM, if it has a handler."""
         self._terminations.get(task, _nothing)()
 
     def can_skip_to(self, due_ns: int) -> bool:
-        """Whether nothing is planned up to ``due_ns``."""
+        """Return whether nothing is planned up to ``due_ns``."""
         return not self._ready and not (self._heap and self._heap[0][0] <= due_ns)
 
 
 class TapeClock(SystemClock):
-    """The clocks of the machine on which the tape was recorded."""
+    """Provides the clocks of the machine on which the tape was recorded."""
 
     def __init__(self, loop: TapeLoop, wall_offset_ns: int) -> None:
         self._loop = loop
         self._offset_ns = wall_offset_ns
-        # It is asked for several times for each frame, and this costs half of what a method does.
+        # It is read several times for each frame, and this costs half as much as a method.
         self.monotonic_ns = partial(_NOW_NS, loop)
 
     @override
@@ -114,12 +117,12 @@ class TapeClock(SystemClock):
         return (self._loop.now_ns + self._offset_ns) // 1_000_000
 
     def wall_ns(self) -> int:
-        """The wall time in ns."""
+        """Return the wall time in ns."""
         return self._loop.now_ns + self._offset_ns
 
 
 class WatchedLedger(LedgerStore):
-    """A real ledger that also hands every event to ``on_events``."""
+    """Is a real ledger that also passes every event to ``on_events``."""
 
     on_events: Callable[[Sequence[Event]], None]
 
@@ -130,11 +133,11 @@ class WatchedLedger(LedgerStore):
 
     @override
     def keep_reserve(self) -> bool:
-        return True  # what decides must not depend on the disk of this machine
+        return True  # decisions must not depend on the disk of this machine
 
     @override
     def check_files(self) -> None:
-        """Do nothing: no other process knows of this ledger yet, and the look costs as much as many frames."""
+        """Do nothing: no other process knows of this ledger yet, and the check costs as much as many frames."""
 
     @override
     def free_bytes(self) -> int:
@@ -142,11 +145,11 @@ class WatchedLedger(LedgerStore):
 
 
 class InnerListener:
-    """Requests of a worker in the same process. Implements ``wire.serve.Listener``."""
+    """Receives the requests of a worker in the same process. Implements ``wire.serve.Listener``."""
 
     def __init__(self) -> None:
         self.on_reply: Callable[[], None] = _nothing
-        """Called with each reply, before the worker gets it."""
+        """Is called at each reply, before the worker gets it."""
         self._waiting: list[Asked] = []
         self._on_ready: Callable[[], None] | None = None
         self.bad = 0
@@ -164,13 +167,13 @@ class InnerListener:
         return taken
 
     def put(self, request: Asked) -> None:
-        """Take in a request."""
+        """Add a request."""
         self._waiting.append(request)
         if len(self._waiting) == 1:
             self._call()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._on_ready = None
         self._waiting.clear()
 
@@ -180,7 +183,7 @@ class InnerListener:
 
 
 class InnerReplyServer(ReplyServer):
-    """The server of risk without a socket."""
+    """Is the server of risk, without a socket."""
 
     def __init__(self, listener: InnerListener, handler: Handler, stored_replies: int) -> None:
         self.endpoint = "in this process"
@@ -192,7 +195,7 @@ class InnerReplyServer(ReplyServer):
 
 
 class InnerClient(RequestClient):
-    """The client of a worker without a socket: requests and replies take no time."""
+    """Is the client of a worker, without a socket: requests and replies take no time."""
 
     def __init__(self, listener: InnerListener, timeout_ms: float, tries: int) -> None:
         super().__init__("unix:///in-this-process", timeout_ms, tries)
@@ -223,7 +226,7 @@ class _InnerChannel:
 
 
 class InnerNotifier(ShardNotifier):
-    """Tells the worker in the same process at once which slot has changed, in place of ring and doorbell."""
+    """Notifies the worker in the same process at once which slot has changed, in place of ring and doorbell."""
 
     def __init__(self, worker: Worker) -> None:  # the parent's would write into a ring
         self._worker = worker
@@ -239,7 +242,7 @@ class InnerNotifier(ShardNotifier):
 
 
 class TapeSystem:
-    """One run of the system over a tape. ``run`` it once."""
+    """Executes one run of the system over a tape. Call ``run`` once."""
 
     def __init__(
         self,
@@ -254,15 +257,18 @@ class TapeSystem:
         times: RecordedTimes | None = None,
         measured: MeasuredVenues | None = None,
     ) -> None:
-        """``config`` and ``universe`` are what the system works by: one shard.
+        """Make the system. ``config`` and ``universe`` are those that it uses: one shard.
 
-        ``times``: None for the system's own. ``measured``: how orders are treated; None for as ``[paper]`` says.
+        ``times`` are the recorded times; None for the system's own. ``measured`` is how orders are treated; None for
+        the treatment in ``[paper]``.
         """
         self._measured = measured
         self._times = times
         self._deciding = ""
         self.unrecorded = 0
-        """With recorded times: turns on which something would have been decided at other instants than recorded."""
+        """Number of turns on which something would have been decided at other instants than recorded, with recorded
+        times.
+        """
         self.is_screened = is_screened
         self._config = config
         self._universe = universe
@@ -273,7 +279,7 @@ class TapeSystem:
         self.clock = TapeClock(self.loop, start.wall_offset_ns)
         self._intakes: dict[str, Callable[[bytes, int], None]] = {}
         self._screened: dict[str, ScreenedLane | UnmarkedStream] = {}
-        """Those of the intakes that make use of the glance at a frame."""
+        """Intakes that use the glance at a frame, by connection."""
         self._feeds: dict[str, TapeVenueFeed] = {}
         self._recording = 0
         self._states: tuple[FeedState, ...] = ()
@@ -284,13 +290,13 @@ class TapeSystem:
         self._rows: Iterator[FeedRow] = iter(())
         self._row: FeedRow | None = None
         self._block: BlockScreen | None = None
-        """What is left of the block that is being fed, where its frames may be skipped."""
+        """Rest of the block that is being fed, where its frames may be skipped; otherwise None."""
         self._is_recheck_due = False
         self._pumps = 0
-        """The newest plan to hand in rows; an older one is out of date."""
+        """Number of the newest plan to feed rows; an older one is out of date."""
         self._planned_ns = 0
         self._fed: asyncio.Future[None] = self.loop.create_future()
-        """Done when all rows have been handed in."""
+        """Is done when all rows have been fed."""
         self._risk: Risk | None = None
         self.screen: Screen | None = None
         self._minute_ns = 0
@@ -385,13 +391,13 @@ class TapeSystem:
             raise BacktestFailed(f"risk ended with code {int(risk_code)}: {risk.failure or 'see the log'}")
 
     def _may_act(self, state: PairState) -> bool:
-        """With recorded times: whether this is the instant of a recorded decision on the pair."""
+        """Return whether this is the instant of a recorded decision on the pair. It is used with recorded times."""
         is_due = state.pair.base == self._deciding
         self.unrecorded += not is_due
         return is_due
 
     def _decide(self, worker: Worker, base: str, ordered: ExitReason | None) -> None:
-        """A decision was recorded now."""
+        """Decide now on a pair, as the recorded run did."""
         self._deciding = base
         try:
             worker.loop.decide(base, ordered)
@@ -441,7 +447,7 @@ class TapeSystem:
         return partial(MeasuredOrders, self._measured) if self._measured is not None else ExecutorFactory
 
     async def _beat(self, books: TapeBooks, page: PageWriter) -> None:
-        """What the supervisor does again and again beside its feeds."""
+        """Repeat what the supervisor does regularly in addition to its feeds."""
         while True:
             now_ns = self.clock.monotonic_ns()
             books.beat(now_ns)
@@ -469,7 +475,7 @@ class TapeSystem:
         page.write_note(msgspec.json.encode(note))
 
     def _attend(self) -> None:
-        """Have the quiet books of what is open confirmed, as the supervisor does by risk's note."""
+        """Confirm the quiet books of open positions, as the supervisor does by risk's note."""
         if self._risk is None:
             return
         state = self._risk.core.state
@@ -488,13 +494,13 @@ class TapeSystem:
                 feed.attend(self._attended)
 
     async def _feed(self) -> None:
-        """Hand in all rows."""
+        """Feed all rows."""
         self._next()
         self._plan_pump()
         await self._fed
 
     def _plan_pump(self) -> None:
-        """Hand in rows when the next of them is due, and not when it was planned before."""
+        """Plan to feed rows when the next of them is due, and not at the time planned before."""
         if self._block is not None:
             self._planned_ns = self._block.due_ns
         else:
@@ -503,11 +509,11 @@ class TapeSystem:
         self.loop.deliver(None, self._planned_ns, self._pump, self._pumps)
 
     def _pump(self, number: int) -> None:
-        """Hand in rows until something else is to be done first."""
+        """Feed rows until another event must come first."""
         if number != self._pumps:
             return
         try:
-            # What else is due at this instant comes before rows, whenever it was planned.
+            # Other events that are due at this instant come before rows, whenever they were planned.
             if not self.loop.can_skip_to(self.loop.now_ns) or self._pump_some():
                 self._plan_pump()
             else:
@@ -516,14 +522,14 @@ class TapeSystem:
             self._fed.set_exception(error)
 
     def _pump_some(self) -> bool:
-        """Hand in rows until another event is due; whether there are more."""
+        """Feed rows until another event is due. Returns whether there are more rows."""
         while self._block is not None or self._row is not None:
             if self._hand_in_rows() if self._block is None else self._hand_in_block(self._block):
                 return True
         return False
 
     def _hand_in_rows(self) -> bool:
-        """Hand in rows one by one until another event is due; whether one is."""
+        """Feed rows one by one until another event is due. Returns whether one is."""
         loop, row = self.loop, self._row
         while row is not None:
             due_ns = row[0]
@@ -538,7 +544,7 @@ class TapeSystem:
         return False
 
     def _hand_in_block(self, block: BlockScreen) -> bool:
-        """Hand in what must be fed of a block until another event is due; whether one is."""
+        """Feed those rows of a block that must be fed until another event is due. Returns whether one is."""
         loop = self.loop
         while True:
             due_ns = block.due_ns
@@ -566,7 +572,7 @@ class TapeSystem:
             return False
 
     def _hand_in(self, row: FeedRow) -> None:
-        """Hand in one row."""
+        """Feed one row."""
         mark = row[4]
         if mark is not None:
             self._mark(row, mark)
@@ -581,7 +587,7 @@ class TapeSystem:
         intake(row[3], row[1])
 
     def _next(self) -> None:
-        """Go on with the next rows of the tape."""
+        """Continue with the next rows of the tape."""
         self._row = None
         for batch in self._batches:
             if isinstance(batch, RowBlock):
@@ -595,7 +601,7 @@ class TapeSystem:
                 return
 
     def _take_up(self, block: RowBlock) -> None:
-        """Go on with the rows of a block: under a screen, or one by one."""
+        """Continue with the rows of a block: under a screen, or one by one."""
         if block.has_glances and not self._is_unscreened(block):
             self._screen_block(block)
         else:
@@ -603,7 +609,7 @@ class TapeSystem:
             self._row = next(self._rows, None)
 
     def _is_unscreened(self, block: RowBlock) -> bool:
-        """Whether a block is to be handed in row by row, as most of its frames are not screened anyway."""
+        """Return whether to feed a block row by row because most of its frames are not screened anyway."""
         unscreened = [name for name in self._intakes if name not in self._screened]
         return block.frames_without_market(unscreened) > _UNSCREENED_SHARE_MAX * block.frames
 
@@ -619,12 +625,14 @@ class TapeSystem:
         self._block = self.screen.books.pending = None
 
     def _lane_of(self, connection: str, symbol: str) -> ScreenedLane | None:
-        """Where frames of a stream and a market go; None where they may not be skipped."""
+        """Return the lane of the frames of a stream and a market; None where they may not be skipped."""
         lane = self._screened.get(connection)
         return lane.screened(symbol) if lane is not None else None
 
     def _plan_recheck(self) -> None:
-        """Risk has answered: look again at what may be skipped when the worker has taken it in."""
+        """Plan to check again what may be skipped, since risk has answered. The check follows when the worker has
+        processed the answer.
+        """
         if self._block is not None and not self._is_recheck_due:
             self._is_recheck_due = True
             self.loop.deliver(None, self.loop.now_ns, self._recheck)
@@ -637,7 +645,7 @@ class TapeSystem:
                 self._plan_pump()
 
     def _unmarked(self, row: FeedRow) -> Callable[[bytes, int], None]:
-        """Where the frames of a stream go whose beginning is not in this part of the tape."""
+        """Return the function that takes the frames of a stream whose beginning is not in this part of the tape."""
         feed = self._feeds.get(row[5])
         intake: Callable[[bytes, int], None] = _ignore_frame
         if feed is not None:

@@ -1,11 +1,11 @@
-"""The rows of a tape in the order in which they were received, as ``replaying`` feeds them to the system.
+"""Reads the rows of a tape in the order in which they were received, as ``replaying`` feeds them to the system.
 
 A recorder reads the connections of each venue in batches, so the rows of two venues are not in the order of their
 receipt, and the rows of one venue are. Here all rows are sorted by the monotonic time of receipt. Each recording has
-a monotonic clock of its own if the machine was started anew in between; all later ones are counted on from the first
-by the wall clock.
+a monotonic clock of its own if the machine was started anew in between; all later clocks continue the first one by
+the wall clock.
 
-Rows are read as columns (``RowBlock``), and messages stay in Arrow's memory until a row is asked for.
+Rows are read as columns (``RowBlock``), and messages remain in Arrow's memory until a row is requested.
 """
 
 from collections import deque
@@ -31,9 +31,9 @@ from arbshard.tape.recorder import WorkerRefusals
 from arbshard.wire.recording import FEED_KINDS
 
 _HORIZON_NS = 1_000_000_000
-"""Rows of one venue may be written so long after rows of another venue that were received later."""
+"""Time in ns by which rows of one venue may be written after rows of another venue that were received later."""
 _BLOCK_ROWS = 8192
-"""Rows are collected until there are so many, as a block costs some hundreds of microseconds whatever its size."""
+"""Number of rows in a block: a block costs some hundreds of microseconds whatever its size."""
 _FRAME = "frame"
 _T = TypeVar("_T")
 _UNIVERSES = msgspec.json.Decoder(Universe, strict=False)
@@ -41,7 +41,7 @@ _FED = frozenset((*FEED_KINDS, "dropped"))
 
 
 class TapePart(msgspec.Struct, frozen=True):
-    """A part of a tape: frames received from ``start_ns`` (inclusive) to ``end_ns`` (exclusive).
+    """Identifies a part of a tape: frames received from ``start_ns`` (inclusive) to ``end_ns`` (exclusive).
 
     Both are wall time in ns; None means no bound.
     """
@@ -52,7 +52,7 @@ class TapePart(msgspec.Struct, frozen=True):
 
 
 class TapeMark(NamedTuple):
-    """What a row that is not a frame says."""
+    """Holds the content of a row that is not a frame."""
 
     kind: str
     symbol: str
@@ -83,68 +83,70 @@ _TABLE = np.dtype(
         ("is_mark", np.bool_),
     ]
 )
-"""Names are numbers of ``RowBlock.names``. ``source`` and ``place`` say where message and mark of a row are."""
+"""Columns of a block. Names are numbers of ``RowBlock.names``. ``source`` and ``place`` locate message and mark of a
+row.
+"""
 Table = npt.NDArray[np.void]
 
 
 class _Source:
-    """One batch of a segment: what is not in the table."""
+    """Holds what is not in the table, for one batch of a segment."""
 
     def __init__(self, data: pa.Array, marks: Mapping[int, TapeMark]) -> None:
         self._data = data
         self.marks = marks
-        """By the place of their row."""
+        """Marks by the place of their row."""
 
     @cached_property
     def messages(self) -> list[bytes]:
-        """The data of all rows."""
+        """Return the data of all rows."""
         messages: list[bytes] = self._data.to_pylist()
         return messages
 
 
 class RowBlock:
-    """Successive rows in the order in which they are due."""
+    """Holds successive rows in the order in which they are due."""
 
     def __init__(
         self, table: Table, names: Sequence[str], sources: Mapping[int, _Source], *, has_glances: bool
     ) -> None:
         self.table = table
         self.names = names
-        """Of connections, venues and markets, by their numbers. A market without a name was not found."""
+        """Names of connections, venues and markets, by their numbers. A market without a name was not found."""
         self.has_glances = has_glances
         """Whether markets and best prices of frames are known."""
         self._sources = sources
 
     @property
     def frames(self) -> int:
-        """Rows that are not marks."""
+        """Return the number of rows that are not marks."""
         return len(self.table) - int(np.count_nonzero(self.table["is_mark"]))
 
     def frames_without_market(self, connections: Iterable[str]) -> int:
-        """Frames in which no market was found, or which came by one of these connections."""
+        """Return the number of frames in which no market was found, or which came by one of these connections."""
         table = self.table
         numbers = [number for number, name in enumerate(self.names) if name in set(connections)]
         found = (table["market"] == 0) | np.isin(table["connection"], numbers)
         return int(np.count_nonzero(found & ~table["is_mark"]))
 
     def rest(self, number: int) -> "RowBlock | None":
-        """The rows from this one on; None if there are none."""
+        """Return the rows from ``number`` on; None if there are none."""
         if number >= len(self.table):
             return None
         return RowBlock(self.table[number:], self.names, self._sources, has_glances=self.has_glances)
 
     def message(self, number: int) -> bytes:
-        """The data of a row."""
+        """Return the data of a row."""
         source, place = self.table[["source", "place"]][number].tolist()
         message: bytes = self._sources[source].messages[place]
         return message
 
     def row(self, number: int) -> FeedRow:
-        """One row."""
+        """Return one row."""
         return self._rows_of(self.table[number : number + 1])[0]
 
     def rows(self) -> list[FeedRow]:
-        """All rows."""
+        """Return all rows."""
         return self._rows_of(self.table)
 
     def _rows_of(self, table: Table) -> list[FeedRow]:
@@ -168,14 +170,14 @@ class RowBlock:
 
 
 class _Names:
-    """Numbers for names, the empty one being 0."""
+    """Assigns numbers to names; the empty name has the number 0."""
 
     def __init__(self) -> None:
         self.all = [""]
         self._numbers = {"": 0}
 
     def numbers_of(self, column: pa.Array) -> npt.NDArray[np.int32]:
-        """The number of each value of a column of few different texts."""
+        """Return the number of each value of ``column``, which has few different texts."""
         encoded = column.dictionary_encode()
         numbers = [self._number_of(name) for name in encoded.dictionary.to_pylist()]
         found: npt.NDArray[np.int32] = np.array(numbers, np.int32)[encoded.indices.to_numpy()]
@@ -190,21 +192,25 @@ class _Names:
 
 
 class TapeStart(NamedTuple):
-    """What is known before the first row."""
+    """Holds what is known before the first row."""
 
     config: Config
     universe: Universe
     first_ns: int
     """Monotonic time of the first row that is fed."""
     wall_offset_ns: int
-    """Wall time less monotonic time, there."""
+    """Wall time less monotonic time at the first row, in ns."""
 
 
 class TapeRows:
-    """Reads one part of a tape, as often as ``rows`` is called. Never more than a few batches are in memory."""
+    """Provides the rows of one part of a tape, as often as ``rows`` is called. Never more than a few batches are in
+    memory.
+    """
 
     def __init__(self, part: TapePart) -> None:
-        """Raises ``TapeError`` where there is no tape that can be read, and ``UsageError`` for an empty part."""
+        """Open the part. Raises ``TapeError`` where there is no readable tape, and ``UsageError`` for an
+        empty part.
+        """
         if part.start_ns is not None and part.end_ns is not None and part.start_ns >= part.end_ns:
             raise UsageError(
                 f"the part of the tape ends at {part.end_ns}, before it begins at {part.start_ns}"
@@ -213,17 +219,17 @@ class TapeRows:
         self._segments = _segments_of(part)
         self.start = self._find_start()
         self.late = 0
-        """Rows that came more than a second after rows received later; they are fed late."""
+        """Number of rows that came more than a second after rows received later; they are fed late."""
 
     def rows(self) -> Iterator[list[FeedRow]]:
-        """Every row that concerns the feeds, sorted, in lists, without glances. Raises ``TapeError``."""
+        """Yield every row that concerns the feeds, sorted, in lists, without glances. Raises ``TapeError``."""
         for block in self.blocks():
             yield block.rows()
 
     def blocks(self, tops: TapeTops | None = None) -> Iterator[RowBlock]:
-        """Every row that concerns the feeds, sorted, in blocks. Raises ``TapeError``.
+        """Yield every row that concerns the feeds, sorted, in blocks. Raises ``TapeError``.
 
-        ``tops``: what gives each frame its glance; None for no glances.
+        ``tops`` gives each frame its glance; None for no glances.
         """
         reader = _BlockReader(has_glances=tops is not None)
         for segment in self._segments:
@@ -235,7 +241,7 @@ class TapeRows:
         yield from reader.rest()
 
     def decisions(self) -> Iterator[tuple[int, str, bytes]]:
-        """(wall time in ns, kind of event, JSON) of every recorded event of risk's ledger in the part."""
+        """Yield (wall time in ns, kind of event, JSON) of every recorded event of risk's ledger in the part."""
         for segment in self._segments:
             for batch in segment.batches():
                 wall = pc.equal(batch.column("kind"), "decision")
@@ -277,7 +283,7 @@ class TapeRows:
 
 
 class _Shifts:
-    """What is added to the monotonic times of a recording so that they go on from those of the first."""
+    """Calculates what is added to the monotonic times of a recording so that they continue those of the first."""
 
     def __init__(self) -> None:
         self._boot = ""
@@ -285,7 +291,7 @@ class _Shifts:
         self._by_boot: dict[str, int] = {}
 
     def of(self, info: SegmentInfo, batch: pa.RecordBatch) -> int:
-        """What is added to the times of ``batch``."""
+        """Return the ns to add to the times of ``batch``."""
         known = self._by_boot.get(info.boot)
         if known is None:
             offset_ns = batch.column("wall_ns")[0].as_py() - batch.column("at_ns")[0].as_py()
@@ -296,12 +302,12 @@ class _Shifts:
 
 
 def config_on_tape(info: SegmentInfo, path: Path) -> Config:
-    """The configuration of the run that was recorded. Raises ``TapeError``."""
+    """Return the configuration of the run that was recorded. Raises ``TapeError``."""
     return _decoded(info.config, decode_recorded, f"{path}: the configuration of the run")
 
 
 def universe_on_tape(info: SegmentInfo, path: Path) -> Universe:
-    """The pairs, markets, rules and fees of the run that was recorded. Raises ``TapeError``."""
+    """Return the pairs, markets, rules and fees of the run that was recorded. Raises ``TapeError``."""
     return _decoded(info.universe, _UNIVERSES.decode, f"{path}: the pairs of the run")
 
 
@@ -315,7 +321,7 @@ def _decoded(raw: msgspec.Raw, decode: Callable[[msgspec.Raw], _T], what: str) -
 
 
 def _segments_of(part: TapePart) -> list[TapeSegment]:
-    """The segments that may hold rows of the part. A recording's segments follow each other in time."""
+    """Return the segments that may hold rows of the part. A recording's segments follow each other in time."""
     segments = list(Tape(Path(part.folder)).segments())
     if part.start_ns is None and part.end_ns is None:
         return segments
@@ -360,21 +366,21 @@ class _BlockReader:
         self._has_glances = has_glances
         self._names = _Names()
         self._sources: dict[int, _Source] = {}
-        """By their number: batches of which rows are in no block yet."""
+        """Batches of which rows are in no block yet, by their number."""
         self._batches = 0
         self._shifts = _Shifts()
         self._floors: dict[int, int] = {}
-        """By the number of a venue: when its last row is due, as none is fed before."""
+        """Time at which the last row of a venue is due, by the venue's number: no row of it is fed before."""
         self._tables: list[Table] = []
-        """Rows that are in no block yet, so many:"""
+        """Rows that are in no block yet; ``_count`` is their number."""
         self._count = 0
         self._released_ns = 0
-        """When the last row of the last block is due."""
+        """Time at which the last row of the last block is due, in ns."""
         self.late = 0
-        """Rows that came more than a second after rows received later."""
+        """Number of rows that came more than a second after rows received later."""
 
     def add(self, batch: pa.RecordBatch, info: SegmentInfo) -> Iterator[RowBlock]:
-        """Take in a batch with rows; the block that can be made with it, if one can."""
+        """Add a batch with rows. Yields the block that can be made with it, if one can."""
         table = self._table_of(batch, info)
         self._tables.append(table)
         self._count += len(table)
@@ -385,13 +391,13 @@ class _BlockReader:
                 yield self._block(table, count)
 
     def rest(self) -> Iterator[RowBlock]:
-        """The last block, if there is one."""
+        """Yield the last block, if there is one."""
         if self._count:
             table = self._sorted()
             yield self._block(table, len(table))
 
     def _sorted(self) -> Table:
-        """All rows that are in no block yet, in their order."""
+        """Return all rows that are in no block yet, in their order."""
         table = np.concatenate(self._tables)
         table = table[np.argsort(table["due_ns"], kind="stable")]
         late = int(np.searchsorted(table["due_ns"], self._released_ns))
@@ -401,7 +407,7 @@ class _BlockReader:
         return table
 
     def _block(self, table: Table, count: int) -> RowBlock:
-        """The first rows; the others are left for the next block."""
+        """Return the first ``count`` rows as a block; the others are left for the next block."""
         table, rest = table[:count], table[count:]
         self._released_ns = int(table["due_ns"][-1])
         self._tables, self._count = [rest], len(rest)
@@ -439,7 +445,7 @@ class _BlockReader:
 
 
 def _marks_of(batch: pa.RecordBatch, shift_ns: int, info: SegmentInfo) -> dict[int, TapeMark]:
-    """What each row says that is not a frame, by its place."""
+    """Return the marks of the rows that are not frames, by their places."""
     marks: dict[int, TapeMark] = {}
     kinds = batch.column("kind")
     if kinds.unique().to_pylist() == [_FRAME]:
@@ -456,10 +462,10 @@ def _marks_of(batch: pa.RecordBatch, shift_ns: int, info: SegmentInfo) -> dict[i
 def delayed(
     batches: Iterator[list[FeedRow]], frames: int, routes: Mapping[str, Callable[[bytes], str | None]]
 ) -> Iterator[list[FeedRow]]:
-    """``batches`` with each frame received when the ``frames``-th next frame of its market was.
+    """Yield ``batches`` with each frame received when the ``frames``-th next frame of its market was.
 
-    The last frames of each market are not received at all. ``routes`` finds the market of a frame, by venue. What is
-    no frame of a market keeps its time.
+    The last frames of each market are not received at all. ``routes`` finds the market of a frame, by venue. A row
+    that is not a frame of a market keeps its time.
     """
     waiting: dict[str, deque[FeedRow]] = {}
     for batch in batches:

@@ -1,4 +1,4 @@
-"""``backtest``: the engine, execution, risk and ledger of a run over a part of a tape, in one process.
+"""Defines ``backtest``: the engine, execution, risk and ledger of a run over a part of a tape, in one process.
 
 It writes into one folder only, and may be called many times in one process.
 """
@@ -34,11 +34,14 @@ from arbshard.venues.registry import get_adapter
 from arbshard.virtual.confines import patient_collector, place
 
 Latency = Literal["paper", "recorded", "model"]
-"""When decisions are made and orders arrive: ``paper``, at once and after what ``[paper]`` draws; ``recorded``, when
-they were and did in the recorded run; ``model``, at once and after what is drawn from the latencies measured on the
-tape, as are refusals and fills."""
+"""Times at which decisions are made and orders arrive. ``paper``: decisions at once, and orders after a latency
+drawn by ``[paper]``; ``recorded``: both as in the recorded run; ``model``: decisions at once, and latencies,
+refusals and fills drawn from those measured on the tape.
+"""
 _SAME_MS = 1_000
-"""The times of two decisions that are the same may differ by what requests and replies took in the recorded run."""
+"""Largest difference in ms of the times of two equal decisions: requests and replies took this long in the recorded
+run.
+"""
 LEDGER = "ledger.sqlite"
 SUMMARY = "backtest.json"
 DECISIONS = "decisions.txt"
@@ -46,29 +49,31 @@ LOG = "backtest.log"
 
 
 class RecordedComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """What the recorded run decided, and what was decided here at the same instants."""
+    """Compares what the recorded run decided with what was decided here at the same instants."""
 
     decisions: int
-    """On the tape, without what persons ordered."""
+    """Number of decisions on the tape, without those that persons ordered."""
     same: int
-    """Lines that are the same, up to the first difference of each pair."""
+    """Number of equal lines, up to the first difference of each pair."""
     differences: tuple[DecisionDifference, ...]
-    """The first one of each pair."""
+    """The first difference of each pair."""
     unrecorded: int
-    """Turns on which a decision would have been made at another instant than a recorded one."""
+    """Number of turns on which a decision would have been made at another instant than a recorded one."""
     refused: RefusedCounts
-    """What the workers of the recorded run refused by themselves meanwhile. They judged only the newest book of each
-    market whenever they came to it, and nothing before the first of these rows is counted."""
+    """What the workers of the recorded run refused by themselves in the same time. They judged only the newest book
+    of each market whenever they processed it, and nothing before the first of these rows is counted.
+    """
     refused_here: RefusedCounts | None
-    """The same of the worker here, which judges each frame; None where frames were screened, as those are not
-    judged."""
+    """The same counts of the worker here, which judges each frame; None where frames were screened, as those are not
+    judged.
+    """
 
 
 class BacktestSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backtest has come to."""
+    """Holds the results of a backtest."""
 
     decisions_hash: str
-    """Over all decisions."""
+    """Hash over all decisions."""
     decisions: int
     frames: int
     """Frames that were fed to the system or left out by screening."""
@@ -106,11 +111,11 @@ def backtest(
 
     Pairs, markets, rules, fees and the settings of the venues are those on the tape; strategy, sizes, limits,
     execution, paper and all else are those of ``config``. With ``delay_frames`` = n each frame is received when the
-    n-th next frame of its market was received: a result that gets better by that has looked ahead. With ``latency`` =
-    "recorded" decisions are made and orders arrive when they did in the recorded run (``recorded``), and nothing is
-    screened; with "model" orders draw from what was measured on the tape (``measured``). With both the decisions are
-    compared with those on the tape. Raises ``UsageError`` and ``TapeError`` for bad
-    input, ``LedgerError``, and ``BacktestFailed``.
+    n-th next frame of its market was received: a result that gets better by that has looked ahead. With ``latency``
+    = "recorded" decisions are made and orders arrive when they did in the recorded run (``recorded``), and nothing
+    is screened; with "model" orders draw from what was measured on the tape (``measured``). With both the decisions
+    are compared with those on the tape. Raises ``UsageError`` and ``TapeError`` for bad input, ``LedgerError``, and
+    ``BacktestFailed``.
     """
     if delay_frames < 0:
         raise UsageError(f"frames cannot be delayed by {delay_frames}")
@@ -190,12 +195,12 @@ def backtest(
 
 
 def tape_config(folder: Path) -> Config:
-    """The configuration of the run that was recorded. Raises ``TapeError``."""
+    """Return the configuration of the run that was recorded in ``folder``. Raises ``TapeError``."""
     return TapeRows(TapePart(str(folder))).start.config
 
 
 def adapted_config(config: Config, recorded: Config) -> Config:
-    """``config`` with what the tape decides: the venues, where the data came from, and the symbols."""
+    """Return ``config`` with what the tape determines: the venues, the source of the data, and the symbols."""
     return replace(
         config,
         mode="paper",
@@ -241,7 +246,7 @@ def _in_one_shard(universe: Universe) -> Universe:
 
 @contextmanager
 def _logged(path: Path, system: TapeSystem) -> Iterator[None]:
-    """Warnings and errors go to the file ``path`` meanwhile, with the time of the tape."""
+    """Write warnings and errors to the file ``path`` inside the block, with the time of the tape."""
     before = structlog.get_config()
     with path.open("w", encoding="utf-8") as file:
 

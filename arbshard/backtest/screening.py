@@ -45,11 +45,11 @@ _MARGIN_BPS = 1e-6
 
 
 class ScreenedPair:
-    """A pair, and the limits that its prices must reach for anything to happen."""
+    """Holds a pair, and the limits that its prices must reach for anything to happen."""
 
     def __init__(self, number: int, state: PairState, config: Config) -> None:
         self.number = number
-        """Its place among all pairs."""
+        """Position of the pair among all pairs."""
         self.state = state
         self.home = ScreenedMarket(self, state.pair.home, is_home=True)
         self.away = ScreenedMarket(self, state.pair.away, is_home=False)
@@ -60,17 +60,17 @@ class ScreenedPair:
     def is_out_of_reach(
         self, home_bid: float, home_ask: float, away_bid: float, away_ask: float, fx: BookTop
     ) -> bool:
-        """Whether no entry can be made at these prices."""
+        """Return whether no entry can be made at these prices."""
         limit_home, limit_away = self.limits()
         return (
             away_bid * fx.best_bid < home_ask * limit_home and home_bid < away_ask * fx.best_ask * limit_away
         )
 
     def limits(self) -> tuple[float, float]:
-        """Below which both prices' ratios must be for no entry to be possible.
+        """Return the limits below which the ratios of both prices must be for no entry to be possible.
 
-        ``top_edge_bps(ask, bid, terms, fx) < bound``, with all that is constant brought to one side: the few bits by
-        which this rounds otherwise are far below the margin.
+        They follow from ``top_edge_bps(ask, bid, terms, fx) < bound``, with all constants on one side: the
+        difference in rounding is far below the margin.
         """
         state = self.state
         if (
@@ -93,7 +93,9 @@ class ScreenedPair:
 
 
 class ScreenedMarket:
-    """One market of a pair: its newest prices, skipped or not, and whether the engine has yet to see them."""
+    """Represents one market of a pair: its newest prices, skipped or not, and whether the engine has yet to see
+    them.
+    """
 
     def __init__(self, pair: ScreenedPair, leg: Leg, *, is_home: bool) -> None:
         self.pair = pair
@@ -108,12 +110,15 @@ class ScreenedMarket:
 
 
 class Screen:
-    """Screens all lanes of a system. ``settle`` before anything but a frame changes a slot, and ``refresh`` after."""
+    """Decides for all lanes of a system which frames are skipped.
+
+    Call ``settle`` before anything but a frame changes a slot, and ``refresh`` after it.
+    """
 
     def __init__(
         self, engine: ArbitrageEngine, feed: ShardFeed, fx: Leg, books: TapeBooks, config: Config
     ) -> None:
-        """``engine`` and ``feed`` are those of the worker, ``fx`` the market of the FX rate."""
+        """Make a screen. ``engine`` and ``feed`` are those of the worker, ``fx`` is the market of the FX rate."""
         self._engine = engine
         self._feed = feed
         self.books = books
@@ -128,37 +133,37 @@ class Screen:
         }
         self._by_name = {(market.venue, market.symbol): market for market in self.markets.values()}
         self.screened = 0
-        """Frames that were skipped."""
+        """Number of frames that were skipped."""
 
     def lane(self, fanout: VenueFanout, lane: Lane) -> "ScreenedLane":
-        """A way in for the frames of ``lane``, which skips what can be skipped."""
+        """Return a lane for the frames of ``lane`` that skips what can be skipped."""
         return ScreenedLane(self, fanout, lane)
 
     def settle(self) -> None:
-        """Have the engine see the newest frame of every market."""
+        """Let the engine see the newest frame of every market."""
         for pair in self.pairs:
             self.settle_pair(pair)
 
     def refresh(self) -> None:
-        """Go by what the engine sees of every market now."""
+        """Use what the engine sees of every market from now on."""
         for market in self.markets.values():
             self.follow(market)
 
     @property
     def fx(self) -> BookTop | None:
-        """The best prices of the FX market that the engine sees."""
+        """Return the best prices of the FX market that the engine sees; None before the first."""
         return self._engine.fx.top
 
     def is_fx(self, venue: str, symbol: str) -> bool:
-        """Whether this is the FX market."""
+        """Return whether this is the FX market."""
         return symbol == self._fx.symbol and venue == self._fx.venue
 
     def market_of(self, venue: str, symbol: str) -> ScreenedMarket | None:
-        """A market of a pair, None for any other."""
+        """Return a market of a pair; None for any other."""
         return self._by_name.get((venue, symbol))
 
     def is_screened(self, pair: ScreenedPair) -> bool:
-        """Whether frames of the pair may be skipped if their prices are out of reach."""
+        """Return whether frames of the pair may be skipped if their prices are out of reach."""
         state = pair.state
         return not (
             state.held
@@ -170,15 +175,15 @@ class Screen:
         )
 
     def jumps(self, market: ScreenedMarket, bid: float, ask: float) -> bool:
-        """Whether these prices are a jump from the market's newest ones, as ``has_jumped`` has it.
+        """Return whether these prices are a jump from the market's newest ones, as ``has_jumped`` defines it.
 
-        Comparisons with NaN are false, so that a frame without prices counts as a jump.
+        Comparisons with NaN are false, so a frame without prices counts as a jump.
         """
         up, down, last_bid, last_ask = self.jump_up, self.jump_down, market.bid, market.ask
         return not (last_bid * down <= bid <= last_bid * up and last_ask * down <= ask <= last_ask * up)
 
     def skips(self, market: ScreenedMarket, bid: float, ask: float) -> bool:
-        """Whether a frame with these best prices is to be skipped; they are then the market's newest."""
+        """Return whether to skip a frame with these best prices; if so, they become the market's newest."""
         pair, fx = market.pair, self._engine.fx.top
         if fx is None or not self.is_screened(pair) or self.jumps(market, bid, ask):
             return False
@@ -194,7 +199,7 @@ class Screen:
         return True
 
     def settle_pair(self, pair: ScreenedPair) -> None:
-        """Have the engine see the newest frames of one pair."""
+        """Let the engine see the newest frames of one pair."""
         for market in (pair.home, pair.away):
             if not market.is_pending:
                 continue
@@ -207,7 +212,7 @@ class Screen:
                 pair.state.away = view
 
     def follow(self, market: ScreenedMarket) -> None:
-        """Go by what the engine sees of one market now."""
+        """Use what the engine sees of one market from now on."""
         state = market.pair.state
         view = state.home if market.is_home else state.away
         market.is_pending = False
@@ -220,7 +225,7 @@ class Screen:
 
 
 class ScreenedLane:
-    """A lane whose frames go through the screen. Calling it takes in a frame."""
+    """Applies the screen to the frames of a lane. Calling it processes a frame."""
 
     def __init__(self, screen: Screen, fanout: VenueFanout, lane: Lane) -> None:
         self._screen = screen
@@ -234,7 +239,10 @@ class ScreenedLane:
         }
 
     def __call__(self, frame: bytes, received_ns: int, glance: Glance | None = None) -> None:
-        """Take in a frame, skipped or not. ``glance``: None, or without a market, to find it in the frame."""
+        """Process a frame, skipped or not.
+
+        Without a ``glance``, or with one that has no market, the market is found in the frame.
+        """
         symbol, bid, ask = glance if glance is not None and glance[0] else self._glance(frame, received_ns)
         market = self._by_symbol.get(symbol)
         if market is None:
@@ -251,11 +259,11 @@ class ScreenedLane:
         self._screen.follow(market)
 
     def screened(self, symbol: str) -> "ScreenedLane | None":
-        """Where frames of a market go; None where they may not be skipped."""
+        """Return the lane for frames of a market; None where they may not be skipped."""
         return self if symbol in self._by_symbol else None
 
     def is_open(self, market: ScreenedMarket) -> bool:
-        """Whether the next frame of a market goes into its slot and does nothing else."""
+        """Return whether the next frame of a market goes into its slot and does nothing else."""
         return market.symbol in self._targets and market.slot not in self._down
 
     def _glance(self, frame: bytes, received_ns: int) -> Glance:
@@ -265,6 +273,6 @@ class ScreenedLane:
             return symbol, nan, nan
         try:
             top = market.glance(frame, received_ns)
-        except FrameError:  # the feed counts it when the frame comes to it
+        except FrameError:  # the feed counts it when it reaches the frame
             return symbol, nan, nan
         return symbol, top.best_bid, top.best_ask

@@ -1,12 +1,12 @@
 """Skips the frames of a block that screening would skip one by one, without a step of Python for each.
 
 ``BlockScreen`` finds the next row of a block that may matter: a mark, a frame of the FX market, a frame of a pair
-that is not screened now, or one whose prices reach the limits of ``screening`` or have jumped. The edges of all rows
-are worked out at once over the block's columns. The rows before that one are taken in when time has come to them, and
-only by those slots that somebody reads (``TapeBooks.pending``).
+that is not screened now, or one whose prices reach the limits of ``screening`` or have jumped. It calculates the
+edges of all rows at once over the block's columns. The rows before that one are processed when their time has come,
+and only for slots that are read (``TapeBooks.pending``).
 
-What it skips is what ``ScreenedLane`` would skip, by the same limits, and leaves the same behind. Whatever changes
-the limits of a pair, or whether it is screened, comes to its worker by a frame that is fed, by a mark, or by an
+What it skips is what ``ScreenedLane`` would skip, by the same limits, and leaves the same state. Whatever changes
+the limits of a pair, or whether it is screened, reaches its worker by a frame that is fed, by a mark, or by an
 answer of risk, and ``fed`` or ``recheck`` is called after each of these.
 """
 
@@ -27,16 +27,16 @@ _Numbers = npt.NDArray[np.intp]
 
 
 class _LaneRows:
-    """The rows of a block that came by one lane and may be skipped."""
+    """Holds the rows of a block that came by one lane and may be skipped."""
 
     def __init__(self, due_ns: npt.NDArray[np.int64]) -> None:
         self.due_ns: list[int] = due_ns.tolist()
         self.taken = 0
-        """So many of them have been taken in or fed."""
+        """Number of these rows that have been processed or fed."""
 
 
 class _MarketRows:
-    """The rows of one market in a block."""
+    """Holds the rows of one market in a block."""
 
     def __init__(self, market: ScreenedMarket, rows: _Numbers, table: Table) -> None:
         self.market = market
@@ -44,18 +44,18 @@ class _MarketRows:
         self.due_ns: list[int] = table["due_ns"][rows].tolist()
         self.received_ns: list[int] = table["received_ns"][rows].tolist()
         self.lanes: list[ScreenedLane | None] = []
-        """By which each came, or the one by which all came; None for those that may not be skipped."""
+        """Lane of each row, or the one lane by which all came; None for rows that may not be skipped."""
         self.taken = 0
-        """So many of them have been taken in or fed."""
+        """Number of these rows that have been processed or fed."""
 
     @property
     def is_open(self) -> bool:
-        """Whether frames go from each lane into the slot as they are."""
+        """Return whether each lane puts frames into the slot unchanged."""
         return all(lane is None or lane.is_open(self.market) for lane in dict.fromkeys(self.lanes))
 
 
 class _PairRows:
-    """The rows of one pair in a block."""
+    """Holds the rows of one pair in a block."""
 
     def __init__(
         self, pair: ScreenedPair, rows: _Numbers, to_home: _Prices, to_away: _Prices, is_forced: _Flags
@@ -63,23 +63,23 @@ class _PairRows:
         self.pair = pair
         self.rows = rows
         self.to_home, self.to_away = to_home, to_away
-        """What ``ScreenedPair.limits`` are compared with, at the prices after each row."""
+        """Values that are compared with ``ScreenedPair.limits``, at the prices after each row."""
         self.is_forced = is_forced
         """Rows that are fed whatever the limits are."""
         self.is_any_forced = bool(is_forced.any())
         self.highest = float(to_home.max()), float(to_away.max())
         self.markets: tuple[_MarketRows, ...] = ()
         self.judged_by: tuple[float, float] | None = None
-        """The limits by which ``next`` was found; None if the pair was not screened."""
+        """Limits by which ``next`` was found; None if the pair was not screened."""
         self.next = 0
-        """Its next row that is to be fed."""
+        """The next row of the pair that is to be fed."""
 
 
 class BlockScreen:
-    """One block under a screen.
+    """Applies the screen to one block.
 
-    ``next`` is the row to be fed next, the count of all rows if none is. ``approach`` it, feed it, and call ``fed``.
-    After a mark, or a frame of no known market, go on with another ``BlockScreen`` over the rest.
+    ``next`` is the row to be fed next, or the count of all rows if none is. Call ``approach``, feed the row, and
+    call ``fed``. After a mark, or a frame of no known market, continue with another ``BlockScreen`` over the rest.
     """
 
     def __init__(
@@ -89,22 +89,27 @@ class BlockScreen:
         lane_of: Callable[[str, str], ScreenedLane | None],
         now_ns: Callable[[], int],
     ) -> None:
-        """``lane_of``: where frames of a stream and a market go, None where they may not be skipped."""
+        """Make the screen of ``block``.
+
+        ``lane_of`` returns the lane of the frames of a stream and a market, or None where they may not be skipped.
+        """
         self.block = block
         self._lane_of = lane_of
         self._screen = screen
         self._now_ns = now_ns
         self._due_ns: list[int] = block.table["due_ns"].tolist()
         self._fed = 0
-        """All rows before this one were fed or are taken in when somebody reads their slots."""
+        """First row that is neither fed nor skipped; skipped rows before it are processed when their
+        slots are read.
+        """
         self._until_ns = 0
-        """What is due before this has been received, if it is not to be fed."""
+        """Time in ns: rows that are due before it have been received, unless they are to be fed."""
         self._is_fx_known = True
-        """Whether the engine sees the FX book that the columns were worked out with."""
+        """Whether the engine sees the FX book with which the columns were calculated."""
         self._markets: dict[int, _MarketRows] = {}
-        """By slot."""
+        """Rows of each market, by slot."""
         self._lanes: dict[object, _LaneRows] = {}
-        """By lane of the fan-out."""
+        """Rows of each lane, by lane of the fan-out."""
         self._pairs: list[_PairRows] = []
         self._owners: npt.NDArray[np.int32]
         """The number of each row's pair in ``_pairs``, -1 for none."""
@@ -122,12 +127,12 @@ class BlockScreen:
 
     @property
     def is_over(self) -> bool:
-        """Whether no row is left that is to be fed."""
+        """Return whether no row is left that is to be fed."""
         return self.next == len(self._due_ns)
 
     @property
     def due_ns(self) -> int:
-        """When the next row that is to be fed is due, or the last of all if none is."""
+        """Return when the next row that is to be fed is due, or the last of all if none is (ns)."""
         return self._due_ns[min(self.next, len(self._due_ns) - 1)]
 
     def bring(self, slot: int) -> None:
@@ -150,18 +155,18 @@ class BlockScreen:
         return bisect_left(rows.due_ns, self._received_until_ns()) - rows.taken if rows is not None else 0
 
     def bring_all(self) -> None:
-        """Have all taken in that was received."""
+        """Process all frames that were received."""
         until_ns = self._received_until_ns()
         for market in self._markets.values():
             if market.taken < len(market.rows):
                 self._take(market, bisect_left(market.due_ns, until_ns, market.taken))
 
     def received(self, now_ns: int) -> None:
-        """All frames that are due by now, and not to be fed, have been received."""
+        """Note that all frames that are due by ``now_ns``, and not to be fed, have been received."""
         self._until_ns = now_ns + 1
 
     def approach(self) -> None:
-        """Take in what matters to the next row before it is fed."""
+        """Process what matters to the next row before it is fed."""
         row = self.next
         owner = self._owners[row]
         if owner >= 0:
@@ -177,7 +182,7 @@ class BlockScreen:
                 self._take(market, bisect_left(market.rows, row))
 
     def fed(self) -> bool:
-        """The next row has been fed: find the one after it. Whether the rest needs another ``BlockScreen`` instead.
+        """Find the next row after one has been fed. Returns whether the rest needs another ``BlockScreen`` instead.
 
         It does after a mark, after a frame of no known market, and when frames of a stream may be skipped from now
         on.
@@ -209,11 +214,13 @@ class BlockScreen:
         self._find_next()
 
     def _received_until_ns(self) -> int:
-        """What is due before that has been received. At the same instant, timers come before frames."""
+        """Return the time in ns before which all due frames have been received. At the same instant, timers come
+        before frames.
+        """
         return max(self._now_ns(), self._until_ns)
 
     def _take(self, market: _MarketRows, until: int) -> None:
-        """Take in the rows of a market up to its ``until``-th."""
+        """Process the rows of a market up to its ``until``-th."""
         count = until - market.taken
         if count <= 0:
             return
@@ -278,7 +285,7 @@ class BlockScreen:
                 pair.next = min(pair.next, row)
 
     def _check_fx(self, row: int) -> None:
-        """See whether the engine knows the FX book that a row has brought; all pairs wait while it does not."""
+        """Check whether the engine knows the FX book that a row has brought; all pairs wait while it does not."""
         top, found = self._screen.fx, self.block.table[row]
         is_known = top is not None and (top.best_bid, top.best_ask) == (found["bid"], found["ask"])
         if is_known is not self._is_fx_known:
@@ -286,7 +293,7 @@ class BlockScreen:
             self.recheck()
 
     def _prepare(self) -> None:
-        """Sort the rows by their markets and pairs, and work out their edges."""
+        """Sort the rows by their markets and pairs, and calculate their edges."""
         table, names, screen = self.block.table, self.block.names, self._screen
         count = len(table)
         self._owners = np.full(count, -1, np.int32)
@@ -330,7 +337,7 @@ class BlockScreen:
         self._pairs = self._pairs_of(is_home)
 
     def _pairs_of(self, is_home: _Flags) -> list[_PairRows]:
-        """The rows of each pair with their edges; ``_owners`` become numbers of these."""
+        """Return the rows of each pair with their edges; ``_owners`` become numbers of these."""
         table, screen = self.block.table, self._screen
         rows = np.argsort(self._owners, kind="stable")
         rows = rows[np.searchsorted(self._owners[rows], 0) :]
@@ -341,7 +348,7 @@ class BlockScreen:
         here = np.arange(len(rows))
 
         def newest(is_of: _Flags) -> _Numbers:
-            """By row the place of the newest row of one side of its pair; -1 for none in this block."""
+            """Return for each row the place of the newest row of one side of its pair; -1 for none in this block."""
             places = np.maximum.accumulate(np.where(is_of, here, -1))
             return np.where(places < start, -1, places)
 

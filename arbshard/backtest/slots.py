@@ -1,4 +1,6 @@
-"""The slots of a feed within one process: ``BooksWriter`` and ``BooksReader`` at once, without shared memory."""
+"""Implements the slots of a feed within one process: ``BooksWriter`` and ``BooksReader`` at once, without shared
+memory.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,27 +14,29 @@ from arbshard.shm.books import BooksReader, BooksWriter
 FRAME_BYTES_MAX = 8192
 _PATH = Path("books")
 _STEP = 2
-"""By so much the sequence of a slot grows with each change, as in shared memory."""
+"""Increase of a slot's sequence with each change, as in shared memory."""
 
 
 class PendingFrames(Protocol):
-    """Frames that were received and not put into their slots yet: ``skipping.BlockScreen``."""
+    """Holds frames that were received and not put into their slots yet: ``skipping.BlockScreen``."""
 
     def bring(self, slot: int) -> None:
         """Put the newest frame of a slot into it."""
         ...
 
     def received_ns(self, slot: int) -> int:
-        """When the newest frame was received that ``bring`` would put into the slot; 0 if there is none."""
+        """Return when the newest frame that ``bring`` would put into the slot was received, in ns; 0 if there is
+        none.
+        """
         ...
 
     def count(self, lane: object) -> int:
-        """How many frames have come by a lane of the fan-out that are not in their slots."""
+        """Return how many frames that are not in their slots have come by a lane of the fan-out."""
         ...
 
 
 class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's slots are used
-    """All slots of one feed. Only one thread uses it, so that no read meets a write."""
+    """Holds all slots of one feed. Only one thread uses it, so no read meets a write."""
 
     def __init__(self, count: int, pid: int) -> None:  # the parents' would map files
         self.slot_count = count
@@ -41,12 +45,12 @@ class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's sl
         self.frames: list[bytes] = [b""] * count
         """The newest frame of each slot that was written; empty before the first."""
         self.received_ns = [0] * count
-        """When it was received."""
+        """Time at which the newest frame of each slot was received, in ns."""
         self.sequences = [0] * count
         self._messages: list[Callable[[], bytes] | None] = [None] * count
-        """What gives the newest frame of a slot that is not in ``frames`` yet."""
+        """Functions that return the newest frame of a slot that is not in ``frames`` yet."""
         self.pending: PendingFrames | None = None
-        """Whoever brings frames when somebody reads their slot; None where each is written when it is received."""
+        """Puts pending frames into a slot when it is read; None where each frame is written when it is received."""
         self._live = [False] * count
         self._confirmed_ns = [0] * count
         self._late_after_ns = [0] * count
@@ -68,13 +72,13 @@ class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's sl
         self.sequences[slot] += _STEP
 
     def put(self, slot: int, message: Callable[[], bytes], received_ns: int, count: int) -> None:
-        """Take in ``count`` frames, the newest of which is what ``message`` returns."""
+        """Accept ``count`` frames, the newest of which ``message`` returns."""
         self._messages[slot] = message
         self.received_ns[slot] = received_ns
         self.sequences[slot] += count * _STEP
 
     def count_pending(self, lane: object) -> int:
-        """How many frames have come by a lane of the fan-out that it has not counted yet."""
+        """Return how many frames have come by a lane of the fan-out that it has not counted yet."""
         return self.pending.count(lane) if self.pending is not None else 0
 
     def _bring(self, slot: int) -> None:
@@ -149,7 +153,7 @@ class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's sl
         return self.sequences[slot], self.received_ns[slot], self._live[slot], frame
 
     def newest(self, slot: int) -> bytes:
-        """The newest frame of a slot; empty before the first."""
+        """Return the newest frame of a slot; empty before the first."""
         self._bring(slot)
         message = self._messages[slot]
         if message is not None:
@@ -180,7 +184,7 @@ class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's sl
     @property
     @override
     def back_ns(self) -> int:
-        return 0  # whoever feeds a backtest is never silent
+        return 0  # the process that feeds a backtest is never silent
 
     @override
     def close(self) -> None:

@@ -1,9 +1,9 @@
-"""The market and the best prices of each frame of a tape, kept beside the tape so that each frame is parsed once.
+"""Keeps the market and the best prices of each frame of a tape, next to the tape, so that each frame is parsed once.
 
 They are in one file for each segment, in the folder ``tops`` of the tape. A file is derived and can be removed at
 any time: the next backtest writes it again. It is an Arrow IPC stream after a line with its own checksum and a hash
-over the source code of the codecs; where either is another, nothing of it is used. Each of its batches names the
-checksum of the segment's batch that it belongs to, so that a batch that is new or has changed is parsed anew.
+over the source code of the codecs; where either differs, nothing of it is used. Each of its batches names the
+checksum of the segment's batch that it belongs to, so a batch that is new or has changed is parsed anew.
 """
 
 import io
@@ -41,7 +41,7 @@ _SCHEMA = pa.schema(
     ]
 )
 _OF = b"of"
-"""The checksum of the segment's batch."""
+"""Key of the checksum of the segment's batch."""
 _SUFFIX = TOPS_SUFFIX
 
 
@@ -51,10 +51,10 @@ class TapeTops:
     def __init__(self) -> None:
         self._codecs: Mapping[str, Venue] = codecs()
         self.parsed = 0
-        """Batches that were parsed; all others were read."""
+        """Number of batches that were parsed; all others were read."""
 
     def batches(self, segment: TapeSegment) -> Iterator[pa.RecordBatch]:
-        """Every whole batch of ``segment`` with the further columns. Raises ``TapeError``."""
+        """Yield every whole batch of ``segment`` with the further columns. Raises ``TapeError``."""
         path = segment.path.parent / FOLDER / f"{segment.path.name}{_SUFFIX}"
         kept = _read(path)
         tops: list[tuple[bytes, pa.RecordBatch]] = []
@@ -82,7 +82,7 @@ class TapeTops:
             if codec is not None and market is not None:
                 try:
                     top = codec.top_of_book(data, at_ns)
-                except FrameError:  # the feed counts it when the frame comes to it
+                except FrameError:  # the feed counts it when it reaches the frame
                     pass
                 else:
                     bid, ask = top.best_bid, top.best_ask
@@ -94,7 +94,7 @@ class TapeTops:
 
 @cache
 def _codecs_hash() -> str:
-    """Of the source code of everything that reads frames."""
+    """Return the hash of the source code of everything that reads frames."""
     folder = Path(arbshard.venues.__file__).parent
     found = sha256()
     for path in (*sorted(folder.rglob("*.py")), Path(__file__)):
@@ -103,7 +103,7 @@ def _codecs_hash() -> str:
 
 
 def _read(path: Path) -> dict[bytes, pa.RecordBatch]:
-    """What a file has, by the checksum of the segment's batch; nothing for a file that is not as it should be."""
+    """Return the content of a file by the checksum of the segment's batch; nothing for an invalid file."""
     try:
         head, _, body = path.read_bytes().partition(b"\n") if path.exists() else (b"", b"", b"")
     except OSError as error:
@@ -121,7 +121,7 @@ def _read(path: Path) -> dict[bytes, pa.RecordBatch]:
 
 
 def _write(path: Path, tops: list[tuple[bytes, pa.RecordBatch]]) -> None:
-    """Keep it for later backtests, and remove what belongs to segments that are gone."""
+    """Write the parsed columns for later backtests, and remove those of segments that are gone."""
     out = io.BytesIO()
     options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
     with pa.ipc.new_stream(out, _SCHEMA, options=options) as writer:
@@ -140,5 +140,5 @@ def _write(path: Path, tops: list[tuple[bytes, pa.RecordBatch]]) -> None:
 
 
 def _head_of(body: bytes) -> bytes:
-    """The first line of a file with this content, written by these codecs."""
+    """Return the first line of a file with this content, written by these codecs."""
     return f"{crc32(body):08x} {_codecs_hash()}".encode()

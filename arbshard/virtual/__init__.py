@@ -1,1 +1,1 @@
-"""The whole system in one process, on virtual time, from one seed."""
+"""Executes the whole system in one process, on virtual time, from one seed."""

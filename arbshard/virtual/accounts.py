@@ -1,4 +1,4 @@
-"""The accounts process as a virtual process: the real ``accounts.assembly`` with virtual ports."""
+"""Implements the accounts process as a virtual process: the real ``accounts.assembly`` with virtual ports."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -31,7 +31,7 @@ _BEAT_S = 0.33
 
 
 class LiveWorld(NamedTuple):
-    """What live processes find in the world: the venues with our accounts, and the bus of order events."""
+    """Holds what processes need for live orders: the venues with our accounts, and the bus of order events."""
 
     config: Config
     clock: VirtualClock
@@ -69,7 +69,7 @@ class LiveWorld(NamedTuple):
 
 
 class VirtualAccounts:
-    """One incarnation of the accounts process."""
+    """Executes one incarnation of the accounts process."""
 
     def __init__(
         self,

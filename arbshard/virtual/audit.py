@@ -1,7 +1,7 @@
-"""What the system's own audits say of its ledger: the second bookkeeping of ``ledger verify``, and replay.
+"""Executes the system's own audits on the simulated ledger: the second bookkeeping of ``ledger verify``, and replay.
 
-These are the system's programs, so they are asked besides the oracle and never in place of it: they find a state that
-differs from what the ledger leads to, and cannot know what is true. ``oracle`` judges by what it knows from outside.
+These are programs of the system, so they run in addition to the oracle and never replace it: they find a state that
+differs from what the ledger leads to, but cannot know what is true. ``oracle`` judges by what it knows from outside.
 """
 
 from collections import deque
@@ -37,7 +37,7 @@ class _Recent(set[str]):
 
 
 class _Books(Rebook):
-    """The second bookkeeping, with a bounded memory."""
+    """Is the second bookkeeping of the ledger, with a bounded memory."""
 
     def __init__(self, differ: Callable[[str], None]) -> None:
         super().__init__(differ)
@@ -66,7 +66,7 @@ class Audit:
     def add(self, seq: int, event: Event) -> None:
         """Check the next stored event against the second bookkeeping."""
         self._books.add(seq, event)
-        if isinstance(event, PositionClosed):  # it is over: the memory of a run has an end
+        if isinstance(event, PositionClosed):  # an intent that has ended needs no entry: memory is bounded
             self._books.positions.pop(event.position.position_id, None)
 
     def began(self, state: PortfolioState) -> None:
@@ -78,7 +78,7 @@ class Audit:
 
     def left(self, state: PortfolioState) -> None:
         """Keep the hash of the state that risk had committed when it ended or was killed."""
-        state.rollback()  # what stands under reserve dies with it
+        state.rollback()  # changes under reserve are lost with the process
         self._hash = state.state_hash()
 
     def damaged(self, why: str) -> None:

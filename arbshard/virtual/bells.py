@@ -1,10 +1,10 @@
-"""Doorbells of a virtual machine: descriptors of the virtual loop in place of named FIFOs."""
+"""Contains the doorbells of a virtual machine: they use descriptors of the virtual loop in place of named FIFOs."""
 
 from arbshard.virtual.loop import VirtualLoop
 
 
 class VirtualBell:
-    """Both sides of one shard's doorbell: ``shm.doorbell.Bell`` and ``Ringer``. It outlives its worker."""
+    """Is both sides of one shard's doorbell, ``shm.doorbell.Bell`` and ``Ringer``. It outlives its worker."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
@@ -27,7 +27,7 @@ class VirtualBell:
 
 
 class Bells:
-    """One doorbell for each shard of a run."""
+    """Holds one doorbell for each shard of a run."""
 
     def __init__(self, loop: VirtualLoop, shards: int) -> None:
         self._bells = [VirtualBell(loop) for _ in range(shards)]

@@ -1,15 +1,15 @@
-"""How far an intent may go: what its limits may cost, how often it may hedge, what it may leave over. Pure.
+"""Judges how far an intent may go: what its limits may cost, how often it may hedge, what it may leave over. Pure.
 
-Each bound has its reason, and none is wider than that:
+Each bound has its reason, and none is wider than its reason requires:
 
     ==============  ================================================================================================
     promise         the edge that an intent promises is the one that the books promised when it was decided on
-    cost            an entry's limits stand no farther than the last level its quantity reached; an exit's stand
-                    ``exit_slippage_bps`` behind that; a hedge's stand ``max_hedge_slippage_bps`` behind the best
+    cost            an entry's limits are no worse than the last level that its quantity reached; an exit's are
+                    ``exit_slippage_bps`` behind that; a hedge's are ``max_hedge_slippage_bps`` behind the best
                     price, twice as much with each try, 10 % at most. A whole round trip may cost as much more than
                     its intents promised as these limits allow, from the market's own prices at the time
     hedges          ``hedge_tries`` orders on each of both legs. By the last of them an order reaches farther than any
-                    book here is deep, so that one more would mean that hedging does not help
+                    book here is deep, so a need for one more would mean that hedging does not help
     direction       a hedge or unwind makes the open leg smaller and never turns it; or it takes back what was traded
                     on both venues beyond what there was
     plan            an exit that fills whole leaves at most one lot of each leg over, and is never short of anything:
@@ -35,25 +35,27 @@ from arbshard.virtual.frames import Frames, Levels, ParsedBook, ReceivedFrame, r
 _ZERO = Decimal(0)
 _BPS = Decimal(10_000)
 _REACH_BPS_MAX = Decimal(1_000)
-"""How far behind the best price any order may stand."""
+"""Largest distance of any order's limit from the best price, in basis points."""
 _PROMISE_BPS = 0.02
-"""Tolerance for the edge, which the system calculates with floats, as it is done here."""
+"""Tolerance for the edge, which the system calculates with floats, as this module does."""
 _SIZE = 1 - 1e-9
 _ROOM = 1.02
-"""An exit was walked for a little less or more than what it then orders."""
+"""Tolerance factor: an exit was walked for a quantity slightly different from the one that it then orders."""
 _MOVED = Decimal("1.01")
-"""What is left is valued at home's bid, and was weighed at either venue's best price."""
+"""Tolerance factor: the rest is valued at the home venue's bid, but was assessed at either venue's best price."""
 _TOLERANCE = Decimal("0.01")
 _APART = Decimal("0.1")
-"""How far apart the prices of both venues are at most, and a price before and after an order's way in a crash."""
+"""Largest relative difference between the prices of both venues, and between the prices before and after an order's
+latency in a crash.
+"""
 _FEES = Decimal("0.005")
-"""Fees on what was paid more, and both sides of the FX rate."""
+"""Allowance for fees on the additional cost, and for both sides of the FX rate."""
 _ROUNDED = Decimal("0.000002")
-"""Floats against decimals, as for ``_PROMISE_BPS``."""
+"""Tolerance for rounding: the system uses floats and this module decimals, as for ``_PROMISE_BPS``."""
 
 
 class MarketFacts(NamedTuple):
-    """What a venue demands of orders on one market."""
+    """Holds what a venue requires of orders on one market."""
 
     lot: Decimal
     notional_min: Decimal
@@ -61,9 +63,9 @@ class MarketFacts(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What the connections had brought of a pair when its trade was decided on, the newest first.
+    """Holds the frames of a pair that had arrived when its trade was decided on, the newest first.
 
-    A worker that was held up may decide before it has looked at the newest frame, as long as no book is too old.
+    A worker that was delayed may decide before it has processed the newest frame, as long as no book is too old.
     """
 
     wall_ms: int
@@ -73,7 +75,7 @@ class Look(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What an execution cost more than was promised, and what it was allowed to cost more; KRW."""
+    """Is what an execution cost beyond the promise, and what it was allowed to cost beyond it, in KRW."""
 
     shortfall: Decimal
     allowed: Decimal
@@ -87,14 +89,14 @@ class _Price(NamedTuple):
 
 
 class Walked(NamedTuple):
-    """A quantity walked through one side of a book."""
+    """Is the result of walking a quantity through one side of a book: the average and the worst price."""
 
     average: float
     worst: float
 
 
 class PositionCost(NamedTuple):
-    """What a position has come to before its exit."""
+    """Is what a position has received and paid before its exit."""
 
     long: Decimal
     short: Decimal
@@ -104,7 +106,7 @@ class PositionCost(NamedTuple):
 
 
 class Bounds:
-    """Asked by ``own_books`` about every order and intent."""
+    """Judges every order and intent against the bounds of this module; ``own_books`` calls it."""
 
     def __init__(
         self,
@@ -119,7 +121,9 @@ class Bounds:
         self._frames = frames
         self._facts = facts
         self.coarseness: Callable[[str], tuple[int, int]] = lambda _symbol: (1, 1)
-        """How many times as large lot and smallest order of a market are, or were after a change of its rules."""
+        """Returns how many times the usual lot and the usual smallest order of a market are, or were after a change
+        of its rules.
+        """
         self._fees = fees
         self._exit_slip = Decimal(str(execution.exit_slippage_bps)) / _BPS
         self._hedge_slip_bps = Decimal(str(execution.max_hedge_slippage_bps))
@@ -180,12 +184,12 @@ class Bounds:
         sold, bought = _sides(intent)
         sell, buy = self._facts_of(sold.market.symbol), self._facts_of(bought.market.symbol)
         if max(sold.quantity, bought.quantity) >= min(sell.quantity_max, buy.quantity_max):
-            return  # what is more than one order may have is left to the next exit
+            return  # the part above the largest order of a venue is left to the next exit
         have, need = held.long + min(residue, _ZERO), held.short - max(residue, _ZERO)
         left = residue + held.long - sold.quantity - held.short + arrives
         least = _ZERO if have >= sell.lot else min(have, _ZERO) - sell.lot
         most = sell.lot + buy.lot + max(-need, _ZERO)
-        if intent.lead != "both":  # a smallest exit leaves over what lay there before
+        if intent.lead != "both":  # the smallest possible exit leaves over what was there before
             before = residue + held.long - held.short
             least, most = min(least, before - sell.lot), max(most, before + sell.lot + buy.lot)
         if not least <= left <= most:
@@ -203,9 +207,10 @@ class Bounds:
         excesses: tuple[Decimal, ...],
         since_ns: int,
     ) -> None:
-        """Judge one more order. ``number``: how many there were before, ``excused`` among them.
+        """Judge a follow-up order.
 
-        ``excesses``: what the worker may take for open, or for traded beyond what there was on the order's venue.
+        ``number`` is how many there were before, of which ``excused`` do not count. ``excesses`` are the quantities
+        that the worker may regard as open, or as traded beyond what there was on the order's venue.
         """
         if number - excused >= self._hedges_max:
             self._differ(f"hedges: {order.client_id} is number {number + 1}, {self._hedges_max} must do")
@@ -245,11 +250,11 @@ class Bounds:
     def left_on_each_venue(
         self, intent: Intent, legs: tuple[Decimal, Decimal], residue: Decimal, mark: Decimal
     ) -> None:
-        """Judge the legs of a position that is over: neither may be open, nor have turned round.
+        """Judge the legs of a closed position: neither may be open, nor may their direction have reversed.
 
-        Legs that make up for each other leave no excess, but coins on the wrong venue, and money on the other one.
-        A position is over when one of its venues takes no order so small. Besides, one leg may be larger than the
-        other one by what is too little for either venue, so both minimums count. ``residue``: base that earlier
+        Legs that compensate each other leave no excess, but leave coins on the wrong venue and money on the other
+        one. A position is closed when one of its venues takes no order so small. One leg may also be larger than the
+        other one by less than the minimum of either venue, so both minimums count. ``residue`` is base that earlier
         positions had left over, which either leg may have used up.
         """
         most = self._too_little(intent, sum(self._minimums(intent), _ZERO), mark) * _MOVED + residue * mark
@@ -261,7 +266,9 @@ class Bounds:
                 )
 
     def _too_little(self, intent: Intent, minimum: Decimal, mark: Decimal) -> Decimal:
-        """Return the worth of what is too little for an order of ``minimum``, with a lot of each leg, in KRW."""
+        """Return the value in KRW of a quantity that is too small for an order of ``minimum``, with a lot of each
+        leg.
+        """
         lots = sum((self._facts_of(order.market.symbol).lot for order in (intent.home, intent.away)), _ZERO)
         return minimum / (1 - _REACH_BPS_MAX / _BPS) + lots * mark
 
@@ -281,10 +288,11 @@ class Bounds:
         aside: Decimal,
         mark: Decimal,
     ) -> None:
-        """Judge what a round trip brought, at the FX rate of its exit's decision, beside what the exit promised.
+        """Judge the result of a round trip, at the FX rate of its exit's decision, against what the exit promised.
 
-        Promise less shortfall is the result, but for what was rounded to lots and for ``aside``: base that lay there
-        already or is too little to be traded. That was promised at one price and is valued at another.
+        The promise less the shortfall is the result, except for what was rounded to lots and for ``aside``: base
+        that was already there or is too little to be traded. That was promised at one price and is valued at
+        another.
         """
         if intent.intent_id not in self._promised:
             return
@@ -395,7 +403,9 @@ def _sides(intent: Intent) -> tuple[Order, Order]:
 
 
 def _walk(levels: Levels, size: float) -> Walked:
-    """Return what ``size`` costs, level by level; what is more than there is counts at the last level's price."""
+    """Return the average and the worst price of ``size``, level by level; the excess counts at the last level's
+    price.
+    """
     left, paid, worst = size, 0.0, levels[0][0]
     for price, offered in levels:
         taken = min(left, offered)

@@ -1,13 +1,13 @@
-"""What a trade may cost, how long and how much may be naked, how often an order may be repeated. Pure.
+"""Judges what a trade may cost, how long and how much may be naked, and how often an order may be repeated. Pure.
 
 ==============  ================================================================================================
 waste           what was bought and sold back on one venue within an intent, with its fees, is lost. Exits by rule
-                are not approved any more once such exits have cost a position ``WASTE`` times
+                are no longer approved once such exits have cost a position ``WASTE`` times
                 ``exit_cost_bps_max`` of its notional, and no intent loses more than ``intent_loss_bps_max``
                 beside its fees and what its own orders may slip
-naked           while a venue of the pair works, an open leg comes to ``naked_krw_s_max`` at most, and so much
-                more as it takes to send the last orders. A pair that waits for a person may take a pause more.
-                Time during which the fate of an order is unknown does not count: nothing may be sent then
+naked           while a venue of the pair works, an open leg accumulates ``naked_krw_s_max`` at most, and as much
+                more as it takes to send the last orders. A pair that waits for a person may take one more pause.
+                Time during which the state of an order is unknown does not count: nothing may be sent then
 loss            no hedge or unwind may trade farther than ``intent_loss_bps_max`` behind the limit of the leg on its
                 venue, unless a person has ordered the pair closed
 stuck           an intent that has spent ``naked_krw_s_max`` has its pair set apart: a person is asked
@@ -49,22 +49,22 @@ REPEATS_S = 10
 WASTE = 3
 FACTS_S = 10
 _TICK_BPS = Decimal(20)
-"""Prices are rounded to ticks."""
+"""Largest effect of rounding prices to ticks, in basis points."""
 _FEES_BPS = Decimal(60)
-"""Fees of an intent that is brought home by as many orders again, and both spreads."""
+"""Fees of an intent that is closed by as many orders again, and both spreads, in basis points."""
 _SENT_S = 10
-"""To send the last orders takes no longer."""
+"""Longest time that sending the last orders takes, in seconds."""
 _ASKED_S = 30
-"""A person is asked so long after the budget is spent."""
+"""Longest time from the moment when the budget is spent until a person is asked, in seconds."""
 _BY_HAND = ("manual", "kill_switch", "shutdown")
 
 
 _FEE_IN_COIN = Decimal("0.002")
-"""A fee in coin is bought as well."""
+"""Share of an order that is bought in addition because the fee is taken in coins."""
 
 
 class _Turnover:
-    """What an intent has bought and sold on one venue."""
+    """Holds what an intent has bought and sold on one venue."""
 
     def __init__(self) -> None:
         self.bought = self.paid = self.sold = self.received = self.fees = _ZERO
@@ -82,7 +82,7 @@ class _Turnover:
 
     @property
     def wasted(self) -> Decimal:
-        """Return what it cost in KRW that coins were bought and sold back."""
+        """Return the loss in KRW from coins that were bought and sold back."""
         there_and_back = min(self.bought, self.sold)
         if not there_and_back:
             return _ZERO
@@ -91,7 +91,7 @@ class _Turnover:
 
 
 class _Running:
-    """An intent under way."""
+    """Holds the state of an intent under way."""
 
     def __init__(self, intent: Intent) -> None:
         self.intent = intent
@@ -101,15 +101,17 @@ class _Running:
         self.refused: dict[Market, bool] = {}
         """By market: whether an order in the direction of its leg was refused, and not filled in any part."""
         self.unknown: set[str] = set()
-        """Its orders whose fate is unknown: until it is known, nothing may be sent."""
+        """Its orders whose state is unknown: until it is known, nothing may be sent."""
         self.known_ns = 0
-        """When the fate of the last of them became known."""
+        """Time at which the state of the last of them became known (monotonic ns)."""
         self.is_asked = False
         """Whether a person was asked about it."""
         self.first: Market | None = None
-        """Where an exit has to fill something first: its venue refused the exit before."""
+        """Market on which an exit has to fill something first: its venue refused the exit before. None without such
+        a refusal.
+        """
         self.naked_before = _ZERO
-        """What was naked before the exit: this much may be brought home on either venue."""
+        """Quantity that was naked before the exit: this much may be closed on either venue."""
 
     @property
     def wasted(self) -> Decimal:
@@ -117,7 +119,7 @@ class _Running:
 
 
 class _Waste:
-    """What exits that led nowhere have cost a position."""
+    """Holds what exits that led nowhere have cost a position."""
 
     def __init__(self, notional: Decimal) -> None:
         self.notional = notional
@@ -126,18 +128,20 @@ class _Waste:
 
 
 class _Nakedness:
-    """The open leg of an intent over time."""
+    """Accumulates the value of an intent's open leg over time."""
 
     def __init__(self) -> None:
         self.venues: frozenset[str] = frozenset()
-        """Those that worked when it was last looked at."""
+        """Venues that worked at the last check."""
         self.krw_s = 0.0
         self.all_krw_s = 0.0
-        """Whether venues worked or not."""
+        """Total over the whole time, whether venues worked or not (KRW times seconds)."""
 
 
 class Budgets:
-    """Takes every stored event in order, after ``own_books``, and looks at naked legs once a second."""
+    """Judges the budgets: it takes every stored event in order, after ``own_books``, and checks naked legs once a
+    second.
+    """
 
     def __init__(
         self,
@@ -149,7 +153,7 @@ class Budgets:
     ) -> None:
         """Make the judge.
 
-        ``notional`` returns that of a position, ``naked_before`` what was naked before an exit began.
+        ``notional`` returns the notional of a position, and ``naked_before`` what was naked before an exit began.
         """
         self._exit_cost_bps_max = Decimal(str(execution.exit_cost_bps_max))
         self._loss_bps_max = Decimal(str(execution.intent_loss_bps_max)) + _FEES_BPS
@@ -159,22 +163,22 @@ class Budgets:
         self._notional = notional
         self._naked_before = naked_before
         self.works: Callable[[str, str], bool] = lambda _venue, _symbol: True
-        """Whether a venue takes orders of a symbol, as the exchanges themselves know."""
+        """Returns whether a venue takes orders of a symbol, as the exchanges themselves know."""
         self._differ = differ
         self._running: dict[str, _Running] = {}
         self._waste: dict[str, _Waste] = {}
-        """By position."""
+        """Cost of exits that led nowhere, by position."""
         self._in_vain: dict[tuple[str, str, str], deque[int]] = {}
         """When orders that filled nothing ended, by pair, venue and side."""
         self._naked: dict[str, _Nakedness] = {}
         self._first: dict[str, Market] = {}
-        """By pair: the market whose venue refused the last exit."""
+        """Market whose venue refused the last exit, by pair."""
         self._refusing_ns: dict[tuple[str, str], int] = {}
-        """Since when a venue refuses, by venue and symbol; the symbol is empty for the whole venue."""
+        """Time since when a venue refuses orders, by venue and symbol; the symbol is empty for the whole venue."""
         self._closing: dict[str, None] = {}
-        """Pairs that a person has ordered closed: the loss of their intents counts from the prices of then."""
+        """Pairs that a person has ordered closed: the loss of their intents counts from the prices at that time."""
         self.apart: dict[str, str] = {}
-        """Pairs that wait for a person, and why."""
+        """Pairs that wait for a person, with the reasons."""
 
     def add(self, event: Event, now_ns: int) -> None:
         """Apply the next event."""
@@ -209,7 +213,7 @@ class Budgets:
                 if event.state != "refuses":
                     self._refusing_ns.pop((event.venue, event.symbol), None)
             case _:
-                pass  # costs nothing
+                pass  # an order without executions costs nothing
 
     def _extended(self, event: OrderExtended) -> None:
         running, order = self._running.get(event.intent_id), event.order
@@ -242,9 +246,9 @@ class Budgets:
     def judge_naked(
         self, naked: Iterable[tuple[str, Decimal]], seconds: float, *, is_disturbed: bool
     ) -> None:
-        """Judge ``naked``: intents of which one leg is open, and what it is worth. Call it every ``seconds``.
+        """Judge ``naked``: the intents of which one leg is open, and its value. Call this every ``seconds``.
 
-        ``is_disturbed``: processes, network or machine may be the reason.
+        ``is_disturbed`` is whether a fault of processes, network or machine may be the reason.
         """
         seen = set[str]()
         for intent_id, worth in naked:
@@ -261,7 +265,7 @@ class Budgets:
             spent = self._naked_krw_s_max + float(worth) * _ASKED_S
             if not running.is_asked and known.all_krw_s > spent:
                 self._differ(
-                    f"stuck: {intent_id} was naked for {known.all_krw_s:.0f} KRW s, and nobody is asked"
+                    f"stuck: {intent_id} was naked for {known.all_krw_s:.0f} KRW s, and no person is asked"
                 )
             if is_disturbed or working != known.venues or not working:
                 known.venues, known.krw_s = working, 0.0
@@ -306,7 +310,7 @@ class Budgets:
                     )
 
     def _state_facts(self, event: OrderReported, order: Order, now_ns: int) -> None:
-        """Keep what a reply to an order says of its venue and market."""
+        """Record what a reply to an order implies about its venue and market."""
         market = order.market
         if event.state in ("REJECTED", "NOT_ACCEPTED"):
             if event.fault in ("market", "venue"):
@@ -317,7 +321,7 @@ class Budgets:
             self._refusing_ns.pop((market.venue, ""), None)
 
     def _state_direction(self, event: OrderReported, running: _Running, order: Order) -> None:
-        """Keep which venue has refused an exit, and hold that the other one waits for it."""
+        """Record which venue has refused an exit, and check that the other one waits for it."""
         intent = running.intent
         leg = intent.home if order.market == intent.home.market else intent.away
         if event.fills and running.first not in (None, order.market):
@@ -336,7 +340,7 @@ class Budgets:
             running.refused.setdefault(order.market, True)
 
     def _brings_home(self, event: OrderReported, running: _Running, order: Order) -> bool:
-        """Return whether what an exit has traded on an order's market is part of what was naked before the exit."""
+        """Return whether an exit's trades on an order's market are part of what was naked before the exit."""
         traded = running.turnover[order.market]
         sign = 1 if order.side == "buy" else -1
         brought = traded.bought - traded.sold + sign * sum((fill.quantity for fill in event.fills), _ZERO)
@@ -348,7 +352,7 @@ class Budgets:
         running = self._running.get(event.intent_id)
         order = running.orders.get(event.client_id) if running is not None else None
         if running is None or order is None:
-            return  # the second bookkeeping of the ledger says so
+            return  # the second bookkeeping of the ledger reports an unknown order
         if event.state == "UNKNOWN":
             running.unknown.add(event.client_id)
         else:

@@ -1,4 +1,4 @@
-"""The virtual machine as the supervisor's ``ProcessHost``: its children are virtual processes."""
+"""Implements the supervisor's ``ProcessHost`` on the virtual machine: its children are virtual processes."""
 
 import asyncio
 import signal
@@ -14,7 +14,7 @@ KILLED = -9
 
 
 class Program(Protocol):
-    """A program that runs in a virtual process."""
+    """Is a program that a virtual process executes."""
 
     async def run(self) -> int:
         """Run until the program ends. Returns the exit code."""
@@ -26,7 +26,7 @@ Make = Callable[[str, VirtualProcess, int], Program]
 
 
 class VirtualChild:
-    """One incarnation of a child, or a spare worker. Implements ``child.SpareProcess``."""
+    """Is one incarnation of a child, or a spare worker. Implements ``child.SpareProcess``."""
 
     def __init__(self, host: "VirtualHost", name: str, epoch: int, process: VirtualProcess) -> None:
         self._host = host
@@ -53,7 +53,7 @@ class VirtualChild:
             self._host.loop.deliver(self.process, self._host.loop.now_ns, self._terminated)
 
     def _terminated(self) -> None:
-        """Do what the process does on SIGTERM. One that has no handler yet dies of it."""
+        """Do what the process does on SIGTERM. A process without a handler yet dies of it."""
         handler = self.process.signals.get(signal.SIGTERM)
         if handler is not None:
             handler()
@@ -117,9 +117,10 @@ class VirtualHost:
         boot_s: Callable[[str], float],
         on_end: Callable[[str, int, int], None],
     ) -> None:
-        """Make a host. ``boot_s`` returns how long an incarnation of a child takes to come to its first line.
+        """Make a host.
 
-        ``on_end`` is called with name, epoch and exit code of each incarnation that has ended.
+        ``boot_s`` returns how long an incarnation of a child takes to reach the first line of its program.
+        ``on_end`` is called with the name, epoch and exit code of each incarnation that has ended.
         """
         self.loop = loop
         self._supervisor = supervisor
@@ -135,7 +136,7 @@ class VirtualHost:
 
     @property
     def is_alive(self) -> bool:
-        """Return whether the supervisor lives. What a killed one does in a ``finally`` has no effect."""
+        """Return whether the supervisor lives. The ``finally`` blocks of a killed one have no effect."""
         return self._supervisor.alive
 
     def spawn(self, spec: ChildSpec, epoch: int) -> VirtualChild:

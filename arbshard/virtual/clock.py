@@ -1,4 +1,8 @@
-"""``VirtualClock``: monotonic time is the loop's; the wall clock may jump. One for all processes of a machine."""
+"""Provides the clocks of a simulation.
+
+``VirtualClock`` takes monotonic time from the loop, and its wall clock may jump. There is one for all processes of a
+machine.
+"""
 
 from functools import partial
 from operator import attrgetter
@@ -11,13 +15,13 @@ _NOW_NS = attrgetter("now_ns")
 
 
 class VirtualClock(SystemClock):
-    """Stands in wherever the machine's clocks are asked for."""
+    """Replaces the machine's clocks wherever the system reads them."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self._offset_ms = WALL_START_MS - loop.now_ns // 1_000_000
-        # The loop's time in ns, which never goes back. It is asked for several times in each callback, and this costs
-        # half of what a method does.
+        # The loop's time in ns, which never goes back. It is read several times in each callback, and this costs
+        # half as much as a method.
         self.monotonic_ns = partial(_NOW_NS, loop)
 
     def wall_ms(self) -> int:
@@ -30,7 +34,7 @@ class VirtualClock(SystemClock):
 
 
 class SteadyClock:
-    """A clock that is never set: a venue's own, which no fault of the machine changes. Implements ``Clock``."""
+    """Is a clock that is never set: a venue's own, which no fault of the machine changes. Implements ``Clock``."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop

@@ -1,4 +1,4 @@
-"""What keeps a simulation to itself, and its real process as it was: files, logs, crash points, the collector."""
+"""Isolates a simulation from the real process that runs it: its files, logs, crash points and garbage collector."""
 
 import gc
 import os
@@ -37,7 +37,7 @@ def place() -> Iterator[Path]:
 
 
 def _remove_leftovers(root: Root) -> None:
-    """Remove the directories whose lock nobody holds: their processes were killed."""
+    """Remove the directories whose lock no process holds: their processes were killed."""
     if not root.path.is_dir():
         return
     for path in sorted(root.path.glob(f"{_PREFIX}*")):
@@ -49,7 +49,7 @@ def _remove_leftovers(root: Root) -> None:
 
 
 def _remove(held: LockedDir) -> None:
-    """Remove the run directories in it by the names of their files, and then itself."""
+    """Remove the run directories in it by the names of their files, and then the directory itself."""
     for name in os.listdir(held.directory):  # noqa: PTH208 - relative to the open directory
         if not _RUN.fullmatch(name):
             continue
@@ -66,7 +66,10 @@ def _remove(held: LockedDir) -> None:
 
 @contextmanager
 def quiet(trace: Trace, charge: Callable[[int, str], None]) -> Iterator[None]:
-    """Log nothing meanwhile, but make errors lines of the trace. ``charge`` takes what writing one takes."""
+    """Suppress log records inside the block, but write errors to the trace.
+
+    ``charge`` is called with the time in ns that logging an error takes, and a name for it.
+    """
 
     def keep(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         charge(costs.ERROR_NS, "logs an error")
@@ -89,9 +92,10 @@ def quiet(trace: Trace, charge: Callable[[int, str], None]) -> Iterator[None]:
 
 @contextmanager
 def patient_collector() -> Iterator[None]:
-    """Look for cycles seldom: they are few here, and the usual rate would take a tenth of the time.
+    """Collect reference cycles seldom inside the block: they are few here, and the usual rate would take a tenth of
+    the time.
 
-    What was there before the run is left out of every look: it outlives the run, and there is more of it.
+    Objects from before the run are left out of every collection: they outlive the run, and there are more of them.
     """
     before = gc.get_threshold()
     gc.set_threshold(50_000, 20, 20)
@@ -105,7 +109,7 @@ def patient_collector() -> Iterator[None]:
 
 @contextmanager
 def dying(reached: Callable[[str], None]) -> Iterator[None]:
-    """Let virtual processes die at crash points meanwhile."""
+    """Let virtual processes die at crash points inside the block."""
     crashpoint.listen(reached)
     try:
         yield

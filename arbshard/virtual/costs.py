@@ -1,24 +1,27 @@
-"""What callbacks take on the virtual machine. Values; ``loop`` charges them to the process that runs.
+"""Defines how much CPU time callbacks take on the virtual machine. These are values; ``loop`` charges them to the
+process that runs.
 
-They are constants and never measured while a simulation runs, or two runs of one seed would differ. Their sizes
-are those of ``docs/performance.md``, and of a slow machine where it says nothing: what counts is which callbacks are
-heavy.
+They are constants and never measured while a simulation runs, or two runs of one seed would differ. Their sizes are
+those of ``docs/performance.md``, and of a slow machine where that page gives none: what matters is which callbacks
+are heavy. All are in nanoseconds.
 """
 
 CALLBACK_NS = 20_000
-"""Any callback: a frame routed, a tick evaluated, a request handled."""
+"""Time for any callback: a frame is routed, a tick evaluated, or a request handled."""
 COMMIT_NS = 400_000
-"""A transaction of the ledger."""
+"""Time for a transaction of the ledger."""
 EVENT_NS = 20_000
-"""Each event in it."""
+"""Time for each event in a transaction."""
 START_CHILD_NS = 8_000_000
-"""A process is started."""
+"""Time to start a process."""
 ERROR_NS = 3_000_000
-"""An error is logged with its traceback."""
+"""Time to log an error with its traceback."""
 UNIVERSE_NS = 1_000_000
-"""A universe is written."""
+"""Time to write a universe."""
 
 SLOW_NS = 100_000_000
-"""Nothing may hold a process's loop longer than this: whoever waits for its beat takes it for dead soon after."""
+"""Longest time that any callback may block a process's loop: soon after it, those who wait for its beat regard it as
+dead.
+"""
 SLACK_NS = 1_000_000
-"""A process that is behind by less goes on as if it were not: what is cheap must not cost a timer each time."""
+"""Delay below which a process runs as if it were not late: a cheap callback must not cost a timer each time."""

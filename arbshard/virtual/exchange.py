@@ -1,7 +1,9 @@
-"""The simulated exchanges on virtual time: the real world, sessions and frames of ``arbshard.exchanges``, no sockets.
+"""Simulates the exchanges on virtual time: the real world, sessions and frames of ``arbshard.exchanges``, without
+sockets.
 
-``open_stream`` stands in for ``data.stream.open_stream``, so the supervisor's own feeds connect, subscribe, lose and
-mend. A connection keeps the order of its frames, as TCP does; it may be slow, silent, or cut with what is under way.
+``open_stream`` replaces ``data.stream.open_stream``, so the supervisor's own feeds connect, subscribe, lose their
+connections and recover. A connection keeps the order of its frames, as TCP does; it may be slow, silent, or be cut,
+which loses the frames under way.
 """
 
 import asyncio
@@ -41,7 +43,7 @@ from arbshard.virtual.weather import Weather
 
 _PRIVATE = re.compile("/private|/ws-api/")
 _FIRST_NUMBER = 1_000
-"""Orders and trades are numbered from here on."""
+"""Smallest number of orders and trades."""
 _SYMBOL = re.compile(rb'"(?:cd|code)":"([A-Z0-9-]+)"|"stream":"([a-z0-9]+)@')
 _REFUSED_AFTER_S = 0.002
 
@@ -56,7 +58,7 @@ def symbol_of(payload: bytes) -> str | None:
 
 
 class VirtualStream(AbstractAsyncContextManager[Stream]):
-    """One WebSocket connection, both ends. Implements ``data.stream.Stream`` for the client."""
+    """Is both ends of one WebSocket connection. Implements ``data.stream.Stream`` for the client."""
 
     def __init__(self, venue: "VirtualVenue", target: Target, on_message: OnMessage) -> None:
         self._venue = venue
@@ -74,7 +76,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         self.is_private = False
         """Whether it carries events of our account."""
         self.is_silent = False
-        """Connected, but nothing comes through."""
+        """Whether the connection is open but carries nothing."""
 
     async def __aenter__(self) -> Stream:
         """Connect. Raises ``VenueUnavailable``."""
@@ -139,7 +141,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         self._loop.deliver(self.client, self._arrives_ns, self._at_client, symbol, payload)
 
     def perform(self, action: Action, delay_ms: float) -> None:
-        """Carry out what the venue's session wants, after a while. Others overtake what is delayed."""
+        """Carry out an action of the venue's session after ``delay_ms``. Other actions overtake a delayed one."""
         if delay_ms:
             self._loop.deliver(None, self._loop.now_ns + int(delay_ms * 1e6), self._do, (action,))
         else:
@@ -206,7 +208,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
 
 
 class VirtualHub(Hub):
-    """Who gets what: as the real hub, but straight to virtual connections, with the market's name beside."""
+    """Distributes frames as the real hub does, but directly to virtual connections, with the market's name added."""
 
     def __init__(self, *, binary: bool) -> None:
         super().__init__(binary=binary)
@@ -234,7 +236,9 @@ class VirtualHub(Hub):
         feed.on_sent()
 
     def prepare(self, feed: Feed, now_ms: int) -> Callable[[], None]:
-        """Make what ``publish`` would send, and return what sends it to all who want it by then."""
+        """Prepare what ``publish`` would send, and return a function that sends it to all that are subscribed by
+        then.
+        """
         symbol = feed.market.symbol
         payloads = [
             (stream, payload)
@@ -253,7 +257,7 @@ class VirtualHub(Hub):
 
 
 class VirtualVenue:
-    """One exchange: its connections, and whether it can be reached."""
+    """Is one exchange: its connections, and whether it can be reached."""
 
     def __init__(
         self,
@@ -277,7 +281,7 @@ class VirtualVenue:
         self.on_pong: Callable[[int], None] = lambda _: None
         """Takes the number of a connection over which the answer to a ping has just come."""
         self.trading: TradingVenue | None = None
-        """Our account there; None where orders are on paper."""
+        """Our account at the venue; None where orders are on paper."""
         self._world = world
         self._numbers = numbers
 
@@ -323,7 +327,7 @@ class VirtualVenue:
 
 
 class VirtualExchanges:
-    """Both venues of one world, with accounts of ours after a call of ``open_accounts``."""
+    """Holds both venues of one world, with accounts of ours after a call of ``open_accounts``."""
 
     def __init__(self, config: SimConfig, clock: VirtualClock, loop: VirtualLoop, weather: Weather) -> None:
         self.world = SimWorld(config)

@@ -1,11 +1,12 @@
-"""The worker's way to the simulated exchanges: the paper venue, behind an exchange that keeps a record of its own.
+"""Connects the worker to the simulated exchanges: the paper venue, behind an exchange that keeps a record of its
+own.
 
-What the paper venue executes is put down at the exchange at that instant, for the oracle. An order that sells more
-coins or spends more money than the account has is refused, as an exchange does and the paper venue does not. Now and
-then (``Weather.late_share``) the exchange tells an order's end before its last execution, as venues do whose order
-and trade channels differ; the execution is then told to risk while the intent is still open. An intent is not
-concluded while such news is on its way: what is told after that is a matter of the venues' statements, which are not
-simulated.
+An execution by the paper venue is recorded at the exchange at that instant, for the oracle. An order that sells more
+coins or spends more money than the account has is refused: an exchange does this, and the paper venue does not. Now
+and then (at the rate ``late_share``) the exchange reports an order's end before its last execution, as venues do
+whose order and trade channels differ; the execution is then reported to risk while the intent is still open. An
+intent is not concluded while such a report is on its way: reports after that belong to the venues' statements, which
+are not simulated.
 """
 
 import asyncio
@@ -30,11 +31,13 @@ from arbshard.virtual.weather import Weather
 
 _REFUSED_S = 0.02
 _TOLD_MIN = 2
-"""Executions that an order has at least when one of them is told late: half an order unheard of is another fault."""
+"""Least number of executions of an order of which one is reported late: half an order without a report is another
+fault.
+"""
 
 
 class ExecutionRecord(Protocol):
-    """The exchanges' own books: ``oracle.Oracle``."""
+    """Is the exchanges' own record, implemented by ``oracle.Oracle``."""
 
     def executed(self, fill_id: str, execution: Execution) -> None:
         """Record that an order was executed, in part or whole."""
@@ -46,7 +49,7 @@ class ExecutionRecord(Protocol):
 
 
 class ExchangePort(PaperPort):
-    """The paper venue, behind an exchange that refuses orders and records what comes of the others."""
+    """Is the paper venue behind an exchange that refuses some orders and records what happens to the others."""
 
     _KEEPS_ACCOUNTS = True
 
@@ -107,7 +110,7 @@ class ExchangePort(PaperPort):
 
 
 class ExchangeExecutors(ExecutorFactory):
-    """Makes executors that trade by way of the exchange."""
+    """Makes executors that trade through the exchange."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""What the simulated exchanges have executed, by their own record, and what each execution does to an account.
+"""Records what the simulated exchanges have executed, and calculates how each execution changes an account.
 
 The record outlives every process of the system, and the arithmetic here is the oracle's own: nothing of it is taken
-from what the system says about a fill. Which venue takes a buyer's fee in the coin that was bought, the embedded
-exchanges say themselves; all other fees are taken in the quote currency.
+from what the system reports about a fill. The embedded exchanges define which venue takes a buyer's fee in the coin
+that was bought; all other fees are taken in the quote currency.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,11 +14,11 @@ from arbshard.exchanges.embedded import TAKES_COIN
 
 _TEN_THOUSAND = Decimal(10_000)
 _KEPT = 20_000
-"""Executions that are remembered at most: those of intents that end are forgotten one by one."""
+"""Largest number of executions in the record. Those of intents that end are removed one by one."""
 
 
 class VenueFee(NamedTuple):
-    """The fees that a venue charges."""
+    """Holds the fees that a venue charges."""
 
     buy_bps: Decimal
     sell_bps: Decimal
@@ -26,7 +26,7 @@ class VenueFee(NamedTuple):
 
 
 class Execution(NamedTuple):
-    """One execution as the exchange has recorded it."""
+    """Is one execution as the exchange has recorded it."""
 
     client_id: str
     holder: str
@@ -41,10 +41,10 @@ class Execution(NamedTuple):
     is_late: bool = False
     """Whether the exchange reports it only after the order's end."""
     fee: Decimal | None = None
-    """What the exchange took, where it keeps accounts; otherwise it follows from its rates."""
+    """Fee that the exchange took, where it keeps accounts; None where it follows from the exchange's rates."""
     fee_currency: str = ""
     trade_id: str = ""
-    """The exchange's own id of it."""
+    """The exchange's own id of the execution."""
 
     @property
     def fill_id(self) -> str:
@@ -53,7 +53,7 @@ class Execution(NamedTuple):
 
 
 class BalanceChange(NamedTuple):
-    """The change of an account by an execution, fee included."""
+    """Is the change of an account by an execution, fee included."""
 
     base: Decimal
     quote: Decimal
@@ -71,7 +71,7 @@ def fees_of(config: Config) -> dict[str, VenueFee]:
 
 
 class Executions:
-    """The exchanges' own records of executions."""
+    """Holds the exchanges' own records of executions."""
 
     def __init__(self, fees: dict[str, VenueFee]) -> None:
         self.fees = fees

@@ -1,9 +1,10 @@
-"""Limits a second time: exposure, positions and halts by events and executions, against what was approved. Pure.
+"""Calculates the limits a second time: exposure, positions and halts from events and executions, compared with
+approvals. Pure.
 
-Shares nothing with ``risk.limits``: sums are made anew from the events that were stored and from what ``own_books``
-makes of the exchanges' executions. Which side of the FX rate applies: an entry that buys at home spends KRW, and no
-rate enters; one that buys away spends USDT, which must be bought with KRW, so it is valued at the ask. The bid is
-what USDT fetches, and would make an exposure look smaller than it is.
+It shares nothing with ``risk.limits``: sums are calculated anew from the stored events and from the books that
+``own_books`` keeps of the exchanges' executions. Which side of the FX rate applies: an entry that buys at home
+spends KRW, and no rate is needed; one that buys away spends USDT, which must be bought with KRW, so it is valued at
+the ask. The bid is the price at which USDT is sold, and would make an exposure appear smaller than it is.
 """
 
 from collections.abc import Callable
@@ -34,11 +35,11 @@ WATCHED = ("symbol_notional_max", "order_notional_max", "portfolio_notional_max"
 
 
 _TOLERANCE = Decimal("0.01")
-"""KRW: average prices are stated with twelve places."""
+"""Tolerance in KRW: average prices are stored with twelve decimals."""
 
 
 class Stated(NamedTuple):
-    """The exposure as risk calculates it, in reporting currency."""
+    """Is the exposure as risk calculates it, in reporting currency."""
 
     exposure: Decimal
     buy_home: Decimal
@@ -49,19 +50,18 @@ class Stated(NamedTuple):
 
 
 class Exposure:
-    """Takes every stored event in order, after ``own_books``."""
+    """Judges exposure and positions: it takes every stored event in order, after ``own_books``."""
 
     def __init__(
         self, limits: LimitsConfig, notional: Callable[[str], Decimal], differ: Callable[[str], None]
     ) -> None:
-        """Make the judge.
-
-        ``notional`` returns what a position's entry came to by its executions; 0 if it is not open.
+        """Make the judge. ``notional`` returns the notional of a position's entry by its executions; 0 if it is not
+        open.
         """
         self._notional = notional
         self._differ = differ
         self.costs: dict[str, Decimal] = {}
-        """What the last entry of each pair could cost."""
+        """Largest possible cost of the last entry of each pair."""
         self._direction: dict[str, str] = {}
         """Direction of open positions and of entries under way, by the entry's id."""
         self._configured: dict[str, Decimal] = {key: getattr(limits, key) for key in WATCHED}
@@ -101,7 +101,7 @@ class Exposure:
             case LimitsScaled():
                 self._factors[event.symbol] = event.factor
             case _:
-                pass  # limits nothing
+                pass  # this event limits nothing
 
     def _barred(self, event: ClosesOrdered | PairSetApart | PairReleased) -> None:
         match event:
@@ -123,7 +123,7 @@ class Exposure:
             held[position.position_id] = self._notional(position.position_id)
 
     def _if_flat(self, base: str) -> None:
-        """Forget the order to close a pair that is flat."""
+        """Delete the order to close a pair that is flat."""
         if not self._held.get(base):
             self._closing.pop(base, None)
 
@@ -151,7 +151,7 @@ class Exposure:
         self._compare(intent, "portfolio_notional_max", gross, "")
 
     def compare(self, stated: Stated) -> None:
-        """Report where risk's figures differ from the true ones: its next approval depends on them."""
+        """Report where risk's figures differ from the true ones: the next approval of risk depends on them."""
         sums = {"buy_home": ZERO, "buy_away": ZERO}
         for held in self._held.values():
             for position_id, notional in held.items():

@@ -1,7 +1,7 @@
-"""The schedule of faults: which kind comes when is drawn from the seed; ``rates`` says how often each comes.
+"""Schedules faults: which kind comes when is drawn from the seed, and ``rates`` defines how often each comes.
 
-How a fault is done is known by ``venue_faults``, ``process_faults`` and ``unkind``. Orders of an operator come at any
-time like faults, so that they are drawn here too.
+``venue_faults``, ``process_faults`` and ``unkind`` carry the faults out. Orders of an operator come at any time like
+faults, so they are drawn here too.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _ONLY_SHARE = 0.25
 
 
 class Faults:
-    """Draws faults and does them; several may last at the same time."""
+    """Draws faults and carries them out; several may last at the same time."""
 
     def __init__(
         self,
@@ -34,8 +34,10 @@ class Faults:
         supervisor: Callable[[], VirtualSupervisor | None],
         command: Callable[[Random], str],
     ) -> None:
-        """``supervisor`` returns the one that runs now; ``command`` sends an operator's command to risk and returns
-        it as text.
+        """Make the schedule.
+
+        ``supervisor`` returns the supervisor that runs now. ``command`` sends an operator's command to risk and
+        returns it as text.
         """
         self._world = world
         self._random = random
@@ -53,11 +55,11 @@ class Faults:
 
     @property
     def was_unkind(self) -> bool:
-        """Return whether an exchange has been unkind: pairs may wait for a person, or pause for long."""
+        """Return whether an exchange has been unkind: pairs may wait for a person, or pause for a long time."""
         return any(kind in _UNKIND for kind in self.counts)
 
     async def run(self, level: Level, only: tuple[str, ...] = ()) -> None:
-        """Do faults of ``level`` until cancelled; of the kinds in ``only``, if any are named."""
+        """Cause faults of ``level`` until cancelled; only the kinds in ``only``, if any are named."""
         every = kinds_of(is_live=self._world.live is not None)
         rates = {kind: rate for kind, rate in every.items() if not only or kind in only}
         total = sum(every.values()) * FACTOR[level] * (_ONLY_SHARE if only else 1.0)
@@ -69,7 +71,7 @@ class Faults:
             self.do(self._random.choices(kinds, weights)[0])
 
     def do(self, kind: str) -> None:
-        """Do one fault of ``kind`` now, and count it unless there is nothing to do it to."""
+        """Cause one fault of ``kind`` now, and count it unless there is nothing that it can affect."""
         disturbs = kind not in _UNKIND
         made = self._begin(kind)
         said = self.spells.begin(made, disturbs=disturbs) if isinstance(made, Spell) else made
@@ -78,12 +80,12 @@ class Faults:
             self.spells.mark(f"{kind} {said}", disturbs=disturbs)
 
     def calm(self) -> None:
-        """End all that lasts, and drop what is planned."""
+        """End all faults that last, and drop those that are planned."""
         self.processes.calm()
         self.spells.end_all()
 
     def trade_all(self) -> None:
-        """Have pairs added that were taken out."""
+        """Order the pairs added that were taken out."""
         supervisor = self._supervisor()
         traded = {pair.base for pair in supervisor.universe.pairs} if supervisor is not None else set()
         missing = [pair.base for pair in self._world.universe.pairs if pair.base not in traded]
@@ -103,7 +105,10 @@ class Faults:
         return made
 
     def _order(self, order: control.Order) -> str:
-        """Send an order to the supervisor; the order and the kind of its answer, or nothing while it takes none."""
+        """Send an order to the supervisor.
+
+        Returns the order and the kind of its answer as text, or an empty text while the supervisor takes no orders.
+        """
         supervisor = self._supervisor()
         if supervisor is None or not supervisor.is_running or supervisor.control is None:
             return ""

@@ -1,8 +1,8 @@
-"""The newest order books as they came over the connections, read by the oracle's own means.
+"""Keeps the newest order books as they came over the connections, read by the oracle's own parser.
 
-Frames are kept as bytes and read only when something is judged by them: decisions are rare beside frames. Where a
-venue sends levels and touches in two streams, a book is both: the newest levels of a connection, and its touch where
-that has the larger update id.
+Frames are kept as bytes and parsed only when something is judged by them: decisions are rare compared with frames.
+Where a venue sends levels and touches in two streams, a book is both: the newest levels of a connection, and its
+touch where that has the larger update id.
 """
 
 import re
@@ -35,7 +35,7 @@ class ReceivedFrame(NamedTuple):
     at_ns: int
     payload: bytes
     touch: bytes | None = None
-    """It is the frame with a newer best bid and ask than those of ``payload``."""
+    """Frame with a newer best bid and ask than those of ``payload``; None without one."""
 
 
 class _Streams:
@@ -80,7 +80,7 @@ class Frames:
     def __init__(self) -> None:
         self._frames: dict[str, deque[ReceivedFrame]] = {}
         self._streams: dict[int, dict[str, _Streams]] = {}
-        """It holds what each connection has brought, by market."""
+        """Streams of each connection, by market."""
 
     def received(self, symbol: str, now_ns: int, payload: bytes, connection: int = 0) -> bool:
         """Keep the book of ``symbol`` after a frame that was received at ``now_ns``; return whether there is one."""

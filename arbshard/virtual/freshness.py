@@ -1,6 +1,6 @@
-"""When each market last truly got a frame, and whether a connection that brought one is still up. Pure.
+"""Tracks when each market last received a frame, and whether a connection that carried one is still open. Pure.
 
-A book that does not change brings no frame. Exits and fills may use it for ``quiet_confirm_s`` after its last frame
+A book that does not change sends no frame. Exits and fills may use it for ``quiet_confirm_s`` after its last frame
 while a connection that carries it shows signs of life; the virtual exchanges have no REST that could confirm it.
 """
 
@@ -9,11 +9,11 @@ from arbshard.model.market import Leg
 from arbshard.model.universe import Universe
 
 _GRACE_NS = 1_000_000
-"""What happens at the same instant may be seen in either order."""
+"""Tolerance in ns: events of the same instant may be seen in either order."""
 
 
 class Freshness:
-    """Knows which books are fresh; connections report to it, and it is asked at every decision and fill."""
+    """Knows which books are fresh. Connections report to it, and every decision and fill queries it."""
 
     def __init__(self, quality: DataConfig, universe: Universe) -> None:
         self._book_ns_max = int(quality.max_book_age_ms * 1e6)
@@ -70,6 +70,6 @@ class Freshness:
         return None
 
     def _is_confirmed(self, symbol: str, now_ns: int, age_ns: int, age_ns_max: int) -> bool:
-        """Return whether a quiet book is still good, by what its connections have brought of other markets."""
+        """Return whether a quiet book is still valid, by what its connections have brought of other markets."""
         heard_ns = max((self._heard_ns.get(one, 0) for one in self._carriers[symbol]), default=0)
         return age_ns <= self._quiet_ns_max + _GRACE_NS and now_ns - heard_ns <= age_ns_max + _GRACE_NS

@@ -1,7 +1,8 @@
-"""``python -m arbshard.virtual.fuzz``: fresh seeds on all cores until stopped, one line for each.
+"""Implements ``python -m arbshard.virtual.fuzz``: it simulates fresh seeds on all cores until stopped, one line for
+each.
 
-A seed that fails is told with the command that repeats it, and the exit code is 1. Ctrl-C and SIGTERM end all
-at once, in order.
+A seed that fails is printed with the command that repeats it, and the exit code is 1. Ctrl-C and SIGTERM end all
+simulations at once, in order.
 """
 
 import argparse
@@ -23,10 +24,10 @@ from arbshard.virtual.settings import SEED_MAX, Mode, Settings
 
 HOURS = 1.0
 _TASKS_MAX = 20
-"""Simulations of one process."""
+"""Number of simulations after which a process of the pool is replaced."""
 _WAIT_S = 0.2
 _END_S = 10
-"""The seconds in which a process of the pool must have ended after it was told to."""
+"""Time in seconds within which a process of the pool must end after the request to do so."""
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -57,7 +58,7 @@ def run_many(given: Settings, count: int | None, jobs: int) -> int:
     """Simulate ``count`` fresh seeds, or until interrupted. Returns how many of them failed."""
     failed = done = 0
     wanted = _settings(given, count)
-    # Whoever ends us ends all in order: as by Ctrl-C.
+    # A process that ends this one ends everything in order: as by Ctrl-C.
     before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDINGS}
     running: list[AsyncResult[SimulationReport]] = []
     # Spawned, not forked: a simulation must begin like one in a process of its own.
@@ -100,13 +101,13 @@ def _end(pool: Pool) -> None:
 
 
 def _obey_the_parent() -> None:
-    """Leave Ctrl-C to the parent process, which decides; a process that it ends tidies up."""
+    """Leave Ctrl-C to the parent process, which decides; a process that the parent ends cleans up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _break_off)
 
 
 def _break_off(*_: object) -> None:
-    """End at once, through every ``finally``; what is broken off in its middle has nothing to say about that."""
+    """End at once, through every ``finally``. A simulation that is broken off reports nothing."""
     # The exception below is lost when it comes while an object is being finalised. The alarm then ends the process.
     signal.alarm(_END_S)
     nowhere = os.open(os.devnull, os.O_WRONLY)

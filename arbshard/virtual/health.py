@@ -1,4 +1,4 @@
-"""What must come true in time: after the last fault the system trades again, and nothing is stuck."""
+"""Checks what must come true in time: after the last fault the system trades again, and nothing is stuck."""
 
 from arbshard.virtual.faults import Faults
 from arbshard.virtual.oracle import Oracle
@@ -12,15 +12,15 @@ _LAG_NS = 1_000_000_000
 """Time within which a worker has evaluated a frame that was received."""
 _SETTLED_NS = 2_000_000_000
 _CHANGED_NS = 400_000_000_000
-"""Several changes may wait for each other, each for pairs to close."""
+"""Longest time of changes of the universe in ns: several may wait for each other, each until its pairs are closed."""
 NAKED_NS = 5_000_000_000
-"""One leg of an intent is open no longer than this while nothing goes wrong: an order takes a tenth of a second, a
-venue that refuses is asked again after ``retry_ms``, and six orders are the most that an intent may need.
+"""Longest time in ns that one leg of an intent is open while nothing goes wrong: an order takes a tenth of a second,
+a venue that refuses is tried again after ``retry_ms``, and an intent may need six orders at most.
 """
 _REPLACED_NS = 2_000_000_000
-"""A worker that stands still is replaced so long after it counts as stuck."""
+"""Time in ns after which a stopped worker that counts as stuck is replaced."""
 _ENDED_NS = 10_000_000_000
-"""A run that ends in order has ended so long after ``stop_timeout_s``."""
+"""Time in ns after ``stop_timeout_s`` within which a run that ends in order has ended."""
 
 
 class Health:
@@ -40,7 +40,7 @@ class Health:
         self._changing_since_ns = self._loop.now_ns
         self._busy_since_ns: dict[str, int] = {}
         self._well_since_ns = self._loop.now_ns
-        """Since when all is well but for one fault that lasts."""
+        """Time since when at most one fault lasts and all else is well (monotonic ns)."""
 
     def check(self, supervisor: VirtualSupervisor | None) -> None:
         """Report what should have recovered by now and has not."""
@@ -69,7 +69,7 @@ class Health:
             self._say(f"{', '.join(unassigned)}: in no shard")
 
     def _look_at_intents(self, now_ns: int) -> None:
-        """No leg is open for long, and every intent comes to its end."""
+        """Check that no leg is open for long, and that every intent ends."""
         for naked in self._oracle.books.naked():
             unknown_ns = self._oracle.budgets.last_unknown_ns(naked.intent_id, now_ns)
             for_ns = now_ns - max(naked.since_ns, self._spells.last_ns, unknown_ns)
@@ -90,7 +90,7 @@ class Health:
         return now_ns - self._ending_since_ns < self._stop_ns
 
     def _look_at_changes(self, supervisor: VirtualSupervisor | None, now_ns: int) -> None:
-        """A change of who trades what may take its time, but not for ever."""
+        """Check that a change of the universe ends: it may take a long time, but not forever."""
         if supervisor is None or not supervisor.is_changing or self._faults.active:
             self._changing_since_ns = now_ns
             return
@@ -107,7 +107,7 @@ class Health:
                 self._look_at(worker, bases, now_ns)
 
     def _look_for_stuck(self, supervisor: VirtualSupervisor | None, now_ns: int) -> None:
-        """A worker that stands still while all else is well is replaced."""
+        """Check that a stopped worker is replaced while everything else works."""
         risk = supervisor.risk if supervisor is not None else None
         is_well = risk is not None and risk.is_ready and self._faults.active == 1
         if supervisor is None or not supervisor.is_running or not is_well:
@@ -120,7 +120,7 @@ class Health:
             still_ns = now_ns - max(worker.process.stopped_ns, self._well_since_ns)
             if still_ns > self._stuck_ns:
                 self._oracle.differs(
-                    f"liveness: shard {shard} stands still for {still_ns / 1e9:.1f} s and is not replaced"
+                    f"liveness: shard {shard} is stopped for {still_ns / 1e9:.1f} s and is not replaced"
                 )
 
     def _look_at(self, worker: VirtualWorker, bases: tuple[str, ...], now_ns: int) -> None:
@@ -134,7 +134,7 @@ class Health:
             for leg, view in ((state.pair.home, state.home), (state.pair.away, state.away)):
                 listed_ns = self._unkind.listed_ns(leg.market.symbol)
                 if listed_ns and now_ns - listed_ns < self._listing_ns + RECOVERED_NS:
-                    continue  # that it is listed again is seen when the listing is read next
+                    continue  # a new listing is noticed when the venue's listing is read next
                 true_ns = fresh.received_ns[leg.market.symbol]
                 seen_ns = view.top.received_ns if view.top is not None else 0
                 if true_ns - seen_ns > _LAG_NS or now_ns - true_ns > RECOVERED_NS:

@@ -1,7 +1,8 @@
-"""The ledger in memory: a disk that outlives risk, and a store on it with the ways of ``ledger.store.LedgerStore``.
+"""Keeps the ledger in memory: a disk that outlives risk, and a store on it with the methods of
+``ledger.store.LedgerStore``.
 
-What was appended stays; what was not, is gone with the process. Events are kept as they are stored, so that a
-restart decodes them. Events before the oldest snapshot are let go of: a run may last for days.
+Appended events remain; events that were not appended are lost with the process. Events are kept as they are stored,
+so that a restart decodes them. Events before the oldest snapshot are dropped: a run may last for days.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ OnStored = Callable[[int, Sequence[Event], Sequence[str]], None]
 
 
 class Disk:
-    """The stored events, and whether there is room for more."""
+    """Holds the stored events, and whether there is room for more."""
 
     def __init__(self, on_stored: OnStored) -> None:
         self.bodies: list[str] = []
@@ -36,10 +37,10 @@ class Disk:
         self.table: dict[tuple[str, str], Decimal] = {}
         """Running balances after the last event."""
         self.snapshots: list[Snapshot] = []
-        """Oldest first."""
+        """Snapshots, the oldest first."""
         self.is_full = False
         self.failed = 0
-        """Appends refused for want of room."""
+        """Number of appends that were refused because the disk was full."""
         self.ended_in_order = True
         self.on_stored = on_stored
 
@@ -53,7 +54,7 @@ class Disk:
 
 
 class MemoryLedger(LedgerStore):
-    """One writer's view of a disk. It shares the interface of ``LedgerStore`` and none of its code."""
+    """Is one writer's view of a disk. It shares the interface of ``LedgerStore`` and none of its code."""
 
     def __init__(self, disk: Disk) -> None:  # the parent's would open files
         self.path = _PATH

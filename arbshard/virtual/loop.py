@@ -1,13 +1,15 @@
-"""``VirtualLoop``: an asyncio event loop without sockets, threads or a clock, and virtual processes on it.
+"""Implements ``VirtualLoop``: an asyncio event loop without sockets, threads or a clock, and virtual processes on
+it.
 
-Time stands still while anything is to be done and jumps to the next timer when nothing is. What is due at the same
-instant runs in the order it was planned, so one seed gives one order. Every callback belongs to a process (or to
-none: the world around them). A process can be killed, as by SIGKILL: nothing of it runs any more, no ``finally`` has
-any effect; and it can be stopped and continued, as by SIGSTOP and SIGCONT. Used by all of this package.
+Time does not advance while anything is to be done, and jumps to the next timer when nothing is. Callbacks that are
+due at the same instant run in the order in which they were planned, so one seed gives one order. Every callback
+belongs to a process (or to none: the world around them). A process can be killed, as by SIGKILL: nothing of it runs
+any more, and no ``finally`` has any effect; and it can be stopped and continued, as by SIGSTOP and SIGCONT. All of
+this package uses the loop.
 
-Each process has a CPU of its own, and what its callbacks take is charged to it: a little for each, what ``costs``
-says for heavy ones (``charge``), and whatever a fault wants (``hold``). While a process is behind by more than
-``costs.SLACK_NS`` nothing of it runs; what came up meanwhile runs then, in its order.
+Each process has a CPU of its own, and the time of its callbacks is charged to it: a little for each, the value in
+``costs`` for heavy ones (``charge``), and any time that a fault adds (``hold``). While a process is behind by more
+than ``costs.SLACK_NS`` nothing of it runs; the callbacks that became due meanwhile run afterwards, in their order.
 """
 
 import asyncio
@@ -28,24 +30,24 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 START_NS = 1_000_000_000_000
-"""Monotonic time of the beginning: no clock begins at 0."""
+"""Monotonic time at the beginning, in ns: no real clock begins at 0."""
 _CLOSES_MAX = 10
 _FIRST_PID = 10_000_000
-"""Above any pid of a real system: nobody must take a real process for ours."""
+"""First process id. It is above any pid of a real system: no real process may be mistaken for a virtual one."""
 _CANCELLED_MAX = 4096
-"""Cancelled timers kept at most before the heap is built anew."""
+"""Largest number of cancelled timers in the heap before it is rebuilt."""
 
 
 class Killed(BaseException):
-    """Raised where a process is to die in the middle of a callback. Nobody catches it but the loop."""
+    """Is raised where a process is to die in the middle of a callback. Nothing catches it but the loop."""
 
 
 class Stalled(ArbshardError):
-    """Nothing is left to happen: a virtual world that waits for a real one."""
+    """Is raised when nothing is left to happen: a virtual world waits for a real event."""
 
 
 class VirtualProcess:
-    """What the callbacks of one simulated process have in common."""
+    """Holds what the callbacks of one simulated process have in common."""
 
     def __init__(self, name: str, pid: int) -> None:
         self.name = name
@@ -53,20 +55,22 @@ class VirtualProcess:
         self.alive = True
         self.stopped = False
         self.stopped_ns = 0
-        """Since when it does nothing, stopped or held; otherwise since when it did the last time."""
+        """Time since when the process does nothing, stopped or held; otherwise the beginning of its last
+        pause (ns).
+        """
         self.continued_ns = 0
-        """When it last went on."""
+        """Time at which the process last continued, in ns."""
         self.held = False
-        """Whether it is busy with what it was charged for."""
+        """Whether the process is busy with work that was charged to it."""
         self.free_ns = 0
-        """When it has done all that it was charged for."""
+        """Time at which the process has done all work that was charged to it, in ns."""
         self.parked: list[_Event] = []
-        """What came up while it was stopped or held."""
+        """Events that became due while the process was stopped or held."""
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self.on_killed: Callable[[], object] = lambda: None
-        """Called once it is dead, from outside of it."""
+        """Is called from outside of the process once it is dead."""
         self.signals: dict[int, Callable[[], object]] = {}
-        """What it does on a signal, by number."""
+        """Handlers of signals, by signal number."""
         self.context = copy_context()
         self.context.run(_PROCESS.set, self)
 
@@ -75,7 +79,7 @@ _PROCESS: ContextVar[VirtualProcess | None] = ContextVar("process", default=None
 
 
 class _Event(asyncio.TimerHandle):
-    """A callback that is planned."""
+    """Is a planned callback."""
 
     __slots__ = ("process",)
 
@@ -88,8 +92,8 @@ class _Event(asyncio.TimerHandle):
         context: Context,
         process: VirtualProcess | None,
     ) -> None:
-        # What the parents would do, in one step: this is the hottest line of a simulation. The loop is never in
-        # debug mode, so that nothing reads ``_source_traceback``.
+        # This does what the parents' methods would do, in one step: it is the hottest line of a simulation. The loop
+        # is never in debug mode, so nothing reads ``_source_traceback``.
         self._when = when_s
         self._callback = callback
         self._args = args
@@ -112,7 +116,7 @@ def _forget(tasks: dict[asyncio.Task[Any], None], task: asyncio.Task[Any]) -> No
 
 
 def _close(tasks: dict[asyncio.Task[Any], None], context: Context) -> None:
-    """End these tasks where they stand, and those that they begin while they end."""
+    """End these tasks where they are, and those that they begin while they end."""
     for _ in range(_CLOSES_MAX):
         if not tasks:
             return
@@ -127,7 +131,7 @@ def _end(task: asyncio.Task[Any], context: Context) -> None:
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - it was killed, not forgotten
     work = task.get_coro()
     assert isinstance(work, Coroutine | Generator), work
-    # Each ends one that awaits in a finally; what is left would end somewhere else.
+    # Each round ends a task that awaits in a finally; a task that is left would end somewhere else.
     for _ in range(_CLOSES_MAX):
         try:
             context.copy().run(work.close)
@@ -145,11 +149,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.has_no_room = False
         """Whether the machine starts no process at the moment."""
         self._charged_ns = 0
-        """What the callback that runs was charged for besides its being one."""
+        """Time in ns charged to the callback that runs, beyond the cost of any callback."""
         self.on_slow: Callable[[VirtualProcess, int, str], None] = lambda _process, _taken_ns, _what: None
-        """Told of a callback that takes longer than any may."""
+        """Is called with the process, the time in ns and the callback when one takes longer than any may."""
         self.defects: list[str] = []
-        """What callbacks raised, and what asyncio found wrong."""
+        """Exceptions that callbacks raised, and errors that asyncio reported."""
         self._ready: deque[_Event] = deque()
         self._heap: list[tuple[int, int, _Event]] = []
         self._serial = 0
@@ -164,11 +168,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._running = False
         self._closed = False
         self._unburied: dict[VirtualProcess, None] = {}
-        """Killed, their coroutines not yet ended."""
+        """Killed processes whose coroutines have not ended yet."""
         self._base = copy_context()
         self._processes: dict[VirtualProcess, None] = {}
         self._tasks: dict[asyncio.Task[Any], None] = {}
-        """Of the world around."""
+        """Tasks of the world around the processes."""
 
     # processes
 
@@ -200,7 +204,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             process.stopped_ns = self.now_ns
 
     def continue_process(self, process: VirtualProcess) -> None:
-        """Let what came up meanwhile run now, in its order."""
+        """Let the callbacks that became due meanwhile run now, in their order."""
         if process.alive and process.stopped:
             process.stopped = False
             self._unpark(process)
@@ -215,7 +219,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self.hold(process, taken_ns)
 
     def hold(self, process: VirtualProcess, taken_ns: int) -> None:
-        """Keep ``process`` busy for so long, on top of what it is busy with."""
+        """Keep ``process`` busy for ``taken_ns``, in addition to its other work."""
         process.free_ns = max(process.free_ns, self.now_ns) + taken_ns
         if not process.held and process.free_ns - self.now_ns > SLACK_NS:
             if not process.stopped:
@@ -224,7 +228,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self.deliver(None, process.free_ns, self._release, process)
 
     def _release(self, process: VirtualProcess) -> None:
-        if process.free_ns > self.now_ns:  # it was charged for more meanwhile
+        if process.free_ns > self.now_ns:  # more was charged to it meanwhile
             self.deliver(None, process.free_ns, self._release, process)
             return
         process.held = False
@@ -247,7 +251,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def deliver(
         self, process: VirtualProcess | None, due_ns: int, callback: Callable[[*Ts], object], *args: *Ts
     ) -> None:
-        """Have ``callback`` run at ``due_ns`` as a part of ``process``: what comes from outside."""
+        """Run ``callback`` at ``due_ns`` as a part of ``process``: this is how events from outside reach it."""
         context = self._base if process is None else process.context
         event = _Event(due_ns / 1e9, callback, args, self, context, process)
         self._serial += 1
@@ -256,12 +260,14 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         heappush(self._heap, (due_ns, self._serial, event))
 
     def _bury(self, process: VirtualProcess) -> None:
-        """End the coroutines of a dead process now, so that their ``finally`` meets a world without it."""
+        """End the coroutines of a dead process now, so that their ``finally`` blocks affect nothing that lives."""
         self._unburied.pop(process, None)
         _close(process.tasks, process.context)
 
     def finish(self) -> None:
-        """End everything that is left, as if the machine were switched off. Not while it runs."""
+        """End everything that is left, as if the machine were switched off. Must not be called while the
+        loop runs.
+        """
         events._set_running_loop(self)  # noqa: SLF001 - some clean-up asks for it
         try:
             for process in (*self._unburied, *self._processes):
@@ -326,7 +332,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             context = copy_context()
         event = _Event(when, callback, args, self, context, context.get(_PROCESS))
         self._serial += 1
-        # One more: the time must have come by the loop's own clock, rounded as it is.
+        # One more: the time must be due by the loop's own clock, rounded as it is.
         due_ns = int(when * 1e9) + 1
         if due_ns < self.now_ns:  # noqa: PLR1730 - max() costs more
             due_ns = self.now_ns
@@ -394,10 +400,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._stopping = True
 
     def _run_events(self) -> None:  # noqa: C901, PLR0912 - each step a method of its own would cost a quarter more
-        """Run one event after the other until ``stop``. One function, because it is run for each event."""
+        """Run one event after the other until ``stop``. It is one function because it runs for each event."""
         ready, heap = self._ready, self._heap
         while not self._stopping:
-            if not ready:  # nothing is to be done now: let time go on to what comes next
+            if not ready:  # nothing is to be done now: advance the time to the next timer
                 if not heap:
                     raise Stalled("nothing is left to happen")
                 self.now_ns, _, first = heappop(heap)
@@ -433,7 +439,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:  # noqa: D102
         error, future = context.get("exception"), context.get("future")
-        # Nobody asks for the answers to a dead process's questions; a task that failed unheard is a finding.
+        # Nothing awaits the answers to a dead process's requests; a failed task that nothing awaits is a finding.
         is_answer = future is not None and not isinstance(future, asyncio.Task)
         if not isinstance(error, Killed) and not is_answer:
             self.defects.append(f"{context.get('message')}: {error!r}")
@@ -475,5 +481,5 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     @property
     def planned(self) -> int:
-        """Return the callbacks that are planned."""
+        """Return how many callbacks are planned."""
         return len(self._ready) + len(self._heap)

@@ -1,7 +1,9 @@
-"""The virtual machine: exchanges, the disk, a network, and the system started on it again and again.
+"""Assembles the virtual machine: exchanges, the disk, a network, and the system, which is started on it again and
+again.
 
-``Simulation.run`` has things go wrong for the time asked for, then lets all come to rest, closes everything, and
-looks whether the invariants hold. It is the only part that touches the real world: a directory for mapped files.
+``Simulation.run`` causes faults for the requested time, then lets everything come to rest, closes all positions, and
+checks whether the invariants hold. It is the only part that touches the real world: it needs a directory for mapped
+files.
 """
 
 import asyncio
@@ -46,22 +48,22 @@ _SELDOM = ("calm", "band")
 _LOOK_S = 1.0
 _KEEP_S = 0.5
 _GONE_S = 3.0
-"""Children of a dead supervisor end within it."""
+"""Time in seconds within which the children of a dead supervisor end."""
 _RESTART_S = 2.0
-"""A person takes so long to start the system again."""
+"""Time in seconds that a person takes to start the system again."""
 _GIVEN_UP_S = 20.0
-"""And so long to see that a shard was given up."""
+"""Time in seconds that a person takes to notice that a shard was given up."""
 _CLOSE_S = 120.0
 _HELP_EVERY_S = 10.0
-"""While the run ends, a person closes the pairs that are closed only by hand, so often."""
+"""Interval in seconds at which a person closes the pairs that are only closed by hand, while the run ends."""
 _RECONCILED_S = 90.0
-"""Venues and ledger agree so long after the last fault, if a person accepts what differs."""
+"""Time in seconds after the last fault within which venues and ledger agree, if a person accepts the differences."""
 _TRIED_S = 30.0
-"""A person waits so long for what was ordered to be tried."""
+"""Time in seconds that a person waits for an order to be carried out."""
 _WATCH_EVERY = 60
-"""Looks between two of a person at the halts."""
+"""Number of checks of the loop between two of a person's looks at the halts."""
 _RESET_EVERY = 600
-"""And between two at limits that were set."""
+"""Number of checks of the loop between two resets of limits that were set."""
 
 
 def _set(event: asyncio.Event, _: object) -> None:
@@ -69,11 +71,11 @@ def _set(event: asyncio.Event, _: object) -> None:
 
 
 class BrokenOff(Exception):
-    """The simulation was told to end before its end; there is nothing to report."""
+    """Is raised when the simulation was ordered to end early; there is nothing to report."""
 
 
 class Simulation:
-    """One run, from its seed."""
+    """Is one simulation, and runs it from its seed."""
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class Simulation:
     ) -> None:
         """Make a simulation.
 
-        ``write`` takes every line of the trace; ``adjust`` changes the system's configuration.
+        ``write`` receives every line of the trace; ``adjust`` changes the system's configuration.
         """
         self._settings = settings
         self._loop = loop = VirtualLoop()  # type: ignore[abstract]  # what it lacks raises, as it should
@@ -184,7 +186,7 @@ class Simulation:
     async def _live(self) -> None:
         keeping = [asyncio.ensure_future(self._exchanges.run()), asyncio.ensure_future(self._keep())]
         watching = asyncio.ensure_future(self._watch())
-        await asyncio.sleep(10)  # let it come up: what is broken at once is found by the tests of others
+        await asyncio.sleep(10)  # let it start: a defect that breaks it at once is found by other tests
         going_wrong = asyncio.ensure_future(self.faults.run(self._settings.faults, self._settings.only))
         await asyncio.sleep(self._settings.hours * 3600)
         if going_wrong.done() and (error := going_wrong.exception()) is not None:
@@ -209,7 +211,9 @@ class Simulation:
             task.cancel()
 
     async def _look_after_pairs(self) -> None:
-        """Close and release the pairs that wait for a person, for as long as the longest pause between two tries."""
+        """Close and release the pairs that wait for a person. This lasts as long as the longest pause between two
+        tries.
+        """
         waited_s = 0.0
         while waited_s < self._config.execution.pause_max_s:
             apart = tuple(self.oracle.budgets.apart)
@@ -231,7 +235,7 @@ class Simulation:
             self.oracle.differs(f"reconciliation: after {_RECONCILED_S:g} s of calm there are {left}")
 
     async def _keep(self) -> None:
-        """Start the system, and again whenever it has ended."""
+        """Start the system, and start it again whenever it has ended."""
         while not self._is_closing:
             self._starts += 1
             name = f"run-{self._starts}"
@@ -244,10 +248,10 @@ class Simulation:
             self.trace.note("start", name)
             task = self._loop.spawn(process, supervisor.run())
             ended = asyncio.Event()
-            process.on_killed = ended.set  # nothing of a killed process runs, so that its task says nothing
+            process.on_killed = ended.set  # nothing of a killed process runs, so its task reports nothing
             task.add_done_callback(partial(_set, ended))
             await ended.wait()
-            await asyncio.sleep(_KEEP_S)  # a person looks now and then
+            await asyncio.sleep(_KEEP_S)  # a person checks now and then
             if task.done() and task.exception() is not None:
                 self.oracle.differs(f"defect: the supervisor ended with {task.exception()!r}")
             self.trace.note("end", f"{name} {supervisor.failure}")
@@ -259,7 +263,7 @@ class Simulation:
                     await asyncio.sleep(_RESTART_S)
 
     async def _bury(self, supervisor: VirtualSupervisor) -> None:
-        """Wait until the children of a dead supervisor have ended. The next start ends one that is stopped."""
+        """Wait until the children of a dead supervisor have ended. The next start ends a child that is stopped."""
         self._loop.kill(supervisor.process)
         for spare in tuple(supervisor.host.spares):  # its standard input is closed
             spare.die()
@@ -294,7 +298,7 @@ class Simulation:
                 self._weigh()
 
     def _look_for_given_up(self) -> None:
-        """A person sees that a shard was given up, and starts anew."""
+        """Restart the system as a person does who sees that a shard was given up."""
         supervisor = self.supervisor
         given_up = supervisor is not None and supervisor.has_given_up
         self._given_up_s = self._given_up_s + _LOOK_S if given_up else 0.0
@@ -310,7 +314,7 @@ class Simulation:
         self._memory.append(Memory(round(hour, 2), len(gc.get_objects()), round(rss_mb, 1)))
 
     async def _close(self) -> None:
-        """Close all positions and end in order; then nothing may be left."""
+        """Close all positions and end in order; then check that nothing is left."""
         self._is_closing = True
         supervisor = self.supervisor
         if supervisor is None or not supervisor.is_running:

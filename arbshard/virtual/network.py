@@ -1,8 +1,8 @@
-"""Requests between virtual processes: the way of a Unix socket, on virtual time, with the weather's doing.
+"""Carries requests between virtual processes: it replaces a Unix socket on virtual time, with delays and losses.
 
-The asking side is the real ``wire.request.RequestClient`` (its queue, time-outs, resends) over a channel that is
-no socket. The answering side is the real ``wire.serve.ReplyServer`` over a listener at a ``Port``, which is held by
-whichever incarnation of risk listens. One connection keeps its order; a resend goes over a new one and may overtake.
+The client side is the real ``wire.request.RequestClient`` (its queue, time-outs, resends) over a channel without a
+socket. The server side is the real ``wire.serve.ReplyServer`` over a listener at a ``Port``, which the incarnation
+of risk that listens holds. One connection keeps its order; a resend uses a new connection and may overtake.
 """
 
 from collections.abc import Callable
@@ -25,14 +25,16 @@ OnReply = Callable[[tuple[bytes, bytes] | None], None]
 
 
 class VirtualConnection:
-    """One connection, as long as both ends hold it."""
+    """Is one connection, for as long as both ends hold it."""
 
     def __init__(self, on_reply: OnReply, asker: VirtualProcess | None) -> None:
         self.is_open = True
         self.on_reply = on_reply
         self.asker = asker
         self.there_ns = 0
-        """When what was sent last arrives; nothing sent later arrives before it."""
+        """Time in ns at which the last message to the server arrives; nothing that is sent later arrives
+        before it.
+        """
         self.back_ns = 0
 
 
@@ -45,17 +47,19 @@ class PendingRequest(NamedTuple):
 
 
 class Straggler:
-    """A request that stays on its way until its sender has been replaced.
+    """Holds a request until its sender has been replaced.
 
     A Unix socket keeps what a process wrote before it died, and nothing orders it with what its successor writes.
-    The next request of ``kind`` that a worker of ``shard`` sends is kept; it arrives just after its successor's
-    first word.
+    The next request of ``kind`` that a worker of ``shard`` sends is held back; it arrives just after its successor's
+    first message.
     """
 
     def __init__(
         self, shard: str, kind: str, after_ns: int, on_kept: Callable[[VirtualProcess], None]
     ) -> None:
-        """``on_kept`` is called with the process whose request is kept. The request arrives ``after_ns`` after the
+        """Make a straggler.
+
+        ``on_kept`` is called with the process whose request is held back. The request arrives ``after_ns`` after the
         first one of its successor.
         """
         self.shard = shard
@@ -97,7 +101,7 @@ class Straggler:
 
 
 class PortServer:
-    """A process that receives requests at a port."""
+    """Holds a process that receives requests at a port."""
 
     def __init__(self, process: VirtualProcess, on_request: Callable[[PendingRequest], None]) -> None:
         self.process = process
@@ -105,7 +109,7 @@ class PortServer:
 
 
 class Port:
-    """The socket of risk, which outlives the process that listens on it."""
+    """Is the socket of risk, which outlives the process that listens on it."""
 
     def __init__(self, loop: VirtualLoop, weather: Weather) -> None:
         self.loop = loop
@@ -195,7 +199,7 @@ class VirtualChannel:
         if not self._questions:
             return
         if self._line is not None:
-            self._line.is_open = False  # its other end has died
+            self._line.is_open = False  # the process at the other end has died
             self._line = None
         self._to = self._port.listener
         if self._to is None:
@@ -213,7 +217,7 @@ class VirtualChannel:
 
 
 class VirtualClient(RequestClient):
-    """The real client with another channel, and ids that are the same in every run of a seed."""
+    """Is the real client with another channel, and with ids that are the same in every run of a seed."""
 
     def __init__(self, port: Port, name: str, timeout_ms: float, tries: int) -> None:
         super().__init__("unix:///virtual", timeout_ms, tries)
@@ -222,10 +226,10 @@ class VirtualClient(RequestClient):
 
 
 class VirtualListener:
-    """Implements ``wire.serve.Listener``: what arrives in one turn is taken as one batch."""
+    """Implements ``wire.serve.Listener``: requests that arrive in one turn of the loop form one batch."""
 
     def __init__(self, port: Port, process: VirtualProcess, on_reply: Callable[[list[bytes]], None]) -> None:
-        """``on_reply`` is called with every reply just before it is sent."""
+        """Make a listener. ``on_reply`` is called with every reply just before it is sent."""
         self._port = port
         self._here = PortServer(process, self._arrived)
         self._on_reply = on_reply
@@ -268,7 +272,7 @@ class VirtualListener:
 
 
 class VirtualReplyServer(ReplyServer):
-    """The real server with a listener that is no socket."""
+    """Is the real server with a listener that has no socket."""
 
     def __init__(
         self,
@@ -278,7 +282,7 @@ class VirtualReplyServer(ReplyServer):
         stored_replies: int,
         on_reply: Callable[[list[bytes]], None],
     ) -> None:
-        """``on_reply`` is called with every reply just before it is sent."""
+        """Make a server. ``on_reply`` is called with every reply just before it is sent."""
         self.endpoint = "unix:///virtual"
         self._listeners = [VirtualListener(port, process, on_reply)]
         self._handler = handler

@@ -1,4 +1,6 @@
-"""A person at the desk, on virtual time: halts, resumes, closes, sets limits, as the command line would."""
+"""Simulates a person at the desk: it halts, resumes, closes and sets limits on virtual time, as the command line
+does.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -29,7 +31,9 @@ _TIMEOUT_MS = 2000
 _TRIES = 3
 _AGAIN_S = 1.0
 _NEAR = 8
-"""Hundredths of a percent: the two sides of the FX rate are seven apart."""
+"""Distance of a limit from an entry's cost in hundredths of a percent: the two sides of the FX rate are
+seven apart.
+"""
 _STOP_SHARE = 0.3
 """Share of the halts that stop exits too."""
 _LIMITS = {
@@ -50,8 +54,10 @@ class Operator:
         trace: Trace,
         last_cost: Callable[[str], Decimal | None],
     ) -> None:
-        """``last_cost`` returns what a pair's last entry could cost: a limit close to that is reached by the next
-        entry.
+        """Make an operator.
+
+        ``last_cost`` returns the largest possible cost of a pair's last entry: a limit close to it is reached by the
+        next entry.
         """
         self._last_cost = last_cost
         self._client = VirtualClient(port, "operator", _TIMEOUT_MS, _TRIES)
@@ -98,7 +104,7 @@ class Operator:
         ]
 
     async def resume_if_halted(self) -> None:
-        """Resume trading if risk says that it is halted, as a person does who looks at it now and then."""
+        """Resume trading if risk reports that it is halted, as a person does who checks it now and then."""
         try:
             answer = decode_command_reply(await self._client.request(encode(ShowLimits())))
         except TransportError:
@@ -107,7 +113,7 @@ class Operator:
             await self.send(Resume(f"looked at: {answer.halted}"))
 
     async def release(self, pairs: Iterable[str]) -> None:
-        """Have these pairs, which were set apart, closed, and then let them trade."""
+        """Close these pairs, which were set apart, and then let them trade again."""
         for pair in tuple(pairs):
             await self.send(Close((pair,)))
             await self.send(Resume("looked at", (pair,)))
@@ -136,7 +142,7 @@ class Operator:
                 return ShowPositions()
 
     def _just_there(self, random: Random) -> Command:
-        """Return a limit so near to what entries cost that a few hundredths of a percent decide."""
+        """Return a limit so close to the cost of entries that a few hundredths of a percent decide."""
         base = random.choice(self._bases)
         cost = self._last_cost(base)
         if cost is None:

@@ -1,11 +1,12 @@
-"""The invariants, held against everything that happens. Told by the virtual processes; knows the truth from outside.
+"""Checks the invariants against everything that happens. The virtual processes report to it; it knows the truth from
+outside.
 
-What it knows: when each market last got a frame, and what stood in it (from the connections themselves); what the
-exchanges have executed, and for whom (from their own record); every event as it is stored, every request risk
-accepts, every decision and fill at the instant it is made. It judges by arithmetic of its own (``own_books``,
-``bounds``, ``exposure``, ``executions``): none of these imports anything of the system that decides or values, which
-``tests/virtual/test_independence.py`` holds. ``audit`` asks the system's own audits besides; ``health`` looks at
-what must come true in time.
+It knows when each market last received a frame, and the content of the frame (from the connections themselves); what
+the exchanges have executed, and for whom (from their own record); every event as it is stored, every request that
+risk accepts, and every decision and fill at the instant it is made. It judges by arithmetic of its own
+(``own_books``, ``bounds``, ``exposure``, ``executions``): none of these imports anything of the system that decides
+or values, which ``tests/virtual/test_independence.py`` checks. ``audit`` also runs the system's own audits;
+``health`` checks what must come true in time.
 """
 
 from collections import OrderedDict
@@ -58,13 +59,13 @@ ZERO = Decimal(0)
 _APPROVED = b"Approved"
 _ENDED_KEPT = 4_000
 _SILENCE_NS = 1_000_000_000
-"""A supervisor without a beat for longer than this is silent: nothing may be decided."""
+"""Time in ns after which a supervisor without a beat counts as silent: nothing may be decided then."""
 _NOTICED_NS = 400_000_000
-"""Beats and timers of the virtual processes are this far apart at most: a silence may be noticed so late."""
+"""Largest interval in ns between beats and timers of the virtual processes: a silence may be noticed this late."""
 
 
 class Decision(NamedTuple):
-    """What a worker has decided to do."""
+    """Is a trade that a worker has decided on."""
 
     base: str
     home: str
@@ -72,20 +73,20 @@ class Decision(NamedTuple):
     away: str
     what: str
     trusts_books: bool
-    """Whether it may only be done on fresh books."""
+    """Whether the trade is only allowed on fresh books."""
     is_entry: bool
-    """Entries need young frames; exits may be decided on quiet books."""
+    """Whether the trade is an entry. Entries need young frames; exits may be decided on quiet books."""
 
 
-class _Told(NamedTuple):
-    """A fill that risk has taken note of, under reserve."""
+class _Accepted(NamedTuple):
+    """Is a fill that risk has accepted, under reserve."""
 
     intent_id: str
     fill_id: str
 
 
 class Oracle:
-    """Takes note of everything and says what is not as it must be."""
+    """Records everything that happens and reports each invariant that does not hold."""
 
     def __init__(self, config: Config, universe: Universe, clock: VirtualClock, trace: Trace) -> None:
         self._clock = clock
@@ -113,14 +114,14 @@ class Oracle:
             universe.fx.market.symbol, self.differs, is_live=self._is_live,
         )  # fmt: skip
         self._exposure = Exposure(config.limits, self.books.notional, self.differs)
-        self._told: list[_Told] = []
-        """Not compared yet with what is stored."""
+        self._accepted: list[_Accepted] = []
+        """Fills that were not compared yet with the stored events."""
         self._pids: dict[tuple[int, int], int] = {}
-        """Of the incarnations that have joined, by shard and epoch."""
+        """Process ids of the incarnations that have joined, by shard and epoch."""
         self._epochs: dict[int, int] = {}
-        """Highest epoch each shard has joined with, in this run."""
+        """Highest epoch with which each shard has joined in this run."""
         self._fences: dict[int, int] = {}
-        """Lowest epoch of each shard that may speak."""
+        """Lowest epoch of each shard whose requests are accepted."""
         self.open: OrderedDict[str, tuple[Intent, int]] = OrderedDict()
         """Approved intents without an outcome, by id, and when they were approved (monotonic ns)."""
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -129,17 +130,17 @@ class Oracle:
         self.violations: list[str] = []
         self.on_violation: Callable[[], None] = lambda: None
         self.on_execution: Callable[[str, str], None] = lambda _venue, _symbol: None
-        """Takes venue and symbol of each execution."""
+        """Is called with the venue and the symbol of each execution."""
         self.wallets: Callable[[], dict[tuple[str, str], tuple[Decimal, Decimal]]] | None = None
-        """What the venues' wallets hold, free and locked, by venue and currency; None on paper."""
+        """Returns what the venues' wallets hold, free and locked, by venue and currency; None on paper."""
         self.audit_event: Callable[[int, Event], None] = lambda _seq, _event: None
-        """Takes every stored event, with its number: the system's own audit."""
+        """Is called with every stored event and its number: the system's own audit."""
         self.owners: Callable[[str], list[int]] = lambda _: []
-        """Shards whose newest worker takes a base for its own."""
+        """Returns the shards whose newest worker regards a base as its own."""
         self.silent_ns: Callable[[], int] = lambda: 0
-        """For how long the supervisor has done nothing."""
+        """Returns for how many ns the supervisor has done nothing."""
         self.traded_ns = 0
-        """When risk last decided on an intent (monotonic)."""
+        """Time at which risk last decided on an intent (monotonic ns)."""
 
     def differs(self, what: str) -> None:
         """Note that an invariant does not hold."""
@@ -182,7 +183,7 @@ class Oracle:
                 self.differs(f"stale data: shard {shard}.{epoch} decided on {base} {what} though {why}")
 
     def order_done(self, result: OrderResult) -> None:
-        """Count an order of which a worker has learned how it ended."""
+        """Count an order whose result a worker has received."""
         self.tally.orders[result.state] += 1
 
     # risk
@@ -190,7 +191,7 @@ class Oracle:
     def executed(self, fill_id: str, execution: Execution) -> None:
         """Note that an exchange has executed an order, in part or whole; its worker may learn of it much later."""
         self.executions.happened(fill_id, execution)
-        if not self._is_live:  # a venue executes by its own book, whatever we see of it
+        if not self._is_live:  # a venue executes by its own book, whatever we receive of it
             leg = self.fresh.legs[execution.symbol]
             why = self.fresh.objection(leg, self._clock.monotonic_ns(), is_entry=False)
             if why is not None:
@@ -198,7 +199,7 @@ class Oracle:
         self.on_execution(execution.venue, execution.symbol)
 
     def placed(self, order: Placed) -> None:
-        """Note that a venue has taken an order on."""
+        """Note that a venue has accepted an order."""
         self._trace.note("placed", f"{order.venue} {order.name} {order.side} {order.quantity} {order.price}")
         self.venues.placed(order)
 
@@ -222,7 +223,7 @@ class Oracle:
         self.venues.ended(venue, name)
 
     def moved_by_hand(self, venue: str, currency: str, amount: Decimal) -> None:
-        """Note that somebody else has changed what we own at a venue."""
+        """Note that another party has changed what we own at a venue."""
         self.venues.moved_by_hand(venue, currency, amount)
 
     def has_coins(self, order: Order) -> bool:
@@ -235,8 +236,8 @@ class Oracle:
         return self.books.free_quote(market.venue, market.quote) >= order.quantity * order.limit * (1 + rate)
 
     def ended_risk(self) -> None:
-        """Note that risk has ended, was killed or begins anew: what was under reserve is gone."""
-        self._told.clear()
+        """Note that risk has ended, was killed or starts again: what was under reserve is lost."""
+        self._accepted.clear()
         self.venues.count_anew()
         self.worth.risk_began(self._clock.monotonic_ns())
 
@@ -256,41 +257,45 @@ class Oracle:
             self._pids[request.shard, request.epoch] = request.pid
         match request, reply:
             case Report(), Noted():
-                self._told += [_Told(request.intent_id, fill.fill_id) for fill in request.result.fills]
+                self._accepted += [
+                    _Accepted(request.intent_id, fill.fill_id) for fill in request.result.fills
+                ]
             case Conclude(), Settled():
                 self._is_told_all(request)
 
     def _is_told_all(self, request: Conclude) -> None:
-        """Judge whether everything that the exchanges have executed for an intent was reported before its end."""
+        """Judge whether all executions of an intent were reported before its end."""
         holder = str(self._pids.get((request.shard, request.epoch), ""))
         for fill_id in self.books.unbooked(request.intent_id, holder):
             self.differs(f"fills: {fill_id} was executed, and {request.intent_id} is concluded without it")
 
     def statement(self, venue: str, *, is_full: bool) -> None:
-        """See ``risk.RiskWatch``."""
+        """Note that risk compares a statement of a venue, as ``risk.RiskWatch`` does. ``is_full`` is whether it
+        lists all currencies.
+        """
         self.venues.stated(venue, is_full=is_full)
 
     def committed(self, stated: Stated) -> None:
-        """Note that everything that was decided is stored; risk reckons with ``stated``."""
-        told, self._told = self._told, []
-        for one in told:
+        """Note that everything that was decided is stored. ``stated`` holds the figures that risk uses."""
+        accepted, self._accepted = self._accepted, []
+        for one in accepted:
             if not self.books.is_booked(one.intent_id, one.fill_id):
                 self.differs(
-                    f"fills: risk was told of {one.fill_id} and took note, and it is not in the ledger"
+                    f"fills: risk has accepted a report of {one.fill_id}, and it is not in the ledger"
                 )
         self._exposure.compare(stated)
         self.worth.stated(stated.equity, stated.high_water)
 
     def answers(self, replies: list[bytes]) -> None:
-        """Judge replies that are about to leave: an approval must be in the ledger before."""
+        """Judge replies just before they are sent: an approval must be in the ledger before."""
         for reply in replies:
             if _APPROVED in reply[:32]:
-                told = decode_reply(reply)
-                if isinstance(told, Approved) and told.intent_id not in self._known:
-                    self.differs(f"ledger first: {told.intent_id} is approved and not in the ledger")
+                approval = decode_reply(reply)
+                if isinstance(approval, Approved) and approval.intent_id not in self._known:
+                    self.differs(f"ledger first: {approval.intent_id} is approved and not in the ledger")
 
     def stored(self, first_seq: int, events: Sequence[Event], bodies: Sequence[str]) -> None:
-        """Judge events that were committed, as ``ledger.Disk`` asks for."""
+        """Judge events that were committed. ``ledger.Disk`` calls this."""
         for seq, (event, body) in enumerate(zip(events, bodies, strict=True), first_seq):
             self._trace.note("event", f"{seq} {body}")
             self.books.add(event, self._clock.monotonic_ns())
@@ -319,13 +324,13 @@ class Oracle:
             case ShardFenced() | Started():
                 self._take_incarnation(event)
             case _:
-                pass  # nothing follows from it
+                pass  # this event has no consequences
 
     def _take_incarnation(self, event: ShardFenced | Started) -> None:
         if isinstance(event, ShardFenced):
             self._fences[event.shard] = event.epoch + 1
             self.tally.fenced += 1
-        elif event.run != self.tally.run:  # epochs are counted anew
+        elif event.run != self.tally.run:  # epochs are counted anew in each session
             self.tally.run = event.run
             self._epochs.clear()
             self._fences.clear()
@@ -360,20 +365,22 @@ class Oracle:
             self.differs(f"defect: {name}.{epoch} ended with code {code}")
 
     def settled(self) -> None:
-        """Judge whether wallets are what deposits and executions add up to. Call it when nothing is under way."""
+        """Judge whether wallets equal the sum of deposits and executions. Call it when nothing is under way."""
         if self.wallets is None:
             return
         for what in self.venues.settled(self.wallets(), self.books.owned):
             self.differs(f"venues: {what}")
 
     def _compare_wallets(self) -> None:
-        """Judge whether the wallets hold what executions and deposits make, while no intent is under way."""
+        """Judge whether the wallets equal the sum of executions and deposits, while no intent is under way."""
         if self.wallets is not None:
             for what in self.venues.unexplained(self.wallets(), self.books.owned):
                 self.differs(f"equity: {what}")
 
     def balances(self, totals: Iterable[tuple[str, str, Decimal]]) -> None:
-        """Judge whether risk's balances are what deposits and executions make. Call it when nothing is under way."""
+        """Judge whether risk's balances equal the sum of deposits and executions. Call it when nothing is
+        under way.
+        """
         said = {(venue, currency): amount for venue, currency, amount in totals}
         for account in sorted(said.keys() | self.books.owned.keys()):
             theirs, ours = said.get(account, ZERO), self.books.owned.get(account, ZERO)

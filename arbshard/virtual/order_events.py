@@ -1,6 +1,6 @@
-"""The bus of order events on virtual time: PUB/SUB from the accounts process to the workers.
+"""Carries order events on virtual time: PUB/SUB from the accounts process to the workers.
 
-As over ZeroMQ: nothing is kept for a subscriber that is not connected yet, and a connection keeps its order. A
+As over ZeroMQ, nothing is kept for a subscriber that is not connected yet, and a connection keeps its order. A
 subscriber finds a new publisher after a while, and so does a new subscriber.
 """
 
@@ -15,7 +15,7 @@ _JOINS_S = (0.005, 0.12)
 
 
 class EventBus:
-    """The endpoint of the bus, which outlives publisher and subscribers."""
+    """Is the endpoint of the bus, which outlives publisher and subscribers."""
 
     def __init__(self, loop: VirtualLoop, weather: Weather, random: Random) -> None:
         self._loop = loop

@@ -1,4 +1,4 @@
-"""How a simulation ended: values, made by ``machine``, shown by ``report``."""
+"""Defines how a simulation ended: values that ``machine`` makes and ``report`` shows."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from arbshard.virtual.tally import OracleCounts
 
 
 class Memory(NamedTuple):
-    """What the process has in memory at some virtual hour."""
+    """Is the memory use of the process at some virtual hour."""
 
     hour: float
     objects: int
@@ -15,7 +15,7 @@ class Memory(NamedTuple):
 
 
 class SimulationReport(NamedTuple):
-    """How a simulation ended."""
+    """Holds how a simulation ended."""
 
     settings: Settings
     virtual_s: float
@@ -26,16 +26,16 @@ class SimulationReport(NamedTuple):
     lines: int
     faults: dict[str, int]
     starts: int
-    """Of the whole system."""
+    """Number of starts of the whole system."""
     tally: OracleCounts
     memory: tuple[Memory, ...]
     violations: tuple[str, ...]
     violated_s: float
-    """When the first was found (virtual)."""
+    """Virtual time in seconds at which the first violation was found."""
     last: tuple[str, ...]
     """The last lines of the trace."""
 
     @property
     def speed(self) -> float:
-        """Return the virtual seconds in a second of the CPU."""
+        """Return the virtual seconds per second of CPU time."""
         return self.virtual_s / max(self.cpu_s, 1e-9)

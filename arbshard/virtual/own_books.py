@@ -1,8 +1,9 @@
-"""The oracle's own books: what every position and account comes to by what the exchanges have executed. Pure.
+"""Keeps the oracle's own books: what every position and account is worth by what the exchanges have executed. Pure.
 
-Which fills belong to which intent is read from the stored events, because nothing else says it. Every amount is taken
-from the exchanges' record (``executions``) and worked out here a second time; what the system states about fees,
-flows, notional and results is only compared. ``bounds`` says how much may be left over, and how dear it may be.
+Which fills belong to which intent is read from the stored events, because no other source contains it. Every amount
+is taken from the exchanges' record (``executions``) and calculated here a second time; what the system states about
+fees, flows, notional and results is only compared. ``bounds`` defines how much may be left over, and how expensive
+it may be.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,11 +29,11 @@ from arbshard.virtual.executions import Execution, Executions
 
 _ZERO = Decimal(0)
 _TOLERANCE = Decimal("0.001")
-"""Tolerance of amounts in reporting currency: average prices are stated with twelve places."""
+"""Tolerance of amounts in reporting currency: average prices are stored with twelve decimals."""
 
 
 class PairFlows:
-    """What came and went on both venues of a pair."""
+    """Sums what was received and spent on both venues of a pair."""
 
     def __init__(self) -> None:
         self.home_base = self.home_quote = self.away_base = self.away_quote = _ZERO
@@ -58,7 +59,7 @@ class PairFlows:
 
 
 class Running:
-    """An approved intent that has no outcome yet."""
+    """Is an approved intent that has no outcome yet."""
 
     def __init__(self, intent: Intent, approved_ns: int) -> None:
         self.intent = intent
@@ -69,28 +70,28 @@ class Running:
         """Stated fee less recorded fee, by order: some venues report an order's fee as one sum."""
         self.flows = PairFlows()
         self.late_base = _ZERO
-        """Part of the flows that was told after its order's end: a follow-up may have been decided on before."""
+        """Part of the flows that was reported after its order's end: a follow-up may have been decided on before."""
         self.fills: dict[str, None] = {}
         self.over: set[str] = set()
-        """Orders that are over."""
+        """Orders that have ended."""
         self.follow_ups = 0
         """Follow-up orders that a venue has received, or may have received."""
         self.excused = 0
         """Follow-up orders that were executed in part or whole, or that a fault of the venue had refused."""
         self.is_stuck = False
-        """Whether a person was asked about it: what follows has other bounds (``budgets``)."""
+        """Whether a person was asked about it: other bounds apply afterwards (``budgets``)."""
         self.bought = self.paid = _ZERO
-        """On the side that an entry buys: gross base, and quote without fees."""
+        """Gross base and quote without fees, on the side where an entry buys."""
         self.naked_since_ns = 0
-        """Since when one leg is open; 0 while none is."""
+        """Time since when one leg is open (monotonic ns); 0 while none is."""
         self.shortfall = self.allowed = _ZERO
-        """What the executions cost more than the books had promised, and what they were allowed to; KRW."""
+        """Excess of the executions' cost over the books' promise, and the excess that was allowed, in KRW."""
         self.residue = _ZERO
         """Base that an exit was to use up."""
 
 
 class Holding:
-    """A position."""
+    """Holds what has been received and spent for a position."""
 
     def __init__(self, intent: Intent) -> None:
         self.pair = intent.pair
@@ -98,7 +99,7 @@ class Holding:
         self.flows = PairFlows()
         self.notional = _ZERO
         self.shortfall = self.allowed = _ZERO
-        """The sum over all its intents, as in ``Running``."""
+        """Sums over all intents of the position, as in ``Running``."""
 
     @property
     def long(self) -> Decimal:
@@ -111,17 +112,17 @@ class Holding:
         return -(self.flows.away_base if self.is_home_bought else self.flows.home_base)
 
     def held(self) -> PositionCost:
-        """Return what the position has come to."""
+        """Return what the position has received and paid so far."""
         flows = self.flows
         return PositionCost(self.long, self.short, flows.home_quote, flows.away_quote, self.notional)
 
     def worth(self, fx: FxQuote, mark: Decimal) -> Decimal:
-        """Return the value in KRW of everything that came and went."""
+        """Return the value in KRW of everything that was received and spent."""
         return self.flows.home_quote + value_of(self.flows.away_quote, fx) + self.flows.excess * mark
 
 
 class Naked(NamedTuple):
-    """An intent of which one leg is open."""
+    """Is an intent of which one leg is open."""
 
     intent_id: str
     worth: Decimal
@@ -129,7 +130,7 @@ class Naked(NamedTuple):
 
 
 class _Due(NamedTuple):
-    """A position whose intent was concluded and which has to be stated next."""
+    """Is a position whose intent was concluded and which the next event has to state."""
 
     holding: Holding
     concluded: IntentConcluded
@@ -137,7 +138,7 @@ class _Due(NamedTuple):
 
 
 class OwnBooks:
-    """Takes every stored event in order."""
+    """Keeps the books: it takes every stored event in order."""
 
     def __init__(
         self,
@@ -147,7 +148,9 @@ class OwnBooks:
         *,
         tolerance: Decimal = _ZERO,
     ) -> None:
-        """Make the books. ``tolerance`` is the largest difference that comes of the digits that a venue prints."""
+        """Make the books. ``tolerance`` is the largest difference that the digits of a venue's printed amounts
+        cause.
+        """
         self._printed = tolerance
         self._executions = executions
         self._bounds = bounds
@@ -158,12 +161,12 @@ class OwnBooks:
         self.holdings: dict[str, Holding] = {}
         """Open positions by id."""
         self.realised = _ZERO
-        """What all closed positions have brought, in KRW."""
+        """Result of all closed positions, in KRW."""
         self.closed_count = 0
         self.residue: dict[str, Decimal] = {}
         """Base that closed positions of a pair have left over."""
         self._due: _Due | None = None
-        """What the next event must state."""
+        """Position that the next event must state."""
 
     def add(self, event: Event, now_ns: int) -> None:
         """Apply the next stored event."""
@@ -184,10 +187,10 @@ class OwnBooks:
             case PositionOpened() | PositionChanged() | PositionClosed():
                 self._stated(event)
             case _:
-                pass  # moves nothing
+                pass  # this event moves nothing
 
     def notional(self, position_id: str) -> Decimal:
-        """Return what the entry of an open position has come to, in KRW; 0 for one that is not open."""
+        """Return the notional of an open position's entry, in KRW; 0 for a position that is not open."""
         holding = self.holdings.get(position_id)
         return holding.notional if holding is not None else _ZERO
 
@@ -218,7 +221,7 @@ class OwnBooks:
         return self.owned.get((venue, quote), _ZERO) + sum(spent, _ZERO)
 
     def is_booked(self, intent_id: str, fill_id: str) -> bool:
-        """Return whether a fill of an intent is in the ledger; so it is if the intent is over."""
+        """Return whether a fill of an intent is in the ledger; this holds if the intent has ended."""
         running = self.running.get(intent_id)
         return running is None or fill_id in running.fills
 
@@ -227,7 +230,7 @@ class OwnBooks:
         running = self.running.get(intent_id)
         for client_id in running.orders if running is not None else ():
             for fill_id, execution in self._executions.of_order(client_id).items():
-                # Where a venue keeps accounts, everything of an order can be asked for, whoever sent it.
+                # Where a venue keeps accounts, every part of an order can be queried, whichever process sent it.
                 is_asked = execution.holder in ("", holder)
                 if running is not None and is_asked and fill_id not in running.fills:
                     yield fill_id
@@ -270,7 +273,7 @@ class OwnBooks:
         running.orders[order.client_id] = order
         excess = self._excess(running)
         back = self._turned(running, order)
-        # What was told after an order's end may have come when the follow-up had been decided on.
+        # What was reported after an order's end may have arrived when the follow-up had been decided on.
         self._bounds.follow_up(
             running.intent,
             order,
@@ -282,10 +285,10 @@ class OwnBooks:
         running.follow_ups += 1
         price = price_of(running.intent)
         if order.role == "unwind" and abs(back) * price >= self._bounds.least_order(running.intent):
-            running.excused += 1  # it is no try to hedge
+            running.excused += 1  # it is no attempt to hedge
 
     def _excess(self, running: Running) -> Decimal:
-        """Return the base that is too much or too little, and that the intent has to bring to nothing."""
+        """Return the base that is too much or too little, and that the intent has to reduce to nothing."""
         excess = running.flows.excess
         if running.intent.kind == "exit":
             holding = self.holdings.get(running.intent.position_id)
@@ -294,7 +297,9 @@ class OwnBooks:
         return excess
 
     def _turned(self, running: Running, order: Order) -> Decimal:
-        """Return the base that is too much or too little on the order's venue, if both legs have turned round."""
+        """Return the base that is too much or too little on the order's venue, if the direction of both legs has
+        reversed.
+        """
         intent = running.intent
         holding, residue = self.holdings.get(intent.position_id), _ZERO
         after = PairFlows()
@@ -316,7 +321,7 @@ class OwnBooks:
         running = self.running.get(event.intent_id)
         order = running.orders.get(event.client_id) if running is not None else None
         if running is None or order is None:
-            return  # the second bookkeeping of the ledger says so
+            return  # the second bookkeeping of the ledger reports an unknown order
         for fill in event.fills:
             execution = self._executions.get(fill.fill_id)
             if execution is None or fill.fill_id in running.fills:
@@ -339,9 +344,9 @@ class OwnBooks:
             running.naked_since_ns = now_ns
 
     def _excuse(self, running: Running, event: OrderReported) -> None:
-        """Excuse a follow-up that brought something, or that a fault had refused: it is no reason to give up.
+        """Excuse a follow-up that was executed in part, or that a fault had refused: it is no reason to give up.
 
-        One that never reached its venue does not count.
+        A follow-up that never reached its venue does not count.
         """
         if event.state == "NOT_ACCEPTED":
             running.follow_ups -= 1
@@ -362,7 +367,7 @@ class OwnBooks:
             running.bought += execution.quantity
             running.paid += execution.quantity * execution.price
         cost = self._bounds.cost(running.intent, order, execution)
-        # A venue that takes another fee than the configured one makes the trade dearer, or cheaper, by that.
+        # A venue with another fee than the configured one makes the trade more or less expensive by the difference.
         dearer = self._executions.unexpected_fee(execution) * (1 if is_home else running.intent.fx.ask)
         running.shortfall += cost.shortfall + dearer
         running.allowed += cost.allowed + dearer
@@ -425,7 +430,7 @@ class OwnBooks:
     def _stated(self, event: PositionOpened | PositionChanged | PositionClosed) -> None:
         due, self._due = self._due, None
         if due is None:
-            return  # the second bookkeeping of the ledger says so
+            return  # the second bookkeeping of the ledger reports an unknown order
         self._compare_statement(event, due.holding)
         if isinstance(event, PositionClosed):
             self._closed(event, due)
@@ -468,7 +473,7 @@ class OwnBooks:
                 intent, (holding.long, holding.short), abs(running.residue), concluded.mark
             )
         if intent.kind == "exit" and not running.late_base:
-            # At the rate of the decision: what the FX market moved since is nobody's cost.
+            # At the rate of the decision: no order is responsible for what the FX market has moved since.
             worth = holding.worth(intent.fx, concluded.mark)
             aside = abs(running.residue) + abs(holding.long) + abs(holding.short)
             self._bounds.brought(intent, holding.notional, worth, running.shortfall, aside, concluded.mark)

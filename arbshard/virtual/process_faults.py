@@ -1,7 +1,8 @@
-"""Faults of processes: of the system's own, of the requests between them, and of the machine that they run on.
+"""Simulates faults of processes: of the system's own, of the requests between them, and of the machine that they run
+on.
 
-Each method is one kind of fault of ``rates``. It returns a ``Spell``, or a text for the trace when the fault is over
-at once, or None or an empty text when there is nothing to do it to.
+Each method is one kind of fault of ``rates``. It returns a ``Spell``, or a text for the trace when the fault ends at
+once, or None or an empty text when there is nothing that it can affect.
 """
 
 from collections.abc import Callable
@@ -25,20 +26,20 @@ from arbshard.virtual.system import VirtualSupervisor
 from arbshard.virtual.weather import Weather
 
 _POINT_WAIT_S = 30.0
-"""For so long a process may come to the crash point at which it is to die."""
+"""Time in seconds within which a process must reach the crash point at which it is to die."""
 
 
 class PlannedFault(NamedTuple):
-    """A fault that befalls a process when it comes to a crash point."""
+    """Is a fault that affects a process when it reaches a crash point."""
 
     child: str
     point: str
     wakes: bool = False
-    """Whether it is stopped there, is fenced, and wakes; otherwise it dies."""
+    """Whether the process is stopped there, is fenced, and continues; otherwise it dies."""
 
 
 class ProcessFaults:
-    """Draws the details of a fault of processes or of the machine and does it."""
+    """Draws the details of a fault of processes or of the machine and carries it out."""
 
     def __init__(
         self,
@@ -67,7 +68,8 @@ class ProcessFaults:
     # crash points
 
     def reached(self, point: str) -> None:
-        """Do the fault that is planned for the running process at ``point``, as ``crashpoint`` asks at each point.
+        """Carry out the fault that is planned for the running process at ``point``; ``crashpoint`` calls this at
+        each point.
 
         Raises ``Killed`` when the process dies there.
         """
@@ -89,7 +91,7 @@ class ProcessFaults:
         self._spells.mark(f"died {child.name}.{child.epoch} {point}")
         risk = supervisor.risk
         if point == "after_commit" and risk is not None and risk.core is not None:
-            risk.core.commit()  # the disk has it: so much of the dead state is what a replay must find
+            risk.core.commit()  # a replay must find this part of the state
         child.die()
         raise Killed
 
@@ -108,23 +110,23 @@ class ProcessFaults:
             self._spells.mark(f"stop_supervisor {said}")
 
     def kill_worker_at(self) -> Spell | None:
-        """A worker dies at a crash point."""
+        """Let a worker die at a crash point."""
         return self._kill_at(self._a_worker(), WORKER_POINTS)
 
     def kill_live_worker_at(self) -> Spell | None:
-        """A worker dies at a crash point, which may be one of its live orders."""
+        """Let a worker die at a crash point, which may be one of its live orders."""
         return self._kill_at(self._a_worker(), LIVE_WORKER_POINTS)
 
     def kill_risk_at(self) -> Spell | None:
-        """Risk dies at a crash point."""
+        """Let risk die at a crash point."""
         return self._kill_at(self._child("risk"), RISK_POINTS)
 
     def kill_accounts_at(self) -> Spell | None:
-        """The accounts process dies at a crash point."""
+        """Let the accounts process die at a crash point."""
         return self._kill_at(self._child("accounts"), ACCOUNTS_POINTS)
 
     def wake_fenced(self) -> Spell | None:
-        """In the middle of a trade a worker is stopped; once it is fenced, and not yet killed, it wakes."""
+        """Stop a worker in the middle of a trade, and continue it once it is fenced and not yet killed."""
         child = self._a_worker()
         if child is None:
             return None
@@ -145,19 +147,19 @@ class ProcessFaults:
     # deaths
 
     def kill_worker(self) -> str:
-        """A worker dies."""
+        """Kill a worker."""
         return _kill(self._a_worker())
 
     def kill_risk(self) -> str:
-        """Risk dies."""
+        """Kill risk."""
         return _kill(self._child("risk"))
 
     def kill_accounts(self) -> str:
-        """The accounts process dies."""
+        """Kill the accounts process."""
         return _kill(self._child("accounts"))
 
     def kill_supervisor(self) -> str:
-        """The supervisor dies."""
+        """Kill the supervisor."""
         supervisor = self._supervisor()
         if supervisor is None or not supervisor.process.alive:
             return ""
@@ -165,7 +167,7 @@ class ProcessFaults:
         return supervisor.name
 
     def restart(self) -> str:
-        """The run is ended in order, and keeps its positions or closes them; ``machine`` starts the next one."""
+        """End the run in order, with its positions kept or closed; ``machine`` starts the next one."""
         supervisor = self._supervisor()
         if supervisor is None or not supervisor.is_running:
             return ""
@@ -176,25 +178,25 @@ class ProcessFaults:
     # processes that do not run for a while
 
     def stop_worker(self) -> Spell | None:
-        """A worker is stopped as by SIGSTOP, and continued."""
+        """Stop a worker as by SIGSTOP, and continue it."""
         return self._stop(
             self._a_worker(), self._random.choice((0.1, 0.6, 2.0, 6.0)) * self._random.uniform(0.5, 1.5)
         )
 
     def stop_risk(self) -> Spell | None:
-        """Risk is stopped as by SIGSTOP, and continued."""
+        """Stop risk as by SIGSTOP, and continue it."""
         return self._stop(
             self._child("risk"), self._random.choice((0.1, 0.6, 2.0)) * self._random.uniform(0.5, 1.5)
         )
 
     def stop_accounts(self) -> Spell | None:
-        """The accounts process is stopped as by SIGSTOP, and continued."""
+        """Stop the accounts process as by SIGSTOP, and continue it."""
         return self._stop(
             self._child("accounts"), self._random.choice((0.1, 0.6, 2.0)) * self._random.uniform(0.5, 1.5)
         )
 
     def stop_supervisor(self) -> Spell | None:
-        """The supervisor is stopped as by SIGSTOP, and continued.
+        """Stop the supervisor as by SIGSTOP, and continue it.
 
         In half of the pauses a worker dies meanwhile, so that its successor begins right after the pause.
         """
@@ -210,10 +212,10 @@ class ProcessFaults:
 
     def _die_meanwhile(self, child: VirtualChild) -> None:
         if child.pid and not self._is_over:
-            self._spells.mark(f"died {_kill(child)} while the supervisor stands still")
+            self._spells.mark(f"died {_kill(child)} while the supervisor is stopped")
 
     def slow_callback(self) -> Spell | None:
-        """A callback of a process takes long: its loop is blocked, and the process lives."""
+        """Make a callback of a process take long: its loop is blocked, and the process lives."""
         supervisor = self._supervisor()
         if supervisor is None or not supervisor.process.alive:
             return None
@@ -247,12 +249,12 @@ class ProcessFaults:
     # requests between processes
 
     def slow_requests(self) -> Spell:
-        """Requests and replies arrive late."""
+        """Delay requests and replies."""
         most_ns = int(self._random.uniform(20, 900) * 1e6)
         return self._weather.spell(self._random.uniform(1.0, 20.0), f"by {most_ns}", request_slow_ns=most_ns)
 
     def lossy(self) -> Spell:
-        """Some requests and replies are lost, and some requests arrive twice."""
+        """Lose some requests and replies, and deliver some requests twice."""
         lost, doubled = self._random.uniform(0.02, 0.4), self._random.uniform(0.0, 0.3)
         what = f"{lost:.3f} {doubled:.3f}"
         return self._weather.spell(
@@ -260,7 +262,7 @@ class ProcessFaults:
         )
 
     def straggler(self) -> Spell | None:
-        """A request of a worker that is killed arrives after its successor has begun."""
+        """Kill a worker and deliver a request of it after its successor has begun."""
         child = self._a_worker()
         if child is None:
             return None
@@ -291,14 +293,14 @@ class ProcessFaults:
     # the machine
 
     def clock_jump(self) -> str:
-        """The wall clock jumps, by two hours at most."""
+        """Change the wall clock suddenly, by two hours at most."""
         span_ms = self._random.choice((50, 1_000, 30_000, 7_200_000))
         jump_ms = int(span_ms * self._random.uniform(-1.0, 1.0))
         self._world.clock.jump(jump_ms)
         return f"{jump_ms} ms"
 
     def disk_full(self) -> Spell:
-        """The ledger's disk is full."""
+        """Fill the ledger's disk."""
         disk = self._world.disk
 
         def set_full(is_full: bool) -> None:
@@ -307,7 +309,7 @@ class ProcessFaults:
         return Spell(self._random.uniform(0.5, 15.0), lambda: set_full(True), lambda: set_full(False), "disk")
 
     def no_room(self) -> str:
-        """The machine starts no process for a while, and just then one is needed and no spare is left."""
+        """Let the machine start no process for a while, just when one is needed and no spare is left."""
         loop = self._loop
 
         def set_full(is_full: bool) -> None:

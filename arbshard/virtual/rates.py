@@ -1,4 +1,4 @@
-"""Which kinds of faults there are, and how often each comes. Values; ``faults`` acts on them."""
+"""Defines which kinds of faults there are, and how often each comes. These are values; ``faults`` acts on them."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -59,7 +59,7 @@ LIVE_PER_HOUR: Mapping[str, float] = {
     "by_hand": 2.0,
     "stray": 1.5,
 }
-"""Besides those, where orders are live."""
+"""Additional faults per virtual hour where orders are live."""
 UNKIND_PER_HOUR: Mapping[str, float] = {
     "market_refuses": 0.6,
     "pair_refuses": 0.4,
@@ -73,7 +73,7 @@ UNKIND_PER_HOUR: Mapping[str, float] = {
 }
 """Faults per virtual hour of unkind exchanges: each lasts from seconds to a quarter of an hour."""
 UNKIND_LIVE_PER_HOUR: Mapping[str, float] = {"revoked_key": 0.3, "other_fees": 0.3, "hand_trade": 1.0}
-"""Besides those, where orders are live."""
+"""Additional faults per virtual hour of unkind exchanges where orders are live."""
 FACTOR: Mapping[Level, float] = {"none": 0.0, "usual": 1.0, "heavy": 6.0}
 
 

@@ -1,4 +1,4 @@
-"""A finished simulation as text: for a person, and as one line for those who run many."""
+"""Formats a finished simulation as text: as a report for a person, and as one line where many are run."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,6 +1,6 @@
-"""Risk as a virtual process: virtual ports for the assembly in ``arbshard.risk``.
+"""Implements risk as a virtual process: virtual ports for the assembly in ``arbshard.risk``.
 
-The oracle is told of every request that is handled, of every reply, and of what is stored.
+Every handled request, every reply, and every stored event is reported to the oracle.
 """
 
 from arbshard.config import Config
@@ -25,7 +25,9 @@ from arbshard.wire.replies import Handler
 from arbshard.wire.serve import ReplyServer
 
 _NOTE_EVERY_NS = 5_000_000_000
-"""Notes are further apart than in production, because making one takes long; a fence is noted at once."""
+"""Interval in ns between notes. It is longer than in production because making a note takes long; a fence is noted
+at once.
+"""
 
 
 class WatchedCore(RiskCore):
@@ -52,7 +54,7 @@ class WatchedCore(RiskCore):
 
 
 class VirtualRisk:
-    """One incarnation of risk."""
+    """Executes one incarnation of risk."""
 
     def __init__(
         self,

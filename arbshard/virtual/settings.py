@@ -1,4 +1,4 @@
-"""What a simulation is asked for, and the configuration of the system in it."""
+"""Defines the settings of a simulation, and the configuration of the system in it."""
 
 from decimal import Decimal
 from random import Random
@@ -27,25 +27,25 @@ _WEBSOCKETS = {"upbit": "wss://upbit.virtual/websocket/v1", "binance": "wss://bi
 
 
 Mode = Literal["paper", "live", "mixed"]
-"""Where orders go. ``mixed``: the seed says whether they are live."""
+"""Destination of orders. ``mixed``: the seed determines whether they are live."""
 _LIVE_SHARE = 0.5
 """Share of the seeds with live orders in the mode ``mixed``."""
 ROUNDED = Decimal("0.00001")
-"""Largest difference, in any currency, that comes of printed digits."""
+"""Largest difference, in any currency, that the digits of printed amounts cause."""
 _POOR_SHARE = 0.3
 """Share of the seeds in which money is short."""
 _POOR_KRW = Decimal(250_000)
-"""For each pair, on either venue."""
+"""Money for each pair on either venue in KRW where money is short."""
 _ROUNDED_SHARE = 0.7
 """Share of the seeds in which Upbit prints balances and private figures in the digits that it shows."""
 
 
 class Settings(NamedTuple):
-    """One simulation."""
+    """Describes one simulation."""
 
     seed: int
     hours: float = 12.0
-    """Virtual, while things go wrong; calm and closing come after."""
+    """Virtual hours with faults; a time without faults and the closing of positions follow."""
     pairs: int = 4
     shards: int = 2
     updates: float = 0.8
@@ -86,7 +86,7 @@ class Settings(NamedTuple):
 
 
 def config_of(settings: Settings) -> Config:
-    """Return the usual configuration, but for limits so narrow that they are met.
+    """Return the usual configuration, but with limits so narrow that they are reached.
 
     How the venues treat orders is drawn from the seed: shallow books make partial fills on both legs, refusals make
     hedges, and two positions a pair make exits that are not the only ones.
@@ -100,8 +100,8 @@ def config_of(settings: Settings) -> Config:
         reject_share=round(draw.choice((0.002, 0.01, 0.03)), 3),
         latency_ms=round(draw.uniform(15.0, 90.0), 1),
         unknown_share=Random(f"{settings.seed}:unknown").choice((0.0, 0.001, 0.02)),
-        refusals_per_day=0.0,  # faults of kind market_refuses are in their place
-        late_fill_share=0.0,  # and those of kind late_fills here
+        refusals_per_day=0.0,  # faults of kind market_refuses replace these
+        late_fill_share=0.0,  # and faults of kind late_fills replace these
     )
     faults = replace(
         base.sim.faults,
@@ -122,7 +122,7 @@ def config_of(settings: Settings) -> Config:
         name="virtual",
         mode="live" if settings.is_live else "paper",
         data="public",  # for the system they are venues like any others: they outlive a run
-        # Idle calls are coarser, as idle timers are.
+        # Idle calls are less frequent, as idle timers are.
         live=replace(
             base.live,
             dry_run=not settings.is_live,
@@ -142,13 +142,14 @@ def config_of(settings: Settings) -> Config:
                 for name in TRADED
             },
         ),
-        # Correlations cost more than all else risk does by itself, so they are told once in five seconds.
+        # Correlations cost more than all else that risk does by itself, so they are reported once in five seconds.
         series=replace(base.series, sample_ms=SAMPLE_S * 1000, window=60),
-        # Pauses are short, and exits that fail set no pair apart, or too little would be traded to try the system.
+        # Pauses are short, and failed exits set no pair apart; otherwise too little would be traded to test the
+        # system.
         strategy=replace(
             base.strategy, rearm_pause_s=5.0, rearm_pause_max_s=20.0, rearm_bps=30.0, no_reversion_exits=0
         ),
-        # In the regime "crash" all coins of one venue move together, which is no reason here to trade nothing.
+        # In the regime "crash" all coins of one venue move together, which is no reason here to stop trading.
         fx=replace(base.fx, departure_bps_max=150.0, quiet_s=5.0),
         baseline=replace(
             base.baseline, is_required=False

@@ -1,6 +1,7 @@
-"""``Spell``, a fault that lasts for a while, and ``VirtualSpells``, which begins and ends them and traces both.
+"""Defines ``Spell``, a fault that lasts for a while, and ``VirtualSpells``, which begins and ends them and traces
+both.
 
-The rooms that know how a fault is done (``venue_faults``, ``process_faults``, ``unkind``) return a ``Spell``.
+The modules that cause faults (``venue_faults``, ``process_faults``, ``unkind``) return a ``Spell``.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from arbshard.virtual.trace import Trace
 
 
 class Spell(NamedTuple):
-    """A fault that lasts for ``seconds`` of virtual time."""
+    """Is a fault that lasts for ``seconds`` of virtual time."""
 
     seconds: float
     begin: Callable[[], None]
@@ -23,7 +24,7 @@ class Spell(NamedTuple):
 
 
 class VirtualSpells:
-    """The spells under way, and when a fault last began or ended."""
+    """Knows the spells under way, and when a fault last began or ended."""
 
     def __init__(self, loop: VirtualLoop, trace: Trace) -> None:
         self._loop = loop
@@ -35,9 +36,11 @@ class VirtualSpells:
         self.context = copy_context()
         """The context outside of all virtual processes: a callback planned inside a process would end with it."""
         self.last_ns = loop.now_ns
-        """When a fault last began or ended (monotonic)."""
+        """Time at which a fault last began or ended (monotonic ns)."""
         self.disturbed_ns = self.last_ns
-        """When a fault of processes, network or machine last began or ended: an unkind exchange disturbs nothing."""
+        """Time at which a fault of processes, network or machine last began or ended (monotonic ns). Unkind
+        exchanges do not count.
+        """
 
     def __len__(self) -> int:
         """Return how many spells are under way."""
@@ -45,7 +48,7 @@ class VirtualSpells:
 
     @property
     def disturbing(self) -> bool:
-        """Return whether any spell under way befalls processes, network or machine."""
+        """Return whether any spell under way affects processes, network or machine."""
         return len(self._tasks) > len(self._undisturbing)
 
     def new_number(self) -> int:
@@ -54,7 +57,7 @@ class VirtualSpells:
         return self._number
 
     def mark(self, what: str, *, disturbs: bool = True) -> None:
-        """Write a line of the trace, and note the time of it as that of the last fault."""
+        """Write a line of the trace, and note its time as that of the last fault."""
         self.last_ns = self._loop.now_ns
         if disturbs:
             self.disturbed_ns = self.last_ns

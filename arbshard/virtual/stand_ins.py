@@ -1,4 +1,6 @@
-"""What a virtual supervisor has in place of sockets, and the world in which all processes of a simulation run."""
+"""Provides what a virtual supervisor has in place of sockets, and the world in which all processes of a simulation
+run.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -27,26 +29,26 @@ from arbshard.wire.bus import Prefixes, Publisher
 from arbshard.wire.replies import Handler
 
 _CALL_S = 0.1
-"""How long a venue takes to answer a public call."""
+"""Time in seconds that a venue takes to answer a public call."""
 
 
 class Timing(NamedTuple):
-    """How often idle processes look up, and how long they take to start; seconds."""
+    """Defines how often idle processes wake up, and how long they take to start, in seconds."""
 
     worker_timer_s: float = 0.33
     risk_tick_s: float = 0.33
     worker_boot_s: tuple[float, float] = (0.2, 0.5)
-    """Start of a worker that no spare replaces, between the two."""
+    """Shortest and longest start of a worker that no spare replaces."""
     risk_boot_s: tuple[float, float] = (0.2, 0.6)
     supervisor_tick_s: float = 0.19
-    """The watchdog takes a pause of 200 ms for one of ours."""
+    """Interval of the supervisor's tick. The watchdog attributes a pause of 200 ms to the machine."""
     supervisor_beat_s: float = 0.38
-    """Children wait a second for a beat before they stop."""
+    """Interval of the supervisor's beat. Children wait a second for a beat before they stop."""
     supervisor_note_s: float = 1.0
 
 
 class VirtualWorld(NamedTuple):
-    """What was there before the system and outlives it."""
+    """Holds what exists before the system and outlives it."""
 
     loop: VirtualLoop
     clock: VirtualClock
@@ -66,7 +68,7 @@ class VirtualWorld(NamedTuple):
 
 
 class QuietBus(Publisher):
-    """A bus without subscribers."""
+    """Is a bus that has no subscribers."""
 
     def __init__(self) -> None:  # the parent's would bind a socket
         self.published = self.unwanted = 0
@@ -99,7 +101,9 @@ async def no_rest(address: str) -> Answer:
 
 
 class VirtualFetch:
-    """Public calls to one venue, answered by the embedded venue's REST. Implements ``data.http.ClosableFetch``."""
+    """Performs public calls to one venue, which the embedded venue's REST answers. Implements
+    ``data.http.ClosableFetch``.
+    """
 
     def __init__(self, venue: str, world: VirtualWorld) -> None:
         self._venue = venue

@@ -1,6 +1,6 @@
-"""The supervisor as a virtual process: the real ``supervisor.run.Run`` with virtual ports.
+"""Implements the supervisor as a virtual process: the real ``supervisor.run.Run`` with virtual ports.
 
-Made anew by ``machine`` for each start of the whole system; the ledger's disk and the exchanges outlive it.
+``machine`` makes one for each start of the whole system; the ledger's disk and the exchanges outlive it.
 """
 
 import asyncio
@@ -28,13 +28,15 @@ from arbshard.wire.replies import Handler
 from supervisor.run import Defect, Run, SupervisorPorts, Timers
 
 _LISTING_S = 0.3
-"""How long the venues take to say what they list."""
+"""Time in seconds that the venues take to return their listings."""
 _STATE_DIR = Path("virtual-state")
 """Shown in status; nothing is written there."""
 
 
 class VirtualSupervisor:
-    """One run of the system: ``run`` until it is told to end, fails, or is killed. Implements ``run.RunObserver``."""
+    """Is one run of the system: ``run`` until it is ordered to end, fails, or is killed. Implements
+    ``run.RunObserver``.
+    """
 
     def __init__(self, world: VirtualWorld, process: VirtualProcess, run_dir: Path, name: str) -> None:
         self._world = world
@@ -82,7 +84,7 @@ class VirtualSupervisor:
         if self.failure:
             self._world.trace.note("failed", self.failure)
         if isinstance(self._run.failure, Defect):
-            # In production the run is drained and ends in order all the same.
+            # In production the run is drained and ends in order in this case too.
             self._world.oracle.differs(f"defect: {self.failure}")
         return 1 if self.failure else 0
 

@@ -1,4 +1,4 @@
-"""Counts of a run, for the report at its end."""
+"""Contains the counts of a run, for the report at its end."""
 
 from collections import Counter
 from decimal import Decimal
@@ -7,7 +7,7 @@ _CODES = {-9: "killed", 0: "ended in order", 1: "defect", 3: "ledger", 4: "orpha
 
 
 class OracleCounts:
-    """What the oracle counts besides judging."""
+    """Holds what the oracle counts in addition to judging."""
 
     def __init__(self) -> None:
         self.run = ""
@@ -21,9 +21,9 @@ class OracleCounts:
         self.pnl = Decimal(0)
         self.orders: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
-        """Requests, by risk."""
+        """Requests that risk refused, by reason."""
         self.barred: Counter[str] = Counter()
-        """Evaluations, by workers: the same counts as in the summary of a run."""
+        """Evaluations that workers refused, by reason: the same counts as in the summary of a run."""
         self.worth: dict[str, tuple[int, int, int]] = {}
         """Entries that workers refused, by the rule: how many were followed, how many of them would have won, and
         what all would have brought, in reporting currency.

@@ -1,4 +1,4 @@
-"""What happened, as lines in order and as one hash of all of them: equal for equal runs."""
+"""Records what happened, as lines in order and as one hash of all of them, which is equal for equal runs."""
 
 from collections import deque
 from collections.abc import Callable

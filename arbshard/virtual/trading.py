@@ -1,9 +1,9 @@
-"""The accounts of the virtual exchanges: REST calls and private streams over the virtual network.
+"""Simulates the accounts of the exchanges: REST calls and private streams over the virtual network.
 
-What answers is the venues' own side of ``arbshard.exchanges`` (authentication, orders, matching, wallets, rate
-limits, private streams, the switchboard of faults), so a client gets the venue's native text. A call that is under
-way belongs to the network: it arrives even if its sender has died meanwhile. What the venue does with orders is
-reported to the oracle at that instant, by the venue's own record.
+The venues' own side of ``arbshard.exchanges`` answers (authentication, orders, matching, wallets, rate limits,
+private streams, control of faults), so a client receives the venue's native text. A call that is under way belongs
+to the network: it arrives even if its sender has died meanwhile. What the venue does with orders is reported to the
+oracle at that instant, from the venue's own record.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ from arbshard.virtual.weather import Weather
 _REFUSED_S = 0.002
 _NO_HEADERS: Mapping[str, Secret] = {}
 _PEER = "203.0.113.7"
-"""All processes of a machine have one address."""
+"""Address of all processes of a machine."""
 
 
 class VenueObserver(Protocol):
     """Is notified of what a venue does with the orders of our account: ``oracle.Oracle``."""
 
     def placed(self, order: Placed) -> None:
-        """Note that the venue has taken an order on."""
+        """Note that the venue has accepted an order."""
         ...
 
     def executed_at_venue(self, execution: Execution) -> None:
@@ -52,12 +52,12 @@ class VenueObserver(Protocol):
         ...
 
     def moved_by_hand(self, venue: str, currency: str, amount: Decimal) -> None:
-        """Note that somebody else than the system has changed what we own."""
+        """Note that a party other than the system has changed what we own."""
         ...
 
 
 class PrivateClient(Protocol):
-    """A connection that a private session speaks to: ``exchange.VirtualStream``."""
+    """Is a connection that a private session speaks to: ``exchange.VirtualStream``."""
 
     def perform(self, action: Action, delay_ms: float) -> None:
         """Carry out what the session wants, after a delay."""
@@ -69,7 +69,7 @@ class PrivateClient(Protocol):
 
 
 class TradingVenue:
-    """Our account at one venue, and the calls and streams that reach it."""
+    """Is our account at one venue, with the calls and streams that reach it."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class TradingVenue:
         reply(fate.answer, fate.wait_ms)
 
     def deliver(self) -> None:
-        """Tell the oracle, and those connected, what has happened in the account."""
+        """Report what has happened in the account to the oracle and to the connected clients."""
         events = self.account.take_events()
         if not events:
             return
@@ -207,7 +207,9 @@ class TradingVenue:
 
 
 class VirtualHttp(HttpFetch):
-    """One process's connections to a venue. The real ``HttpVenueClient`` signs, and sends by this."""
+    """Is one process's connections to a venue. The real ``HttpVenueClient`` signs its calls and sends them through
+    this.
+    """
 
     def __init__(self, venue: TradingVenue, process: VirtualProcess, timeout_s: float) -> None:
         super().__init__(timeout_s=timeout_s)
@@ -260,7 +262,7 @@ class VirtualHttp(HttpFetch):
 
     def _come(self, coming: "asyncio.Future[Answer | None]", answer: VenueAnswer | None) -> None:
         if coming.done():
-            return  # it was not waited for any longer
+            return  # the caller no longer waits for it
         if answer is None:
             coming.set_result(None)
             return

@@ -1,6 +1,6 @@
-"""Exchanges that are not kind: they refuse for long, close markets, change rules, and send odd books.
+"""Makes exchanges unkind: they refuse for long, close markets, change rules, and send odd books.
 
-``faults`` draws these kinds and says how long each lasts. With live orders the venue's own switchboard refuses; on
+``faults`` draws these kinds and determines how long each lasts. With live orders the venue's own faults refuse; on
 paper the exchange behind the paper venue does (``refusal``). Markets, gaps and FX belong to the world of both.
 """
 
@@ -32,7 +32,7 @@ _SECONDS = (20.0, 60.0, 200.0, 600.0)
 
 
 class OrderRefusal(NamedTuple):
-    """How an exchange refuses the orders of a market."""
+    """Describes how an exchange refuses the orders of a market."""
 
     state: OrderState
     fault: OrderFault
@@ -87,13 +87,15 @@ class Unkind:
         self._refusing: dict[tuple[str, str], OrderRefusal] = {}
         """How a market refuses orders, by venue and symbol."""
         self._traps: dict[tuple[str, str], Callable[[], None]] = {}
-        """What is called when an order of ours is executed, by venue and symbol."""
+        """Functions to call when an order of ours is executed, by venue and symbol."""
         self._under_way: set[tuple[str, str]] = set()
         """(venue, kind) of the spells under way."""
         self._coarseness: dict[str, tuple[int, int]] = {}
-        """The coarsest rules that a market has had, by symbol: when the system goes back to finer ones is its own."""
+        """The coarsest rules that a market has had, by symbol: the system decides itself when it returns to finer
+        ones.
+        """
         self._listed_ns: dict[str, int] = {}
-        """When a market was listed again, by symbol (monotonic)."""
+        """Time at which a market was listed again, by symbol (monotonic ns)."""
 
     def refusal(self, order: Order) -> OrderRefusal | None:
         """Return how the exchange refuses ``order``; None when it does not. Called on paper for each order."""
@@ -128,14 +130,14 @@ class Unkind:
                 yield pair.base
 
     def market_refuses(self) -> Spell | None:
-        """A venue refuses the orders of one market with one of its codes."""
+        """Refuse the orders of one market at a venue with one of its codes."""
         venue = self._a_venue()
         market = self._a_market(venue)
         refused = self._random.choice(_MARKET_CODES[venue])
         return self._refuse(venue, [market], refused, {"reject": _reject(market.symbol, refused.code)})
 
     def pair_refuses(self) -> Spell | None:
-        """One venue refuses a pair, and the other one as soon as it has executed an order: one leg is left naked."""
+        """Refuse a pair at one venue, and at the other one once it has executed an order: one leg is left naked."""
         venue = self._a_venue()
         other = next(name for name in self._exchanges.venues if name != venue)
         market = self._a_market(venue)
@@ -164,13 +166,13 @@ class Unkind:
         return spell._replace(begin=begin, end=end, what=f"{spell.what}, then {second.symbol} {later.code}")
 
     def on_execution(self, venue: str, symbol: str) -> None:
-        """Begin what waits for the execution of an order of ours on this market."""
+        """Begin the fault that waits for the execution of an order of ours on this market."""
         begin = self._traps.pop((venue, symbol), None)
         if begin is not None:
             begin()
 
     def venue_refuses(self) -> Spell | None:
-        """A venue refuses all orders: by a code, or before it looks at them."""
+        """Refuse all orders at a venue: with a code, or before it examines them."""
         venue = self._a_venue()
         refused = self._random.choice(_VENUE_CODES[venue])
         status = self._random.choice(_STATUSES)
@@ -181,7 +183,7 @@ class Unkind:
         return self._refuse(venue, self._coins(venue), refused, switch)
 
     def revoked_key(self) -> Spell | None:
-        """The key of a venue is no longer valid."""
+        """Revoke the key of a venue."""
         venue = self._a_venue()
         switch: dict[str, object] = {"key_revoked": {"share": 1.0}}
         spell = self._refuse(venue, self._coins(venue), OrderRefusal("NOT_ACCEPTED", "venue", "key"), switch)
@@ -195,7 +197,9 @@ class Unkind:
         return spell._replace(begin=begin)
 
     def market_closes(self) -> Spell | None:
-        """A market breaks, is halted, in cancel-only mode, taken out of the listing, or warned of."""
+        """Change the state of a market: break or halt it, limit it to cancellations, delist it, or mark it with a
+        warning.
+        """
         venue, conditions = self._one()
         closed = self._random.choice(_CLOSED)
         fault = MarketStateFault(market=self._a_market(venue).symbol, state=closed.state)
@@ -210,7 +214,7 @@ class Unkind:
         )
 
     def other_rules(self) -> Spell | None:
-        """Ticks, lots and minimums of a market change."""
+        """Change the ticks, lots and minimums of a market."""
         venue, conditions = self._one()
         tick = self._random.choice(_TICKS)
         lot = self._random.choice((1, 10))
@@ -235,7 +239,7 @@ class Unkind:
         )
 
     def quiet_book(self) -> Spell | None:
-        """A market's book changes seldom, and the connection says nothing in between."""
+        """Let a market's book change seldom, while the connection sends nothing in between."""
         venue, conditions = self._one()
         fault = QuietBookFault(
             market=self._a_market(venue).symbol, every_s=round(self._random.choice((3.0, 8.0, 25.0)), 1)
@@ -249,7 +253,7 @@ class Unkind:
         )
 
     def closed_wallet(self) -> Spell | None:
-        """Deposits and withdrawals of a coin are closed: its gap stays."""
+        """Close deposits and withdrawals of a coin: its gap remains."""
         venue, conditions = self._one()
         gap_bps = self._random.choice((-1, 1)) * self._random.uniform(40, 200)
         fault = ClosedWalletFault(market=self._a_market(venue).symbol, gap_bps=round(gap_bps, 1))
@@ -262,7 +266,7 @@ class Unkind:
         )
 
     def fx_blip(self) -> Spell | None:
-        """KRW-USDT moves alone and comes back."""
+        """Move KRW-USDT alone, and back again."""
         conditions = self._conditions["upbit"]
         bps = round(self._random.choice((-1, 1)) * self._random.uniform(20, 300), 1)
         spell = self._spell(
@@ -271,7 +275,7 @@ class Unkind:
         return spell._replace(seconds=self._random.uniform(0.5, 6.0)) if spell is not None else None
 
     def wrong_frame(self) -> str:
-        """A sound but wrong book is sent for 5 ms."""
+        """Send a well-formed but wrong book for 5 ms."""
         venue, conditions = self._one()
         bps = round(self._random.choice((-1, 1)) * self._random.uniform(50, 1_500), 1)
         fault = WrongFrameFault(market=self._a_market(venue).symbol, bps=bps)
@@ -279,7 +283,7 @@ class Unkind:
         return f"{fault.market} {bps} bps"
 
     def hand_trade(self) -> str:
-        """A person trades in our account, at the venue's own screen."""
+        """Trade in our account as a person does at the venue's own screen."""
         venue = self._a_venue()
         market, trading = self._a_market(venue), self._exchanges.trading[venue]
         side = self._random.choice(("buy", "sell"))
@@ -300,7 +304,7 @@ class Unkind:
         return "" if placed is None else f"{venue} {side} {quantity} {market.symbol}"
 
     def other_fees(self) -> Spell | None:
-        """New orders pay another fee than the configured one."""
+        """Charge new orders another fee than the configured one."""
         venue = self._a_venue()
         bps = self._random.choice((0.0, 8.0, 20.0))
         trading = self._exchanges.trading[venue]
@@ -322,7 +326,7 @@ class Unkind:
     def _switches(
         self, venue: str, markets: list[SimMarket], refused: OrderRefusal, switch: dict[str, object]
     ) -> tuple[Callable[[], None], Callable[[], None]]:
-        """Return what makes the venue refuse and what ends it."""
+        """Return a function that makes the venue refuse, and one that ends it."""
         trading = self._exchanges.trading.get(venue)
         names = [(venue, market.symbol) for market in markets]
 
@@ -343,7 +347,7 @@ class Unkind:
     def _spell(
         self, venue: str, kind: str, begin: Callable[[], None], end: Callable[[], None], what: str
     ) -> Spell | None:
-        """Return a spell, or None while something of this kind is under way at the venue."""
+        """Return a spell, or None while a fault of this kind is under way at the venue."""
         name = venue, kind
         if name in self._under_way:
             return None
@@ -383,7 +387,7 @@ def _reject(market: str, code: str) -> dict[str, object]:
 
 
 def _breaks_rules(order: Order, market: SimMarket) -> bool:
-    """Return whether rules that were changed forbid the order."""
+    """Return whether changed rules forbid the order."""
     if max(market.factors) == 1:
         return False
     price, size = int(order.limit.scaleb(8)), int(order.quantity.scaleb(8))

@@ -1,9 +1,11 @@
-"""The venues' own books of our orders and accounts, held against the stored events. Pure; told by the venues' record.
+"""Compares the venues' own books of our orders and accounts with the stored events. Pure; the venues' record reports
+to it.
 
-What has to hold of live orders: an order reaches its venue only after the ledger has it, under one name, once; what
-the ledger calls never accepted the venue does not have; an order that is over in the ledger is over at the venue, and
-every execution of it is booked; a difference is found where somebody else has moved money, of that size, and nowhere
-else; an order of ours that no intent owns is found while it waits; and nothing is entered while either blocks.
+The following has to hold of live orders: an order reaches its venue only after it is in the ledger, under one name,
+once; the venue does not have an order that the ledger regards as never accepted; an order that has ended in the
+ledger has ended at the venue, and every execution of it is booked; a difference is found where another party has
+moved money, of that size, and nowhere else; an order of ours that no intent owns is found while it waits; and no
+entry is made while either blocks.
 """
 
 from collections import OrderedDict, deque
@@ -31,7 +33,7 @@ _ENDED_KEPT = 20_000
 _NOTHING_HAPPENED = ("NOT_ACCEPTED", "REJECTED")
 _OVER = ("FILLED", "CANCELED", "EXPIRED", *_NOTHING_HAPPENED)
 _STATEMENTS = 3
-"""So many may not show a change yet."""
+"""Number of statements that may not show a change yet."""
 _CHANGES_KEPT = 16
 """Amounts that were right a moment ago: a statement may have been read before the newest change."""
 
@@ -43,7 +45,7 @@ _BY_HAND = ("adjustment", "deposit", "withdrawal", "fee", "unexplained")
 
 
 class Placed(NamedTuple):
-    """An order that a venue has taken on."""
+    """Is an order that a venue has accepted."""
 
     venue: str
     name: str
@@ -55,7 +57,7 @@ class Placed(NamedTuple):
 
 
 class _There:
-    """An order of ours as the venue has it."""
+    """Is an order of ours as the venue has it."""
 
     def __init__(self, placed: Placed) -> None:
         self.placed = placed
@@ -64,7 +66,7 @@ class _There:
 
 
 class _Booked:
-    """An order of ours as the ledger has it."""
+    """Is an order of ours as the ledger has it."""
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -73,12 +75,12 @@ class _Booked:
 
 
 class _HandMoves:
-    """What others than the system have moved of a currency at a venue, and no adjustment accounts for yet."""
+    """Holds what parties other than the system have moved of a currency at a venue, without an adjustment so far."""
 
     def __init__(self) -> None:
         self.amount = _ZERO
         self.seen = 0
-        """Statements that must have shown it by now, and a few more."""
+        """Number of statements since the newest move; after more than ``_STATEMENTS`` one must have shown it."""
         self.recent: deque[Decimal] = deque((_ZERO,), maxlen=_CHANGES_KEPT)
 
     def move(self, amount: Decimal) -> None:
@@ -88,10 +90,12 @@ class _HandMoves:
 
 
 class VenueBooks:
-    """Takes what the venues do, and every stored event in order."""
+    """Compares what the venues do with every stored event, in order."""
 
     def __init__(self, tag: str, differ: Callable[[str], None], tolerance: Decimal = _ZERO) -> None:
-        """Make the books. ``tolerance`` is the largest difference that comes of the digits that a venue prints."""
+        """Make the books. ``tolerance`` is the largest difference that the digits of a venue's printed amounts
+        cause.
+        """
         self._printed = tolerance
         self._prefix = f"{tag}-"
         self._differ = differ
@@ -104,22 +108,24 @@ class VenueBooks:
         """State of orders of concluded intents, by our id; the newest."""
         self._moves: dict[Account, _HandMoves] = {}
         self.differences: dict[Account, None] = {}
-        """That the ledger knows of and that are not resolved."""
+        """Differences that the ledger knows of and that are not resolved."""
         self._strays: dict[tuple[str, str], int] = {}
-        """Orders with our tag that somebody else has placed and that wait, by venue and our id: statements since."""
+        """Open orders with our tag that another party has placed, by venue and our id, with the number of statements
+        since.
+        """
         self.strays_found: dict[tuple[str, str], str] = {}
         """Pairs of the orders of this kind that the ledger knows, by venue and our id."""
         self.orders = 0
-        """Orders of ours that the venues have taken on."""
+        """Number of our orders that the venues have accepted."""
 
     def client_id(self, name: str) -> str | None:
-        """Return our id of an order that its venue calls ``name``; None for an order of somebody else."""
+        """Return our id of an order that its venue calls ``name``; None for an order of another party."""
         return name[len(self._prefix) :] if name.startswith(self._prefix) else None
 
     # what the venues do
 
     def placed(self, placed: Placed) -> None:
-        """Note that a venue has taken an order on."""
+        """Note that a venue has accepted an order."""
         client_id = self.client_id(placed.name)
         if client_id is None:
             return
@@ -158,7 +164,7 @@ class VenueBooks:
             there.is_open = False
 
     def moved_by_hand(self, venue: str, currency: str, amount: Decimal) -> None:
-        """Note that somebody else has changed what we own."""
+        """Note that another party has changed what we own."""
         self._moves.setdefault((venue, currency), _HandMoves()).move(amount)
 
     # what the ledger stores
@@ -191,12 +197,12 @@ class VenueBooks:
             case StrayGone():
                 self.strays_found.pop((event.venue, event.client_id), None)
             case _:
-                pass  # says nothing of orders and accounts
+                pass  # this event contains nothing about orders and accounts
 
     # what risk compares
 
     def stated(self, venue: str, *, is_full: bool) -> None:
-        """Note that risk compares a settled statement; ``is_full``: of every currency of the venue.
+        """Note that risk compares a settled statement. ``is_full`` is whether it lists every currency of the venue.
 
         A statement may have been read before the newest change, and its events are stored a little later.
         """
@@ -239,7 +245,7 @@ class VenueBooks:
     def settled(
         self, wallets: dict[Account, tuple[Decimal, Decimal]], owned: dict[Account, Decimal]
     ) -> Iterator[str]:
-        """Yield what venues and ledger say differently when nothing is under way. ``wallets``: free and locked."""
+        """Yield the differences between venues and ledger when nothing is under way. ``wallets``: free and locked."""
         for client_id, there in self._there.items():
             yield f"{there.placed.venue} has {client_id}, whose intent has no outcome in the ledger"
         for account, (_, locked) in sorted(wallets.items()):
@@ -283,7 +289,7 @@ class VenueBooks:
     def _reported(self, event: OrderReported) -> None:
         booked = self._booked.get(event.client_id)
         if booked is None:
-            return  # the second bookkeeping of the ledger says so
+            return  # the second bookkeeping of the ledger reports an unknown order
         booked.state = event.state
         booked.executed += sum((fill.quantity for fill in event.fills), _ZERO)
         if event.state in _OVER:
@@ -346,4 +352,4 @@ class VenueBooks:
 
 
 STRAY = "-x"
-"""What the names of orders end with that the simulation places under our tag: no worker makes such."""
+"""Ending of the names of orders that the simulation places under our tag: no worker makes such names."""

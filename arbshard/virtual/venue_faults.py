@@ -1,7 +1,7 @@
-"""Faults of venues: of their connections, their REST calls, their order events, and their accounts.
+"""Simulates faults of venues: of their connections, their REST calls, their order events, and their accounts.
 
-Each method is one kind of fault of ``rates``. It returns a ``Spell``, or a text for the trace when the fault is over
-at once, or an empty text when there is nothing to do it to.
+Each method is one kind of fault of ``rates``. It returns a ``Spell``, or a text for the trace when the fault ends at
+once, or an empty text when there is nothing that it can affect.
 """
 
 from decimal import Decimal
@@ -21,7 +21,7 @@ _LEAST = Decimal("0.00000001")
 
 
 class VirtualVenueFaults:
-    """Draws the details of a fault of a venue and does it."""
+    """Draws the details of a fault of a venue and carries it out."""
 
     def __init__(self, world: VirtualWorld, weather: Weather, random: Random, spells: VirtualSpells) -> None:
         self._world = world
@@ -33,11 +33,11 @@ class VirtualVenueFaults:
         return [one for venue in self._world.exchanges.venues.values() for one in venue.connections]
 
     def cut(self) -> str:
-        """A connection is reset."""
+        """Reset a connection."""
         return self._cut_one(self._connections())
 
     def cut_private(self) -> str:
-        """A connection for the events of our own orders is reset."""
+        """Reset a connection that carries the events of our own orders."""
         return self._cut_one([one for one in self._connections() if one.is_private])
 
     def _cut_one(self, streams: list[VirtualStream]) -> str:
@@ -48,7 +48,7 @@ class VirtualVenueFaults:
         return f"#{stream.number}"
 
     def stall(self) -> Spell | None:
-        """A connection stays open and sends nothing."""
+        """Keep a connection open, but let it send nothing."""
         streams = self._connections()
         if not streams:
             return None
@@ -61,7 +61,7 @@ class VirtualVenueFaults:
         return Spell(seconds, lambda: set_silent(True), lambda: set_silent(False), f"#{stream.number}")
 
     def outage(self) -> Spell:
-        """A venue resets all its connections and cannot be reached."""
+        """Reset all connections of a venue and make it unreachable."""
         venue = self._world.exchanges.venues[self._random.choice(tuple(self._world.exchanges.venues))]
 
         def begin() -> None:
@@ -75,44 +75,44 @@ class VirtualVenueFaults:
         return Spell(self._random.uniform(0.5, 20.0), begin, end, venue.name)
 
     def slow_frames(self) -> Spell:
-        """Frames of all venues arrive late."""
+        """Delay the frames of all venues."""
         most_ns = int(self._random.uniform(50, 1200) * 1e6)
         return self._weather.spell(self._random.uniform(1.0, 20.0), f"by {most_ns}", frame_slow_ns=most_ns)
 
     def late_fills(self) -> Spell:
-        """Some last executions of an order are reported after the order's end. Only the paper venue does it."""
+        """Report some last executions of an order after the order's end. Only the paper venue does this."""
         share = self._random.uniform(0.05, 0.3)
         return self._weather.spell(self._random.uniform(20.0, 120.0), f"{share:.3f}", late_share=share)
 
     # live orders
 
     def slow_calls(self) -> Spell:
-        """REST calls and their answers arrive late."""
+        """Delay REST calls and their answers."""
         most_ns = int(self._random.choice((200, 1_000, 4_000)) * self._random.uniform(0.5, 1.0) * 1e6)
         return self._weather.spell(self._random.uniform(2.0, 20.0), f"by {most_ns}", call_slow_ns=most_ns)
 
     def silent_calls(self) -> Spell:
-        """Some REST calls, or their answers, are lost on their way, and no error is raised."""
+        """Lose some REST calls, or their answers, without an error."""
         share = self._random.uniform(0.05, 0.4)
         return self._weather.spell(self._random.uniform(2.0, 20.0), f"{share:.3f}", call_lost_share=share)
 
     def lost_calls(self) -> Spell:
-        """A venue loses some REST calls before it has acted on them."""
+        """Lose some REST calls at a venue before it has acted on them."""
         share = round(self._random.uniform(0.05, 0.6), 3)
         return self._at_venue("lost_request", self._random.uniform(2.0, 20.0), share=share, calls="all")
 
     def lost_answers(self) -> Spell:
-        """A venue acts on some REST calls and does not answer them."""
+        """Lose the answers to some REST calls at a venue after it has acted on them."""
         share = round(self._random.uniform(0.05, 0.6), 3)
         return self._at_venue("lost_reply", self._random.uniform(2.0, 20.0), share=share, calls="all")
 
     def server_errors(self) -> Spell:
-        """A venue answers some REST calls with status 500."""
+        """Answer some REST calls of a venue with status 500."""
         share = round(self._random.uniform(0.05, 0.6), 3)
         return self._at_venue("error_500", self._random.uniform(2.0, 20.0), share=share, calls="all")
 
     def rate_limits(self) -> Spell:
-        """A venue answers some REST calls with status 429 or 418 and a time to wait."""
+        """Answer some REST calls of a venue with status 429 or 418 and a time to wait."""
         share = round(self._random.uniform(0.05, 0.4), 3)
         status, wait_s = self._random.choice(((429, 1), (429, 3), (418, 5)))
         return self._at_venue(
@@ -120,12 +120,12 @@ class VirtualVenueFaults:
         )
 
     def refusals(self) -> Spell:
-        """A venue refuses some orders."""
+        """Refuse some orders at a venue."""
         share = round(self._random.uniform(0.1, 0.5), 3)
         return self._at_venue("reject", self._random.uniform(5.0, 40.0), share=share)
 
     def disordered_events(self) -> Spell:
-        """A venue sends some order events late, or twice."""
+        """Send some order events of a venue late, or twice."""
         kind = self._random.choice(("late_event", "duplicate_event"))
         share = round(self._random.uniform(0.1, 0.7), 3)
         return self._at_venue(kind, self._random.uniform(10.0, 60.0), share=share)
@@ -135,7 +135,7 @@ class VirtualVenueFaults:
         return venues[self._random.choice(tuple(venues))]
 
     def _at_venue(self, name: str, seconds: float, **settings: object) -> Spell:
-        """Return a spell of the fault ``name`` that a venue can do by itself."""
+        """Return a spell of the fault ``name``, which a venue can carry out by itself."""
         venue = self._a_venue()
         usual = self._world.config.sim.faults.reject.share if name == "reject" else 0.0
         return Spell(
@@ -148,7 +148,7 @@ class VirtualVenueFaults:
     # the account
 
     def by_hand(self) -> str:
-        """A person moves money or coins, or trades at the venue's own screen."""
+        """Move money or coins as a person does who withdraws, deposits, or trades at the venue's own screen."""
         venue = self._a_venue()
         currencies = [one for one in venue.account.wallet.balances() if one.free]
         one = self._random.choice(currencies)
@@ -160,7 +160,7 @@ class VirtualVenueFaults:
         return f"{venue.name} {one.currency} {amount}"
 
     def stray(self) -> Spell | None:
-        """An order of ours waits at a venue and the ledger does not know it, as after the loss of a ledger."""
+        """Place an order of ours at a venue that the ledger does not know, as after the loss of a ledger."""
         venue = self._a_venue()
         pair = self._random.choice(self._world.universe.pairs)
         leg = pair.home if pair.home.market.venue == venue.name else pair.away

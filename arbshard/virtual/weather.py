@@ -1,4 +1,4 @@
-"""The state of the network: ``faults`` sets it; ``network`` and ``exchange`` ask it for every message."""
+"""Holds the state of the network: ``faults`` sets it; ``network`` and ``exchange`` read it for every message."""
 
 from random import Random
 
@@ -10,7 +10,7 @@ _CALL_NS = (2_000_000, 25_000_000)
 
 
 class Weather:
-    """Latencies and losses, drawn from one seed."""
+    """Draws latencies and losses of the network from one seed."""
 
     def __init__(self, random: Random) -> None:
         self._random = random.random
@@ -72,7 +72,7 @@ class Weather:
     def spell(self, seconds: float, what: str, **values: float) -> Spell:
         """Return a spell in which the named attributes have ``values``; at its end they are 0.
 
-        Raises ``AttributeError`` for a name that is none of this class.
+        Raises ``AttributeError`` for a name that this class does not have.
         """
         for name in values:
             getattr(self, name)

@@ -1,6 +1,6 @@
-"""A worker as a virtual process: virtual ports for the assembly in ``arbshard.worker``.
+"""Implements a worker as a virtual process: virtual ports for the assembly in ``arbshard.worker``.
 
-The oracle is told of every decision and of every order's end at the instant of it.
+Every decision and every order's end is reported to the oracle at its instant.
 """
 
 from collections.abc import Callable, Iterable
@@ -37,11 +37,13 @@ from arbshard.worker.meter import WorkerMeter
 from arbshard.worker.spare import Assignment
 
 _WHATEVER_THE_BOOKS = ("manual", "kill_switch", "shutdown", "warned")
-"""Exits that go out on an old book: the order's limit protects the price, and staying is the greater risk."""
+"""Reasons for exits that are sent on an old book: the order's limit protects the price, and keeping the position is
+the greater risk.
+"""
 
 
 class VirtualSurroundings(NamedTuple):
-    """What all processes of one run stand in."""
+    """Holds what surrounds all processes of one run."""
 
     loop: VirtualLoop
     clock: VirtualClock
@@ -54,7 +56,7 @@ class VirtualSurroundings(NamedTuple):
     supervisor: VirtualProcess
     unkind: Unkind
     live: LiveWorld | None = None
-    """Where live orders go; None on paper."""
+    """Destination of live orders; None on paper."""
 
     def is_orphan(self) -> bool:
         """Return whether the supervisor has died."""
@@ -62,7 +64,7 @@ class VirtualSurroundings(NamedTuple):
 
 
 class WatchedMeter(WorkerMeter):
-    """Tells the oracle of the end of each order as well, and counts over all workers what rules refused.
+    """Informs the oracle of the end of each order, and counts over all workers what rules refused.
 
     Its owner sets both fields at once.
     """
@@ -81,13 +83,13 @@ class WatchedMeter(WorkerMeter):
         self.tally.followed(outcome.reason.name, outcome.pnl)
 
     def order_done(self, result: OrderResult) -> None:
-        """Count the end of an order, and tell the oracle of it."""
+        """Count the end of an order, and report it to the oracle."""
         super().order_done(result)
         self.on_order(result)
 
 
 class VirtualWorker:
-    """One incarnation of a shard's worker."""
+    """Executes one incarnation of a shard's worker."""
 
     def __init__(self, around: VirtualSurroundings, process: VirtualProcess, shard: int, epoch: int) -> None:
         self._around = around
@@ -95,7 +97,7 @@ class VirtualWorker:
         self.shard = shard
         self._epoch = epoch
         self._worker: Worker | None = None
-        """None before it has begun."""
+        """The worker; None before it has begun."""
 
     @property
     def engine(self) -> ArbitrageEngine | None:
@@ -108,14 +110,14 @@ class VirtualWorker:
         return self._worker.trading_since_ns if self._worker is not None else 0
 
     def may_trade(self, base: str) -> bool:
-        """Return whether the worker takes ``base`` for its own."""
+        """Return whether the worker regards ``base`` as its own."""
         worker = self._worker
         if worker is None or not worker.trading_since_ns:
             return False
         return base in worker.engine.pairs and not worker.desk.is_suspended(base)
 
     async def run(self) -> int:
-        """Run until it ends by itself or is told to; the exit code."""
+        """Run until the worker ends by itself or is ordered to end. Returns the exit code."""
         around, files = self._around, self._around.files
         ports = WorkerPorts(
             clock=around.clock,

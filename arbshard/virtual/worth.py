@@ -1,17 +1,18 @@
-"""What our accounts have gained by trading, and what leaving costs: held against what risk says and does. Pure.
+"""Compares what our accounts have gained by trading, and what leaving costs, with what risk reports and does. Pure.
 
 ==============  ================================================================================================
-equity          what is stored of equity is what the executions make: the results of all that was closed, and what
+equity          the stored equity equals what the executions make: the results of all closed positions, and what
                 closing the open positions would bring at the books of that time. The marks of the positions add up
-                to what is called unrealised. A difference that a person accepts as unexplained is a result too, at
+                to the unrealised result. A difference that a person accepts as unexplained is a result too, at
                 the prices of that time
 high water      the high-water mark is never below equity, and falls only when a person accepts a drawdown
 way out         an entry leaves on each venue what leaving all open positions takes at the prices of now; and on
                 paper an exit is refused for want of money only where prices have taken it away
 ==============  ================================================================================================
 
-Marks are made a few times a second from books that may be older, so each is compared with all that it could have been
-since shortly before its books came. What is under way, or was a moment ago, is not compared.
+Marks are made a few times a second from books that may be older, so each is compared with all values that it could
+have had since shortly before its books came. A position with an order under way, or with one a moment ago, is not
+compared.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -40,35 +41,37 @@ from arbshard.virtual.own_books import Holding, OwnBooks, Running
 _ZERO = Decimal(0)
 _CENT = Decimal("0.01")
 _SETTLED_NS = 5_000_000_000
-"""A position that was changed so long ago was valued again since, more than once."""
+"""Time in ns after a position's change by which it was valued again more than once."""
 _FEW = 2
-"""More frames than this in that time show that a book is alive."""
+"""Number of frames that shows that a book is active if more arrive in that time."""
 _BEFORE_NS = 4_000_000_000
-"""A mark is the newer or the older of two, so far apart at most."""
+"""Largest interval in ns between two books of which a mark may use the newer or the older one."""
 _BEGUN_NS = 15_000_000_000
-"""Risk has valued everything so long after it began."""
+"""Time in ns after which risk has valued everything once it has begun."""
 _AGE_MS_MAX = 30_000
-"""Marks at older books are not compared: the frames of that time are gone."""
+"""Largest age in ms of the books of a mark that is compared: the frames of older books are no longer kept."""
 _PRICED_NS = 15_000_000_000
-"""Risk takes the prices of balances every few seconds, and does nothing while it is stopped."""
+"""Longest time in ns between risk's readings of the prices of balances: it reads them every few seconds, and does
+nothing while it is stopped.
+"""
 _SHARE = 2e-6
-"""Floats against decimals, of the notional."""
+"""Tolerance as a share of the notional: the system uses floats and this module decimals."""
 _DUST = Decimal("0.005")
-"""Of what leaving takes: prices by which risk reckoned a moment before."""
+"""Tolerance as a share of the cost of leaving: risk may have used the prices of a moment before."""
 
 Account = tuple[str, str]
 """Venue and currency."""
 
 
 class _Range(NamedTuple):
-    """The least and the most that something was in a while."""
+    """Holds the least and the largest value that something had in a period."""
 
     least: float
     most: float
 
 
 class Worth:
-    """Takes every stored event in order, after ``own_books``."""
+    """Judges the gain of our accounts: it takes every stored event in order, after ``own_books``."""
 
     def __init__(
         self,
@@ -81,7 +84,7 @@ class Worth:
         *,
         is_live: bool,
     ) -> None:
-        """Make the judge. ``pairs`` are by base; ``is_live``: a person may take the money away."""
+        """Make the judge. ``pairs`` are by base; ``is_live`` is whether a person may withdraw the money."""
         self._books = books
         self._frames = frames
         self._fees = fees
@@ -91,15 +94,15 @@ class Worth:
         self._is_live = is_live
         self._high_water = _ZERO
         self._accepted = _ZERO
-        """What differences that were accepted have brought, in reporting currency."""
+        """Result of accepted differences, in reporting currency."""
         self._began_ns = 0
-        """When risk last began."""
+        """Time at which risk last began (monotonic ns)."""
         self._changed_ns: dict[str, int] = {}
-        """When open positions were last changed, by id."""
+        """Times at which open positions were last changed, by id (monotonic ns)."""
         self._offset_ns: int | None = None
-        """Wall time less monotonic time at the last valuation."""
+        """Wall time less monotonic time at the last valuation, in ns; None before the first."""
         self.compared = 0
-        """Marks that were compared."""
+        """Number of marks that were compared."""
 
     def add(self, event: Event, now_ns: int, wall_ms: int) -> None:
         """Apply the next event."""
@@ -119,12 +122,14 @@ class Worth:
             case PositionClosed():
                 self._changed_ns.pop(event.position.position_id, None)
             case _:
-                pass  # says nothing of what anything is worth
+                pass  # this event contains nothing about values
 
     # equity
 
     def stated(self, equity: Decimal, high_water: Decimal) -> None:
-        """Judge what risk reckons with now. A mark that was not stored yet may be lost with its process."""
+        """Judge the equity and high-water mark that risk uses now. A mark that was not stored yet may be lost with
+        its process.
+        """
         if high_water < self._high_water - _CENT:
             self._differ(f"high water: the mark fell from {self._high_water:f} to {high_water:f}")
         if equity > high_water:
@@ -184,7 +189,9 @@ class Worth:
             )
 
     def _price(self, venue: str, currency: str, since_ns: int) -> _Range | None:
-        """Return what one unit at a venue could have been sold for since then; None where the books do not say."""
+        """Return the price at which one unit at a venue could have been sold since then; None where the books do not
+        contain it.
+        """
         one = _Range(1.0, 1.0)
         fx = self._walked(self._fx_symbol, "bids", 0.0, since_ns)
         for pair in self._pairs.values():
@@ -208,12 +215,12 @@ class Worth:
         return len(times) > _FEW and all(newer - older < _BEFORE_NS for newer, older in pairwise(times))
 
     def _is_settled(self, position_id: str, now_ns: int) -> bool:
-        """Return whether nothing is under way of a position, or was a moment ago."""
+        """Return whether no order of a position is under way, or was a moment ago."""
         is_busy = any(one.intent.position_id == position_id for one in self._books.running.values())
         return not is_busy and now_ns - self._changed_ns.get(position_id, 0) > _SETTLED_NS
 
     def _has_books(self, pair: Pair, now_ns: int) -> bool:
-        """Return whether books came all the while in which a position should have been valued."""
+        """Return whether books came during the whole time in which a position should have been valued."""
         symbols = (pair.home.market.symbol, pair.away.market.symbol, self._fx_symbol)
         return all(len(self._frames.since(one, now_ns - _SETTLED_NS)) > _FEW for one in symbols)
 
@@ -230,7 +237,7 @@ class Worth:
             )
 
     def _closing(self, holding: Holding, since_ns: int) -> _Range | None:
-        """Return what closing a position could have brought since then; None where the books do not say."""
+        """Return what closing a position could have brought since then; None where the books do not contain it."""
         pair, long, short = self._pairs[holding.pair], float(holding.long), float(holding.short)
         if long <= 0 or short <= 0:
             return None
@@ -257,7 +264,7 @@ class Worth:
         return _Range(min(results), max(results))
 
     def _walked(self, symbol: str, side: str, size: float, since_ns: int) -> _Range | None:
-        """Return what ``size`` came to since then, or the best price without a size; None where that is not known."""
+        """Return the value of ``size`` since then, or the best price without a size; None where that is not known."""
         frames = self._frames.since(symbol, since_ns)
         if not frames or frames[-1].at_ns > since_ns:
             return None
@@ -282,7 +289,7 @@ class Worth:
                 )
 
     def _refused(self, event: IntentRefused, now_ns: int) -> None:
-        """Judge a refused exit: money that is there and that no other way out needs is not kept from it."""
+        """Judge a refused exit: money that is available and that no other exit needs must not be withheld from it."""
         if self._is_live:
             return
         needed = self._needed(now_ns)
@@ -295,7 +302,7 @@ class Worth:
         self._differ(f"way out: {event.intent_id} of {event.pair} was refused: {event.detail}")
 
     def _needed(self, now_ns: int) -> dict[Account, Decimal]:
-        """Return what leaving all that is open takes, and what entries under way may still spend, by account."""
+        """Return what leaving all open positions takes, and what entries under way may still spend, by account."""
         found: dict[Account, Decimal] = {}
         for holding, running in self._open():
             pair = self._pairs[holding.pair]
@@ -329,7 +336,7 @@ def _add(table: dict[Account, Decimal], account: Account, amount: Decimal) -> No
 
 
 def _add_orders(table: dict[Account, Decimal], running: Running, fees: Mapping[str, VenueFee]) -> None:
-    """Add what the legs of an entry may still spend. What its sale brings is there when it has been made."""
+    """Add what the legs of an entry may still spend. The proceeds of its sale are available once it is executed."""
     for order in (running.intent.home, running.intent.away):
         if order.client_id in running.over:
             continue
@@ -348,7 +355,7 @@ def _currencies(intent: Intent, venue: str) -> tuple[str, str]:
 
 
 def _walk(levels: Levels, size: float) -> float | None:
-    """Return what ``size`` comes to, or the best price without a size; None where there is less than that."""
+    """Return the value of ``size``, or the best price without a size; None where the book has less than that."""
     if not size:
         return levels[0][0]
     left, amount = size, 0.0
