@@ -162,7 +162,8 @@ class _VenueDecoder:
         if mark is None:
             return False
         owner, known = self._marks.get(symbol, (connection, -1))
-        if owner != connection and mark <= known:
+        # A book that was known before the recording is of no connection.
+        if owner not in ("", connection) and mark <= known:
             return True
         self._marks[symbol] = connection, mark
         return False

@@ -303,3 +303,14 @@ def test_best_prices_of_a_stream_of_their_own_are_quotes_and_part_of_the_next_le
     assert [row["bid_amount"] for row in quotes] == [Decimal("1.0"), Decimal("0.5")]
     (levels,) = rows_of(tmp_path, "binance", "book_snapshot_2", "2026-11-27")
     assert levels["bids[0].price"] == Decimal("94500.10")
+
+
+def test_levels_that_are_older_than_the_touch_of_a_known_book_are_kept(tmp_path):
+    sides = [["94500.10", "1.0"]], [["94501.00", "2.0"]]
+    fused = get_adapter("binance").fused
+    known = fused.joined(binance(7, *sides), fused.touch_of(touch(9)).body)
+    tape = Recorded(tmp_path)
+    tape.add("binance", known, kind="known", connection="")
+    tape.add("binance", binance(8, *sides)).add("binance", touch(10))
+    assert not tape.compact().refused
+    assert len(rows_of(tmp_path, "binance", "quotes", "2026-11-27")) == 3
