@@ -38,7 +38,7 @@ def test_an_unrealised_loss_stops_everything_but_a_close_by_hand(tmp_path):
         run.until_running()
         halted = run.until(lambda s: "stopped" in s["halted"] or "no exits" in s["halted"])
         assert "halted (daily_loss)" in halted["halted"]
-        assert "except by 'arbshard close'" in halted["halted"]
+        assert "except by 'arbshard close --name t'" in halted["halted"]
         equity = halted["equity"]
         assert float(equity["realised"]) == 0
         assert float(equity["unrealised"]) <= -200

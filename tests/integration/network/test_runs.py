@@ -132,16 +132,19 @@ def test_a_run_that_is_halted_at_its_end_does_not_end_with_0(place):
     assert problem.startswith("halted (")
 
 
-def test_a_fault_that_was_over_before_the_end_is_none(place):
+def test_a_halt_that_was_over_before_the_end_is_a_reason_for_exit_code_1(place):
     here = place(ONE_SHARD + SMALL)
     here.begin()
     here.until_running()
     here.do("halt", "--reason", "a look at it")
+    here.until(lambda status: status["halts"])  # the supervisor looks four times a second
     here.do("resume")
     here.do("stop")
     code, out, err = here.ended()
-    assert code == 0, out + err
-    assert here.summary()["problems"] == []
+    assert code == 1, out + err
+    (problem,) = here.summary()["problems"]
+    assert problem.startswith("entries were halted from ")
+    assert problem.endswith("(operator): a look at it")
 
 
 NOWHERE = {name: {"ws_url": "wss://127.0.0.1:1", "rest_url": "https://127.0.0.1:1"} for name in FEES}
