@@ -1,6 +1,6 @@
-"""Which quiet books are still their markets' newest ones. The supervisor confirms this, and exits rely on it.
+"""Confirms which quiet books are still their markets' newest ones. Exits rely on it.
 
-A book that does not change brings no frame, so its age says nothing about it. Two things do:
+A book that does not change brings no frame, so its age alone does not show whether it is current. Two things do:
 
 - Its connection shows signs of life: a frame of any market, or the answer to a ping. What the venue had sent before
   has then come, too. This confirms a book for ``quiet_confirm_s`` after its own last proof, and no longer: the venue
@@ -9,8 +9,9 @@ A book that does not change brings no frame, so its age says nothing about it. T
   ``quiet_confirm_s`` after the last proof, or as soon as the connection shows no signs of life.
 
 If REST shows a newer book, that one is written into the slot, and the stream of the market is suspected. Signs of
-life count no longer until it has brought a frame; if it brings none within two seconds, it is dead: this is counted
-and alerted, the market is subscribed to anew, and then its connection is renewed. Meanwhile REST brings its books.
+life no longer count until the stream has brought a frame. If it brings none within two seconds, it is dead: this is
+counted and alerted, the market is subscribed to anew, and then its connection is renewed. Meanwhile REST brings its
+books.
 """
 
 import asyncio
@@ -37,33 +38,35 @@ from supervisor.feeds.topics import ReadSlot
 
 _LOOK_S = 0.2
 _BUDGET_SHARE = 0.25
-"""Of what the venue's poller may ask: the fallback of markets without a stream must have room beside this."""
+"""Part of the poller's rate that may be used here: the fallback of markets without a stream needs the rest."""
 _AT_ONCE = 8
-"""Markets asked about in one round, so that those that become due meanwhile do not wait for many others."""
+"""Most markets asked about in one round, so that those that become due meanwhile do not wait for many others."""
 _SUSPECT_NS = 2_000_000_000
-"""So long a frame may be under way while REST shows a newer book already."""
+"""Longest time that a frame may be under way while REST shows a newer book already."""
 _REMEDY_NS = 5_000_000_000
 _REMEDY_NS_MAX = 600_000_000_000
 
 
 class Carrier(Protocol):
-    """A connection that brings markets: ``connection.FeedConnection``."""
+    """Is a connection that brings markets: ``connection.FeedConnection``."""
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The markets it carries."""
+        """Return the symbols of the markets that it carries."""
         ...
 
     def alive_ns(self, now_ns: int) -> int:
-        """Until when it is known to have brought what the venue sent; 0 while it is not up."""
+        """Return until when it is known to have brought what the venue sent (monotonic nanoseconds); 0 while it is
+        not up.
+        """
         ...
 
     def ping(self, now_ns: int, pause_ns: int) -> None:
-        """Ask for a sign of life, unless that was done less than ``pause_ns`` ago."""
+        """Send a ping, unless that was done less than ``pause_ns`` nanoseconds ago."""
         ...
 
     def frames_received(self, symbol: str) -> int:
-        """Frames of a market on the stream that is open."""
+        """Return the number of a market's frames on the stream that is open."""
         ...
 
     def ask_again(self, symbol: str) -> None:
@@ -76,24 +79,25 @@ class Carrier(Protocol):
 
 
 class _AttendedMarket:
-    """A market that may have to be left."""
+    """Is a market whose position may have to be closed. All its times are monotonic nanoseconds."""
 
     def __init__(self, slot: int, random: Random) -> None:
         self.slot = slot
         self.shown_ns = 0
         """When REST was asked that showed the book in the slot; 0 for never."""
         self.frames = 0
-        """Frames from the streams when REST was last asked; while it is suspected, when that began."""
+        """Number of frames from the streams when REST was last asked; while the stream is suspected, when that
+        began."""
         self.suspected_ns = 0
-        """Since when REST has been ahead of the stream; 0 when it is not."""
+        """Since when REST has been ahead of the stream; 0 if it is not."""
         self.remedies = 0
         self.remedy_ns = 0
-        """The next remedy comes not before."""
+        """Before this time no further remedy is applied."""
         self.is_failing = False
-        """The last call brought nothing of it."""
+        """Whether the last call brought no book of it."""
         self.backoff = Backoff(random)
         self.ask_ns = 0
-        """REST is not asked before."""
+        """Before this time REST is not asked."""
 
 
 class BookConfirmation:
@@ -113,7 +117,7 @@ class BookConfirmation:
         fetch: Fetch,
         alert: Callable[[str], None],
     ) -> None:
-        """``groups`` returns the connections; those of one group carry the same markets."""
+        """Prepare the confirmation. ``groups`` returns the connections; those of one group carry the same markets."""
         name = fanout.venue.name
         self._name = name
         self._fanout = fanout
@@ -140,19 +144,20 @@ class BookConfirmation:
         self._attended: frozenset[int] = frozenset()
         self._markets: dict[str, _AttendedMarket] = {}
         self._lives: dict[Carrier, tuple[int, ...]] = {}
-        """The signs of life of each group, by its first connection, by which its books were confirmed last."""
+        """The newest sign of life of each connection of a group, by its first connection, when its books were last
+        confirmed."""
         self._is_due = asyncio.Event()
-        """Set while REST is to be asked about a market."""
+        """It is set while REST is to be asked about a market."""
         self.confirmed = 0
-        """Books that REST has shown unchanged."""
+        """Number of books that REST has shown unchanged."""
         self.dead = 0
-        """Times that the stream of a market had stopped though its connection was alive."""
+        """How often the stream of a market had stopped though its connection was alive."""
         self.bad = 0
-        """Books in an answer that could not be read."""
+        """Number of books in an answer that could not be read."""
         self.last_error = ""
 
     def attend(self, slots: frozenset[int]) -> None:
-        """Keep the books in these slots confirmed: something is open on their markets."""
+        """Keep the books in these slots confirmed, because a position or an intent is open on their markets."""
         if slots != self._attended:
             self._attended = slots
 
@@ -161,11 +166,14 @@ class BookConfirmation:
         await repeat(partial(self._confirm_next, deque()), first_after_s=_LOOK_S)
 
     def _confirm_next(self, waiting: deque[Sequence[Carrier]]) -> float:
-        """Confirm the books of the next group; the pause after it. Frames get their turn in between."""
+        """Confirm the books of the next group; return the pause after it in seconds.
+
+        Frames are handled in between.
+        """
         if not waiting:
             self._follow()
             waiting.extend(self._groups())
-            if len(self._lives) > len(waiting):  # of connections that are no more
+            if len(self._lives) > len(waiting):  # some are of connections that have been closed
                 self._lives.clear()
         if waiting:
             self._confirm_by_life(waiting.popleft(), self._clock.monotonic_ns())
@@ -180,15 +188,18 @@ class BookConfirmation:
         while True:
             await self._is_due.wait()
             due = self._due(self._clock.monotonic_ns())
-            # One market that the venue refuses must not spoil the answer for others.
+            # Refused markets are asked about alone, because one of them spoils the answer for all others.
             together = [symbol for symbol in due if not self._markets[symbol].is_failing]
             alone = [[symbol] for symbol in due if self._markets[symbol].is_failing]
             for symbols in ([together] if together else []) + alone:
                 await self._poller.ask_once(symbols, self._depth)
-            self._is_due.clear()  # the next round says whether there is more to ask
+            self._is_due.clear()  # the next round sets it again if there is more to ask
 
     def answered(self, call: BookRequest, body: bytes, asked_ns: int) -> None:
-        """Implements ``poller.Taker``: compare what REST shows with what the streams have brought."""
+        """Compare the books of an answer with those that the streams have brought. Implements ``poller.Taker``.
+
+        Raises ``FrameError`` for an answer without books.
+        """
         missing = dict.fromkeys(call.symbols)
         for frame in self._rest.frames(call, body):
             symbol = self._fanout.venue.route(frame)
@@ -199,12 +210,12 @@ class BookConfirmation:
             self._failed(symbol, "not in the answer")
 
     def missed(self, call: BookRequest, what: str, why: str) -> None:
-        """Implements ``poller.Taker``."""
+        """Record that the markets of a call were not confirmed. Implements ``poller.Taker``."""
         for symbol in call.symbols:
             self._failed(symbol, f"{what}: {why}")
 
     def close(self) -> None:
-        """Write nothing any more."""
+        """Write no more books."""
         self._lane.close()
 
     def _follow(self) -> None:
@@ -226,8 +237,8 @@ class BookConfirmation:
         alive_ns = max(lives)
         symbols: Iterable[str] = group[0].symbols
         if self._lives.get(group[0]) == lives:
-            # No connection has shown a new sign of life: no book can be confirmed for longer by it. What REST has
-            # shown and which markets need a sign of life may be another.
+            # No connection has shown a new sign of life, so none of its books can be confirmed for longer by it.
+            # Only the markets attended to are examined: for them REST may have shown a book, or a ping may be due.
             symbols = [symbol for symbol in symbols if symbol in self._markets] if self._markets else ()
         self._lives[group[0]] = lives
         wants_sign = False
@@ -248,7 +259,7 @@ class BookConfirmation:
             until_ns = min(alive_ns, proof_ns + reach_ns)
             if until_ns <= max(received_ns, confirmed_ns):
                 continue
-            # A new connection vouches for a market once it has brought it.
+            # A new connection proves that a market's book is current only once it has brought the market.
             carried_ns = _carried_ns(group, lives, symbol)
             self._books.confirm(slot, max(min(until_ns, carried_ns), confirmed_ns))
         if wants_sign and now_ns - alive_ns > self._ping_after_ns:
@@ -258,7 +269,7 @@ class BookConfirmation:
     def _is_suspect(
         self, symbol: str, market: _AttendedMarket, group: Sequence[Carrier], now_ns: int
     ) -> bool:
-        """Whether the stream of the market is still behind REST; a remedy when that lasts."""
+        """Return whether the stream of the market is still behind REST, and apply a remedy if that lasts."""
         if _frames(group, symbol) != market.frames:
             market.suspected_ns = market.remedies = market.remedy_ns = 0
             return False
@@ -270,7 +281,7 @@ class BookConfirmation:
         return True
 
     def _remedy(self, symbol: str, market: _AttendedMarket, group: Sequence[Carrier]) -> None:
-        """Subscribe to the market anew; the second time renew its connection, as something else may be wrong."""
+        """Subscribe to the market anew; the second time renew its connection, because something else may be wrong."""
         renews = market.remedies == 1
         what = "its connection is renewed" if renews else "it is subscribed to anew"
         if market.remedies == 0:
@@ -285,7 +296,7 @@ class BookConfirmation:
                 connection.ask_again(symbol)
 
     def _due(self, now_ns: int) -> list[str]:
-        """Markets to ask about now, the one with the oldest proof first."""
+        """Return the markets to ask about now, the one with the oldest proof first."""
         due: list[tuple[int, str]] = []
         for symbol, market in self._markets.items():
             received_ns, confirmed_ns = self._books.times(market.slot)
@@ -296,7 +307,7 @@ class BookConfirmation:
                 continue
             group = next((group for group in self._groups() if symbol in group[0].symbols), None)
             if group is None or symbol not in self._fanout.symbols or self._fanout.is_down(symbol):
-                continue  # a market that is down is the fallback's
+                continue  # the fallback asks for a market that is down
             if not market.suspected_ns:
                 market.frames = _frames(group, symbol)
             due.append((proof_ns, symbol))
@@ -308,7 +319,7 @@ class BookConfirmation:
             return
         found = self._read_slot(market.slot)
         if found is None or found[1] > asked_ns:
-            return  # the market has spoken since
+            return  # the stream has brought a frame since
         ours, theirs = self._decode(symbol, found[3], found[1]), self._decode(symbol, frame, asked_ns)
         number = self._fanout.venue.sequence_number
         our_number, their_number = number(found[3]), number(frame)
@@ -344,7 +355,7 @@ class BookConfirmation:
             return None
 
     def _failed(self, symbol: str, why: str) -> None:
-        """REST has not confirmed the book: it is asked again after a pause that grows."""
+        """Note that REST has not confirmed the book: it is asked again after a pause that grows."""
         self.last_error = f"{symbol} not confirmed: {why}"
         market = self._markets.get(symbol)
         if market is not None:
@@ -356,19 +367,19 @@ class BookConfirmation:
 
 
 class ConfirmableSlots(Protocol):
-    """The slots as the writer of confirmations sees them: ``shm.books.BooksWriter``."""
+    """Is what a confirmation uses of the slots: ``shm.books.BooksWriter``."""
 
     def times(self, slot: int) -> tuple[int, int]:
-        """When the slot's frame was received, and when it was last confirmed."""
+        """Return when the slot's frame was received, and when it was last confirmed (monotonic nanoseconds)."""
         ...
 
     def confirm(self, slot: int, at_ns: int) -> None:
-        """Say that the slot's book was still the newest one then."""
+        """Record that the slot's book was still the newest one at ``at_ns`` (monotonic nanoseconds)."""
         ...
 
 
 def _carried_ns(group: Sequence[Carrier], lives: tuple[int, ...], symbol: str) -> int:
-    """The newest sign of life of the connections that have brought a market; 0 when none has."""
+    """Return the newest sign of life of the connections that have brought a market; 0 if none has."""
     carried_ns = 0
     for one, life_ns in zip(group, lives, strict=True):
         if life_ns > carried_ns and one.frames_received(symbol):
@@ -381,6 +392,6 @@ def _frames(group: Sequence[Carrier], symbol: str) -> int:
 
 
 def _is_same(ours: OrderBookSnapshot, theirs: OrderBookSnapshot) -> bool:
-    """Whether two books show the same levels, as far as both go."""
+    """Return whether two books show the same levels, as far as both go."""
     bids, asks = min(len(ours.bids), len(theirs.bids)), min(len(ours.asks), len(theirs.asks))
     return ours.bids[:bids] == theirs.bids[:bids] and ours.asks[:asks] == theirs.asks[:asks]

@@ -1,8 +1,8 @@
-"""Some of a venue's symbols on a connection of their own: begun again when it is lost, renewed before it ends.
+"""Keeps some of a venue's symbols on one connection: it is reopened when it is lost, and renewed before it ends.
 
-A loss is mended at once the first time, then with growing pauses. What is known to end (the venue's longest life, its
-notice of a shutdown) is renewed before: the successor is opened beside it, and the old one closed when every symbol
-has come on the new one. ``venue`` makes these and looks after them.
+A lost connection is reopened at once the first time, then after growing pauses. A connection whose end is known (by
+the venue's longest life or its notice of a shutdown) is renewed before: the successor is opened beside it, and the
+old one is closed when every symbol has come on the new one. ``venue`` makes these connections and checks them.
 """
 
 import asyncio
@@ -20,27 +20,31 @@ from supervisor.feeds.link import Dial, StreamLink
 from supervisor.feeds.silence import Remedy, SilenceDetector
 
 _SWITCH_AFTER_NS = 10_000_000_000
-"""A successor takes over even if quiet symbols have not come on it; one on which nothing has come is given up."""
+"""Time after which a successor takes over even if quiet symbols have not come on it; without any frame it is
+closed."""
 _LOOK_S = 0.02
-"""How often a link on its way is looked at."""
+"""Pause between two checks of a link that is being opened."""
 _IDLE_S = 3600.0
 _PING_PAUSE_NS = 5_000_000_000
-"""Between pings of a quiet connection."""
+"""Pause between pings of a quiet connection."""
 
 
 class ConnectionState(Enum):
-    """The state of a connection."""
+    """Is the state of a connection."""
 
     CONNECTING = "connecting"
     CONNECTED = "connected"
     RENEWING = "renewing"
-    """Connected, and its successor is on the way."""
+    """It is connected, and its successor is being opened."""
     DOWN = "down"
-    """Waiting before the next try."""
+    """It waits before the next attempt."""
 
 
 class _RunningLink:
-    """A link, the task that runs it, and a factor of its own, so that not all are renewed at once."""
+    """Is a link with the task that runs it.
+
+    ``margins`` is a factor that differs between links, so that they are not all renewed at once.
+    """
 
     def __init__(self, link: StreamLink, task: "asyncio.Task[str]", margins: float) -> None:
         self.link = link
@@ -54,7 +58,11 @@ class FeedConnection:
     def __init__(
         self, name: str, dial: Dial, config: VenueConfig, symbols: Sequence[str], ticket: str
     ) -> None:
-        """``name`` makes its pauses its own; ``ticket`` begins the names of its requests."""
+        """Prepare the connection; ``start`` opens it.
+
+        ``name`` seeds the random part of its pauses, so that they differ from those of other connections.
+        ``ticket`` begins the names of its requests.
+        """
         self.name = name
         self._dial = dial
         self._symbols = dict.fromkeys(symbols)
@@ -72,11 +80,11 @@ class FeedConnection:
         self._wake = asyncio.Event()
         self._renew_ns: int | None = None
         self._not_before_ns = 0
-        """A successor that failed is not tried again before."""
+        """Before this time (monotonic nanoseconds) a successor is not opened, because the last one failed."""
         self._is_down = False
         self._task: asyncio.Task[None] | None = None
         self._worked_ns = dial.clock.monotonic_ns()
-        """When it was last seen to be up and to have brought something; at first, when it was made."""
+        """When it was last found up and with a frame (monotonic nanoseconds); at first, when it was made."""
         self._silence = SilenceDetector(rules.silence, config.silence_s, dial.clock.monotonic_ns())
         self._judged: StreamLink | None = None
         self._proven: StreamLink | None = None
@@ -87,47 +95,47 @@ class FeedConnection:
         self._pinged_ns = 0
         self.reconnects = 0
         self.planned = 0
-        """Renewals before the end."""
+        """Number of renewals before the end."""
         self.garbage = 0
-        """Frames that were neither books nor anything the venue documents."""
+        """Number of frames that were neither books nor anything that the venue documents."""
         self.refusals = 0
-        """Requests the venue refused."""
+        """Number of requests that the venue refused."""
         self.last_error = ""
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """What it carries."""
+        """Return the symbols that it carries."""
         return tuple(self._symbols)
 
     @property
     def state(self) -> ConnectionState:
-        """The state that is shown."""
+        """Return the state that is shown."""
         if self.is_up:
             return ConnectionState.RENEWING if self._next is not None else ConnectionState.CONNECTED
         return ConnectionState.DOWN if self._is_down else ConnectionState.CONNECTING
 
     @property
     def is_up(self) -> bool:
-        """Whether a stream is open and all was asked for."""
+        """Return whether a stream is open and all its symbols were subscribed to."""
         return self._now is not None and self._now.link.subscribed_ns > 0
 
     @property
     def has_received(self) -> bool:
-        """Whether a book has come on the stream that is open."""
+        """Return whether a book has come on the stream that is open."""
         return self._now is not None and self._now.link.frames > 0
 
     @property
     def stalls(self) -> int:
-        """Silences found."""
+        """Return the number of silences found."""
         return self._silence.stalls
 
     @property
     def quiet(self) -> tuple[str, ...]:
-        """Markets that nothing comes from."""
+        """Return the markets from which nothing comes."""
         return self._silence.quiet
 
     def line(self, now_ns: int) -> str:
-        """The connection in one line, for people."""
+        """Describe the connection in one line, for people."""
         said = f"{self.name}: {self.state.value}"
         if self._now is not None and self._now.link.opened_ns:
             link = self._now.link
@@ -144,29 +152,33 @@ class FeedConnection:
         self._task = asyncio.create_task(self.run(), name=self.name)
 
     def cancel(self) -> "list[asyncio.Task[None]]":
-        """Close it; what is to be waited for."""
+        """Close it, and return the tasks that the caller waits for."""
         if self._task is None:
             return []
         self._task.cancel()
         return [self._task]
 
     def check(self) -> None:
-        """Raises ``FeedFailed`` when it has ended in a defect; losses are its own to mend."""
+        """Raise ``FeedFailed`` if it has ended because of a defect. It recovers from lost connections by itself."""
         task = self._task
         if task is not None and task.done() and not task.cancelled():
             raise FeedFailed(f"{self.name}: a connection ended in a defect: {task.exception()!r}")
 
     def down_ns(self, now_ns: int) -> int:
-        """For how long nothing can have come by it; 0 while it can. To be called a few times a second."""
+        """Return for how many nanoseconds nothing can have come on it; 0 while it is up and receives.
+
+        It has to be called a few times a second.
+        """
         if self.is_up and self.has_received:
             self._worked_ns = now_ns
         return now_ns - self._worked_ns
 
     def alive_ns(self, now_ns: int) -> int:
-        """Until when it is known to have brought what the venue sent; 0 while it is not up.
+        """Return until when it is known to have brought what the venue sent (monotonic nanoseconds); 0 while it is
+        not up.
 
-        A frame or the answer to a ping shows this. To be called a few times a second: a frame counts from the call
-        before it, as it may have come right after that.
+        A frame or the answer to a ping shows this. It has to be called a few times a second. A frame counts from
+        the call before it, because it may have come right after that call.
         """
         if self._now is None or not self.is_up:
             return 0
@@ -180,24 +192,24 @@ class FeedConnection:
         return self._alive_ns
 
     def ping(self, now_ns: int, pause_ns: int) -> None:
-        """Ask for a sign of life, unless that was done less than ``pause_ns`` ago."""
+        """Send a ping, unless that was done less than ``pause_ns`` nanoseconds ago."""
         if self._now is not None and self.is_up and now_ns - self._pinged_ns >= pause_ns:
             self._pinged_ns = now_ns
             self._now.link.ping()
 
     def frames_received(self, symbol: str) -> int:
-        """Frames of a market on the stream that is open."""
+        """Return the number of a market's frames on the stream that is open."""
         if self._now is None or not self.is_up or symbol not in self._symbols:
             return 0
         return self._now.link.intake.frames_received(symbol)
 
     def ask_again(self, symbol: str) -> None:
-        """Subscribe anew to a market it carries already."""
+        """Subscribe anew to a market that it carries already."""
         if self._now is not None:
             self._now.link.ask_again((symbol,))
 
     async def run(self) -> None:
-        """Keep it up until this is cancelled."""
+        """Keep it up until this is cancelled. Raises the error of a defect."""
         while True:
             held_ns = await self._hold()
             pause_s = self._backoff.after_loss(held_ns)
@@ -210,7 +222,7 @@ class FeedConnection:
             self._is_down = False
 
     def change(self, added: Iterable[str], removed: Iterable[str]) -> None:
-        """Carry other markets."""
+        """Carry the markets ``added``, and no longer those ``removed``."""
         added, removed = tuple(added), tuple(removed)
         for symbol in removed:
             self._symbols.pop(symbol, None)
@@ -220,17 +232,17 @@ class FeedConnection:
                 running.link.change(added, removed)
 
     def drop(self) -> None:
-        """Let go of the socket: it is of no use. ``run`` connects anew."""
+        """Close the socket at once, because it is of no use. ``run`` connects anew."""
         if self._now is not None:
             self._now.link.abort()
 
     def renew(self) -> None:
-        """Open a successor now, and close the old one when that has taken over."""
+        """Open a successor now, and close the old link when the successor has taken over."""
         self._renew_ns = self._dial.clock.monotonic_ns()
         self._wake.set()
 
     def judge_silence(self, now_ns: int) -> None:
-        """Judge its silence, a few times a second, and do what there is to do about it."""
+        """Judge its silence and apply the remedies. It has to be called a few times a second."""
         if self._now is None or not self.is_up or self._next is not None:
             return
         link = self._now.link
@@ -251,7 +263,10 @@ class FeedConnection:
                 self.renew()
 
     async def _hold(self) -> int:
-        """Open a stream and renew it in time, until the last one is lost; how long that one had held, in ns."""
+        """Open a stream and renew it in time, until the last one is lost.
+
+        Return how many nanoseconds that one was open.
+        """
         now = self._now = self._begin()
         self._renew_ns = None
         try:
@@ -270,7 +285,7 @@ class FeedConnection:
             await self._close_all()
 
     def _see_to_successor(self, now: _RunningLink) -> None:
-        """Begin it when it is time, let it take over when it is ready, begin it anew when it failed."""
+        """Open the successor when it is due, let it take over when it is ready, and open it anew when it failed."""
         now_ns = self._dial.clock.monotonic_ns()
         coming = self._next
         if coming is None:
@@ -290,15 +305,15 @@ class FeedConnection:
             self._renewals.succeeded()
             self.planned += 1
             get_logger().info("connection renewed", connection=self.name)
-            now.task.cancel()  # its intake is shut before its socket is
+            now.task.cancel()  # it closes its intake before its socket
             self._closing.append(now.task)
 
     def _has_waited(self, link: StreamLink, now_ns: int) -> bool:
-        """Whether all symbols have come on ``link``, or there was time enough for them."""
+        """Return whether all symbols have come on ``link``, or there was time enough for them."""
         return link.subscribed_ns > 0 and (link.has_all() or now_ns - link.subscribed_ns >= _SWITCH_AFTER_NS)
 
     def _due_in_ns(self, now: _RunningLink, now_ns: int) -> int:
-        """How long until a successor is to be opened; 0 or less: now."""
+        """Return in how many nanoseconds a successor is to be opened; at 0 or less it is due now."""
         dues = [] if self._renew_ns is None else [self._renew_ns]
         if self._life_s and now.link.opened_ns:
             margin_s = min(self._margin_s * now.margins, self._life_s / 2)
@@ -318,7 +333,7 @@ class FeedConnection:
         return _RunningLink(link, task, self._random.uniform(1.0, 1.5))
 
     def _end_of(self, running: _RunningLink) -> int:
-        """How long it had held, ns. Raises what was a defect of ours."""
+        """Return how many nanoseconds its stream was open. Raises the error of its task if that was a defect."""
         running.link.intake.close()
         try:
             why = running.task.result()
@@ -329,7 +344,7 @@ class FeedConnection:
         return self._dial.clock.monotonic_ns() - opened_ns if opened_ns else 0
 
     async def _sleep(self, now: _RunningLink) -> None:
-        """Until something ends or is wanted, or it is time to look."""
+        """Wait until a link ends, something is wanted, or the next check is due."""
         timeout_s = _LOOK_S
         if self._next is None and now.link.opened_ns:
             now_ns = self._dial.clock.monotonic_ns()
@@ -362,7 +377,7 @@ class FeedConnection:
             self.last_error = f"refused: {control.detail}"
             get_logger().error("the venue refused a request", connection=self.name, said=control.detail)
             if self._next is not None and link is self._next.link:
-                link.abort(self.last_error)  # it would take over and bring nothing
+                link.abort(self.last_error)  # it would take over and bring no books
         elif control.kind is FrameKind.SHUTDOWN:
             get_logger().warning("the venue announced the end of a connection", connection=self.name)
             if self._now is not None and link is self._now.link:

@@ -1,10 +1,10 @@
-"""Two connections bring one market: which frame is the newer one. Pure; called by ``fanout``.
+"""Decides which frame is newer when two connections bring one market. Pure; ``fanout`` calls it.
 
-Each frame has a mark that grows as the book goes on (``Venue.sequence_number``). A frame wins if its mark is
-above the newest one; the lane that brought the newest may bring more of the same mark, as an exchange's time may
-stand still from one frame to the next. Marks compare as long as the venue counts on. That it has begun anew is
-believed only of the lane that brought the newest itself, and only when it stays behind for ``RESET_NS``: another
-lane may merely be slow.
+Each frame has a mark that grows as the book changes (``Venue.sequence_number``). A frame wins if its mark is above
+the newest one. The lane that brought the newest frame may bring more of the same mark, because an exchange's time
+may be the same in two frames. Marks are comparable as long as the venue counts on. A venue is assumed to count anew
+only if the lane that brought the newest frame itself stays behind for ``RESET_NS``: another lane may merely be
+slow.
 """
 
 from typing import Generic, TypeVar
@@ -15,17 +15,20 @@ L = TypeVar("L")
 
 
 class Contest(Generic[L]):
-    """The newest mark of one market."""
+    """Keeps the newest mark of one market."""
 
     def __init__(self, owner: L, mark: int | None) -> None:
-        """``owner`` brought the frame that is in the slot, with ``mark``; None when the slot is empty."""
+        """Begin the comparison.
+
+        ``owner`` brought the frame in the slot, which has ``mark``; None if the slot is empty.
+        """
         self._owner: L | None = owner
         self._newest = mark
         self._behind_ns: int | None = None
-        """Since when the owner has been behind the newest mark."""
+        """Since when the owner has been behind the newest mark (monotonic nanoseconds)."""
 
     def wins(self, lane: L, mark: int, received_ns: int) -> bool:
-        """Whether a frame is to be written."""
+        """Return whether a frame is to be written."""
         newest = self._newest
         owns = self._owner is None or lane is self._owner
         if newest is None or mark > newest or (mark == newest and lane is self._owner):
@@ -42,6 +45,6 @@ class Contest(Generic[L]):
         return won
 
     def leave(self, lane: L) -> None:
-        """``lane`` brings the market no longer."""
+        """Record that ``lane`` brings the market no longer."""
         if lane is self._owner:
             self._owner, self._behind_ns = None, None

@@ -1,8 +1,8 @@
-"""Books kept from their changes: ``DiffBooks`` stands between a venue's differential streams and the fan-out.
+"""Keeps books from their changes: ``DiffBooks`` is between a venue's differential streams and the fan-out.
 
 Each event is decoded here, so a frame costs the supervisor some thirty times as much as a partial book that is only
-passed on. A gap darkens its market alone until a snapshot over REST has closed it; snapshots are asked for one at a
-time. Streams of two connections feed one book, as an event that it has seen is ignored.
+passed on. After a gap only that market's book is not live, until a snapshot over REST has closed the gap. Snapshots
+are asked for one at a time. Streams of two connections feed one book, because an event that it contains is ignored.
 """
 
 import asyncio
@@ -25,18 +25,18 @@ _LOST = (DiffOutcome.GAP, DiffOutcome.CROSSED, DiffOutcome.FULL)
 
 
 class _Kept:
-    """One market's book."""
+    """Holds one market's book."""
 
     def __init__(self) -> None:
         self.book = DiffBook()
         self.received_ns = 0
-        """When the newest event came."""
+        """When the newest event was received (monotonic nanoseconds)."""
         self.lanes: set[DiffLane] = set()
         self.was_whole = False
 
 
 class DiffBooks:
-    """All books of a venue that are kept here. ``run`` fetches snapshots until it is cancelled."""
+    """Holds all books of a venue that are kept here. ``run`` fetches snapshots until it is cancelled."""
 
     def __init__(
         self,
@@ -58,24 +58,24 @@ class DiffBooks:
         self._waiting: dict[str, None] = {}
         self._wake = asyncio.Event()
         self.resyncs = 0
-        """Books that had to be made anew."""
+        """Number of books that had to be made anew."""
         self.bad = 0
-        """Events that could not be read."""
+        """Number of events that could not be read."""
         self.duplicates = 0
-        """Events that a book had seen."""
+        """Number of events that a book contained already."""
         self.last_error = ""
 
     @property
     def waiting(self) -> int:
-        """Books without a snapshot."""
+        """Return the number of books without a snapshot."""
         return len(self._waiting)
 
     def lane(self, on_control: OnControl) -> "DiffLane":
-        """A way in for one stream."""
+        """Make the lane of one stream."""
         return DiffLane(self, on_control, self._venue)
 
     def attach(self, lane: "DiffLane", symbols: Iterable[str]) -> None:
-        """``lane`` is going to bring the changes of ``symbols``."""
+        """Expect the changes of ``symbols`` from ``lane``."""
         for symbol in symbols:
             kept = self._kept.setdefault(symbol, _Kept())
             if not kept.lanes:
@@ -83,7 +83,7 @@ class DiffBooks:
             kept.lanes.add(lane)
 
     def detach(self, lane: "DiffLane", symbols: Iterable[str]) -> None:
-        """``lane`` brings them no longer."""
+        """Expect no more changes of ``symbols`` from ``lane``."""
         for symbol in symbols:
             kept = self._kept.get(symbol)
             if kept is not None and lane in kept.lanes:
@@ -92,20 +92,20 @@ class DiffBooks:
                     self._forget(symbol)
 
     def remove(self, symbols: Iterable[str]) -> None:
-        """These markets are carried no longer."""
+        """Carry these markets no longer."""
         for symbol in symbols:
             if symbol in self._kept:
                 self._forget(symbol)
 
     def apply_event(self, symbol: str, frame: bytes, received_ns: int) -> None:
-        """One event of one market."""
+        """Apply one event to the book of its market. An event that cannot be read is counted."""
         kept = self._kept.get(symbol)
         if kept is None:
             return
         try:
             event = self._venue.update_of(frame)
             outcome = kept.book.apply_event(event)
-        except FrameError as error:  # the gap it leaves is found with the next one
+        except FrameError as error:  # the gap that it leaves is found with the next event
             self.bad += 1
             self.last_error = f"{symbol}: {error}"
             return
@@ -116,7 +116,7 @@ class DiffBooks:
         self._follow(symbol, kept, outcome, received_ns, event.event_ms)
 
     async def run(self) -> None:
-        """Fetch what is waited for, one at a time, no faster than the venue allows."""
+        """Fetch the snapshots that are needed, one at a time, no faster than the venue allows."""
         spacing = Spacing(self._venue.snapshot_every_s)
         backoff = Backoff(Random(self._fanout.venue.name))
         while True:
@@ -134,16 +134,16 @@ class DiffBooks:
             if pause_s is None:
                 backoff.succeeded()
                 continue
-            if symbol in self._waiting:  # the others are not to wait for this one
+            if symbol in self._waiting:  # it goes to the end, so that the others do not wait for it
                 self._waiting[symbol] = self._waiting.pop(symbol)
             await asyncio.sleep(max(pause_s, backoff.after_loss(0)))
 
     def close(self) -> None:
-        """Pass nothing on any more."""
+        """Pass no more books on."""
         self._out.close()
 
     async def _sync(self, symbol: str) -> float | None:
-        """Fetch one snapshot; None if it was one, else how long to pause at least, in seconds."""
+        """Fetch one snapshot; None if it was applied, else how many seconds to pause at least."""
         asked_ns = self._clock.monotonic_ns()
         try:
             answer = await self._fetch(self._rest_url + self._venue.snapshot_path(symbol))
@@ -165,7 +165,7 @@ class DiffBooks:
     def _follow(
         self, symbol: str, kept: _Kept, outcome: DiffOutcome, received_ns: int, sent_ms: int | None
     ) -> None:
-        """Pass a book on that is whole; have one mended that is not."""
+        """Pass a complete book on, or have a snapshot fetched for one that is incomplete."""
         last_id = kept.book.last_id
         if last_id is None:
             if outcome in _LOST and kept.was_whole:
@@ -197,7 +197,7 @@ class DiffBooks:
 
 
 class DiffLane:
-    """One stream of changes. Implements ``link.Intake``."""
+    """Is one stream of changes. Implements ``link.Intake``."""
 
     def __init__(self, books: DiffBooks, on_control: OnControl, venue: DiffVenue) -> None:
         self._books = books
@@ -208,7 +208,7 @@ class DiffLane:
         self.frames = 0
 
     def __call__(self, frame: bytes, received_ns: int) -> None:
-        """Take in one event."""
+        """Receive one event."""
         if self._closed:
             return
         self.frames += 1
@@ -220,21 +220,21 @@ class DiffLane:
             self._books.apply_event(symbol, frame, received_ns)
 
     def attach(self, symbols: Iterable[str]) -> None:
-        """See ``link.Intake``."""
+        """Expect events of ``symbols``."""
         new = [symbol for symbol in symbols if symbol not in self._tally]
         self._tally.update(dict.fromkeys(new, 0))
         self._books.attach(self, new)
 
     def detach(self, symbols: Iterable[str]) -> None:
-        """See ``link.Intake``."""
+        """Expect no more events of ``symbols``."""
         gone = [symbol for symbol in symbols if self._tally.pop(symbol, None) is not None]
         self._books.detach(self, gone)
 
     def frames_received(self, symbol: str) -> int:
-        """See ``link.Intake``."""
+        """Return the number of a market's events on this stream."""
         return self._tally.get(symbol, 0)
 
     def close(self) -> None:
-        """See ``link.Intake``."""
+        """Ignore all further frames."""
         self._closed = True
         self.detach(tuple(self._tally))

@@ -1,6 +1,7 @@
-"""Books over REST into the same slots: for markets whose WebSocket is down, or for all where that is wanted.
+"""Writes books fetched over REST into the slots: of markets whose WebSocket is down, or of all if that is
+configured.
 
-``venue`` says which markets; ``data.poller`` does the asking.
+``venue`` decides which markets; ``data.poller`` makes the calls.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ _POLL_S = 0.2
 
 
 class RestSource:
-    """One venue's poller."""
+    """Fetches the books of one venue at intervals."""
 
     def __init__(self, fanout: VenueFanout, rest_url: str, depth: int, clock: Clock, fetch: Fetch) -> None:
         name = fanout.venue.name
@@ -34,18 +35,18 @@ class RestSource:
         self._ending: list[asyncio.Task[None]] = []
         self.answers = 0
         self.bad = 0
-        """Books in an answer that the venue's codec would not take."""
+        """Number of books in an answer that the venue's codec refused."""
         self.answered_ns = 0
-        """When the newest answer was asked for."""
+        """When the newest answer was asked for (monotonic nanoseconds)."""
         self.last_error = ""
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """What is asked for now."""
+        """Return the symbols that are asked for now."""
         return self._symbols
 
     def follow(self, symbols: Sequence[str]) -> None:
-        """Ask for these from now on, and for no others."""
+        """Ask for these symbols from now on, and for no others."""
         wanted = tuple(symbols)
         if wanted == self._symbols:
             return
@@ -60,29 +61,32 @@ class RestSource:
         ]
 
     def answered(self, call: BookRequest, body: bytes, asked_ns: int) -> None:
-        """See ``poller.Taker``."""
+        """Write the books of an answer; a market without a new book is stale. Implements ``poller.Taker``.
+
+        Raises ``FrameError`` for an answer without books.
+        """
         before = {symbol: self._lane.frames_received(symbol) for symbol in call.symbols}
         for frame in self._books.frames(call, body):
             self._lane(frame, asked_ns)
         self.answers += 1
         self.answered_ns = asked_ns
         self._lane.mark_stale(
-            symbol for symbol, heard in before.items() if self._lane.frames_received(symbol) == heard
+            symbol for symbol, count in before.items() if self._lane.frames_received(symbol) == count
         )
 
     def missed(self, call: BookRequest, what: str, why: str) -> None:
-        """See ``poller.Taker``."""
+        """Mark the markets of a call that brought no books as stale. Implements ``poller.Taker``."""
         self.last_error = f"{what}: {why}"
         self._lane.mark_stale(call.symbols)
 
     def check(self) -> None:
-        """Raises ``FeedFailed`` when it has ended in a defect."""
+        """Raise ``FeedFailed`` if the poller has ended because of a defect."""
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 raise FeedFailed(f"{self._name}: the poller ended in a defect: {task.exception()!r}")
 
     async def stop(self) -> None:
-        """Ask for nothing any more."""
+        """Stop asking, and write no more books."""
         self._cancel()
         await asyncio.gather(*self._ending, return_exceptions=True)
         self._lane.close()

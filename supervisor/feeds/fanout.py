@@ -1,8 +1,8 @@
-"""The way of a frame: route it, put it into its slot, tell the shards it belongs to. The supervisor's hot path.
+"""Routes each frame, writes it into its slot and notifies the shards it belongs to: the supervisor's hot path.
 
-No book is decoded here; that is the worker's, and only for the newest frame of a slot. Each connection writes through
-a ``Lane`` of its own. Where two lanes carry one market, ``contest`` decides between them; where there is one, that
-costs nothing.
+No book is decoded here; the worker does that, and only for the newest frame of a slot. Each connection writes
+through a ``Lane`` of its own. Where two lanes carry one market, ``contest`` decides between them; where there is
+one, that costs nothing.
 """
 
 from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
@@ -15,33 +15,33 @@ from arbshard.venues.base.market import ControlFrame, Venue
 from supervisor.feeds.contest import Contest
 
 Notify = Callable[[int], None]
-"""Is given the slot that has changed."""
+"""It is called with the slot that has changed."""
 Target = tuple[int, tuple[Notify, ...]]
 """Slot, and what is notified of its changes: the shards' rings, and an observer if there is one."""
 
 OnControl = Callable[[ControlFrame], None]
 Peek = Callable[[int], bytes | None]
-"""Returns the frame that is in a slot."""
+"""It returns the frame that is in a slot."""
 
 
 class WritableSlots(Protocol):
-    """Where frames are put: ``shm.books.BooksWriter``."""
+    """Is where frames are written: ``shm.books.BooksWriter``."""
 
     def write(self, slot: int, frame: bytes, received_ns: int, /) -> None:
-        """Replace the slot's frame. Raises ``FrameError``."""
+        """Replace the slot's frame. Raises ``FrameError`` for a frame that does not fit."""
         ...
 
     def set_live(self, slot: int, live: bool) -> None:
-        """Say whether anything still brings this market."""
+        """Set whether a connection or REST still brings this market."""
         ...
 
     def sequence(self, slot: int) -> int:
-        """Grows with every change of the slot."""
+        """Return a number that grows with every change of the slot."""
         ...
 
 
 class VenueFanout:
-    """One venue's markets: where each goes, and which lanes bring it."""
+    """Knows one venue's markets: the slot and shards of each, and which lanes bring it."""
 
     def __init__(
         self,
@@ -52,7 +52,10 @@ class VenueFanout:
         on_control: OnControl,
         peek: Peek | None = None,
     ) -> None:
-        """``targets``: symbol → (slot, shards). ``peek`` looks into a slot; only asked when a second lane begins."""
+        """Begin with the markets ``targets``, which maps symbol to (slot, shards).
+
+        ``peek`` returns the frame in a slot; it is called only when a second lane begins to bring a market.
+        """
         self.venue = venue
         self.books = books
         self._notifiers = notifiers
@@ -61,47 +64,47 @@ class VenueFanout:
         self._observers: dict[str, Notify] = {}
         self._all: dict[str, Target] = {}
         self.targets: dict[str, Target] = {}
-        """The targets of the markets that a single lane writes, without comparison."""
+        """Targets of the markets that a single lane writes, without comparison."""
         self.down: set[int] = set()
         """Slots without a frame since their connection came up."""
         self._contests: dict[str, Contest[Lane]] = {}
         self._lanes: dict[str, list[Lane]] = {}
         self._gone: set[str] = set()
-        """Taken out; what still comes of them until the venue has noticed is no fault."""
+        """Markets that were removed; frames that still come until the venue has stopped them are not errors."""
         self._flips: dict[int, int] = {}
-        """Changes of a slot that were no frames."""
+        """Number of changes of each slot that were not frames."""
         self._ended_frames = 0
         self._open: set[Lane] = set()
         self.refused = 0
-        """Frames that no slot took: too long, empty, or of a market that was not asked for."""
+        """Number of frames that no slot accepted: too long, empty, or of a market that was not asked for."""
         self.duplicates = 0
-        """Frames that another lane had brought before."""
+        """Number of frames that another lane had brought before."""
         self.late = 0
-        """Frames of markets just taken out, or of lanes just closed."""
+        """Number of frames of markets that had just been removed, or of lanes that had just been closed."""
         self.add(targets)
         self._own = self.lane(on_control)
 
     @property
     def frames(self) -> int:
-        """Received on all lanes."""
+        """Return the number of frames received on all lanes."""
         return self._ended_frames + sum(lane.frames for lane in self._open)
 
     def __call__(self, frame: bytes, received_ns: int) -> None:
-        """Take in one frame, for those with a single connection."""
+        """Receive one frame, for a caller with a single connection."""
         self._own(frame, received_ns)
 
     def lane(self, on_control: OnControl) -> "Lane":
-        """A way in, to be closed at its end."""
+        """Open a lane, which has to be closed at its end."""
         lane = Lane(self, on_control)
         self.open_lane(lane)
         return lane
 
     def open_lane(self, lane: "Lane") -> None:
-        """Take in what comes through ``lane`` from now on, until it is closed."""
+        """Accept what comes through ``lane`` from now on, until it is closed."""
         self._open.add(lane)
 
     def attach(self, lane: "Lane", symbols: Iterable[str]) -> None:
-        """``lane`` is going to bring ``symbols``, perhaps as a second one."""
+        """Expect frames of ``symbols`` from ``lane``, perhaps beside another lane's."""
         for symbol in symbols:
             lanes = self._lanes[symbol]
             if lane in lanes:
@@ -115,7 +118,10 @@ class VenueFanout:
                 lane.before[symbol] = -self.writes(symbol)
 
     def detach(self, lane: "Lane", symbols: Iterable[str]) -> None:
-        """``lane`` brings ``symbols`` no longer: those that no other brings are not live until a new frame comes."""
+        """Expect no more frames of ``symbols`` from ``lane``.
+
+        Those that no other lane brings are not live until a new frame comes.
+        """
         lost = []
         for symbol in symbols:
             lanes = self._lanes.get(symbol, [])
@@ -130,7 +136,7 @@ class VenueFanout:
         self.mark_down(lost)
 
     def close(self, lane: "Lane") -> None:
-        """Nothing comes in through ``lane`` any more."""
+        """Accept nothing more from ``lane``."""
         if lane in self._open:
             self.detach(lane, [symbol for symbol, lanes in self._lanes.items() if lane in lanes])
             self._open.discard(lane)
@@ -138,39 +144,39 @@ class VenueFanout:
             lane.shut()
 
     def mark_stale(self, lane: "Lane", symbols: Iterable[str]) -> None:
-        """The frames of ``symbols`` from ``lane`` are not to be relied on; other lanes may bring them."""
+        """Mark the frames of ``symbols`` from ``lane`` as unreliable; other lanes may bring them."""
         self.mark_down(
             symbol for symbol in symbols if self._lanes.get(symbol) == [lane] and not self.is_down(symbol)
         )
 
     def is_contested(self, symbol: str) -> bool:
-        """Whether more than one lane brings ``symbol``, or the one that is left has yet to catch up."""
+        """Return whether more than one lane brings ``symbol``, or the one that is left has yet to catch up."""
         return symbol in self._contests
 
     def writes(self, symbol: str) -> int:
-        """Frames put into the market's slot."""
+        """Return the number of frames written into the market's slot."""
         slot = self._all[symbol][0]
         return self.books.sequence(slot) // 2 - self._flips.get(slot, 0)
 
     def is_down(self, symbol: str) -> bool:
-        """Whether no frame has come since its connection came up."""
+        """Return whether no frame has come since its connection came up."""
         return self._all[symbol][0] in self.down
 
     def slot_of(self, symbol: str) -> int:
-        """The slot of a market."""
+        """Return the slot of a market."""
         return self._all[symbol][0]
 
     @property
     def symbols(self) -> KeysView[str]:
-        """All its markets."""
+        """Return all its markets."""
         return self._all.keys()
 
     def is_observed(self, symbol: str) -> bool:
-        """Whether the market has an observer beside its shards."""
+        """Return whether the market has an observer beside its shards."""
         return symbol in self._observers
 
     def observe(self, symbol: str, observer: Notify | None) -> None:
-        """From the next frame on notify ``observer`` of the market's changes, too; None: its shards alone."""
+        """Notify ``observer`` too of the market's changes from the next frame on; None leaves its shards alone."""
         if observer is None:
             self._observers.pop(symbol, None)
         else:
@@ -178,7 +184,7 @@ class VenueFanout:
         self.retarget(symbol, self._shards[symbol])
 
     def add(self, targets: Mapping[str, tuple[int, tuple[int, ...]]]) -> None:
-        """Take these markets in."""
+        """Add these markets."""
         for symbol, (slot, shards) in targets.items():
             assert symbol not in self._all, symbol
             self._shards[symbol] = shards
@@ -188,7 +194,7 @@ class VenueFanout:
             self.down.add(slot)
 
     def remove(self, symbols: Iterable[str]) -> None:
-        """Take these markets out: their slots are not live and may be given to others."""
+        """Remove these markets: their slots are not live and may be given to others."""
         for symbol in symbols:
             self.mark_down([symbol])
             self._settle(symbol)
@@ -200,14 +206,14 @@ class VenueFanout:
             self._gone.add(symbol)
 
     def retarget(self, symbol: str, shards: tuple[int, ...]) -> None:
-        """From the next frame on ``symbol`` belongs to ``shards``."""
+        """Give the frames of ``symbol`` to ``shards`` from the next one on."""
         self._shards[symbol] = shards
         target = self._all[symbol] = self._target(symbol, self._all[symbol][0])
         if symbol in self.targets:
             self.targets[symbol] = target
 
     def mark_down(self, symbols: Iterable[str]) -> None:
-        """No lane brings ``symbols`` any more: their books are not live until a new frame comes."""
+        """Mark ``symbols``, which no lane brings any more: their books are not live until a new frame comes."""
         for symbol in symbols:
             slot, notified = self._all[symbol]
             self.down.add(slot)
@@ -216,7 +222,9 @@ class VenueFanout:
                 notify(slot)
 
     def admit(self, lane: "Lane", symbol: str, frame: bytes, received_ns: int) -> Target | None:
-        """Where a frame goes of a market that is not one lane's alone; None for nowhere, counted."""
+        """Return where a frame goes whose market several lanes bring, or none; None if it is dropped, which is
+        counted.
+        """
         contest = self._contests.get(symbol)
         if contest is None or lane not in self._lanes[symbol]:
             if symbol in self._gone or lane not in self._open:
@@ -237,7 +245,7 @@ class VenueFanout:
         return self._all[symbol]
 
     def mark_live(self, slot: int) -> None:
-        """The first frame has come: the slot's book is live."""
+        """Mark the slot's book as live, because the first frame has come."""
         self.down.discard(slot)
         self._set_live(slot, live=True)
 
@@ -256,7 +264,7 @@ class VenueFanout:
         first.tally[symbol] = 0
 
     def _settle(self, symbol: str) -> None:
-        """One lane is left, or none: its frames are looked at no longer."""
+        """End the comparison of frames: one lane is left, or none."""
         if self._contests.pop(symbol, None) is not None:
             self.targets[symbol] = self._all[symbol]
             for lane in self._lanes[symbol]:
@@ -269,7 +277,7 @@ class VenueFanout:
 
 
 class Lane:
-    """One connection's way into the slots. Calling it takes in a frame."""
+    """Writes one connection's frames into the slots. It is called with each frame."""
 
     def __init__(self, fanout: VenueFanout, on_control: OnControl) -> None:
         self._route = fanout.venue.route
@@ -281,12 +289,12 @@ class Lane:
         self._fanout = fanout
         self.frames = 0
         self.tally: dict[str, int] = {}
-        """Frames of the markets that others bring too."""
+        """Number of frames of the markets that other lanes bring too."""
         self.before: dict[str, int] = {}
         """Offsets that make ``frames_received`` count from 0, whatever was written to the slot before."""
 
     def __call__(self, frame: bytes, received_ns: int) -> None:
-        """Take in one frame."""
+        """Receive one frame."""
         self.frames += 1
         symbol = self._route(frame)
         if symbol is None:
@@ -303,45 +311,47 @@ class Lane:
         except FrameError:
             self._fanout.refused += 1
             return
-        if slot in self._down:  # only now: what stood there before must not come back to life
+        if (
+            slot in self._down
+        ):  # only after the write: the frame that was there before must not become live again
             self._fanout.mark_live(slot)
         for notify in notified:
             notify(slot)
 
     def attach(self, symbols: Iterable[str]) -> None:
-        """It is going to bring ``symbols``."""
+        """Expect frames of ``symbols``."""
         self._fanout.attach(self, symbols)
 
     def detach(self, symbols: Iterable[str]) -> None:
-        """It brings ``symbols`` no longer."""
+        """Expect no more frames of ``symbols``."""
         self._fanout.detach(self, symbols)
 
     def mark_stale(self, symbols: Iterable[str]) -> None:
-        """Its frames of ``symbols`` are not to be relied on."""
+        """Mark its frames of ``symbols`` as unreliable."""
         self._fanout.mark_stale(self, symbols)
 
     def frames_received(self, symbol: str) -> int:
-        """Frames it has brought of a market it is attached to."""
+        """Return the number of frames it has brought of a market that it is attached to."""
         if self._fanout.is_contested(symbol):
             return self.before[symbol] + self.tally[symbol]
         return self.before[symbol] + self._fanout.writes(symbol)
 
     def close(self) -> None:
-        """It brings nothing any more."""
+        """Accept nothing more."""
         self._fanout.close(self)
 
     def shut(self) -> None:
-        """What is still read from the socket goes nowhere."""
+        """Drop what is still read from the socket."""
         self._targets = {}
         self._on_control = _ignore
 
 
 def _ignore(_: ControlFrame) -> None:
-    """Said on a connection that we have left."""
+    """Ignore a frame on a connection that we have closed."""
 
 
 def targets_of(universe: Universe, venue: str) -> dict[str, tuple[int, tuple[int, ...]]]:
-    """Symbol → (slot, shards) of one venue's markets; the FX market goes to every shard.
+    """Return (slot, shards) of one venue's markets by symbol; the FX market goes to every shard.
 
     A pair that is in no shard goes to none; its slot is written all the same.
     """

@@ -1,14 +1,14 @@
-"""How late a venue's frames come by the venue's own clock, and from when on a frame is too late to trade on.
+"""Measures how late a venue's frames come by the venue's own clock, and decides when one is too late to trade on.
 
 The difference between the receipt of a frame and its sending is the lag plus the difference of two clocks, and only
 the sum is known. So the smallest difference of the last hour counts as *usual*, and a frame is late when its
 difference is more than ``data_quality.max_lag_ms`` above that. Two clocks of this computer measure it: monotonic
-time, which nobody sets, and the wall clock, by which the embedded exchanges go too. A frame is late only if it is
+time, which cannot be set, and the wall clock, which the embedded exchanges use too. A frame is late only if it is
 late by both. The usual difference never counts as more than five seconds by the wall clock, because a venue that is
 late from the beginning would otherwise be taken for one whose clock is wrong.
 
-``LagLimit`` is pure. ``LagWatch`` measures the newest frame of each market once a second, off the path of the frames,
-and leaves the limit beside each slot. The worker compares a frame with it when it is about to trade
+``LagLimit`` is pure. ``LagWatch`` measures the newest frame of each market once a second, apart from the path of
+the frames, and writes the limit beside each slot. The worker compares a frame with it when it is about to trade
 (``engine.ArbitrageEngine``).
 """
 
@@ -26,32 +26,32 @@ from supervisor.feeds.topics import ReadSlot
 
 _PERIOD_S = 1.0
 _AT_ONCE = 32
-"""Markets measured before frames get their turn."""
+"""Most markets measured before other frames are handled."""
 _MINUTE_NS = 60_000_000_000
 _MINUTES = 60
 _USUAL_NS_MAX = 5_000_000_000
 _SHOWN_NS = 10_000_000_000
-"""So long a market that was late is shown if no newer frame of it comes."""
+"""How long a market that was late is shown if no newer frame of it comes."""
 _SHOWN_MAX = 10
 
 
 class BoundedSlots(Protocol):
-    """The slots as ``LagWatch`` sees them: ``shm.books.BooksWriter``."""
+    """Is what ``LagWatch`` uses of the slots: ``shm.books.BooksWriter``."""
 
     def times(self, slot: int) -> tuple[int, int]:
-        """When the slot's frame was received, and when it was last confirmed."""
+        """Return when the slot's frame was received, and when it was last confirmed (monotonic nanoseconds)."""
         ...
 
     def set_late_after(self, slot: int, difference_ns: int) -> None:
-        """Say above which difference of receipt and sending a frame of the market came late."""
+        """Record above which difference of receipt and sending (nanoseconds) a frame in the slot is late."""
         ...
 
 
 class _Usual:
-    """The smallest of the lower quartiles of the last ``_MINUTES`` minutes in which there were values.
+    """Returns the smallest of the lower quartiles of the last ``_MINUTES`` minutes in which there were values.
 
-    So what is odd for a few seconds decides nothing, as frames are that were under way when a clock was set. The
-    minute of now counts only while there is no other.
+    So unusual values of a few seconds have no effect, such as those of frames that were under way when a clock was
+    set. The current minute counts only while there is no other.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class _Usual:
         self._values: list[int] = []
 
     def add(self, value: int, now_ns: int) -> int:
-        """Take in ``value``, and return what is usual. There is at most one value a second."""
+        """Add ``value``, and return what is usual. There is at most one value a second."""
         minute = now_ns // _MINUTE_NS
         if self._values and minute != self._minute:
             self._quartiles.append(_lower_quartile(self._values))
@@ -75,7 +75,7 @@ def _lower_quartile(values: Sequence[int]) -> int:
 
 
 class LagLimit:
-    """The largest difference of receipt and sending of a venue's frames that is not late."""
+    """Derives the largest difference of receipt and sending with which a venue's frame is not late."""
 
     def __init__(self, lag_ns_max: int) -> None:
         self._lag_ns_max = lag_ns_max
@@ -83,12 +83,12 @@ class LagLimit:
         self._by_wall = _Usual()
         self._usual: tuple[int, int] | None = None
         self.median_ms: int | None = None
-        """The lag of the last frames by this computer's wall clock; None before the first."""
+        """Lag of the last frames by this computer's wall clock, in milliseconds; None before the first."""
 
     def learn(self, differences_ns: Sequence[int], now_ns: int, wall_ms: int) -> None:
-        """Take in the differences of the frames that have come since the last call.
+        """Add the differences of the frames that have come since the last call.
 
-        Their median counts, so that a single market with wrong times decides nothing.
+        Only their median counts, so that a single market with wrong times has no effect.
         """
         if differences_ns:
             clocks_ns = now_ns - wall_ms * 1_000_000
@@ -100,7 +100,9 @@ class LagLimit:
             self.median_ms = (median_ns - clocks_ns) // 1_000_000
 
     def late_after_ns(self, now_ns: int, wall_ms: int) -> int:
-        """The limit as a difference of monotonic receipt and sending by the venue's clock; 0 while not known."""
+        """Return the limit as a difference of monotonic receipt and sending by the venue's clock; 0 while it is not
+        known.
+        """
         if self._usual is None:
             return 0
         clocks_ns = now_ns - wall_ms * 1_000_000
@@ -109,7 +111,7 @@ class LagLimit:
         return usual_ns + self._lag_ns_max
 
     def max_ms(self, now_ns: int, wall_ms: int) -> int | None:
-        """The limit as a lag by this computer's wall clock; None before the first frame."""
+        """Return the limit as a lag in milliseconds by this computer's wall clock; None before the first frame."""
         if self._usual is None:
             return None
         return (self.late_after_ns(now_ns, wall_ms) - now_ns) // 1_000_000 + wall_ms
@@ -126,34 +128,36 @@ class LagWatch:
         max_lag_ms: float,
         clock: Clock,
     ) -> None:
-        """A ``max_lag_ms`` of 0 means that nothing is late."""
+        """Prepare the measurement. With a ``max_lag_ms`` of 0 no frame is late."""
         self._fanout = fanout
         self._books = books
         self._read_slot = read_slot
         self._clock = clock
         self.is_on = max_lag_ms > 0
-        """Whether there is anything to run."""
+        """Whether ``run`` has anything to do."""
         self._limit = LagLimit(int(max_lag_ms * 1e6))
         self._measured: dict[str, int] = {}
-        """When the frame of each market was received that was measured last."""
+        """When the frame of each market was received that was measured last (monotonic nanoseconds)."""
         self._new: dict[str, int] = {}
-        """The differences found in this round, by market."""
+        """The differences found in this round, by market, in nanoseconds."""
         self._late: dict[str, int] = {}
-        """Markets whose last frame was late, and when that was found."""
+        """Markets whose last frame was late, and when that was found (monotonic nanoseconds)."""
 
     @property
     def median_ms(self) -> int | None:
-        """The lag of the newest frames by this computer's wall clock; None where frames do not say it."""
+        """Return the newest frames' lag in milliseconds by this computer's wall clock; None if frames do not state
+        their time.
+        """
         return self._limit.median_ms
 
     @property
     def max_ms(self) -> int | None:
-        """The limit by the same clock; None while there is none."""
+        """Return the limit in milliseconds by the same clock; None while there is none."""
         return self._limit.max_ms(self._clock.monotonic_ns(), self._clock.wall_ms())
 
     @property
     def late(self) -> tuple[str, ...]:
-        """Markets whose newest frame came late; a few at most."""
+        """Return the markets whose newest frame came late; a few at most."""
         return tuple(sorted(self._late)[:_SHOWN_MAX])
 
     async def run(self) -> None:
@@ -161,7 +165,7 @@ class LagWatch:
         await repeat(partial(self._measure_next, deque()), first_after_s=_PERIOD_S)
 
     def _measure_next(self, waiting: deque[str]) -> float:
-        """Measure the next few markets; the pause after it."""
+        """Measure the next few markets; return the pause after them in seconds."""
         if not waiting:
             waiting.extend(self._fanout.symbols)
         for _ in range(min(_AT_ONCE, len(waiting))):
@@ -189,7 +193,7 @@ class LagWatch:
             self._late.pop(symbol, None)
 
     def _conclude(self) -> None:
-        """Put the limit beside the slots, and note which markets are late."""
+        """Write the limit beside the slots, and note which markets are late."""
         now_ns, wall_ms = self._clock.monotonic_ns(), self._clock.wall_ms()
         self._limit.learn(tuple(self._new.values()), now_ns, wall_ms)
         late_after_ns = self._limit.late_after_ns(now_ns, wall_ms)

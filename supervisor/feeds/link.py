@@ -1,6 +1,6 @@
-"""One WebSocket stream of a connection, from opening to its end: open, subscribe, follow changes, until it is over.
+"""Runs one WebSocket stream of a connection: it is opened, subscribed, follows changes, and is closed at its end.
 
-``FeedConnection`` keeps one going, and two while it renews it.
+``FeedConnection`` keeps one open, and two while it renews it.
 """
 
 import asyncio
@@ -17,35 +17,35 @@ from supervisor.feeds.recording import RecordTopic
 
 _SEND_TIMEOUT_S = 5.0
 _GATHER_S = 0.05
-"""Changes that come together go out together."""
+"""Changes within this time are sent together."""
 _FIRST_RETRY_S = 1.0
 _RETRY_MAX_S = 60.0
-"""What the venue refused is asked for again."""
+"""Longest pause in seconds before a request that the venue refused is sent again."""
 
 
 class Intake(Protocol):
-    """Where a stream's frames go: ``fanout.Lane``, or ``diff.DiffLane`` where the book is kept here."""
+    """Receives a stream's frames: ``fanout.Lane``, or ``diff.DiffLane`` where the book is kept here."""
 
     frames: int
 
     def __call__(self, frame: bytes, received_ns: int) -> None:
-        """Take in one frame."""
+        """Receive one frame."""
         ...
 
     def attach(self, symbols: Iterable[str]) -> None:
-        """These are going to come."""
+        """Expect frames of ``symbols``."""
         ...
 
     def detach(self, symbols: Iterable[str]) -> None:
-        """These come no longer."""
+        """Expect no more frames of ``symbols``."""
         ...
 
     def frames_received(self, symbol: str) -> int:
-        """Frames it has brought of a market it is attached to."""
+        """Return the number of frames it has brought of a market that it is attached to."""
         ...
 
     def close(self) -> None:
-        """Nothing comes any more."""
+        """Ignore all further frames."""
         ...
 
 
@@ -53,7 +53,7 @@ MakeIntake = Callable[[Callable[[ControlFrame], None]], Intake]
 
 
 class Dial(NamedTuple):
-    """What all streams of a venue are opened with."""
+    """Holds what all streams of a venue are opened with."""
 
     venue: Venue
     depth: int
@@ -62,14 +62,14 @@ class Dial(NamedTuple):
     opener: Opener
     receiver: Receiver
     connects: Bucket
-    """Shared by all connections of the venue."""
+    """It is shared by all connections of the venue."""
     intake: MakeIntake
     record: RecordTopic | None = None
-    """Publishes what the streams receive; None where nobody can subscribe to it."""
+    """Publishes what the streams receive; None where no process can subscribe to it."""
 
 
 class StreamLink:
-    """One stream. ``run`` once; ``change``, ``ask_again`` and ``abort`` meanwhile."""
+    """Is one stream. ``run`` is called once; ``change``, ``ask_again`` and ``abort`` may be called while it runs."""
 
     def __init__(
         self,
@@ -78,7 +78,10 @@ class StreamLink:
         ticket: str,
         on_control: Callable[["StreamLink", ControlFrame], None],
     ) -> None:
-        """``on_control`` takes the frames that are not books; ``ticket`` begins the names of its requests."""
+        """Prepare the stream; ``run`` opens it.
+
+        ``on_control`` receives the frames that are not books. ``ticket`` begins the names of its requests.
+        """
         self._dial = dial
         self._venue = dial.venue
         self._symbols = dict.fromkeys(symbols)
@@ -97,37 +100,40 @@ class StreamLink:
         self._controls = 0
         self.intake = dial.intake(self._on_control)
         self.opened_ns = 0
-        """When it was open; 0 before."""
+        """When it was opened (monotonic nanoseconds); 0 before."""
         self.subscribed_ns = 0
-        """When all was asked for; 0 before."""
+        """When all its symbols were subscribed to (monotonic nanoseconds); 0 before."""
         self.refused = ""
-        """What the venue last refused; empty once books have come since."""
+        """What the venue last refused; empty once the missing books have come."""
 
     @property
     def frames(self) -> int:
-        """Books it has brought."""
+        """Return the number of books it has brought."""
         return self.intake.frames - self._controls
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """What it carries."""
+        """Return the symbols that it carries."""
         return tuple(self._symbols)
 
     @property
     def ponged_ns(self) -> int:
-        """When the venue last answered a ping; 0 for never."""
+        """Return when the venue last answered a ping (monotonic nanoseconds); 0 for never."""
         return self._stream.ponged_ns if self._stream is not None else 0
 
     def frames_by_symbol(self) -> dict[str, int]:
-        """Frames by market."""
+        """Return the number of frames by market."""
         return {symbol: self.intake.frames_received(symbol) for symbol in self._symbols}
 
     def has_all(self) -> bool:
-        """Whether every market has come at least once."""
+        """Return whether every market has come at least once."""
         return all(self.intake.frames_received(symbol) for symbol in self._symbols)
 
     async def run(self) -> str:
-        """Until it is over; why it ended. Raises ``VenueUnavailable``, and what the taker of frames raised."""
+        """Open the stream and run it until its end; return why it ended.
+
+        Raises ``VenueUnavailable`` if the connection could not be made or was lost, and any error of the intake.
+        """
         record, began_ns, why = self._record, 0, "closed by us"
         if record is not None:
             record.join(self._follow_recording)
@@ -148,7 +154,7 @@ class StreamLink:
                         )
                 except TimeoutError:
                     raise VenueUnavailable("no connection in time") from None
-                # First of all on the way out: what comes while the socket is closed goes nowhere.
+                # It is called first on the way out: what comes while the socket is being closed is ignored.
                 stack.callback(self.intake.close)
                 self._stream = stream
                 self.opened_ns = began_ns = self._dial.clock.monotonic_ns()
@@ -185,7 +191,7 @@ class StreamLink:
         self._changed.set()
 
     def ask_again(self, symbols: Iterable[str]) -> None:
-        """Subscribe anew to markets it carries already."""
+        """Subscribe anew to markets that it carries already."""
         self._added.update((symbol, None) for symbol in symbols if symbol in self._symbols)
         self._changed.set()
 
@@ -195,20 +201,20 @@ class StreamLink:
             self._pinging = asyncio.create_task(self._ping(self._stream))
 
     def abort(self, why: str = "") -> None:
-        """Let go of the socket at once; ``run`` then says ``why``."""
+        """Close the socket at once; ``run`` then returns ``why``."""
         self._why = self._why or why
         if self._stream is not None:
             self._stream.abort()
 
     async def _serve(self, stream: Stream) -> str:
-        """Both until one ends: the stream, and what is asked of it."""
+        """Run both tasks until one ends: reading the stream, and sending requests. Return why the stream ended."""
         over = asyncio.create_task(stream.until_over())
         asking = asyncio.create_task(self._keep_asking(stream))
         tasks = {over, asking}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if asking.done() and not over.done():
-                await asking  # raises: a message could not be sent
+                await asking  # it raises, because a message could not be sent
             return await over
         finally:
             for task in tasks:
@@ -256,19 +262,19 @@ class StreamLink:
                 self._record.publish(kind, self._ticket, data=message.encode())
 
     def _follow_recording(self, is_wanted: bool) -> None:
-        """Have the stream's messages published on their way to the intake, or not any more."""
+        """Publish the stream's messages on their way to the intake, or stop publishing them."""
         stream, record = self._stream, self._record
         if stream is None or record is None:
             return
         if is_wanted:
-            # The answers to its subscriptions may have come long ago: what it carries is said here.
+            # The answers to its subscriptions may have come long ago, so what it carries is recorded here.
             record.publish(
                 "connect", self._ticket, at_ns=self.opened_ns, detail=f"carries {' '.join(self._symbols)}"
             )
         stream.redirect(self._take_recorded if is_wanted else self.intake)
 
     def _take_recorded(self, frame: bytes, received_ns: int) -> None:
-        """Take in one message, then publish it: what is decided on it does not wait for the recorder."""
+        """Pass one message to the intake, then publish it, so that decisions do not wait for the recorder."""
         assert self._record is not None
         try:
             self.intake(frame, received_ns)
@@ -303,7 +309,7 @@ class StreamLink:
         self._forward_control(self, control)
 
     def _ask_all_again(self) -> None:
-        """What was refused is not known for sure: ask for all that has not come."""
+        """Ask again for all that has not come, because it is not certain what was refused."""
         if self._stream is not None:
             missing = [symbol for symbol in self._symbols if not self.intake.frames_received(symbol)]
             self.refused = self.refused if missing else ""

@@ -1,7 +1,7 @@
-"""``RecordTopic``: publishes for a recorder what one venue's connections receive and what happens to them.
+"""Publishes for a recorder what one venue's connections receive and what happens to them, by ``RecordTopic``.
 
-While nobody subscribes, a stream hands its messages straight to its intake, and nothing here is called for a frame.
-With the first subscriber every open stream is redirected by way of ``StreamLink``, and with the last one back.
+While no process subscribes, a stream passes its messages straight to its intake, and nothing here is called for a
+frame. With the first subscriber every open stream is redirected through ``StreamLink``, and with the last one back.
 """
 
 import asyncio
@@ -18,20 +18,21 @@ from arbshard.wire.bus import Prefixes, Publisher
 from arbshard.wire.recording import FeedRecord, FeedRecordKind, FeedRecords, encode, raw_topic
 
 _AT_ONCE = 32
-"""Known frames published in one turn of the loop for a new subscriber, so that others do not wait for all of them."""
+"""Most known frames published in one turn of the loop for a new subscriber, so that others do not wait for all of
+them."""
 
 _GATHER_S = 0.05
-"""Records that come within this time go out in one message."""
+"""Records that come within this time are sent in one message."""
 _GATHERED_MAX = 512
 _GATHERED_BYTES_MAX = 60_000
 """Above 64 KB pyzmq keeps a message until its thread has sent it, which costs more than a copy does."""
 
 FollowRecording = Callable[[bool], None]
-"""Is called when recording begins (True) and ends (False)."""
+"""It is called when recording begins (True) and ends (False)."""
 
 
 class RecordTopic:
-    """Publishes for one venue. Made by ``VenueFeed``, used by its streams."""
+    """Publishes for one venue. ``VenueFeed`` makes it, and its streams use it."""
 
     def __init__(
         self,
@@ -41,7 +42,11 @@ class RecordTopic:
         symbols: Callable[[], Collection[str]],
         read_market: Callable[[str], tuple[int, bytes] | None],
     ) -> None:
-        """``read_market``: when the newest frame of a market was received, and the frame; None if there is none."""
+        """Subscribe to the changes of subscriptions.
+
+        ``read_market`` returns when the newest frame of a market was received, and the frame; None if there is
+        none.
+        """
         self._topic = raw_topic(venue).encode()
         self._bus = bus
         self._clock = clock
@@ -49,13 +54,13 @@ class RecordTopic:
         self._read_market = read_market
         self._followers: set[FollowRecording] = set()
         self._due: deque[str] = deque()
-        """Markets whose newest frame is due for a new subscriber."""
+        """Markets whose newest frame is to be published for a new subscriber."""
         self._soon: asyncio.Handle | None = None
         self._gathered: list[FeedRecord] = []
         self._gathered_bytes = 0
         self._later: asyncio.Handle | None = None
         self._next = 1
-        """The number of the next record."""
+        """Number of the next record."""
         self.is_wanted = bus.wanted(self._topic)
         self._is_closed = False
         bus.on_subscriptions(self._subscriptions_changed)
@@ -79,7 +84,7 @@ class RecordTopic:
         detail: str = "",
         data: bytes = b"",
     ) -> None:
-        """Publish one record soon if anybody wants it; ``at_ns`` is now unless it is given."""
+        """Publish one record soon if a process subscribes. ``at_ns`` (monotonic) is now unless it is given."""
         if self.is_wanted:
             at_ns = at_ns or self._clock.monotonic_ns()
             self._gathered.append(FeedRecord(kind, connection, at_ns, began_ns, symbol, detail, data))
@@ -90,7 +95,7 @@ class RecordTopic:
                 self._later = asyncio.get_running_loop().call_later(_GATHER_S, self._flush)
 
     def recorded(self, fetch: Fetch) -> Fetch:
-        """``fetch``, which publishes each answer too."""
+        """Return ``fetch`` extended so that each answer is also published."""
 
         async def fetch_and_publish(address: str) -> Answer:
             asked_ns = self._clock.monotonic_ns()
@@ -105,7 +110,7 @@ class RecordTopic:
         return fetch_and_publish
 
     def close(self) -> None:
-        """Publish what was gathered, and nothing any more."""
+        """Publish what was gathered, and nothing after that."""
         self._flush()
         self._is_closed = True
         self.is_wanted = False
@@ -125,7 +130,7 @@ class RecordTopic:
             self._next += len(records)
 
     def _publish_answer(self, address: str, outcome: str, body: bytes, asked_ns: int) -> None:
-        if self.is_wanted:  # the host and what may stand before it are left out
+        if self.is_wanted:  # the host, and a password that may precede it, are left out
             detail = f"{URL(address).path_qs} {outcome}"
             self.publish("rest", began_ns=asked_ns, detail=detail, data=body)
 

@@ -1,12 +1,12 @@
-"""When silence is a stall: what a connection and each of its markets usually send, and what to do when they do not.
+"""Decides when silence is a stall, from what a connection and its markets usually send, and what to do then.
 
-Pure: a few times a second ``SilenceDetector`` is given the numbers of frames so far, and returns what is to be done.
-A market that stays silent after every remedy is quiet, not broken: it is asked for again at growing pauses, and it
-is shown.
+It is pure: a few times a second ``SilenceDetector`` is given the numbers of frames so far, and returns the
+remedies. A market that stays silent after every remedy is quiet, not broken: it is subscribed to again after
+growing pauses, and it is shown.
 
-A connection whose markets are all quiet is not replaced while the venue answers pings on it. An answer proves nothing
-where frames used to come all the time: such a connection is replaced once whatever it answers. If its successor
-brings each book once and then nothing, the markets have become quiet.
+A connection whose markets are all quiet is not replaced while the venue answers pings on it. An answer proves
+nothing where frames used to come all the time: such a connection is replaced once whatever it answers. If its
+successor brings each book once and then nothing, the markets have become quiet.
 """
 
 from collections.abc import Mapping
@@ -16,39 +16,40 @@ from typing import NamedTuple
 from arbshard.venues.base.market import SilenceRules
 
 _MEANS = 20.0
-"""So many times the mean gap is unusual, and"""
+"""A gap is unusual if it is longer than this multiple of the mean gap and than ``_LONGEST`` times the longest one."""
 _LONGEST = 4.0
-"""so many times the longest of late."""
+"""Multiple of the longest recent gap."""
 _FADES = 0.998
-"""How the longest gap of late fades, with each count that is higher than the last."""
+"""Factor by which the longest recent gap shrinks with each count that is higher than the last."""
 _SMOOTHING = 0.05
 _LEARNED_AFTER = 20
-"""Frames, before what was learned counts."""
+"""Number of frames after which the learned values are used."""
 _PAUSE_MAX_S = 3600.0
 _RENEW_EVERY_NS = 600 * 10**9
-"""One quiet market after the other must not keep a connection in renewal."""
+"""Shortest time between two renewals, so that quiet markets, one after the other, do not keep renewing a
+connection."""
 
 
 class Remedy(Enum):
-    """What is to be done."""
+    """Is what is to be done about a silence."""
 
     RECONNECT = "reconnect"
     """The whole connection is silent."""
     RESUBSCRIBE = "resubscribe"
-    """Some of its markets are: ask for them again."""
+    """Some of its markets are silent: subscribe to them again."""
     RENEW = "renew"
-    """Asking again did not help: a new connection for all, without losing the old one first."""
+    """Subscribing again did not help: open a new connection for all, and keep the old one until then."""
 
 
 class SilenceAction(NamedTuple):
-    """One remedy."""
+    """Is one remedy, and the markets that it is for."""
 
     remedy: Remedy
     symbols: tuple[str, ...] = ()
 
 
 class GapStatistics:
-    """The usual gap between frames, and since when no frame has come."""
+    """Measures the usual gap between frames, and since when no frame has come."""
 
     def __init__(self, floor_s: float, ceiling_s: float, now_ns: int) -> None:
         self._floor_s = floor_s
@@ -56,32 +57,32 @@ class GapStatistics:
         self._mean_s = 0.0
         self._longest_s = 0.0
         self._gaps = 0
-        self._heard = 0
-        self._heard_ns = now_ns
+        self._count = 0
+        self._counted_ns = now_ns
         self._since_ns = now_ns
-        """When a frame last came, or something was last done about the silence."""
+        """When a frame last came, or something was last done about the silence (monotonic nanoseconds)."""
         self.tries = 0
-        """Remedies since a frame last came."""
+        """Number of remedies since a frame last came."""
         self._limit_s: float | None = None
-        """What ``limit_s`` comes to; None after a change of what it is made of."""
+        """Cached value of ``limit_s``; None after a change of what it is computed from."""
 
-    def count(self, heard: int, now_ns: int) -> bool:
-        """Take in how many frames have come on this connection; whether there are more than before."""
-        if heard == self._heard:
+    def count(self, frames: int, now_ns: int) -> bool:
+        """Update the statistics with the number of frames so far on this connection; return whether it has grown."""
+        if frames == self._count:
             return False
-        if self._heard:  # a gap that a new connection ended says nothing of the market
-            gap_s = (now_ns - self._heard_ns) / 1e9
-            mean_s = gap_s / max(heard - self._heard, 1)
+        if self._count:  # a gap that a new connection ended shows nothing about the market
+            gap_s = (now_ns - self._counted_ns) / 1e9
+            mean_s = gap_s / max(frames - self._count, 1)
             self._mean_s = mean_s if not self._gaps else self._mean_s + _SMOOTHING * (mean_s - self._mean_s)
             self._longest_s = max(gap_s, self._longest_s * _FADES)
-            self._gaps += max(heard - self._heard, 1)
-        self._heard, self._heard_ns, self._since_ns, self.tries = heard, now_ns, now_ns, 0
+            self._gaps += max(frames - self._count, 1)
+        self._count, self._counted_ns, self._since_ns, self.tries = frames, now_ns, now_ns, 0
         self._limit_s = None
         return True
 
     @property
     def limit_s(self) -> float:
-        """Longer than this is unusual; twice as long after each remedy that did not help."""
+        """Return the longest usual gap in seconds; it doubles after each remedy that did not help."""
         if self._limit_s is not None:
             return self._limit_s
         usual_s = self._usual_s()
@@ -95,42 +96,46 @@ class GapStatistics:
         return min(max(learned_s, self._floor_s), self._ceiling_s)
 
     def is_silent(self, now_ns: int) -> bool:
-        """Whether it is time to do something."""
+        """Return whether a remedy is due."""
         return self.silent_s(now_ns) > self.limit_s
 
     @property
     def is_usual(self) -> bool:
-        """Whether silences up to the ceiling are nothing unusual, as far as is known."""
+        """Return whether silences up to the ceiling are usual, as far as is known."""
         return self._usual_s() >= self._ceiling_s
 
     def silent_s(self, now_ns: int) -> float:
-        """For how long no frame has come, and nothing has been done about it."""
+        """Return for how many seconds no frame has come and no remedy was applied."""
         return (now_ns - self._since_ns) / 1e9
 
     def answers(self, ponged_ns: int, now_ns: int) -> bool:
-        """Whether the venue has answered a ping meanwhile; the wait then begins anew."""
+        """Return whether the venue has answered a ping meanwhile; the wait then begins anew."""
         if ponged_ns <= self._since_ns:
             return False
         self._since_ns = now_ns
         return True
 
     def remedied(self, now_ns: int) -> None:
-        """Something was done; wait again."""
+        """Record that a remedy was applied, and wait again."""
         self.tries += 1
         self._limit_s = None
         self._since_ns = now_ns
 
     def begin(self, now_ns: int) -> None:
-        """A new connection: the wait begins anew, what was learned stays."""
+        """Begin the wait anew for a new connection; what was learned is kept."""
         self._since_ns = now_ns
-        self._heard = 0
+        self._count = 0
 
 
 class SilenceDetector:
     """Judges one connection and the markets it carries."""
 
     def __init__(self, rules: SilenceRules, silence_s: float, now_ns: int) -> None:
-        """``silence_s``: what is unusual for the whole connection, and the least for one market; 0: it is learned."""
+        """Set the bounds of what is usual.
+
+        ``silence_s`` is what is unusual for the whole connection, and the least for one market, in seconds; with 0
+        it is learned.
+        """
         if silence_s:
             rules = SilenceRules(silence_s, silence_s, silence_s, max(silence_s, rules.symbol_max_s))
         self._rules = rules
@@ -138,48 +143,48 @@ class SilenceDetector:
         self._markets: dict[str, GapStatistics] = {}
         self._renewed_ns: int | None = None
         self.stalls = 0
-        """Silences found."""
+        """Number of silences found."""
 
     @property
     def quiet(self) -> tuple[str, ...]:
-        """Markets that were asked for again and given a new connection, and have sent nothing since."""
+        """Return the markets that were subscribed to again and given a new connection, and sent nothing since."""
         return tuple(symbol for symbol, gap in self._markets.items() if gap.tries > 1)
 
     def begin(self, now_ns: int) -> None:
-        """A new connection is up, in place of one that ended or beside it."""
+        """Begin anew for a new connection that is up, in place of one that ended or beside it."""
         self._connection.begin(now_ns)
         for gap in self._markets.values():
             gap.begin(now_ns)
 
     def needs_ping(self, now_ns: int) -> bool:
-        """Whether the whole connection has been silent for half as long as makes it be replaced."""
+        """Return whether the whole connection has been silent for half the time after which it is replaced."""
         return self._connection.silent_s(now_ns) > self._connection.limit_s / 2
 
     def judge(
-        self, frames: int, heard: Mapping[str, int], now_ns: int, ponged_ns: int = 0
+        self, frames: int, counts: Mapping[str, int], now_ns: int, ponged_ns: int = 0
     ) -> list[SilenceAction]:
-        """What is to be done, given how much the connection has brought in all, and of each of its markets.
+        """Return the remedies, given the number of frames on the whole connection and that of each of its markets.
 
-        ``ponged_ns``: when the venue last answered a ping on it; 0 for never.
+        ``ponged_ns`` is when the venue last answered a ping on it (monotonic nanoseconds); 0 for never.
         """
         gaps = self._markets
-        if len(gaps) > len(heard) or gaps.keys() != heard.keys():
-            for symbol in gaps.keys() - heard.keys():
+        if len(gaps) > len(counts) or gaps.keys() != counts.keys():
+            for symbol in gaps.keys() - counts.keys():
                 del gaps[symbol]
-        spoke = self._connection.count(frames, now_ns)
+        received = self._connection.count(frames, now_ns)
         silent = []
-        for symbol, count in heard.items():
+        for symbol, count in counts.items():
             gap = gaps.get(symbol)
             if gap is None:
                 gap = gaps[symbol] = GapStatistics(self._rules.symbol_min_s, self._rules.symbol_max_s, now_ns)
             if not gap.count(count, now_ns) and gap.is_silent(now_ns):
                 silent.append(symbol)
-        if spoke:  # only while others go on is a single market at fault
+        if received:  # a single market is at fault only while others go on
             return self._remedy(silent, now_ns)
         connection = self._connection
         if not connection.is_silent(now_ns):
             return []
-        has_snapshots_alone = frames <= len(heard)
+        has_snapshots_alone = frames <= len(counts)
         is_excused = frames > 0 and (connection.is_usual or has_snapshots_alone)
         if is_excused and connection.answers(ponged_ns, now_ns):
             return self._remedy(silent, now_ns)

@@ -1,6 +1,6 @@
-"""What one venue's feed publishes on the bus: its books and its state, each only while somebody subscribes.
+"""Publishes one venue's books and state on the bus, each only while a process subscribes to it.
 
-The way of a frame (``fanout``) knows nothing of this. While a market's topic has a subscriber, the market has an
+The path of a frame (``fanout``) does not depend on this. While a market's topic has a subscriber, the market has an
 observer beside the shards' rings. Without a subscriber its frames cost what they would cost without a bus.
 """
 
@@ -16,14 +16,14 @@ from arbshard.wire.bus import Prefixes, Publisher
 from supervisor.feeds.fanout import VenueFanout
 
 _AT_ONCE = 32
-"""Books published in one turn of the loop for a new subscriber, so that frames do not wait for all of them."""
+"""Most books published in one turn of the loop for a new subscriber, so that frames do not wait for all of them."""
 
 ReadSlot = Callable[[int], tuple[int, int, bool, bytes] | None]
 """(sequence, received_ns, live, frame) of a slot; None before the first frame."""
 
 
 class VenueTopics:
-    """Publishes for one venue. Used by ``VenueFeed``."""
+    """Publishes for one venue. ``VenueFeed`` makes it."""
 
     def __init__(
         self, name: str, fanout: VenueFanout, read_slot: ReadSlot, bus: Publisher, clock: Clock
@@ -36,13 +36,13 @@ class VenueTopics:
         self._venue_topic = topics.venue_topic(name).encode()
         self._published_state = ""
         self._due: deque[str] = deque()
-        """Markets whose newest book is due for a new subscriber."""
+        """Markets whose newest book is to be published for a new subscriber."""
         self._soon: asyncio.Handle | None = None
         self._is_closed = False
         bus.on_subscriptions(self._subscriptions_changed)
 
     def follow(self, symbols: Iterable[str]) -> None:
-        """Have the fanout hand over the frames of those of ``symbols`` that somebody has subscribed to."""
+        """Have the fanout pass on the frames of those of ``symbols`` that have a subscriber."""
         for symbol in symbols:
             topic = self._book_topic(symbol)
             is_wanted = self._bus.wanted(topic)

@@ -1,4 +1,4 @@
-"""All feeds of one venue: groups of connections among which its symbols are divided, and REST while they are down."""
+"""Runs all feeds of one venue: connections among which its symbols are divided, and REST while they are down."""
 
 import asyncio
 from collections import deque
@@ -36,7 +36,7 @@ from supervisor.feeds.topics import VenueTopics
 STALE_NS = 5_000_000_000
 """A feed is stale when it is connected and no frame has come for this long."""
 _LOOK_S = 0.5
-"""How often silence is judged."""
+"""Pause between two rounds in which silence is judged."""
 _QUIET_SHOWN = 10
 _LINES_SHOWN = 16
 
@@ -45,7 +45,7 @@ Group = tuple[FeedConnection, ...]
 
 
 class VenueFeed:
-    """One venue's connections, from ``start`` to ``stop``."""
+    """Keeps one venue's connections up from ``start`` to ``stop``."""
 
     def __init__(
         self,
@@ -65,9 +65,10 @@ class VenueFeed:
         quality: DataConfig = DataConfig(),  # noqa: B008 - it cannot be changed
         raw: Publisher | None = None,
     ) -> None:
-        """``opener`` and ``fetch`` are the ways out, over sockets unless there are others.
+        """Prepare the feed.
 
-        ``raw``: where recorders subscribe; None where that is ``bus`` too.
+        ``opener`` and ``fetch`` connect to the venue, over sockets unless others are given. ``raw`` is where
+        recorders subscribe; None if that is ``bus`` too.
 
         Raises ``UsageError`` for a stream that the venue does not have, and for settings that cannot work.
         """
@@ -131,7 +132,7 @@ class VenueFeed:
         self._groups: list[Group] = []
         self._symbols = sorted(targets, key=lambda symbol: targets[symbol][0])
         self._unlisted: set[str] = set()
-        """Those among them that no stream carries, because the venue does not list them any more."""
+        """Symbols that no stream carries, because the venue does not list them any more."""
         if not self._only_rest:
             count = -(-len(self._symbols) // self._most)
             self._groups = [self._make_group(self._symbols[n::count]) for n in range(count)]
@@ -176,7 +177,10 @@ class VenueFeed:
         self._read_slot.close()
 
     def check(self) -> None:
-        """Raises ``FeedFailed`` when a part of it has ended in a defect; losses are its own to mend."""
+        """Raise ``FeedFailed`` if a part of it has ended because of a defect.
+
+        Connections recover from losses by themselves.
+        """
         for connection in self._connections():
             connection.check()
         self._rest.check()
@@ -185,7 +189,7 @@ class VenueFeed:
                 raise FeedFailed(f"{task.get_name()} ended in a defect: {task.exception()!r}")
 
     def add(self, targets: Mapping[str, tuple[int, tuple[int, ...]]]) -> None:
-        """Carry these symbols too. ``targets``: symbol → (slot, shards). Others go on without a gap."""
+        """Carry these symbols too; others continue without a gap. ``targets`` maps symbol to (slot, shards)."""
         self._fanout.add(targets)
         self._topics.follow(targets)
         self._symbols += targets
@@ -233,9 +237,10 @@ class VenueFeed:
             self._leaving = [task for task in self._leaving if not task.done()] + closing
 
     def set_unlisted(self, symbols: Collection[str]) -> None:
-        """Have the streams ask for all but these ``symbols``, which the venue does not list any more.
+        """Let the streams ask for all but these ``symbols``, which the venue does not list any more.
 
-        A venue may refuse a whole request for a single unknown name, and with it every market of a new connection.
+        A venue may refuse a whole request because of a single unknown name, and with it every market of a new
+        connection.
         """
         self._stream([symbol for symbol in self._unlisted if symbol not in symbols])
         self._unlisted = {symbol for symbol in self._symbols if symbol in symbols}
@@ -245,15 +250,18 @@ class VenueFeed:
                 connection.change((), gone)
 
     def attend(self, slots: frozenset[int]) -> None:
-        """Keep the books in these slots confirmed even if they do not change: see ``confirmation``."""
+        """Keep the books in these slots confirmed even if they do not change, as ``confirmation`` describes."""
         self._confirmation.attend(slots)
 
     def retarget(self, symbol: str, shards: tuple[int, ...]) -> None:
-        """From the next frame on ``symbol`` belongs to ``shards``."""
+        """Give the frames of ``symbol`` to ``shards`` from the next one on."""
         self._fanout.retarget(symbol, shards)
 
     def report(self) -> VenueNote:
-        """State and rates; call about once a second, the rate is counted since the last call."""
+        """Return state and rates.
+
+        It has to be called about once a second; the rate is counted since the last call.
+        """
         now_ns = self._clock.monotonic_ns()
         then_ns, then_frames = self._counted
         frames = self._fanout.frames
@@ -331,7 +339,7 @@ class VenueFeed:
         return "connected" if up == len(self._groups) else "partly"
 
     def _make_group(self, symbols: Sequence[str]) -> Group:
-        """Make as many connections as are configured, each with pauses of its own."""
+        """Make as many connections as are configured, each with its own pauses."""
         self._made += 1
         connections = []
         for letter in "ab"[: self._config.connections]:
@@ -341,13 +349,13 @@ class VenueFeed:
         return tuple(connections)
 
     async def _watch(self) -> None:
-        """Judge silences, and ask over REST for what has no stream."""
+        """Judge silences, and ask over REST for markets without a stream."""
         if self._only_rest:
             self._rest.follow(self._symbols)
         await repeat(partial(self._judge_next, deque()), first_after_s=_LOOK_S)
 
     def _judge_next(self, waiting: deque[FeedConnection]) -> float:
-        """Judge the next of the connections; the pause after it. Frames get their turn in between."""
+        """Judge the next connection; return the pause after it in seconds. Frames are handled in between."""
         if not waiting:
             waiting.extend(self._connections())
         now_ns = self._clock.monotonic_ns()
@@ -360,7 +368,9 @@ class VenueFeed:
         return _LOOK_S
 
     def _fall_back(self, now_ns: int) -> None:
-        """REST for every group that has been down for too long, until something has come by it again."""
+        """Ask over REST for the markets of every group that has been down for too long, until a frame has come on
+        it again.
+        """
         after_ns = int(self._config.rest_fallback_s * 1e9)
         if not after_ns or not self._config.rest_url:
             return
@@ -393,7 +403,7 @@ class VenueFeed:
 
 
 class _Ended:
-    """What connections that are no more had counted."""
+    """Adds up what connections had counted that have been closed."""
 
     def __init__(self) -> None:
         self.reconnects = self.planned = self.garbage = self.stalls = self.refusals = 0
@@ -408,20 +418,20 @@ class _Ended:
 
 
 class _ReadSlot:
-    """Reads the slots; attached when first asked."""
+    """Reads the slots, to which it is attached when it is first called."""
 
     def __init__(self, books: BooksWriter) -> None:
         self._path = books.path
         self._reader: BooksReader | None = None
 
     def __call__(self, slot: int) -> tuple[int, int, bool, bytes] | None:
-        """(sequence, received_ns, live, frame); None before the first frame."""
+        """Return (sequence, received_ns, live, frame) of the slot; None before the first frame."""
         if self._reader is None:
             self._reader = BooksReader.attach(self._path)
         return self._reader.read(slot)
 
     def frame(self, slot: int) -> bytes | None:
-        """The frame alone."""
+        """Return the slot's frame; None before the first one."""
         found = self(slot)
         return found[3] if found is not None else None
 
