@@ -1,1 +1,1 @@
-"""One shard, one process."""
+"""Holds the worker: one process, which trades one shard."""

@@ -1,4 +1,4 @@
-"""``python -m arbshard.worker``."""
+"""Runs ``python -m arbshard.worker``, which is ``main``."""
 
 from arbshard.worker.main import main
 

@@ -1,4 +1,4 @@
-"""The assembly of a worker: its parts, put together over ports, and its life from the first word to risk to the end.
+"""Assembles a worker from its parts and its ports, and runs it from the greeting of risk to its end.
 
 ``main`` gives real ports and the simulation gives virtual ones, so that start, drain and end are the same code in
 both. ``Trader`` is the part that does not need a process; the library runs it over ports of its own.
@@ -47,9 +47,10 @@ if TYPE_CHECKING:
 RISK_TIMEOUT_MS = 500
 RISK_TRIES = 2
 _BEATS = 5
-"""Risk sees so many beats at least within the time after which a worker counts as stuck."""
+"""Least number of beats that risk sees within the time after which a worker counts as stuck."""
 _ORPHAN_CHECK_S = 0.5
-"""How often a worker that waits for risk's greeting looks whether its supervisor still lives."""
+"""Pause in seconds between two checks, by a worker that waits for risk's greeting, whether its supervisor is alive.
+"""
 
 
 MakeExecutors = Callable[[RiskPort, BookPort, ExecutionConfig, Clock, Observer], ExecutorFactory]
@@ -64,8 +65,8 @@ OpenLive = Callable[
     ],
     "LiveSide",
 ]
-"""Opens the way to real orders from the shard, its markets, their books, what counts by name, what gets failures, and
-what says whether this worker was replaced: then nothing may be sent."""
+"""Opens the connections for real orders. Its arguments are the shard, the shard's legs, their books, what counts by
+name, what receives failures, and what returns whether this worker was replaced: then nothing may be sent."""
 MakeMeter = Callable[[PageWriter, int, int, int], WorkerMeter]
 
 
@@ -74,7 +75,7 @@ def _nothing() -> None:
 
 
 class WorkerPorts(NamedTuple):
-    """What a worker needs from the process that it runs in."""
+    """Holds what a worker needs from the process that it runs in."""
 
     clock: Clock
     files: RunFiles
@@ -88,20 +89,19 @@ class WorkerPorts(NamedTuple):
     make_meter: MakeMeter = WorkerMeter
     """Makes what writes the worker's page, from the page, the process id, the epoch and the number of pairs."""
     further_histograms: tuple[str, ...] = ()
-    """The names of histograms that the page has beside the usual ones."""
+    """Names of histograms that the page has beside the usual ones."""
     make_executors: MakeExecutors = ExecutorFactory
     open_live: OpenLive | None = None
-    """None on paper."""
+    """It is None on paper."""
     on_trading: Callable[[], None] = _nothing
-    """Called once, when the worker has begun to trade."""
+    """It is called once, when the worker has begun to trade."""
     timer_s: float | None = None
-    """The period of the worker's timer, which limits every sleep of its loop; None for the one that
-    ``run.stuck_after_ms`` asks for.
-    """
+    """Period in seconds of the worker's timer, which limits every sleep of its loop; None for the period that
+    ``run.stuck_after_ms`` requires."""
 
 
 class Trader:
-    """The engine, the executors and the desk of one shard, and its connection to risk."""
+    """Holds the engine, the executors and the desk of one shard, and its connection to risk."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Trader:
         make_executors: MakeExecutors = ExecutorFactory,
         live: "LiveSide | None" = None,
     ) -> None:
-        """``on_failure`` gets whatever ends a trade other than its outcome."""
+        """Assemble the parts. ``on_failure`` receives each error that ends a trade without an outcome."""
         self._assignment = assignment
         self.engine = engine
         engine.on_followed = meter.followed
@@ -143,7 +143,7 @@ class Trader:
 
 
 class _Ending:
-    """How the worker ends; the first call counts."""
+    """Decides how the worker ends; the first call counts."""
 
     def __init__(self) -> None:
         self.code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -164,7 +164,7 @@ class _Ending:
 
 
 class Worker(Closable):
-    """One incarnation of a shard's worker. Make it in its event loop, ``run`` it once, and close it."""
+    """Is one incarnation of a shard's worker. Make it in its event loop, ``run`` it once, and close it."""
 
     def __init__(
         self,
@@ -174,7 +174,10 @@ class Worker(Closable):
         books: BooksReader,
         assignment: Assignment,
     ) -> None:
-        """Opens its page, ring, doorbell and connections. Raises ``SharedMemoryError``."""
+        """Open its page, ring, doorbell and connections.
+
+        Raises ``SharedMemoryError`` if a file of the run is missing or of another form.
+        """
         shard, epoch = assignment
         fx, pairs = universe.fx, universe.pairs_of(shard)
         legs = [fx, *(leg for pair in pairs for leg in (pair.home, pair.away))]
@@ -182,7 +185,7 @@ class Worker(Closable):
         self.shard = shard
         self.epoch = epoch
         self.trading_since_ns = 0
-        """When it began to trade (monotonic); 0 before."""
+        """When it began to trade (monotonic nanoseconds); 0 before."""
         self._ending = ending = _Ending()
         files, clock = ports.files, ports.clock
         with ExitStack() as opened:
@@ -250,7 +253,7 @@ class Worker(Closable):
             self._opened = opened.pop_all()
 
     async def run(self) -> int:
-        """Trade until there is a reason to end; the exit code."""
+        """Trade until there is a reason to end; return the exit code."""
         ending = self._ending
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.stop, 0)
         try:
@@ -259,7 +262,7 @@ class Worker(Closable):
                 await asyncio.wait(
                     (hello, ending.code), timeout=_ORPHAN_CHECK_S, return_when=asyncio.FIRST_COMPLETED
                 )
-                # Risk may have ended together with the supervisor, and then nobody answers any more.
+                # Risk may have ended together with the supervisor, and then no process answers any more.
                 if not hello.done() and self._ports.is_orphan():
                     get_logger().error("the supervisor is dead")
                     ending.stop(4)
@@ -286,7 +289,7 @@ class Worker(Closable):
         self._ports.on_trading()
 
     async def _end(self) -> None:
-        """Stop listening first: what is read from is unmapped soon after."""
+        """Close the parts. The loop stops reading first, because the books it reads are unmapped soon after."""
         self.loop.close()
         await self._membership.close()
         await self._orders.close()
@@ -298,5 +301,5 @@ class Worker(Closable):
         get_logger().info("ended", code=code.result() if code.done() else None)
 
     def close(self) -> None:
-        """Close what was opened. Does not end what is under way: that is done by ``run``."""
+        """Close what was opened. Trades under way are not ended here: ``run`` does that."""
         self._opened.close()

@@ -1,9 +1,9 @@
-"""The worker's trading desk: carries out what the engine decides, and tells the engine what it holds.
+"""Carries out what the engine decides, and reports to the engine what it holds: the worker's trading desk.
 
 Positions, open intents and balances come from risk at the start and with every reply, so that a successor begins
-where this process ended. The desk itself keeps nothing of them. The executors keep the positions of their pairs, and
-the engine gets what it decides by of them as floats; the engine keeps what is free, and which pairs are funded,
-suspended, or busy with an intent.
+where this process ended. The desk itself keeps none of them. The executors keep the positions of their pairs, and
+the engine receives as floats what its decisions depend on; the engine keeps what is free, and which pairs are
+funded, suspended, or busy with an intent.
 """
 
 import asyncio
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 _FUND_AGAIN_S = 0.25
 _REFUSED_EXIT_PAUSE_MAX_S = 30.0
 _CLOSE_AGAIN_NS = 200_000_000
-"""The pause between two tries to close the same positions, whatever the rules say."""
+"""Pause in nanoseconds between two attempts to close the same positions, whatever the rules say."""
 
 
 class Desk:
-    """One shard's executors, and what its pairs may do and spend."""
+    """Holds one shard's executors, and what its pairs may do and spend."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Desk:
         on_failure: Callable[[BaseException], None],
         port: "LivePort | None" = None,
     ) -> None:
-        """``port``: the way to the venues, live."""
+        """Prepare the desk. ``port`` carries live orders to the venues; it is None on paper."""
         assert (port is not None) == (config.mode == "live"), config.mode
         self._port = port
         self._engine = engine
@@ -66,11 +66,11 @@ class Desk:
         """Pairs that risk is being asked to fund."""
         self._tasks = BackgroundTasks(on_failure)
         self._closed_ns = 0
-        """When ``close_positions`` last closed anything."""
+        """When ``close_positions`` last closed anything (monotonic nanoseconds)."""
         self.on_decision: Callable[[Trade], None] = _ignore
-        """Called with each trade before it is carried out."""
+        """It is called with each trade before it is carried out."""
         self.on_adopted: Callable[[], None] = _nothing
-        """Called when pairs have come: what their entries may be is not known yet."""
+        """It is called when pairs were added, whose entry terms are not yet known."""
         self._prefix = ""
         self._intents = 0
 
@@ -111,7 +111,9 @@ class Desk:
         self.on_adopted()
 
     async def update_terms(self, serial: int) -> int:
-        """Ask risk what entries may be made, as far as it has changed since ``serial``; the serial of its answer."""
+        """Ask risk what entries may be made, as far as it has changed since ``serial``; return the serial of its
+        answer.
+        """
         terms = await self._risk.entry_terms(serial)
         for one in terms.pairs:
             state = self._engine.pairs.get(one.pair)
@@ -121,32 +123,32 @@ class Desk:
         return terms.serial
 
     def suspend(self, base: str) -> None:
-        """Do nothing new with a pair; what is under way comes to its end."""
+        """Start nothing new with a pair; what is under way comes to its end."""
         self._engine.pairs[base].suspended = True
 
     def activate(self, base: str) -> None:
-        """Trade a pair again that was to do nothing new."""
+        """Trade a pair again that was suspended."""
         self._engine.pairs[base].suspended = False
 
     def is_suspended(self, base: str) -> bool:
-        """Whether nothing new is done with the pair."""
+        """Return whether nothing new is started with the pair."""
         return self._engine.pairs[base].suspended
 
     @property
     def has_suspended(self) -> bool:
-        """Whether any pair is suspended."""
+        """Return whether any pair is suspended."""
         return any(state.suspended for state in self._engine.pairs.values())
 
     def is_adopted(self, base: str) -> bool:
-        """Whether risk has said what there is to carry on with of this pair."""
+        """Return whether risk has reported what has to be continued of this pair."""
         return self._executors.get_executor(base) is not None
 
     def is_idle(self, base: str) -> bool:
-        """Whether nothing of the pair is under way, at a venue or at risk."""
+        """Return whether nothing of the pair is under way, at a venue or at risk."""
         return not self._engine.pairs[base].busy and base not in self._funding
 
     def is_flat(self, base: str) -> bool:
-        """Whether the pair has no position and nothing under way."""
+        """Return whether the pair has no position and nothing under way."""
         executor = self._executors.get_executor(base)
         return self.is_idle(base) and (executor is None or not executor.get_positions())
 
@@ -158,7 +160,7 @@ class Desk:
             executor.revise(pair)
 
     def forget(self, base: str) -> None:
-        """Let go of a pair that is suspended and idle, before the engine does."""
+        """Remove a pair that is suspended and idle, before the engine does."""
         assert self.is_suspended(base), base
         assert self.is_idle(base), base
         if self.is_adopted(base):
@@ -169,12 +171,12 @@ class Desk:
 
     @property
     def busy(self) -> int:
-        """Pairs with an intent under way."""
+        """Return the number of pairs with an intent under way."""
         return sum(state.busy for state in self._engine.pairs.values())
 
     @property
     def open_positions(self) -> int:
-        """Positions held by this shard."""
+        """Return the number of positions held by this shard."""
         return sum(len(one.get_positions()) for one in self._executors.get_all_executors().values())
 
     def act(self, state: PairState, trade: Trade) -> None:
@@ -198,10 +200,11 @@ class Desk:
         self._tasks.start(self._settle(state, run, is_exit=intent.kind == "exit", trade=trade))
 
     def close_positions(self, reasons: Mapping[str, ExitReason]) -> None:
-        """Close what is held of these pairs, each for its reason, whatever the rules say. Call it again and again.
+        """Close what is held of these pairs, each for its reason, whatever the rules say. It has to be called
+        repeatedly.
 
         A position that could not be closed is tried again after the pause of its pair. Pairs of other shards are
-        passed over.
+        ignored.
         """
         now_ns = self._clock.monotonic_ns()
         if not reasons or now_ns - self._closed_ns < _CLOSE_AGAIN_NS:
@@ -216,7 +219,7 @@ class Desk:
                 self.act(state, trade)
 
     def renew(self, bases: Iterable[str]) -> None:
-        """End the pauses of pairs that a person has just ordered closed; a stuck intent has its budgets anew."""
+        """End the pauses of pairs that a person has just ordered closed, and renew the budgets of stuck intents."""
         for base in bases:
             state = self._engine.pairs.get(base)
             if state is not None and self.is_adopted(base):
@@ -229,11 +232,11 @@ class Desk:
             state.exit_rest_until_ns = 0
 
     def is_drained(self, *, keep_positions: bool) -> bool:
-        """Whether nothing is under way and, unless they are kept, no position is open."""
+        """Return whether nothing is under way and, unless they are kept, no position is open."""
         return not self.busy and (keep_positions or not self.open_positions)
 
     def fund(self) -> None:
-        """Have pairs funded whose price has become known: on paper with inventory, live with what venues state."""
+        """Have pairs funded whose price is now known: on paper with inventory, live with what the venues state."""
         for base, state in self._engine.pairs.items():
             if not (state.is_funded or state.suspended or base in self._funding or state.home.top is None):
                 self._funding.add(base)
@@ -287,7 +290,7 @@ class Desk:
             state.exit_rest_until_ns = now_ns + rest_ns
         if outcome.refused is not None:
             self._meter.count("refused")
-            if is_exit:  # which is told what exits may spend: more than entries
+            if is_exit:  # its refusal states what exits may spend, which is more than entries may
                 self._refused_exit(state, outcome.refused, now_ns)
             else:
                 self._engine.set_free(outcome.refused.available)
@@ -315,7 +318,7 @@ class Desk:
             self._rest(state, refused.exit_retry)
 
     def _rest(self, state: PairState, retry: Retry) -> None:
-        """Make no trade of this kind of the pair before risk would have it."""
+        """Make no trade of this kind with the pair before risk allows it."""
         get_logger().warning(
             f"{retry.kind} achieved nothing",
             pair=state.pair.base,
@@ -347,7 +350,7 @@ class Desk:
 
 
 def _seen_ns(state: PairState, fx: View) -> tuple[int, int, int]:
-    """When the books of a decision were received."""
+    """Return when the books of a decision were received (monotonic nanoseconds); 0 for a book that is missing."""
     home, away, rate = state.home.top, state.away.top, fx.top
     return (
         home.received_ns if home is not None else 0,

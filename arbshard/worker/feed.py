@@ -1,6 +1,7 @@
-"""One shard's view of the feed: which markets changed. Each version is glanced at once, and decoded if need be.
+"""Gives one shard its view of the feed: which markets changed, and their newest books.
 
-``drain`` is the worker's hot path: doorbell → ring → slot → codec → engine.
+Of each version only the top is read at once; the whole book is decoded when it is needed. ``changed`` and ``read``
+are the worker's hot path: doorbell → ring → slot → codec → engine.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,47 +20,49 @@ from arbshard.model.money import exact
 
 
 class ReadableSlots(Protocol):
-    """Where frames are read from: ``shm.books.BooksReader``."""
+    """Is where frames are read from: ``shm.books.BooksReader``."""
 
     def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
-        """(sequence, received_ns, live, frame) or None."""
+        """Return (sequence, received_ns, live, frame) of the slot; None before the first frame."""
         ...
 
     def sequence(self, slot: int) -> int:
-        """Larger after every change of the slot."""
+        """Return a number that is larger after every change of the slot."""
         ...
 
     def confirmed_ns(self, slot: int) -> int:
-        """When the slot's book was last confirmed; 0 for never."""
+        """Return when the slot's book was last confirmed (monotonic nanoseconds); 0 for never."""
         ...
 
     def late_after_ns(self, slot: int) -> int:
-        """Above which difference of receipt and sending a frame of the slot came late; 0 while that is not known."""
+        """Return above which difference of receipt and sending (nanoseconds) a frame of the slot is late; 0 if
+        unknown.
+        """
         ...
 
 
 class SlotChanges(Protocol):
-    """Who says what changed: ``shm.doorbell.ShardWaiter``."""
+    """Reports which slots have changed: ``shm.doorbell.ShardWaiter``."""
 
     def drain(self) -> list[int] | None:
-        """Slots changed since the last call, None for all."""
+        """Return the slots changed since the last call; None for all."""
         ...
 
 
 class Codec(Protocol):
-    """What makes books of frames: ``venues.base.market.Venue``."""
+    """Decodes frames into books: ``venues.base.market.Venue``."""
 
     def top_of_book(self, frame: bytes, received_ns: int) -> BookTop:
-        """The top of the book. Raises ``FrameError``."""
+        """Return the top of the book. Raises ``FrameError`` for an invalid frame."""
         ...
 
     def decode(self, frame: bytes, received_ns: int) -> OrderBookSnapshot:
-        """All of it. Raises ``FrameError``."""
+        """Return the whole book. Raises ``FrameError`` for an invalid frame."""
         ...
 
 
 class ShardFeed:
-    """The newest good book of every market of a shard."""
+    """Holds the newest valid book of every market of a shard."""
 
     def __init__(
         self, slots: ReadableSlots, changes: SlotChanges, legs: Iterable[Leg], codecs: Mapping[str, Codec]
@@ -74,14 +77,14 @@ class ShardFeed:
         self._known_codecs = codecs
         self.add(legs)
         self.conflated = 0
-        """Frames that were replaced by newer ones before they were looked at."""
+        """Number of frames that were replaced by newer ones before they were read."""
         self.bad: dict[str, int] = dict.fromkeys(codecs, 0)
-        """Frames not to be trusted, by venue."""
+        """Number of invalid frames, by venue."""
         self.bad_reasons: dict[str, int] = {}
         self.frames = 0
 
     def add(self, legs: Iterable[Leg]) -> None:
-        """Watch these markets too. What stands in their slots is new at the next look."""
+        """Watch these markets too. The frames in their slots count as new when they are next read."""
         for leg in legs:
             self._codecs[leg.slot] = self._known_codecs[leg.market.venue]
             self._glances[leg.slot] = self._known_codecs[leg.market.venue].top_of_book
@@ -96,34 +99,43 @@ class ShardFeed:
                 del table[leg.slot]
 
     def confirmed_ns(self, slot: int) -> int:
-        """When the book of our view was last confirmed (monotonic); 0 for never, or when the slot has a newer one."""
+        """Return when the book of our view was last confirmed (monotonic nanoseconds).
+
+        It is 0 if the book was never confirmed, or if the slot has a newer one.
+        """
         confirmed_ns = self._slots.confirmed_ns(slot)
-        # In this order: a frame that came in between has another sequence, whatever was confirmed of it.
+        # Read in this order: if a frame comes in between, the sequence differs, whatever confirmation was read.
         return confirmed_ns if self._slots.sequence(slot) == self._sequences[slot] else 0
 
     def late_after_ns(self, slot: int) -> int:
-        """Above which difference of receipt and sending a book of this slot came late; 0 while that is not known."""
+        """Return above which difference of receipt and sending (nanoseconds) a book of this slot is late; 0 if
+        unknown.
+        """
         return self._slots.late_after_ns(slot)
 
     def changed(self) -> Iterable[int]:
-        """Slots to look at now."""
+        """Return the slots to read now."""
         slots = self._changes.drain()
         return tuple(self._codecs) if slots is None else slots
 
     def read(self, slot: int) -> View | None:
-        """The slot's new view, or None when it has not changed since the last look, or is none of ours (any more)."""
+        """Return the slot's new view; None if the slot has not changed since it was last read, or is not of this
+        shard.
+        """
         found = self._slots.read(slot)
         if found is None:
             return None
         sequence, received_ns, live, frame = found
         try:
             before = self._sequences[slot]
-        except KeyError:  # rung for just before its pair came, or after it went
+        except KeyError:  # the ring was written just before its pair was added, or after it was removed
             return None
         skipped = sequence - before
         if skipped == 0:
             return None
-        if before and skipped > 2:  # the writer adds two for each write; what was before our time is no loss
+        if (
+            before and skipped > 2
+        ):  # the writer adds two for each write; what was written before our start is no loss
             self.conflated += skipped // 2 - 1
         self._sequences[slot] = sequence
         self.frames += 1
@@ -150,7 +162,7 @@ class ShardFeed:
 
 
 class BookView:
-    """``execution.ports.BookPort`` over the shard's feed."""
+    """Implements ``execution.ports.BookPort`` over the shard's feed."""
 
     def __init__(
         self, feed: ShardFeed, engine: ArbitrageEngine, fx: Leg, quality: DataConfig, clock: Clock
@@ -163,8 +175,10 @@ class BookView:
         self._clock = clock
 
     def tradable(self, leg: Leg) -> OrderBookSnapshot | None:
-        """Implements ``BookPort``. A book is none when it was last known to be the newest ``max_book_age_ms`` ago."""
-        newer = self._feed.read(leg.slot)  # also when the loop has not come to it yet
+        """Return the newest live book; None if it was last known to be the newest more than ``max_book_age_ms``
+        ago.
+        """
+        newer = self._feed.read(leg.slot)  # the loop may not have read it yet
         if newer is not None:
             self._engine.observe(leg.slot, newer)
         view = self._feed.views[leg.slot]
@@ -176,19 +190,23 @@ class BookView:
         return book if is_young else None
 
     def tradable_fx(self) -> FxQuote | None:
-        """Implements ``BookPort``. A rate is none when it was last known to hold ``max_fx_age_ms`` ago."""
+        """Return the FX rate; None if it was last known to hold more than ``max_fx_age_ms`` ago, or its book is not
+        live.
+        """
         is_young = self._fx_age_ns() <= self._fx_age_ns_max
         return self.fx() if is_young and self._feed.views[self._fx.slot].live else None
 
     def fx(self) -> FxQuote | None:
-        """Implements ``BookPort``."""
+        """Return the newest FX rate whatever its age; None if there is none."""
         top = self._feed.views[self._fx.slot].top
         if top is None:
             return None
         return FxQuote(exact(top.best_bid), exact(top.best_ask), self._fx_age_ns() // 1_000_000)
 
     def _fx_age_ns(self) -> int:
-        """How long ago the rate was last known to hold; without a rate, since monotonic time began."""
+        """Return how many nanoseconds ago the rate was last known to hold; without a rate, since monotonic time
+        began.
+        """
         slot = self._fx.slot
         top = self._feed.views[slot].top
         known_ns = max(top.received_ns, self._feed.confirmed_ns(slot)) if top is not None else 0

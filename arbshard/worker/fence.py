@@ -1,7 +1,7 @@
-"""Whether risk has replaced this worker: risk's page says it, read on the loop's timer and before every real order.
+"""Detects that risk has replaced this worker: risk's page is read on the loop's timer and before every real order.
 
-A worker that stood still and wakes may have a successor by now. It has nothing to ask risk for, perhaps, so that
-nobody would tell it.
+A worker that was stopped and wakes may have a successor by now. If it has nothing to ask risk for, nothing else
+would inform it.
 """
 
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from arbshard.execution.ports import Fenced
 
 
 class FencePage(Protocol):
-    """Where the word stands: ``risk_page.RiskPage``."""
+    """Is where risk shows the lowest epoch that may trade: ``risk_page.RiskPage``."""
 
     def fence(self, shard: int, now_ns: int) -> int:
-        """The lowest epoch of ``shard`` that may trade."""
+        """Return the lowest epoch of ``shard`` that may trade."""
         ...
 
 
 class Fence:
-    """Of one incarnation. ``on_fenced`` is told once."""
+    """Watches for the replacement of one incarnation. ``on_fenced`` is called once."""
 
     def __init__(
         self, page: FencePage, shard: int, epoch: int, clock: Clock, on_fenced: Callable[[Fenced], None]
@@ -33,7 +33,7 @@ class Fence:
         self._is_fenced = False
 
     def is_fenced(self) -> bool:
-        """Whether nothing may be sent any more, as of this moment."""
+        """Return whether nothing may be sent any more, as of this moment."""
         if not self._is_fenced:
             lowest = self._page.fence(self._shard, self._clock.monotonic_ns())
             self._is_fenced = self._epoch < lowest

@@ -1,6 +1,6 @@
-"""What a worker has more with ``mode = "live"``: clients, budget, and an ear for the venues' private events.
+"""Adds what a worker needs with ``mode = "live"``: clients, budget, and the venues' private events.
 
-Made by ``main`` before the worker says hello, so that the first order need not wait for it.
+``main`` makes it before the worker introduces itself to risk, so that the first order need not wait for it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -28,11 +28,11 @@ from arbshard.wire.bus import BusMessage, Subscriber
 
 
 class OrderEvents(Protocol):
-    """The order events of one shard, as the accounts process publishes them: ``wire.bus.Subscriber``."""
+    """Receives the order events of one shard, as the accounts process publishes them: ``wire.bus.Subscriber``."""
 
     @property
     def lost(self) -> int:
-        """How many messages are known to be lost."""
+        """Return how many messages are known to be lost."""
         ...
 
     def start(self, on_message: Callable[[BusMessage], None], /) -> None:
@@ -45,10 +45,10 @@ class OrderEvents(Protocol):
 
 
 class LivePorts(NamedTuple):
-    """What a worker's live side needs from outside. ``LiveSide`` closes all of it."""
+    """Holds what a worker's live side needs from outside. ``LiveSide`` closes all of it."""
 
     clients: Mapping[str, VenueClient]
-    """By venue."""
+    """Clients by venue."""
     events: OrderEvents
     budget: Budget
 
@@ -56,7 +56,7 @@ class LivePorts(NamedTuple):
 def open_live_ports(
     config: Config, keys: Mapping[str, Keys], files: RunFiles, clock: Clock, shard: int
 ) -> LivePorts:
-    """The real ones. Raises ``UsageError`` for settings that cannot work."""
+    """Open the real ports. Raises ``UsageError`` for settings that cannot work."""
     return LivePorts(
         {venue: open_client(venue, config, key, clock) for venue, key in keys.items()},
         Subscriber(files.accounts_endpoint, (order_events.topic(shard),)),
@@ -76,13 +76,13 @@ def open_live_side(
     on_failure: Callable[[BaseException], None],
     is_fenced: Callable[[], bool],
 ) -> "LiveSide":
-    """The live side over real ports. Raises ``UsageError`` for settings that cannot work."""
+    """Make the live side over real ports. Raises ``UsageError`` for settings that cannot work."""
     ports = open_live_ports(config, keys, files, clock, shard)
     return LiveSide(config, ports, clock, legs, books, count, on_failure, is_fenced)
 
 
 class LiveSide:
-    """A worker's way to real orders. ``count`` adds one to a counter by name; close it in the same loop."""
+    """Carries a worker's real orders. ``count`` adds one to a counter by name; close it in the same loop."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class LiveSide:
         self._config = config
         self._count = count
         if config.live.dry_run:
-            structlog.contextvars.bind_contextvars(orders="DRY RUN")  # on every line from here on
+            structlog.contextvars.bind_contextvars(orders="DRY RUN")  # on every line of the log from here on
         self._budget = ports.budget
         gate = RateLimiter(ports.budget, config.live, clock, count)
         lines = {
@@ -111,9 +111,11 @@ class LiveSide:
     async def start(self, tag: str) -> None:
         """Connect. ``tag`` is the ledger's. Raises ``LedgerError`` for a ledger without one."""
         if not tag:
-            raise LedgerError("risk gave no tag: orders of this ledger could not be told from others'")
+            raise LedgerError(
+                "risk gave no tag: orders of this ledger could not be distinguished from others'"
+            )
         self.port.tag = tag
-        self._events.start(self._hear)
+        self._events.start(self._apply_event)
         await self.port.start()
         get_logger().info("live", dry_run=self._config.live.dry_run, tag=tag)
 
@@ -123,8 +125,8 @@ class LiveSide:
         await self.port.close()
         self._budget.close()
 
-    def _hear(self, message: BusMessage) -> None:
-        if self._events.lost != self._lost:  # what was in them, the venue is asked
+    def _apply_event(self, message: BusMessage) -> None:
+        if self._events.lost != self._lost:  # the venue is asked for what they contained
             self._lost = self._events.lost
             self._count("events_lost")
         try:

@@ -1,4 +1,4 @@
-"""The worker's event loop work: woken by the doorbell, driven by a timer for all that no frame brings.
+"""Runs the worker's event loop: the doorbell wakes it, and a timer drives all that no frame causes.
 
 A sleep always has a limit (the timer), so that a wake-up that came late is a delay and never a stop.
 """
@@ -24,14 +24,17 @@ from arbshard.worker.spin import Spin
 from arbshard.worker.standing_orders import StandingOrders
 
 TIMER_S = 0.04
-"""The limit of a sleep. A wake-up of an idle process costs more than what is done in it: 0.2 ms of a CPU."""
+"""Limit of a sleep in seconds. A wake-up of an idle process costs more than what is done in it: 0.2 ms of a CPU."""
 
 _SHUTDOWN: ExitReason = "shutdown"
 _TAKEN_OUT: ExitReason = "manual"
 
 
 class ShardLoop:
-    """Doorbell and timer of one shard. ``stop`` is called with the exit code, the first call counts."""
+    """Acts on the doorbell and the timer of one shard.
+
+    ``stop`` is called with the exit code; the first call counts.
+    """
 
     def __init__(
         self,
@@ -51,9 +54,10 @@ class ShardLoop:
         timer_s: float = TIMER_S,
         is_fenced: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``is_orphan``: whether the supervisor has died. ``membership``: None where the pairs never change.
+        """Prepare the loop; ``start`` begins it.
 
-        ``timer_s``: the limit of a sleep. ``is_fenced``: whether risk has replaced this worker.
+        ``is_orphan`` returns whether the supervisor has died. ``membership`` is None where the pairs never change.
+        ``timer_s`` is the limit of a sleep. ``is_fenced`` returns whether risk has replaced this worker.
         """
         self._books = books
         self._waiter = waiter
@@ -79,12 +83,13 @@ class ShardLoop:
         self._started_ns = 0
         self._state = WorkerState.STARTING
         self.may_act: Callable[[PairState], bool] = lambda _: True
-        """Whether what was found for a pair is done; a backtest that repeats recorded decisions says when."""
+        """Returns whether the trade found for a pair is carried out; a backtest that repeats recorded decisions
+        replaces it."""
         self._renewed = 0
-        """The serial of the orders that pairs were renewed for."""
+        """Serial of the orders for which pairs were renewed last."""
 
     def start(self) -> None:
-        """Look at everything once, then sleep until something changes."""
+        """Evaluate everything once, then sleep until something changes."""
         self._started_ns = self._clock.monotonic_ns()
         self._set_state(WorkerState.RUNNING)
         self._loop.add_reader(self._waiter.fileno(), self._on_bell)
@@ -99,7 +104,7 @@ class ShardLoop:
             self._on_slot(slot)
 
     def decide(self, base: str, ordered: ExitReason | None = None) -> None:
-        """Evaluate a pair at the books that it has now, and act; ``ordered``: close what it holds for this reason."""
+        """Evaluate a pair with its current books, and act. With ``ordered``, close what it holds for this reason."""
         state = self._engine.pairs[base]
         trade: Trade | None
         if ordered is None:
@@ -110,7 +115,7 @@ class ShardLoop:
             self._act(state, trade)
 
     def close(self) -> None:
-        """Stop listening, and do nothing more: the feed is about to be unmapped."""
+        """Stop reading, and do nothing more: the feed is about to be unmapped."""
         self._closed = True
         self._loop.remove_reader(self._waiter.fileno())
         if self._timer is not None:
@@ -136,7 +141,7 @@ class ShardLoop:
         elif self._waiter.park():
             self._parked = True
         else:
-            self._loop.call_soon(self._cycle)  # executors get their turn in between
+            self._loop.call_soon(self._cycle)  # executors run in between
 
     def _more_comes(self) -> bool:
         duration_ns = self._spin.duration_ns()
@@ -156,7 +161,7 @@ class ShardLoop:
         now_ns = self._clock.monotonic_ns()
         trade = self._engine.evaluate(state, now_ns)
         top = view.top
-        # Not what waited for our start, and not what was seen before and has only gone dark.
+        # Not measured are frames from before our start, and books evaluated again because their connection was lost.
         if top is not None and view.live and top.received_ns >= self._started_ns:
             self._meter.decided(top, self._clock.monotonic_ns())
         if state.refusal is not None:
@@ -169,12 +174,12 @@ class ShardLoop:
     def _act(self, state: PairState, trade: Trade) -> None:
         if not self.may_act(state):
             return
-        if self._silence.is_silent:  # exits too: whoever decides now decides on books that stood still
+        if self._silence.is_silent:  # exits too: books that were not updated are no basis for any decision
             self._meter.doubted(Refusal.SUPERVISOR_SILENT)
             return
         if isinstance(trade, Entry):
             if state.pair.base in self._orders.closing or state.pair.base in self._orders.apart:
-                return  # until risk says that the pair is flat, or that a person has released it
+                return  # until risk reports that the pair is flat, or that a person has released it
             if self._membership is not None and state.pair.base in self._membership.leaving:
                 return
         elif self._orders.stopped and trade.reason not in BY_HAND:
@@ -193,7 +198,7 @@ class ShardLoop:
             get_logger().error("the supervisor is dead")
             self._stop(4)
             return
-        if self._is_fenced():  # and has ended this worker
+        if self._is_fenced():  # the fence has ended this worker
             return
         self._look_for_silence(now_ns)
         if self._waiter.is_behind():  # a ring that was lost: the timer is the limit of every sleep
@@ -206,7 +211,10 @@ class ShardLoop:
             self._obey(Phase(self._books.phase), now_ns)
 
     def _look_for_silence(self, now_ns: int) -> None:
-        """While the supervisor shows no beat nothing is decided; what is under way comes to its end."""
+        """Detect whether the supervisor beats.
+
+        Without its beat nothing is decided, and what is under way comes to its end.
+        """
         was_silent = self._silence.is_silent
         is_silent = self._silence.update(self._books.beat_ns, self._books.back_ns, now_ns)
         if (
@@ -245,23 +253,23 @@ class ShardLoop:
         self._stop(0)
 
     def _renew(self) -> None:
-        """Once for each order of a person to close pairs."""
+        """Renew the pairs once for each order of a person to close them."""
         if self._orders.serial != self._renewed:
             self._renewed = self._orders.serial
             self._desk.renew(base for base, why in self._orders.closing.items() if why in BY_HAND)
 
     def _closing(self) -> Mapping[str, ExitReason]:
-        """Pairs to be closed, by risk's word or because they are taken out."""
+        """Return the pairs to be closed, on instruction of risk or because they are removed, with the reasons."""
         if self._membership is None or not self._membership.leaving:
             return self._orders.closing
         return {**dict.fromkeys(sorted(self._membership.leaving), _TAKEN_OUT), **self._orders.closing}
 
     def _is_settled(self) -> bool:
-        """Whether no pair is on its way to us or from us."""
+        """Return whether no pair is being moved to this shard or away from it."""
         return self._membership is None or self._membership.is_settled
 
     def _watch_positions(self, now_ns: int) -> None:
-        """Time passes for a position even when no frame comes."""
+        """Evaluate positions also when no frame comes, because exit rules depend on time."""
         for state in self._engine.pairs.values():
             if state.held and not state.busy:
                 trade = self._engine.evaluate(state, now_ns)

@@ -1,7 +1,7 @@
-"""``python -m arbshard.worker``: one shard, one process. Started and watched by the supervisor.
+"""Executes one shard in one process: ``python -m arbshard.worker``. The supervisor starts and watches it.
 
-With ``--spare`` it waits until it is told its shard (``spare``); from there on it is a worker like any other.
-Exit codes: 0 drained or told to end, 1 a defect (logged), 4 the supervisor died, 5 fenced by risk.
+With ``--spare`` it waits until it is assigned a shard (``spare``); from then on it is a worker like any other. Exit
+codes: 0 drained or ended by a signal, 1 a defect (logged), 4 the supervisor died, 5 fenced by risk.
 """
 
 import argparse
@@ -40,11 +40,12 @@ if TYPE_CHECKING:
     from arbshard.venues.keys import Keys
 
 _SETTLED_S = 0.2
-"""Tidying memory takes tens of milliseconds: only when the books have been looked at once."""
+"""Pause in seconds before memory is tidied, which takes tens of milliseconds: by then all books have been read
+once."""
 
 
 class _RunSettings:
-    """Configuration and universe, read once; the universe is looked at anew, for it may have changed since."""
+    """Holds the configuration and the universe. The universe is read anew if its file has changed."""
 
     def __init__(self, files: RunFiles) -> None:
         self._files = files
@@ -53,7 +54,7 @@ class _RunSettings:
         self._universe: Universe | None = None
 
     def universe(self) -> Universe:
-        """As it stands now."""
+        """Return the newest universe."""
         text = self._files.universe.read_bytes()
         if self._universe is None or text != self._text:
             self._text = text
@@ -61,12 +62,12 @@ class _RunSettings:
         return self._universe
 
     def forget(self) -> None:
-        """Of other shards' pairs nothing is kept."""
+        """Forget the universe, so that nothing of other shards' pairs is kept."""
         self._text, self._universe = b"", None
 
 
 def _live_opener(config: Config, keys: dict[str, "Keys"], files: RunFiles, clock: Clock) -> OpenLive | None:
-    """What opens the way to real orders; None on paper, where none of it is even imported."""
+    """Return what opens the connections for real orders; None on paper, where none of that is even imported."""
     if config.mode == "paper":
         return None
     from arbshard.worker.live import open_live_side
@@ -80,19 +81,19 @@ def _risk_client(files: RunFiles, config: Config, timeout_ms: float, tries: int)
 
 
 async def _work(arguments: argparse.Namespace, meter_type: type[WorkerMeter]) -> int:
-    """As the worker of a shard, at once or when we are told which."""
+    """Run as the worker of a shard, at once or when one is assigned; return the exit code."""
     files = RunFiles(arguments.run_dir)
-    papers = _RunSettings(files)
+    settings = _RunSettings(files)
     parent = Parent(arguments.parent_pid)
     with BooksReader.attach(files.books) as books:
         keys: dict[str, Keys] = {}
-        if papers.config.mode == "live":
+        if settings.config.mode == "live":
             from arbshard.execution.live.keys import receive_keys
 
             keys = receive_keys(STDIN)
         given: Assignment | None = None
         if arguments.spare:
-            warm_up(papers.config, papers.universe(), books)
+            warm_up(settings.config, settings.universe(), books)
             freeze_gc()
             given = await wait_for_shard(parent.is_gone)
             if given is None:
@@ -100,21 +101,21 @@ async def _work(arguments: argparse.Namespace, meter_type: type[WorkerMeter]) ->
         else:
             freeze_gc()
             given = Assignment(arguments.shard, arguments.epoch)
-        return await _trade(files, arguments.state_dir, papers, books, given, keys, meter_type, parent)
+        return await _trade(files, arguments.state_dir, settings, books, given, keys, meter_type, parent)
 
 
 async def _trade(
     files: RunFiles,
     state_dir: Path,
-    papers: _RunSettings,
+    settings: _RunSettings,
     books: BooksReader,
     given: Assignment,
     keys: dict[str, "Keys"],
     meter_type: type[WorkerMeter],
     parent: Parent,
 ) -> int:
-    config, universe = papers.config, papers.universe()
-    papers.forget()
+    config, universe = settings.config, settings.universe()
+    settings.forget()
     pin(config.run.pin_cores, given.shard + 1)
     setup(f"worker-{given.shard}", state_dir / "logs", config.run.log_level)
     clock = SystemClock()
@@ -139,13 +140,13 @@ def _tidy_soon() -> None:
 
 
 def main(meter_type: type[WorkerMeter] = WorkerMeter) -> int:
-    """Run the worker; returns the exit code. The perf harness measures with a meter of its own."""
+    """Run the worker and return the exit code. The perf harness passes a meter of its own."""
     parser = argparse.ArgumentParser(prog="python -m arbshard.worker")
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--shard", type=int)
     parser.add_argument("--epoch", type=int)
-    parser.add_argument("--spare", action="store_true", help="wait on stdin to be told shard and epoch")
+    parser.add_argument("--spare", action="store_true", help="wait on stdin for shard and epoch")
     add_parent_option(parser)
     use_money_context()
     leave_ending_to_the_supervisor()

@@ -1,8 +1,8 @@
-"""Which pairs are this shard's, and the way from one universe to the next. Looked at by ``loop`` on its timer.
+"""Decides which pairs are this shard's, and moves from one universe to the next. ``loop`` polls it on its timer.
 
-A pair that is no longer ours does nothing new, is let come to its end, and is then forgotten. A pair that has come is
-traded once risk has said what there is to carry on with. ``serial`` is the universe that is fully carried out: the
-supervisor gives a pair to its next shard only when the one before has shown it, so no pair has two owners.
+A pair that is no longer ours starts nothing new, is allowed to come to its end, and is then forgotten. A pair that
+has come is traded once risk has reported what has to be continued. ``serial`` is the universe that is fully carried
+out: the supervisor gives a pair to its next shard only when the one before has shown it, so no pair has two owners.
 """
 
 import asyncio
@@ -24,28 +24,28 @@ _ADOPT_AGAIN_NS = 100_000_000
 
 
 class UniverseFeed(Protocol):
-    """Where universes come from: ``shm.universe.UniverseFile``."""
+    """Is where universes come from: ``shm.universe.UniverseFile``."""
 
     @property
     def serial(self) -> int:
-        """Of the newest one."""
+        """Return the serial of the newest universe."""
         ...
 
     def load_shard(self, shard: int, known: Container[str], since: int) -> ShardUniverse:
-        """What the shard must know, and has not known since that serial. Raises ``SharedMemoryError``."""
+        """Return what the shard must know and has not known since that serial. Raises ``SharedMemoryError``."""
         ...
 
 
 class Adopter(Protocol):
-    """Whom to ask about pairs that have come: ``risk_link.RiskLink``."""
+    """Answers what has to be continued of pairs that have come: ``risk_link.RiskLink``."""
 
     async def adopt(self, pairs: tuple[str, ...]) -> Welcome | None:
-        """What there is to carry on with; None when they are not ours, for risk."""
+        """Return what has to be continued of ``pairs``; None if they are not this shard's for risk."""
         ...
 
 
 class Membership:
-    """The pairs of one running worker."""
+    """Keeps the pairs of one running worker."""
 
     def __init__(
         self,
@@ -58,7 +58,10 @@ class Membership:
         on_carried_out: Callable[[int, int], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        """``on_carried_out`` is told each serial that is carried out, and how many pairs there are then."""
+        """Begin with the engine's pairs.
+
+        ``on_carried_out`` is called with each serial that is carried out and the number of pairs then.
+        """
         self._shard = shard
         self._source = source
         self._risk = risk
@@ -67,26 +70,26 @@ class Membership:
         self._desk = desk
         self._on_carried_out = on_carried_out
         self._on_failure = on_failure
-        # The engine was made from a universe that may have been replaced since: the first look reads the newest.
+        # The engine was made from a universe that may have been replaced since: the first poll reads the newest.
         self._target = ShardUniverse(-1, frozenset(engine.pairs), frozenset(), {})
         self._adopting: asyncio.Task[None] | None = None
         self._adopt_again_ns = 0
         self.serial = -1
-        """Of the newest universe that is fully carried out; -1 before the first look."""
+        """Serial of the newest universe that is fully carried out; -1 before the first poll."""
 
     @property
     def leaving(self) -> frozenset[str]:
-        """Pairs that are being closed and taken out: nothing is entered."""
+        """Return the pairs that are being closed and removed: nothing is entered."""
         return self._target.leaving
 
     @property
     def is_settled(self) -> bool:
-        """Whether the newest universe is carried out, but for what is still being closed."""
+        """Return whether the newest universe is carried out, except for what is still being closed."""
         has_all = self._target.mine == self._engine.pairs.keys() and not self._desk.has_suspended
         return has_all and self._source.serial <= self._target.serial
 
     def poll(self, now_ns: int) -> None:
-        """Go on with what is to be done; takes as long as reading the file when there is a newer one."""
+        """Continue with what is to be done. It takes as long as reading the file when there is a newer universe."""
         if self._source.serial > self._target.serial:
             self._load()
         if self.serial == self._target.serial and not self._desk.has_suspended:
@@ -95,13 +98,13 @@ class Membership:
             self._let_go(base)
         for base in self._target.mine:
             if base in self._engine.pairs and self._desk.is_suspended(base) and self._desk.is_adopted(base):
-                self._desk.activate(base)  # given back before it was let go
+                self._desk.activate(base)  # it came back before it was forgotten
         wanted = self._unadopted()
         if wanted and self._adopting is None and now_ns >= self._adopt_again_ns:
             self._adopt_again_ns = now_ns + _ADOPT_AGAIN_NS
             self._adopting = asyncio.ensure_future(self._adopt(wanted))
             self._adopting.add_done_callback(self._adopted)
-        # An answer that is still to come would be of before: nothing is shown until it is there.
+        # An answer that is still to come would be about an older universe: nothing is shown until it is there.
         is_still = not wanted and self._adopting is None and self._engine.pairs.keys() == self._target.mine
         if is_still and all(self._desk.is_flat(base) for base in self._target.leaving):
             self.serial = self._target.serial
@@ -118,7 +121,7 @@ class Membership:
         try:
             self._target = self._source.load_shard(self._shard, known, self._target.serial)
         except SharedMemoryError as error:
-            get_logger().error("the universe cannot be read", error=str(error))  # and is tried again
+            get_logger().error("the universe cannot be read", error=str(error))  # it is tried again
             return
         for pair in self._target.revised.values():
             self._desk.revise(pair)
@@ -132,7 +135,7 @@ class Membership:
         )
 
     def _let_go(self, base: str) -> None:
-        """Hold a pair that is not ours, and forget it once nothing of it is under way."""
+        """Suspend a pair that is not ours, and forget it once nothing of it is under way."""
         if not self._desk.is_suspended(base):
             self._desk.suspend(base)
         if self._desk.is_idle(base):
@@ -142,7 +145,7 @@ class Membership:
             self._feed.remove((pair.home, pair.away))
 
     def _strangers(self) -> tuple[str, ...]:
-        """Pairs of the engine that risk did not know as ours."""
+        """Return the pairs of the engine that risk did not know as ours."""
         suspended = (base for base in self._engine.pairs if self._desk.is_suspended(base))
         return tuple(base for base in suspended if not self._desk.is_adopted(base))
 
@@ -153,8 +156,8 @@ class Membership:
     async def _adopt(self, wanted: tuple[str, ...]) -> None:
         welcome = await self._risk.adopt(wanted)
         if welcome is None:
-            return  # asked again, unless a newer universe takes them away
-        # A newer universe may have been loaded meanwhile; what it has taken away is nobody's until we show it.
+            return  # risk is asked again, unless a newer universe takes the pairs away
+        # A newer universe may have been loaded meanwhile; a pair it took away has no owner until we show its serial.
         mine = [base for base in wanted if base in self._target.mine]
         for base in mine:
             if base not in self._engine.pairs:
@@ -177,7 +180,7 @@ class Membership:
 
 
 def _of(welcome: Welcome, bases: Iterable[str]) -> Welcome:
-    """``welcome`` as far as it concerns ``bases``."""
+    """Return ``welcome`` as far as it concerns ``bases``."""
     kept = frozenset(bases)
     return replace(
         welcome,

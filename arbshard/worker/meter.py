@@ -20,16 +20,16 @@ from arbshard.worker.counters import DATA_REFUSALS, answer_histogram
 from arbshard.worker.feed import ShardFeed
 
 _NOTE_EVERY_NS = 500_000_000
-"""Between two notes when something is missing that was not before."""
+"""Pause in nanoseconds between two notes when something is missing that was not before."""
 _FUNNEL_EVERY_NS = 2_000_000_000
 
 
 class Ring(Protocol):
-    """What changes are read from: ``shm.doorbell.ShardWaiter``."""
+    """Is what changes are read from: ``shm.doorbell.ShardWaiter``."""
 
     @property
     def seen(self) -> int:
-        """How many of them were looked at."""
+        """Return how many changes were read."""
         ...
 
 
@@ -37,7 +37,7 @@ class WorkerMeter:
     """Implements ``execution.live.executor.LiveObserver``; the tick path calls ``decided`` only."""
 
     further_histograms: tuple[str, ...] = ()
-    """The names of histograms that it needs beside the usual ones."""
+    """Names of histograms that it needs beside the usual ones."""
 
     def __init__(self, page: PageWriter, pid: int, epoch: int, pairs: int) -> None:
         self._page = page
@@ -56,7 +56,7 @@ class WorkerMeter:
         self._bad: dict[str, int] = {}
         """The counters of bad frames, by venue."""
         self._missing: dict[str, int] = {}
-        """Entries that were not made for want of money or coins, by ``VENUE CURRENCY``: part of the page's note."""
+        """Number of entries not made for want of money or coins, by ``VENUE CURRENCY``: a part of the page's note."""
         self._is_missing_new = False
         self._pairs: Mapping[str, PairState] = {}
         self._note = b""
@@ -66,11 +66,11 @@ class WorkerMeter:
         self._set("pairs", pairs)
 
     def follow(self, ring: Ring) -> None:
-        """Show with every beat how far the loop has looked into ``ring``: risk judges by it."""
+        """Show with every beat how far the loop has read ``ring``: risk judges the worker by it."""
         self._ring = ring
 
     def go_on_from(self, missing: Mapping[str, int]) -> None:
-        """Add to what was missing for entries of this worker's predecessors, by ``VENUE CURRENCY``."""
+        """Add what was missing for entries of this worker's predecessors, by ``VENUE CURRENCY``."""
         self._missing.update(missing)
 
     def publish_funnels(self, pairs: Mapping[str, PairState]) -> None:
@@ -78,22 +78,22 @@ class WorkerMeter:
         self._pairs = pairs
 
     def decided(self, top: BookTop, now_ns: int) -> None:
-        """A pair was evaluated at ``now_ns`` because of a book with this ``top``."""
+        """Record that a pair was evaluated at ``now_ns`` because of a book with this ``top``."""
         self._add(self._ticks)
         self._record(self._decision, now_ns - top.received_ns)
 
     def doubted(self, reason: Refusal) -> None:
-        """An evaluation found its data not fit to trade on."""
+        """Count an evaluation that found its data not fit to trade on."""
         self._add(self._refusals[reason])
 
     def lacked(self, venue: str, currency: str) -> None:
-        """An entry was not made for want of a currency on a venue."""
+        """Count an entry that was not made for want of a currency on a venue."""
         where = f"{venue} {currency}"
         self._missing[where] = self._missing.get(where, 0) + 1
         self._is_missing_new = True
 
     def followed(self, outcome: FollowedOutcome) -> None:
-        """A refused entry has come to its end as if it had been made."""
+        """Record what a refused entry would have brought if it had been made."""
         name = outcome.reason.name
         self.count(f"followed_{name}")
         self._page.add(self._page.counter(f"would_win_{name}"), int(outcome.pnl > 0))
@@ -104,16 +104,19 @@ class WorkerMeter:
         self._page.add(self._page.counter(name))
 
     def approved(self, waited_ns: int) -> None:
-        """See ``Observer``."""
+        """Record an approval after ``waited_ns`` nanoseconds. Implements ``Observer``."""
         self.count("approved")
         self._record(self._approval, waited_ns)
 
     def sent(self, waited_ns: int) -> None:
-        """See ``execution.live.executor.LiveObserver``."""
+        """Record that a request was sent ``waited_ns`` nanoseconds after the decision.
+
+        Implements ``LiveObserver``.
+        """
         self._record(self._wire, waited_ns)
 
     def order_done(self, result: OrderResult) -> None:
-        """See ``Observer``."""
+        """Count an order and its fills by its result. Implements ``Observer``."""
         self.count("orders")
         self._page.add(self._page.counter("fills"), len(result.fills))
         if result.state == "REJECTED":
@@ -122,15 +125,15 @@ class WorkerMeter:
             self.count("partial")
 
     def answered(self, venue: str, waited_ns: int) -> None:
-        """See ``Observer``."""
+        """Record an answer of ``venue`` after ``waited_ns`` nanoseconds. Implements ``Observer``."""
         self._record(self._page.histogram(answer_histogram(venue)), waited_ns)
 
     def late(self) -> None:
-        """See ``Observer``."""
+        """Count a decision that came too late. Implements ``Observer``."""
         self.count("late")
 
     def beat(self, now_ns: int, late_ns: int, feed: ShardFeed, overflows: int, torn: int, busy: int) -> None:
-        """The loop is alive. ``late_ns``: how much later than planned its timer came."""
+        """Show that the loop is alive, with its gauges. Its timer came ``late_ns`` nanoseconds later than planned."""
         seen = self._ring.seen if self._ring is not None else 0
         set_gauge = self._page.set
         values = (now_ns, seen, feed.frames, feed.conflated, overflows, torn, busy, error_count())
@@ -147,12 +150,12 @@ class WorkerMeter:
             set_gauge(counter, bad)
 
     def carried_out(self, universe: int, pairs: int) -> None:
-        """The universe of this serial is carried out; so many pairs are the shard's."""
+        """Show that the universe of this serial is carried out, with the number of the shard's pairs."""
         self._set("universe", universe)
         self._set("pairs", pairs)
 
     def state(self, state: WorkerState) -> None:
-        """Where the worker stands."""
+        """Show the state of the worker."""
         self._write_note(self._noted_ns)  # it may be the last one
         self._set("state", state)
 

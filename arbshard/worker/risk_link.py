@@ -1,10 +1,10 @@
-"""The worker's line to risk: typed questions, asked until they are answered.
+"""Connects the worker to risk: typed questions, asked until they are answered.
 
-Fail closed: while risk is silent the pair concerned stays busy and trades nothing. A question is repeated under
+It fails closed: while risk is silent the pair concerned stays busy and trades nothing. A question is repeated under
 its own ids, so asking twice changes nothing.
 
-A refusal concerns its pair and never ends the worker, unless a newer incarnation has taken over. When risk refuses a
-report, a hedge or a conclusion of an open intent, the pair is set apart and the request is repeated with growing
+A refusal concerns its pair and never ends the worker, unless a newer incarnation has taken over. When risk refuses
+a report, a hedge or a conclusion of an open intent, the pair is set apart and the request is repeated with growing
 pauses: nothing goes on as if it had been booked. A person can end the intent (``arbshard reconcile --end-intent``).
 """
 
@@ -46,11 +46,11 @@ from arbshard.wire.messages import (
 
 _AGAIN_AFTER_S = 0.1
 _REPORT, _EXIT, _ENTRY = 0, 1, 2
-"""Order in which waiting questions go out: what is known first, new risk last."""
+"""Order in which waiting questions are sent: what is known first, new risk last."""
 
 _REFUSED_PAUSE_S = 0.5
 _REFUSED_PAUSE_MAX_S = 30.0
-"""The first and the longest pause before a request is repeated that risk has refused."""
+"""The first and the longest pause, in seconds, before a request is repeated that risk has refused."""
 _EXPECTED = (
     Refusal.NOT_FUNDED,
     Refusal.NO_STATEMENT,
@@ -65,10 +65,10 @@ Answer = TypeVar("Answer", bound=Reply)
 
 
 class RiskTransport(Protocol):
-    """What carries the questions."""
+    """Carries the questions to risk."""
 
     async def request(self, payload: bytes, *, priority: int = 0) -> bytes:
-        """One question, one answer; raises ``TransportError``."""
+        """Send one question and return its answer. Raises ``TransportError`` if there was none."""
         ...
 
 
@@ -82,39 +82,43 @@ class RiskLink:
         self._shard = shard
         self._epoch = epoch
         self._on_silence = on_silence
-        """Told each time a question went without an answer."""
+        """It is called each time a question stayed without an answer."""
         self._pair_of: dict[str, str] = {}
-        """The pairs of open intents, by intent."""
+        """Pairs of open intents, by intent."""
         self._refused: dict[str, Refusal] = {}
-        """By what was asked: how risk has refused it last, so that a repetition is not logged again."""
+        """The last refusal of each question, so that a repetition is not logged again."""
 
     async def hello(self, pid: int, pairs: tuple[str, ...]) -> Welcome:
-        """Introduce this incarnation."""
+        """Introduce this incarnation. Raises ``Fenced`` if a newer one has taken over, as every question does."""
         return self._remember(await self._ask(Hello(self._shard, self._epoch, pid, pairs), Welcome))
 
     async def fund(self, pair: str, home_price: Decimal) -> Funded | None:
-        """Have the pair's paper inventory opened. None: not yet, for example because both venues must state what we
-        own there first.
+        """Have the pair's paper inventory opened.
+
+        None means that this is not possible yet, for example because both venues must first state what we own
+        there.
         """
         reply = await self._until_answered(Fund(self._shard, self._epoch, pair, home_price), _REPORT)
         return self._unless_refused(reply, Funded, f"Fund {pair}", _EXPECTED)
 
     async def adopt(self, pairs: tuple[str, ...]) -> Welcome | None:
-        """What there is to carry on with of pairs that have come to this shard. None: they have not, for risk."""
+        """Return what has to be continued of pairs that have come to this shard; None if they are not yet its own
+        for risk.
+        """
         reply = await self._until_answered(Adopt(self._shard, self._epoch, pairs), _REPORT)
         welcome = self._unless_refused(reply, Welcome, f"Adopt {','.join(pairs)}", _EXPECTED)
         return self._remember(welcome) if welcome is not None else None
 
     async def instructions(self) -> Instructed:
-        """What is to be done beside trading."""
+        """Return what has to be done beside trading."""
         return await self._ask(Instructions(self._shard, self._epoch), Instructed)
 
     async def entry_terms(self, serial: int) -> EntryTerms:
-        """What entries may be made, as far as it has changed since ``serial``."""
+        """Return what entries may be made, as far as it has changed since ``serial``."""
         return await self._ask(ReadTerms(self._shard, self._epoch, serial), EntryTerms)
 
     async def submit(self, intent: Intent) -> Approved | Refused:
-        """See ``RiskPort``."""
+        """Ask risk to approve ``intent``."""
         priority = _EXIT if intent.kind == "exit" else _ENTRY
         reply = await self._until_answered(Submit(self._shard, self._epoch, intent), priority)
         if isinstance(reply, Approved):
@@ -124,22 +128,22 @@ class RiskLink:
         return reply
 
     async def extend(self, intent_id: str, order: Order) -> Approved | Refused:
-        """See ``RiskPort``."""
+        """Ask risk to approve a further order of an open intent. Raises ``IntentOver`` if the intent is not open."""
         return await self._until_accepted(Extend(self._shard, self._epoch, intent_id, order), Approved)
 
     async def report(self, intent_id: str, result: OrderResult) -> None:
-        """See ``RiskPort``."""
+        """Report the result of an order. Raises ``IntentOver`` if the intent is not open."""
         await self._until_accepted(Report(self._shard, self._epoch, intent_id, result), Noted)
 
     async def conclude(self, intent_id: str, mark: Decimal, fx: FxQuote, *, done: bool) -> Settled:
-        """See ``RiskPort``."""
+        """Conclude an intent, and return what has been settled."""
         request = Conclude(self._shard, self._epoch, intent_id, mark, fx, done)
         settled = await self._until_accepted(request, Settled)
         self._pair_of.pop(intent_id, None)
         return settled
 
     async def set_apart(self, pair: str, cause: ApartCause, reason: str, intent_id: str = "") -> None:
-        """Have a pair set apart. A refusal is logged and nothing more: whoever asks this goes on in any case."""
+        """Have a pair set apart. A refusal is only logged, because the caller goes on in any case."""
         request = SetApart(self._shard, self._epoch, pair, cause, reason, intent_id)
         reply = await self._until_answered(request, _REPORT)
         self._unless_refused(reply, Noted, f"SetApart {pair}")
@@ -152,7 +156,7 @@ class RiskLink:
     def _unless_refused(
         self, reply: Reply, kind: type[Answer], what: str, expected: tuple[Refusal, ...] = ()
     ) -> Answer | None:
-        """The answer; None for a refusal, which is logged once unless it is one of ``expected``."""
+        """Return the answer; None for a refusal, which is logged once unless it is one of ``expected``."""
         if isinstance(reply, kind):
             self._refused.pop(what, None)
             return reply
@@ -172,10 +176,10 @@ class RiskLink:
     async def _until_accepted(
         self, request: Extend | Report | Conclude, kind: type[Answer]
     ) -> Answer | Refused:
-        """The answer to a request about an open intent; while it is refused, the pair is set apart.
+        """Return the answer to a request about an open intent; while it is refused, the pair is set apart.
 
-        An order that cannot be paid for is an answer. Raises ``IntentOver`` when risk has no such open intent, except
-        for a conclusion.
+        An order that cannot be paid for is an answer. Raises ``IntentOver`` when risk has no such open intent,
+        except for a conclusion.
         """
         pause_s = _REFUSED_PAUSE_S
         what = f"{type(request).__name__} {request.intent_id}"

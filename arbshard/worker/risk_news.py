@@ -1,4 +1,4 @@
-"""Follows news of risk: a word on its page says when there is some, and what it is, risk is asked."""
+"""Follows news of risk: a number on its page shows that there is some, and then risk is asked for it."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -6,15 +6,15 @@ from typing import Protocol
 
 
 class Serial(Protocol):
-    """Where news is announced: ``risk_page.RiskPage``."""
+    """Is where news is announced: ``risk_page.RiskPage``."""
 
     def serial(self, word: str, now_ns: int) -> int | None:
-        """A number that changes with every news of a kind; None when it cannot be read."""
+        """Return a number that changes with every news of a kind; None when it cannot be read."""
         ...
 
 
 class RiskNews:
-    """News of one kind. One question at a time, so an answer is never older than the one before."""
+    """Follows news of one kind. It asks one question at a time, so an answer is never older than the one before."""
 
     def __init__(
         self,
@@ -23,13 +23,16 @@ class RiskNews:
         ask: Callable[[int], Coroutine[None, None, int]],
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        """``ask`` is given the serial of what is known, asks risk, and returns that of its answer."""
+        """Prepare the questions.
+
+        ``ask`` is given the serial of what is known, asks risk, and returns its answer's serial.
+        """
         self._word = word
         self._page = page
         self._ask = ask
         self._on_failure = on_failure
         self.serial = 0
-        """The serial of what is known; 0 before the first answer."""
+        """Serial of what is known; 0 before the first answer."""
         self._asking: asyncio.Task[int] | None = None
         self._is_forgotten = False
 

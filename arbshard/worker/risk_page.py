@@ -1,6 +1,7 @@
-"""Where a worker sees that risk has something to say: words on risk's page.
+"""Follows what risk shows to the workers on its page.
 
-Some change with every news of a kind (``risk_news``), one is the lowest epoch that may still trade (``fence``).
+Some of its numbers change with every news of a kind (``risk_news``); one is the lowest epoch that may still trade
+(``fence``).
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ from arbshard.errors import SharedMemoryError
 from arbshard.shm.pages import PageReader
 
 _STILL_NS = 1_000_000_000
-"""A beat that is older belongs to a risk process that ended; its successor writes another file."""
+"""A beat that is older (nanoseconds) belongs to a risk process that ended; its successor writes another file."""
 _AGAIN_NS = 200_000_000
 
 
@@ -21,17 +22,17 @@ class RiskPage:
         self._page: PageReader | None = None
         self._attached_ns = 0
         self.attached = 0
-        """Times a page was found."""
+        """How often a page was found."""
         self._fences: dict[int, int] = {}
 
     def serial(self, word: str, now_ns: int) -> int | None:
-        """A word that changes with every news of its kind; None while there is no page."""
+        """Return a number that changes with every news of its kind; None while there is no page."""
         self._look(now_ns)
         return self._page.value(word) if self._page is not None else None
 
     def fence(self, shard: int, now_ns: int) -> int:
-        """The lowest epoch of ``shard`` that may trade: the highest that any page has said; 0 for none."""
-        # What a risk process said that has ended is still so, also before its successor says it.
+        """Return the lowest epoch of ``shard`` that may trade: the highest that any page has shown; 0 for none."""
+        # The fence of a risk process that has ended is still valid, also before its successor shows it.
         lowest = self._note_fence(shard)
         return self._note_fence(shard) if self._look(now_ns) else lowest
 
@@ -44,7 +45,7 @@ class RiskPage:
         return known
 
     def _look(self, now_ns: int) -> bool:
-        """Look for the page of a successor when this one stands still; whether there is another one now."""
+        """Attach to a successor's page if this one has no recent beat; return whether there is another page now."""
         is_still = self._page is None or now_ns - self._page.value("beat_ns") > _STILL_NS
         if not is_still or now_ns - self._attached_ns < _AGAIN_NS:
             return False
@@ -52,7 +53,7 @@ class RiskPage:
         return self._attach()
 
     def close(self) -> None:
-        """Let go of the page."""
+        """Close the page."""
         if self._page is not None:
             self._page.close()
             self._page = None
@@ -61,7 +62,7 @@ class RiskPage:
         try:
             page = PageReader.attach(self._path)
         except SharedMemoryError:
-            return False  # risk is being restarted: what was read last stands until it is back
+            return False  # risk is being restarted: what was read last is valid until it is back
         self.close()
         self._page = page
         self.attached += 1

@@ -1,4 +1,4 @@
-"""A worker without a shard: everything imported and read, waiting for one. Used by ``main`` with ``--spare``.
+"""Prepares a worker that waits for a shard, with everything imported and read. ``main`` uses it with ``--spare``.
 
 The supervisor writes one line to its stdin, shard and epoch; when it closes that instead, or dies, the spare ends.
 Until then risk and the ledger do not know of it.
@@ -22,14 +22,14 @@ _BEAT_S = 0.25
 
 
 class Assignment(NamedTuple):
-    """Which incarnation of which shard a worker is."""
+    """States which incarnation of which shard a worker is."""
 
     shard: int
     epoch: int
 
 
 def parse(line: bytes) -> Assignment:
-    """The line of the supervisor. Raises ``ProtocolError``."""
+    """Read the supervisor's line. Raises ``ProtocolError`` for another line than shard and epoch."""
     words = line.split()
     if len(words) != 2 or not all(word.isdigit() for word in words):
         raise ProtocolError(f"{line!r} is not shard and epoch")
@@ -37,7 +37,7 @@ def parse(line: bytes) -> Assignment:
 
 
 def warm_up(config: Config, universe: Universe, books: BooksReader) -> None:
-    """Do once what the first moments of a worker consist of: what was never run is slow."""
+    """Run once what the first moments of a worker consist of, because code that has not been run yet is slow."""
     if config.mode == "live":
         import_module("arbshard.worker.live")
     for leg in universe.legs():
@@ -49,34 +49,37 @@ def warm_up(config: Config, universe: Universe, books: BooksReader) -> None:
             codec.top_of_book(frame, received_ns)
             codec.decode(frame, received_ns)
         except FrameError:
-            continue  # it is not traded on
+            continue  # such a frame is not traded on
 
 
 async def wait_for_shard(is_orphan: Callable[[], bool]) -> Assignment | None:
-    """Say that we are ready, and wait to be told; None when the supervisor is gone. Raises ``ProtocolError``."""
+    """Report that the process is ready, and wait for a shard; None when the supervisor has died.
+
+    Raises ``ProtocolError`` for an invalid line.
+    """
     loop = asyncio.get_running_loop()
-    told: asyncio.Future[bytes] = loop.create_future()
-    heard = bytearray()
+    line: asyncio.Future[bytes] = loop.create_future()
+    received = bytearray()
 
-    def hear() -> None:
+    def read() -> None:
         some = os.read(STDIN, _LINE_MAX)
-        heard.extend(some)
-        if (not some or heard.endswith(b"\n") or len(heard) > _LINE_MAX) and not told.done():
-            told.set_result(bytes(heard))
+        received.extend(some)
+        if (not some or received.endswith(b"\n") or len(received) > _LINE_MAX) and not line.done():
+            line.set_result(bytes(received))
 
-    loop.add_reader(STDIN, hear)
+    loop.add_reader(STDIN, read)
     os.write(_STDOUT, b"+")
     try:
-        while not told.done():
-            await asyncio.wait((told,), timeout=_BEAT_S)
-            if is_orphan() and not told.done():
+        while not line.done():
+            await asyncio.wait((line,), timeout=_BEAT_S)
+            if is_orphan() and not line.done():
                 return None
     finally:
         loop.remove_reader(STDIN)
-    line = told.result()
-    if not line:
+    text = line.result()
+    if not text:
         return None
-    assignment = parse(line)
+    assignment = parse(text)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (STDIN, _STDOUT):
         os.dup2(nowhere, descriptor)

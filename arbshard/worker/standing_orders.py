@@ -1,4 +1,4 @@
-"""What risk wants of this shard beside trading: to enter nothing, and to close pairs. Looked at by ``loop``.
+"""Keeps what risk requires of this shard beside trading: to enter nothing, and to close pairs. ``loop`` polls it.
 
 A pair is closed until risk no longer names it, so nothing is lost when a worker or risk ends in between.
 """
@@ -13,15 +13,15 @@ from arbshard.worker.risk_news import RiskNews, Serial
 
 
 class InstructionSource(Protocol):
-    """Whom to ask: ``risk_link.RiskLink``."""
+    """Is asked for risk's instructions: ``risk_link.RiskLink``."""
 
     async def instructions(self) -> Instructed:
-        """What stands now."""
+        """Return the instructions that are now in force."""
         ...
 
 
 class StandingOrders:
-    """The mirror of what stands at risk."""
+    """Mirrors the instructions that are in force at risk."""
 
     def __init__(
         self, source: InstructionSource, page: Serial, on_failure: Callable[[BaseException], None]
@@ -37,18 +37,22 @@ class StandingOrders:
 
     @property
     def serial(self) -> int:
-        """Of what is known: it changes with every change at risk."""
+        """Return the serial of what is known: it changes with every change at risk."""
         return self._news.serial
 
-    def apply(self, said: Welcome | Instructed) -> None:
-        """Follow what risk has said."""
-        closing, apart = dict(said.closing), frozenset(said.apart)
-        now = said.halted, said.stopped, closing, apart
+    def apply(self, message: Welcome | Instructed) -> None:
+        """Adopt the instructions in risk's message."""
+        closing, apart = dict(message.closing), frozenset(message.apart)
+        now = message.halted, message.stopped, closing, apart
         if now != (self.halted, self.stopped, self.closing, self.apart):
             get_logger().warning(
-                "told by risk", halted=said.halted, stopped=said.stopped, closing=closing, apart=sorted(apart)
+                "instructions of risk",
+                halted=message.halted,
+                stopped=message.stopped,
+                closing=closing,
+                apart=sorted(apart),
             )
-        self._news.serial = said.serial
+        self._news.serial = message.serial
         self.halted, self.stopped, self.closing, self.apart = now
 
     def poll(self, now_ns: int) -> None:
@@ -60,6 +64,6 @@ class StandingOrders:
         await self._news.close()
 
     async def _ask(self, _: int) -> int:
-        said = await self._source.instructions()
-        self.apply(said)
-        return said.serial
+        message = await self._source.instructions()
+        self.apply(message)
+        return message.serial
