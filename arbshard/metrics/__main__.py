@@ -1,4 +1,4 @@
-"""``python -m arbshard.metrics``."""
+"""Runs ``python -m arbshard.metrics``, which is ``main``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""From what a run shows to Prometheus' families of figures. Pure. Needs prometheus-client.
+"""Makes Prometheus' families of figures from what a run shows. Pure. Needs prometheus-client.
 
 Names follow Prometheus' conventions: prefix ``arbshard_``, base units (seconds, bytes, ratios), ``_total`` for
 counters. Counters begin anew with the process that counts, which Prometheus allows for. Money is in the reporting
@@ -33,14 +33,14 @@ _FUNNEL = ("wanted", "barred", "sized", "decided", "approved")
 
 
 class ProcessPages(NamedTuple):
-    """What the pages of a run's processes hold beside the status."""
+    """Holds what the pages of a run's processes show beside the status."""
 
     latencies: Mapping[tuple[str, str, str], Histogram]
-    """Nanoseconds, by (family, label, value of the label)."""
+    """Histograms of nanoseconds, by (family, label, value of the label)."""
     funnels: Mapping[str, EdgeFunnel]
     """How far the edges of each pair came, by base."""
     clock_skew_ms: Mapping[str, int]
-    """How far each venue's clock is ahead of ours; live only."""
+    """By how many milliseconds each venue's clock is ahead of ours; live only."""
     budget: Mapping[tuple[str, str], float]
     """The used share of each venue's rate windows, by (venue, window); live only."""
 
@@ -53,7 +53,7 @@ _LATENCIES: Mapping[str, tuple[str, str]] = {
         "shard",
     ),
     "arbshard_order_answer_seconds": ("From sending an accepted order until its end was known.", "venue"),
-    "arbshard_loop_delay_seconds": ("How late the timer of a process came.", "process"),
+    "arbshard_loop_delay_seconds": ("Delay of the timer of a process.", "process"),
     "arbshard_ledger_commit_seconds": ("One commit of the ledger.", "process"),
 }
 
@@ -61,7 +61,7 @@ _LATENCIES: Mapping[str, tuple[str, str]] = {
 def families(
     status: Status, note: RiskNote | None, pages: ProcessPages, config: Config, shown: Iterable[str] = ()
 ) -> Iterator[Metric]:
-    """All figures of a run. ``shown``: the pairs that have figures of their own."""
+    """Yield all figures of a run. ``shown`` has the pairs with figures of their own."""
     yield from _run(status)
     yield from _latencies(pages.latencies)
     yield from _shards(status)
@@ -93,11 +93,11 @@ def _run(status: Status) -> Iterator[Metric]:
         {state: float(state == status.state) for state in _STATES},
     )  # fmt: skip
     for name, text, value in (
-        ("arbshard_uptime_seconds", "Since the start of the run.", status.uptime_s),
+        ("arbshard_uptime_seconds", "Time since the start of the run.", status.uptime_s),
         ("arbshard_problems", "Reasons why the run is degraded.", len(status.problems)),
         ("arbshard_halted", "1 while a halt keeps the run from entering.", float(bool(status.halted))),
         ("arbshard_memory_bytes", "Resident memory of all processes.", status.memory_mb * 1e6),
-        ("arbshard_unknown_orders", "Orders whose fate at the venue is not known.", len(status.unknown)),
+        ("arbshard_unknown_orders", "Orders whose outcome at the venue is not known.", len(status.unknown)),
         ("arbshard_stray_orders", "Open orders of ours that no intent owns.", len(status.strays)),
         ("arbshard_differences", "Currencies of which venue and ledger differ.", len(status.differences)),
         ("arbshard_unattended_positions", "Open positions that nothing closes.", len(status.unattended)),
@@ -117,7 +117,9 @@ def _run(status: Status) -> Iterator[Metric]:
     if status.ledger is not None:
         yield CounterMetricFamily("arbshard_ledger_events", "Events written.", value=status.ledger.last_seq)
         free = status.ledger.disk_free_mb * 1e6
-        yield GaugeMetricFamily("arbshard_ledger_disk_free_bytes", "Free on the ledger's disk.", value=free)
+        yield GaugeMetricFamily(
+            "arbshard_ledger_disk_free_bytes", "Free space on the ledger's disk.", value=free
+        )
 
 
 def _latencies(found: Mapping[tuple[str, str, str], Histogram]) -> Iterator[Metric]:
@@ -130,7 +132,7 @@ def _latencies(found: Mapping[tuple[str, str, str], Histogram]) -> Iterator[Metr
 
 
 def buckets_of(histogram: Histogram) -> list[tuple[str, float]]:
-    """The buckets of Prometheus, (upper edge in seconds, count up to there): exact sums of the page's buckets."""
+    """Return Prometheus' buckets as (upper edge in seconds, count up to there): exact sums of the page's buckets."""
     below, first = 0, 0
     found: list[tuple[str, float]] = []
     for edge in _EDGES:
@@ -176,7 +178,7 @@ def _shards(status: Status) -> Iterator[Metric]:
 
 def _venues(status: Status, pages: ProcessPages) -> Iterator[Metric]:
     gauges: Sequence[tuple[str, str, Callable[[VenueStatus], float | None]]] = (
-        ("arbshard_venue_up", "1 while books come as they should.", lambda venue: float(venue.is_well)),
+        ("arbshard_venue_up", "1 while books come as configured.", lambda venue: float(venue.is_well)),
         ("arbshard_venue_connections", "Connections that are open.", lambda venue: venue.connections),
         ("arbshard_venue_connections_wanted", "Connections there should be.", lambda venue: venue.wanted),
         ("arbshard_venue_oldest_book_seconds", "Age of the oldest live book.", lambda venue: venue.oldest_ms / 1e3),
@@ -230,7 +232,7 @@ def _money(status: Status) -> Iterator[Metric]:
         ("arbshard_drawdown", "Equity below its highest.", equity.drawdown),
         ("arbshard_day_loss", "Fall of equity in the trading day; negative for a gain.", equity.day_loss),
         ("arbshard_week_loss", "Fall of equity in the trading week.", equity.week_loss),
-        ("arbshard_account_value", "All balances at the bids of now.", equity.account_value),
+        ("arbshard_account_value", "All balances at the current bids.", equity.account_value),
         ("arbshard_naked_notional", "Bought or sold on one venue alone.", equity.naked),
         ("arbshard_exposure", "Entry notional of open positions and entries under way.", run.exposure),
         ("arbshard_under_way_value", "Worth of what is between venues.", status.under_way_worth),
@@ -286,7 +288,7 @@ def _limits(note: RiskNote, limits: LimitsConfig) -> Iterator[Metric]:
         {key: float(use.limit) for key, use in uses.items()},
     )  # fmt: skip
     yield _by_label(
-        "arbshard_limit_used", "What stands against the limit.", "limit",
+        "arbshard_limit_used", "Amount counted against the limit.", "limit",
         {key: float(use.used) for key, use in uses.items()},
     )  # fmt: skip
     yield _by_label(
@@ -308,7 +310,7 @@ def _summed(funnels: Iterable[EdgeFunnel]) -> EdgeFunnel:
 def _funnel(
     prefix: str, labels: tuple[str, ...], funnels: Mapping[tuple[str, ...], EdgeFunnel]
 ) -> Iterator[Metric]:
-    """Evaluations by the step that they passed, and the sums of their edges: the loss of a step is the difference."""
+    """Yield evaluations by the step they passed, and the sums of their edges: a step's loss is the difference."""
     counts: dict[tuple[str, ...], float] = {}
     edges: dict[tuple[str, ...], float] = {}
     for key, funnel in funnels.items():

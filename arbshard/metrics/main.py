@@ -1,7 +1,8 @@
-"""The process that offers figures: ``python -m arbshard.metrics --run-dir DIR --state-dir DIR``.
+"""Serves the figures of a run: ``python -m arbshard.metrics --run-dir DIR --state-dir DIR``.
 
-Started by the supervisor once the run trades, at a low priority. It only reads pages, so whatever happens to it costs
-figures only. Exit codes: 0 told to end, 1 a defect or an address that is in use (logged), 4 the supervisor died.
+The supervisor starts it once the run trades, at a low priority. It only reads pages, so whatever happens to it
+costs figures only. Exit codes: 0 ended by a signal, 1 a defect or an address that is in use (logged), 4 the
+supervisor died.
 """
 
 import argparse
@@ -60,5 +61,5 @@ def _until_stopped(
 
 
 def main() -> int:
-    """Answer until told to end; the exit code."""
+    """Answer until a signal ends the process; return the exit code."""
     return run_companion("metrics", _work)

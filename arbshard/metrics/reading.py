@@ -1,4 +1,4 @@
-"""``RunReader``: what a run shows at one moment, as families of figures. It reads pages and asks no process."""
+"""Collects what a run shows at one moment, as families of figures. It reads pages and asks no process."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -44,12 +44,15 @@ class RunReader(Collector):
         """Pairs that have figures of their own. A pair stays once it is shown: figures that come and go mislead."""
 
     def status(self) -> Status | None:
-        """The status of now; None when nothing runs."""
+        """Return the current status; None when nothing runs."""
         with self._lock:
             return self._status.collect()
 
     def collect(self) -> Iterator[Metric]:
-        """The figures of now; none when nothing runs. Raises ``SharedMemoryError`` for a page that is damaged."""
+        """Yield the current figures; none when nothing runs.
+
+        Raises ``SharedMemoryError`` for a page that is damaged.
+        """
         with self._lock:
             status = self._status.collect()
             if status is None:

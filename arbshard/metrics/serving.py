@@ -1,4 +1,4 @@
-"""Answers ``/metrics``, ``/health/live`` and ``/health/ready`` over HTTP. Needs prometheus-client."""
+"""Answers ``/metrics``, ``/health/live`` and ``/health/ready`` over HTTP. It needs prometheus-client."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -69,7 +69,7 @@ class _Handler(WSGIRequestHandler):
 def serve_metrics(
     host: str, port: int, registry: CollectorRegistry, read_status: Callable[[], Status | None]
 ) -> MetricsServer:
-    """A server that listens and whose ``serve_forever`` answers. Raises ``OSError`` for an address that is in use."""
+    """Return a server that listens and whose ``serve_forever`` answers. Raises ``OSError`` for an address in use."""
     server = make_server(
         host, port, _application(make_wsgi_app(registry), read_status), MetricsServer, _Handler
     )

@@ -1,6 +1,7 @@
-"""What a tape holds, as ``exchanges.recorded`` plays it: markets, first books, the events after them. Needs pyarrow.
+"""Makes of a tape what ``exchanges.recorded`` plays: markets, first books, the events after them. Needs pyarrow.
 
-Frames are read by the code of the venues, with exact numbers. What cannot be played is counted by its reason.
+The code of the venues reads the frames, with exact numbers. Frames that cannot be played are counted by their
+reason.
 """
 
 from collections import Counter
@@ -29,7 +30,7 @@ from arbshard.venues.base.fusion import BookFuser, FusionCounts
 from arbshard.venues.registry import ADAPTERS
 
 FIRST_BOOKS_NS = 120_000_000_000
-"""A market without a book in so much of the tape is left out."""
+"""A market without a book in this much of the tape's beginning is left out (nanoseconds)."""
 _CLOSED_BY_US = "closed by us"
 """Why a stream ended that the recorded run itself closed: in order to renew it, or at its end."""
 _LEVELS = 100
@@ -44,12 +45,12 @@ class TapeEvents:
         """Raise ``TapeError`` or ``UsageError`` for a tape that cannot be played."""
         self._stretch = stretch
         self.refused: Counter[str] = Counter()
-        """Frames that were left out, by venue and reason."""
+        """Number of frames that were left out, by venue and reason."""
         listings = _listings(stretch)
         self.first: dict[tuple[str, str], RecordedBookEvent] = {}
         """The first book of each market."""
         self.venues_with_trades: set[str] = set()
-        """Venues whose trades were seen beside the first books."""
+        """Venues whose trades were found before all first books were."""
         self._find_first_books({(one.venue, one.listing.symbol) for one in listings})
         self.listings = [one for one in listings if (one.venue, one.listing.symbol) in self.first]
         """The markets of the tape, in the order of the recorded run."""
@@ -58,7 +59,7 @@ class TapeEvents:
             for one in listings
             if (one.venue, one.listing.symbol) not in self.first
         ]
-        """Markets that are left out because no book of theirs came."""
+        """Markets that are left out because they have no book."""
         if not self.listings:
             raise UsageError(f"{stretch.tape.folder}: there is no order book in this part of the tape")
         self.refused.clear()
@@ -92,7 +93,7 @@ class TapeEvents:
 
 
 class _VenueDecoder:
-    """Reads the rows of one venue."""
+    """Decodes the rows of one venue."""
 
     def __init__(self, adapter: Adapter) -> None:
         self._name = adapter.name
@@ -102,14 +103,14 @@ class _VenueDecoder:
         self._carried: dict[str, frozenset[str]] = {}
         """The markets of each open connection of the recorded run."""
         self._marks: dict[str, tuple[str, int]] = {}
-        """The connection that brought the newest book of a market, and its number."""
+        """The connection that brought the newest book of each market, and that book's sequence number."""
         self._fusers: dict[str, BookFuser] = {}
-        """Each connection has one, which joins touches to levels."""
+        """Joins touches to levels, by connection."""
         self._trades: dict[str, str] = {}
         """The kind of stream whose trades are played, by market: others repeat them."""
 
     def events(self, at_ns: int, row: Row) -> Iterator[RecordedEvent]:
-        """Yield what a row says. Raises ``FrameError``."""
+        """Yield the events of a row. Raises ``FrameError`` for a frame that cannot be played."""
         if row.kind in ("frame", "known"):
             yield from self._of_frame(at_ns, row)
         elif row.kind == "rest":
@@ -157,7 +158,9 @@ class _VenueDecoder:
         return fuser.fuse(row.data, at_ns)
 
     def _is_repeated(self, symbol: str, connection: str, frame: bytes) -> bool:
-        """Whether another connection has brought the same book or a newer one, as two may carry one market."""
+        """Return whether another connection has brought the same book or a newer one, because two may carry one
+        market.
+        """
         mark = self._adapter.market.sequence_number(frame)
         if mark is None:
             return False
@@ -175,7 +178,10 @@ class _VenueDecoder:
             yield self._kept_book(at_ns, symbol, book, at_ns // 1_000_000 - event.event_ms)
 
     def _of_answer(self, at_ns: int, row: Row) -> Iterator[RecordedEvent]:
-        """Begin a kept book from a snapshot over REST. Other answers are not what streams said."""
+        """Begin a kept book from a snapshot over REST.
+
+        Other answers are ignored, because streams did not send them.
+        """
         diff = self._adapter.diff
         path, _, outcome = row.detail.partition(" ")
         if diff is None or outcome != "HTTP 200":

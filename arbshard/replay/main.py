@@ -1,4 +1,4 @@
-"""``replay``: serve both embedded exchanges while they play a tape. Shell of ``arbshard replay``. Needs pyarrow."""
+"""Serves both embedded exchanges while they play a tape, for ``arbshard replay``. Needs pyarrow."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,15 +20,15 @@ from arbshard.replay.stretch import Stretch
 from arbshard.venues.registry import TRADED
 
 TimeShown = Literal["now", "recorded"]
-"""Which time the venues show and go by."""
+"""Which time the venues show and use."""
 
 
 class ReplayPlaces(NamedTuple):
-    """The files that a replay writes; None for those that are not wanted."""
+    """Holds the files that a replay writes; None for those that are not wanted."""
 
     ready_file: Path | None = None
     config_dir: Path | None = None
-    """Where configurations go that point a run to these exchanges."""
+    """Folder for configurations that connect a run to these exchanges."""
     accounts_file: Path | None = None
 
 
@@ -41,14 +41,16 @@ def replay(
     time_shown: TimeShown = "now",
     duration_s: float | None = None,
 ) -> None:
-    """Play a part of a tape until its end, a signal, or for ``duration_s``. ``sim``: ports, accounts and faults.
+    """Play a part of a tape until its end, a signal, or for ``duration_s`` seconds. ``sim`` has ports, accounts and
+    faults.
 
-    Raises ``UsageError`` and ``TapeError`` for a tape that cannot be played, ``RunFailed`` when something broke.
+    Raises ``UsageError`` and ``TapeError`` for a tape that cannot be played, ``RunFailed`` when a part of the
+    server broke.
     """
     events = TapeEvents(stretch)
     world = RecordedWorld(events.listings, events.first, events.read, pace)
     world.with_trades |= events.venues_with_trades
-    # Steps are weighed by the seconds since the one before, and a recorded depth came at the venue's own intervals.
+    # Steps are weighted by the seconds since the one before, and a recorded depth came at the venue's own intervals.
     sim = msgspec.structs.replace(sim, updates_per_s=1.0, depth_interval_ms=0)
     clock: Clock = SystemClock()
     if time_shown == "recorded":
@@ -59,7 +61,7 @@ def replay(
     )
     world.on_loss = _loss_in(server.exchanges)
     if events.without_book:
-        write_stderr_line(f"left out, no book of theirs was recorded: {' '.join(events.without_book)}")
+        write_stderr_line(f"left out because no book was recorded: {' '.join(events.without_book)}")
     if places.config_dir is not None:
         server.on_started = _writer(places.config_dir, server.exchanges, sim)
     try:
@@ -72,7 +74,7 @@ def replay(
 
 
 class _RecordedClock:
-    """A clock that shows the time of the recording."""
+    """Is a clock whose wall time is that of the recording."""
 
     def __init__(self, world: RecordedWorld, clock: Clock) -> None:
         self._world = world
@@ -86,7 +88,7 @@ class _RecordedClock:
 
 
 def _loss_in(exchanges: Exchanges) -> Callable[[RecordedLoss], None]:
-    """Return what lets a recorded loss happen to the clients of ``exchanges``."""
+    """Return what applies a recorded loss to the clients of ``exchanges``."""
 
     def lose(loss: RecordedLoss) -> None:
         if loss.is_connection:
@@ -136,5 +138,5 @@ def _run_config(mode: str, addresses: dict[str, tuple[str, str]], keys: Path) ->
 
 
 def _text(value: str) -> str:
-    """A basic string of TOML, which JSON's are too."""
+    """Return a basic string of TOML, whose form JSON's strings have too."""
     return msgspec.json.encode(value).decode()

@@ -1,8 +1,8 @@
-"""A part of a tape, row by row in the order of time. Needs pyarrow.
+"""Reads a part of a tape row by row, in the order of time. Needs pyarrow.
 
-Within a recording the time of a row is its monotonic time plus the difference of both clocks at the beginning of the
-recording, so that a wall clock that was set meanwhile changes nothing. Rows of several sources come into a tape a
-little out of order: they are sorted within ``_SORTED_NS``, and no more than that is kept in memory.
+Within a recording the time of a row is its monotonic time plus the difference of both clocks at the beginning of
+the recording, so that a wall clock that was set meanwhile changes nothing. Rows of several sources come into a tape
+a little out of order: they are sorted within ``_SORTED_NS``, and no more than that is kept in memory.
 """
 
 import heapq
@@ -15,32 +15,37 @@ from arbshard.tape.reading import Tape, TapeSegment
 
 _SORTED_NS = 1_000_000_000
 _ROWS_MAX = 100_000
-"""Rows that are kept in order to sort them, whatever their times say."""
+"""Most rows that are kept in order to sort them, whatever their times are."""
 KINDS = frozenset(("frame", "known", "rest", "gap", "connect", "disconnect"))
 
 
 class TimedRow(NamedTuple):
-    """A row and the time at which it is played."""
+    """Is a row with the time at which it is played."""
 
     at_ns: int
-    """Wall time."""
+    """Wall time in nanoseconds."""
     row: Row
 
 
 class Stretch(NamedTuple):
-    """The part of a tape that was received from ``start_ns`` (inclusive) to ``end_ns`` (exclusive), wall time."""
+    """Is the part of a tape that was received from ``start_ns`` (inclusive) to ``end_ns`` (exclusive), in wall
+    time.
+    """
 
     tape: Tape
     start_ns: int | None = None
     end_ns: int | None = None
 
     def infos(self) -> Iterator[SegmentInfo]:
-        """Yield the descriptions of the segments. Raises ``TapeError``."""
+        """Yield the descriptions of the segments. Raises ``TapeError`` for a tape that is damaged."""
         for segment in self._segments():
             yield segment.info
 
     def rows(self) -> Iterator[TimedRow]:
-        """Yield what the venues sent and what happened to connections. Raises ``TapeError``."""
+        """Yield what the venues sent and what happened to connections.
+
+        Raises ``TapeError`` for a tape that is damaged.
+        """
         waiting: list[tuple[int, int, Row]] = []
         newest_ns = 0
         for count, (at_ns, row) in enumerate(self._unsorted()):
@@ -85,7 +90,7 @@ class Stretch(NamedTuple):
 
 
 def _first_ns(segment: TapeSegment) -> int | None:
-    """Wall time of the first row; None for a segment without a whole batch."""
+    """Return the wall time of the first row in nanoseconds; None for a segment without a whole batch."""
     for batch in segment.batches():
         if batch.num_rows:
             at_ns: int = batch.column("wall_ns")[0].as_py()
