@@ -1,15 +1,14 @@
-"""Recorded times: when a run decided and when its orders met a book, so that a backtest does so at the same
-instants.
+"""Reads when a run decided and when its orders met a book, so that a backtest can repeat it at the same instants.
 
 How long a process takes to see a frame, and a request to be answered, depends on the machine of that moment. A run
-leaves both on the tape: each intent says when it was decided on and when the books were received that it was decided
-on, and each paper order says when it met a book and when that was received. With ``RecordedTimes``
+leaves both on the tape: each intent contains when it was decided on and when the books of the decision were received,
+and each paper order contains when it met a book and when that was received. With ``RecordedTimes``
 
 - a frame that was received before a decision, or before an order met a book, and was not seen by it, is received here
   just after it (``as_seen``);
-- a pair is decided on at the recorded instants only. What is decided is computed: direction, reason, sizes, limit
-  prices, and whether risk approves;
-- an order meets a book at its recorded instant. What it fills is computed.
+- a pair is decided on at the recorded instants only. The decision itself is calculated: direction, reason, sizes,
+  limit prices, and whether risk approves;
+- an order meets a book at its recorded instant. Its fill is calculated.
 """
 
 import asyncio

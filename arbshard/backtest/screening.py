@@ -1,4 +1,4 @@
-"""Screening: frames on which nothing can be decided go into their slots, and the worker is not run for them.
+"""Screens frames: those on which nothing can be decided go into their slots, and the worker is not run for them.
 
 What is skipped is the worker's turn on one frame of a pair, and only if that turn could decide nothing and leaves
 nothing behind that a later turn depends on.
@@ -6,9 +6,9 @@ nothing behind that a later turn depends on.
 **It decides nothing.** ``ArbitrageEngine.evaluate`` makes an exit only of a pair that holds a position, and an entry
 only if the net edge of the two best prices in one direction reaches ``least_edge_bps(entry_bps, -level, floor)``
 (``_entry``: no quantity nets more than its first unit). ``level`` and ``floor`` change only between frames, by what
-risk says. So a frame is skipped only if its pair holds nothing, has nothing under way, follows no refused entry, and
-both edges at the prices after this frame are more than ``_MARGIN_BPS`` below that bound; the margin is far above what
-rounding of floats can make of these figures. Every other test in ``evaluate`` can only refuse.
+risk reports. So a frame is skipped only if its pair holds nothing, has nothing under way, follows no refused entry,
+and both edges at the prices after this frame are more than ``_MARGIN_BPS`` below that bound; the margin is far above
+the rounding errors of these figures. Every other test in ``evaluate`` can only refuse.
 
 **It leaves nothing behind.** A turn leaves the market's view, with what is settled about its top (``View.compare``),
 and counters. As long as no top jumps away from the one before, ``compare`` leaves the view as the frame alone makes
@@ -17,8 +17,8 @@ jump from the last one, skipped or not; and before a pair's next real turn the n
 read as it would have been. A pair without funds is not skipped, as it is funded at the top that its worker sees.
 Frames of the FX market are never skipped, and neither are frames of markets that are down, that two streams bring,
 whose books are kept from changes, or that cannot be read. Slots, and the numbers of frames by which streams are
-judged, are brought up to date with every frame, so whoever reads books on a timer (risk, the confirmation of quiet
-books, the watch of lags) reads the same.
+judged, are brought up to date with every frame, so everything that reads books on a timer (risk, the confirmation of
+quiet books, the watch of lags) reads the same.
 
 The market and the best prices of a frame are those that were parsed once for the tape (``tops``), where its row has
 them, and are parsed here otherwise.

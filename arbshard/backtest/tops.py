@@ -107,7 +107,9 @@ def _read(path: Path) -> dict[bytes, pa.RecordBatch]:
     try:
         head, _, body = path.read_bytes().partition(b"\n") if path.exists() else (b"", b"", b"")
     except OSError as error:
-        get_logger().warning("what was parsed before cannot be read", path=str(path), error=str(error))
+        get_logger().warning(
+            "the best prices kept for a segment cannot be read", path=str(path), error=str(error)
+        )
         return {}
     if head != _head_of(body):
         return {}
@@ -136,7 +138,7 @@ def _write(path: Path, tops: list[tuple[bytes, pa.RecordBatch]]) -> None:
             if other.stem not in segments:
                 other.unlink(missing_ok=True)
     except OSError as error:
-        get_logger().warning("what was parsed cannot be kept", path=str(path), error=str(error))
+        get_logger().warning("the best prices of a segment cannot be kept", path=str(path), error=str(error))
 
 
 def _head_of(body: bytes) -> bytes:

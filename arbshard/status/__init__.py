@@ -1,1 +1,1 @@
-"""What the system is doing, read from process pages: one Status struct, drawn or as JSON."""
+"""Reads what the system is doing from process pages: one Status struct, drawn or as JSON."""

@@ -1,6 +1,6 @@
-"""``python -m arbshard.status --run-dir DIR``: the live table of ``arbshard run`` on a terminal.
+"""Draws the live table of ``arbshard run`` on a terminal: ``python -m arbshard.status --run-dir DIR``.
 
-A process of its own, so that drawing costs the hot path nothing. It ends when the run ends.
+It is a separate process, so that drawing costs the hot path nothing. It ends when the run ends.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from arbshard.status.watch import watch
 
 
 def main() -> int:
-    """Draw; the exit code."""
+    """Draw the table. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m arbshard.status")
     parser.add_argument("--run-dir", type=Path, required=True)
     given = parser.parse_args()

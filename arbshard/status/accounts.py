@@ -1,4 +1,4 @@
-"""What the venues say of our accounts, out of risk's note: for ``collect``. Pure."""
+"""Derives what the venues state of our accounts from risk's note, for ``collect``. Pure."""
 
 from collections.abc import Iterator
 
@@ -7,11 +7,14 @@ from arbshard.status.model import AccountStatus, Problem
 
 _LATE_TIMES = 5.0
 _LATE_S = 10.0
-"""Late is who has not stated anything for so many turns and so long."""
+"""Time in seconds, in addition to that of several turns, after which a venue without a statement is late."""
 
 
 def accounts_of(note: RiskNote, now_ns: int) -> tuple[AccountStatus, ...]:
-    """One for each venue; none on paper. ``now_ns`` is monotonic, so a step of the wall clock changes no age."""
+    """Return the status of our account at each venue; none on paper.
+
+    ``now_ns`` is monotonic, so a step of the wall clock changes no age.
+    """
     late_s = _LATE_TIMES * note.states_every_s + _LATE_S
     accounts = []
     for venue, word in note.accounts.items():
@@ -29,7 +32,7 @@ def accounts_of(note: RiskNote, now_ns: int) -> tuple[AccountStatus, ...]:
 
 
 def problems_of(note: RiskNote, accounts: tuple[AccountStatus, ...]) -> Iterator[Problem]:
-    """A problem for everything that venues and ledger do not agree on."""
+    """Yield a problem for everything on which venues and ledger do not agree."""
     for account in accounts:
         trouble = note.accounts[account.venue].trouble
         if account.statement_age_s is None:
@@ -57,9 +60,11 @@ def problems_of(note: RiskNote, accounts: tuple[AccountStatus, ...]) -> Iterator
 
 
 def unknown_orders(note: RiskNote) -> Iterator[Problem]:
-    """A problem for each order of which no answer has said how it ended."""
+    """Yield a problem for each order of which no answer has reported how it ended."""
     for unknown in note.unknown:
-        line = f"{_order(unknown)}: its fate is not known; {unknown.pair} enters nothing meanwhile"
+        line = (
+            f"{_order(unknown)}: its state at the venue is not known; {unknown.pair} enters nothing meanwhile"
+        )
         yield Problem("unknown_order", f"{unknown.venue} {unknown.client_id}", line)
 
 

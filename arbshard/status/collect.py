@@ -1,4 +1,4 @@
-"""Reads a running instance's pages into a ``Status``. Asks nobody: the hot path never notices."""
+"""Reads a running instance's pages into a ``Status``. It sends no requests, so the hot path is not affected."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ _ALERTS_SHOWN = 5
 
 
 class _Missing(msgspec.Struct, frozen=True):
-    """The part of a worker's note that is wanted here; the rest of it is long."""
+    """Holds the part of a worker's note that is needed here; the rest of it is long."""
 
     missing: dict[str, int] = {}
 
@@ -72,10 +72,10 @@ class Collector:
         """Inode, time and size of the file that ``_known_universe`` was read from."""
         self._known_universe: tuple[Universe | None, Mapping[str, Sequence[int]]] = None, {}
         self.risk_note = NO_NOTE
-        """What risk noted last, as of the last call of ``collect``."""
+        """Risk's newest note at the last call of ``collect``."""
 
     def collect(self) -> Status | None:
-        """What is to be seen now; None when nothing runs here (or it has not got as far as its page)."""
+        """Return the current status; None when nothing runs here, or the run has not made its page yet."""
         now_ns = self._clock.monotonic_ns()
         try:
             with PageReader.attach(self._files.supervisor_page) as page:
@@ -441,7 +441,7 @@ class Collector:
         return self._known_universe
 
     def _oldest_books(self, markets: Mapping[str, Sequence[int]], now_ns: int) -> dict[str, float]:
-        """Age of each venue's oldest live book in ms."""
+        """Return the age of each venue's oldest live book in ms."""
         try:
             with BooksReader.attach(self._files.books) as books:
                 oldest = {venue: books.oldest_live_ns(slots) for venue, slots in markets.items()}
@@ -478,7 +478,7 @@ def _problems(
 
 
 def _is_current(child: ChildNote | None, shown: dict[str, int], *, is_dead: bool) -> bool:
-    """Whether risk's note is of now, or its last word after it closed the ledger in order."""
+    """Return whether risk's note is current, or the last one after it closed the ledger in order."""
     if shown.get("closed", 0):
         return True
     runs = child is not None and child.pid != 0 and child.pid == shown.get("pid", 0)
@@ -538,7 +538,7 @@ _APART: dict[ApartCause, str] = {
         "'arbshard trades --symbol {pair}' and whether the coin can be moved, then 'arbshard resume {pair}'"
     ),
 }
-"""What it means for the money that a pair is set apart, and what a person can do."""
+"""Explains what the state of a pair that is set apart means for the money, and what a person can do."""
 
 
 def _entries_of(note: RiskNote) -> EntriesStatus:
@@ -548,7 +548,7 @@ def _entries_of(note: RiskNote) -> EntriesStatus:
 
 
 def _standing(note: RiskNote) -> Iterator[Problem]:
-    """What risk or a person has stopped."""
+    """Yield a problem for everything that risk or a person has stopped."""
     if halted := _halted(note):
         yield Problem("halt", "", halted)
     if note.fx.doubt:
@@ -576,7 +576,7 @@ def _standing(note: RiskNote) -> Iterator[Problem]:
 
 
 def _orders_under_way(note: RiskNote) -> Iterator[Problem]:
-    """Exposure that orders are about to end."""
+    """Yield a problem for exposure that orders are about to end."""
     if float(note.equity.naked):
         pairs = ", ".join(sorted({one.pair for one in note.equity.naked_by}))
         line = f"{float(note.equity.naked):,.0f} are bought or sold on one venue alone ({pairs})"
@@ -588,7 +588,7 @@ def _orders_under_way(note: RiskNote) -> Iterator[Problem]:
 
 
 def answers_on(page: PageReader) -> dict[str, Histogram]:
-    """The times that venues took to execute orders, by venue, as a worker's page has them."""
+    """Return the times that venues took to execute orders, by venue, as a worker's page has them."""
     return {name.removeprefix(_ANSWER): page.histogram(name) for name in _answers_of(page)}
 
 
@@ -608,7 +608,9 @@ def _pid_of(child: ChildNote | None) -> int | None:
 
 
 def _without_supervisor(note: SupervisorNote) -> SupervisorNote:
-    """What is true of a run whose supervisor vanished: nothing trades, and what still lives is about to end."""
+    """Return the note of a run whose supervisor vanished: nothing trades, and the remaining processes are about to
+    end.
+    """
     children = (
         replace(child, state="ending")
         if child.pid and _lives(child.pid)
@@ -620,7 +622,9 @@ def _without_supervisor(note: SupervisorNote) -> SupervisorNote:
 
 
 def _lives(pid: int) -> bool:
-    """Whether there is such a process, stopped or not; one that has ended and was not yet buried does not count."""
+    """Return whether there is such a process, stopped or not; an ended one whose exit code was not read does not
+    count.
+    """
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -633,5 +637,5 @@ def _memory_mb(pids: list[int]) -> float:
         try:
             total += psutil.Process(pid).memory_info().rss if pid else 0
         except (psutil.Error, OSError):
-            continue  # it ended between the note and now, or there is no descriptor left to look with
+            continue  # it ended between the note and now, or no file descriptor is left to read its state
     return round(total / 1e6, 1)

@@ -1,4 +1,4 @@
-"""Commands in texts for people: they name the instance where its name is not the default one. Pure."""
+"""Completes commands in texts for people: they name the instance where its name is not the default one. Pure."""
 
 import re
 

@@ -1,6 +1,7 @@
-"""What to do about money and coins that run out: pure proposals over an ``Inventory``, and the lines of status.
+"""Proposes what to do about money and coins that run out, from an ``Inventory``, and writes the lines of status.
+Pure.
 
-Called by ``arbshard inventory`` and ``collect``.
+``arbshard inventory`` and ``collect`` use it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,12 +20,12 @@ Missing = Mapping[str, int]
 """Entries that were not made for want of a currency, by ``VENUE CURRENCY``."""
 _HOUR_MS = 3_600_000
 _DIGITS = 2
-"""Amounts in proposals are rounded down to so many digits: they rest on a rate that changes."""
+"""Number of digits to which amounts in proposals are rounded down: they depend on a rate that changes."""
 _NAMED = 3
 
 
 def with_refusals(inventory: Inventory, missing: Missing) -> Inventory:
-    """The same with what workers have counted."""
+    """Return ``inventory`` with the refusals that workers have counted."""
     lines = tuple(
         msgspec.structs.replace(line, refused=missing.get(f"{line.venue} {line.currency}", 0))
         for line in inventory.lines
@@ -33,21 +34,21 @@ def with_refusals(inventory: Inventory, missing: Missing) -> Inventory:
 
 
 class _Side(NamedTuple):
-    """One currency on one venue, in its own units."""
+    """Is one currency on one venue, in its own units."""
 
     venue: str
     currency: str
     free: Decimal
     wanted: Decimal
-    """What is missing for the days to be covered."""
+    """Amount that is missing for the days to be covered."""
     spare: Decimal
-    """What the days to be covered leave of what is free."""
+    """Part of the free amount that the days to be covered do not need."""
     why: str
-    """Why it is wanted, as the end of a sentence; empty where it is not."""
+    """Reason why it is wanted, as the end of a sentence; empty where it is not."""
 
 
 def propose(inventory: Inventory) -> tuple[str, ...]:
-    """What to move, a sentence each: only what one venue has to spare and the other one will not have.
+    """Return proposals of what to move, a sentence each: only what one venue can spare and the other one will lack.
 
     Coins and the away venue's money can be moved between the venues; the home venue's money cannot. Where it is in
     the wrong place, the away venue's money is bought or sold for it on the home venue.
@@ -70,7 +71,7 @@ def propose(inventory: Inventory) -> tuple[str, ...]:
 def _money(
     inventory: Inventory, sides: Mapping[tuple[str, str], _Side], prices: Mapping[str, Decimal]
 ) -> Iterator[str]:
-    """Proposals that change one venue's money into the other's."""
+    """Yield proposals that change one venue's money into the other's."""
     ends = inventory.ends
     price = prices.get(ends.away_quote)
     home = sides.get((ends.home, ends.home_quote))
@@ -110,9 +111,9 @@ def _side(line: InventoryLine, inventory: Inventory) -> _Side:
 def _amount(
     side: _Side, other: _Side | None, currency: str, prices: Mapping[str, Decimal], least: Decimal
 ) -> Decimal:
-    """How much to move from ``other`` to ``side``; 0 where it is not worth it.
+    """Return how much to move from ``other`` to ``side``; 0 where it is not worth it.
 
-    What is used up is covered; where entries are refused, both venues are to have as much.
+    What is used up is covered; where entries are refused, both venues get the same amount.
     """
     price = prices.get(currency)
     if other is None or price is None:
@@ -131,7 +132,7 @@ def _prices(inventory: Inventory) -> dict[str, Decimal]:
 
 
 def _rounded(amount: Decimal) -> Decimal:
-    """``amount`` rounded down to two digits."""
+    """Return ``amount`` rounded down to two digits."""
     if amount <= 0:
         return ZERO
     step = Decimal(1).scaleb(amount.adjusted() - _DIGITS + 1)
@@ -139,23 +140,23 @@ def _rounded(amount: Decimal) -> Decimal:
 
 
 def line_of_status(note: RiskNote, missing: Missing, now_ms: int) -> str:
-    """What runs out soon and what entries lack, in one line; empty where there is nothing to say."""
+    """Return in one line what runs out soon and what entries lack; empty where there is nothing to report."""
     soon = [
         f"{one.currency} on {one.venue} runs out in {max(0, one.runs_out_ms - now_ms) / _HOUR_MS:.0f} h"
         for one in note.runs_out
     ]
     ranked = sorted(missing.items(), key=lambda item: (-item[1], item[0]))
     short = [f"{count} entries were not made for want of {where}" for where, count in ranked if count]
-    told = [*soon[:_NAMED], *short[:_NAMED]]
-    if not told:
+    named = [*soon[:_NAMED], *short[:_NAMED]]
+    if not named:
         return ""
-    left = len(soon) + len(short) - len(told)
+    left = len(soon) + len(short) - len(named)
     more = f"; and {left} more" if left else ""
-    return f"{'; '.join(told)}{more}: 'arbshard inventory' says what to move"
+    return f"{'; '.join(named)}{more}: 'arbshard inventory' says what to move"
 
 
 def problems_of_transfers(note: RiskNote) -> Iterator[Problem]:
-    """A problem for each transfer that should have ended long ago."""
+    """Yield a problem for each transfer that should have ended long ago."""
     for one in note.overdue:
         yield Problem(
             "transfer",

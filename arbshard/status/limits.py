@@ -1,4 +1,4 @@
-"""How much of each limit on all pairs together is used, from what a run shows. Pure."""
+"""Calculates how much of each limit on all pairs together is used, from what a run shows. Pure."""
 
 from decimal import Decimal
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from arbshard.model.risk_note import RiskNote
 
 
 class LimitUse(NamedTuple):
-    """What stands against a limit, and the limit in force before a rule tightens it."""
+    """Is the use of a limit, with the limit in force before a rule tightens it."""
 
     used: Decimal
     limit: Decimal
@@ -21,7 +21,10 @@ class LimitUse(NamedTuple):
 
 
 def limit_uses(note: RiskNote, limits: LimitsConfig) -> dict[str, LimitUse]:
-    """Return the use of each limit by its key. ``limits``: as configured; the note knows those that were changed."""
+    """Return the use of each limit by its key.
+
+    ``limits`` are those of the configuration; the note has those that were changed.
+    """
     equity = note.equity
     used = {
         "portfolio_notional_max": Decimal(note.portfolio.exposure),

@@ -1,4 +1,4 @@
-"""``Status``: everything there is to see of a running instance, at one instant. What ``--json`` prints."""
+"""Defines ``Status``: everything that can be seen of a running instance at one instant. ``--json`` prints it."""
 
 import msgspec
 
@@ -17,18 +17,18 @@ from arbshard.model.risk_note import (
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One reason why a run is degraded."""
+    """Describes one reason why a run is degraded."""
 
     kind: str
-    """What is wrong, in one word; the same for all problems of a kind, whatever their text says."""
+    """Kind of the problem, in one word; the same for all problems of a kind, whatever their text."""
     subject: str
-    """What it is about: a pair, a venue, an order; empty where there is only one."""
+    """Subject of the problem: a pair, a venue, an order; empty where there is only one."""
     text: str
     """One line for a person. It may change while the problem lasts."""
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Percentiles in microseconds; 0 when nothing was measured yet."""
+    """Holds percentiles in microseconds; 0 when nothing was measured yet."""
 
     p50: float = 0.0
     p90: float = 0.0
@@ -39,16 +39,17 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class RuleWorth(msgspec.Struct, frozen=True):
-    """What the entries that a rule refused would have brought, as far as they were followed.
+    """Counts what the entries that a rule refused would have brought, as far as they were followed.
 
-    Valued at the books as they came, without latency and failed orders: it says which rule costs or saves money.
+    They are valued at the books as they came, without latency and failed orders: the result shows which rule costs
+    or saves money.
     """
 
     followed: int = 0
-    """Refused entries that were followed until a rule of exit held."""
+    """Number of refused entries that were followed until a rule of exit held."""
     won: int = 0
     pnl: int = 0
-    """All together, after fees, in whole units of the reporting currency."""
+    """Result of all of them, after fees, in whole units of the reporting currency."""
 
     def add(self, other: "RuleWorth") -> "RuleWorth":
         """Return the sum of both."""
@@ -56,99 +57,101 @@ class RuleWorth(msgspec.Struct, frozen=True):
 
 
 class ShardStatus(msgspec.Struct, frozen=True):
-    """One worker."""
+    """Describes one worker."""
 
     id: int
     state: str
-    """``starting``, ``running``, ``draining``, ``drained``, ``fenced``, ``restarting``, ``quarantined``,
-    ``ended``, or ``ending`` after the supervisor vanished.
+    """``starting``, ``running``, ``draining``, ``drained``, ``fenced``, ``restarting``, ``quarantined``, ``ended``,
+    or ``ending`` after the supervisor vanished.
     """
     pid: int | None
-    """None while there is no such process."""
+    """Process id; None while there is no such process."""
     epoch: int
     restarts: int
     pairs: int
     msg_s: float
     """Evaluated book changes per second."""
     latency_us: Latency
-    """Receive → decision."""
+    """Time from receipt to decision."""
     approval_us: Latency
-    """Decision → risk's approval."""
+    """Time from decision to risk's approval."""
     ticks: int
     frames: int
     conflated: int
     bad_frames: dict[str, int]
     refusals: dict[str, int]
-    """Evaluations whose data were not fit to trade on, or that a rule barred, by reason."""
+    """Number of evaluations whose data were not fit to trade on, or that a rule barred, by reason."""
     orders: int
     rejected: int
     partial: int
     errors: int
     missing: dict[str, int] = {}
-    """Entries that were not made for want of money or coins, by ``VENUE CURRENCY``."""
+    """Number of entries that were not made for want of money or coins, by ``VENUE CURRENCY``."""
     again_in_s: float = 0.0
-    """How long until it is started again, while its state is ``restarting``."""
+    """Time in seconds until it is started again, while its state is ``restarting``."""
     reason: str = ""
-    """Why its last incarnation ended; empty when none has."""
+    """Reason why its last incarnation ended; empty when none has."""
     followed: dict[str, RuleWorth] = {}
     """What refused entries would have brought, by reason."""
 
 
 class VenueStatus(VenueNote, frozen=True, kw_only=True):
-    """One exchange: what the supervisor says of its feed, and what is known beside that.
+    """Describes one exchange: what the supervisor reports of its feed, and what else is known.
 
     ``bad_frames`` also counts those that workers could not decode.
     """
 
     simulated: bool
     oldest_ms: float
-    """Age of the oldest live book."""
+    """Age of the oldest live book, in milliseconds."""
     answer_us: Latency = Latency()
-    """From sending an order that the venue accepted until its end was known."""
+    """Time from sending an order that the venue accepted until its end was known."""
 
     @property
     def is_well(self) -> bool:
-        """Whether books come the way they should."""
+        """Return whether books come as they should."""
         return self.state == "connected" or (self.state == "rest" and self.wanted == 0)
 
 
 class EntriesStatus(msgspec.Struct, frozen=True):
-    """Which pairs may be entered, and what keeps the others from it."""
+    """Counts which pairs may be entered, and what keeps the others from it."""
 
     pairs: int = 0
     free: int = 0
-    """Pairs that may be entered in both directions."""
+    """Number of pairs that may be entered in both directions."""
     barred: dict[str, int] = {}
-    """Pairs by the name of the refusal that bars a direction of theirs, or both."""
+    """Number of pairs by the name of the refusal that bars one of their directions, or both."""
 
 
 class RiskStatus(msgspec.Struct, frozen=True):
-    """The risk process."""
+    """Describes the risk process."""
 
     state: str
     pid: int | None
-    """None while there is no such process."""
+    """Process id; None while there is no such process."""
     restarts: int
     approvals: int
     refusals: dict[str, int]
     commit_us: Latency
     session: int
     reason: str = ""
-    """Why its last incarnation ended; empty when none has."""
+    """Reason why its last incarnation ended; empty when none has."""
     unviewed: int = 0
-    """Entries whose limit prices were compared with no books, because risk had read none of the pair lately."""
+    """Number of entries whose limit prices were compared with no books, because risk had read none of the pair
+    lately.
+    """
     entries: EntriesStatus = EntriesStatus()
 
 
 class LedgerStatus(msgspec.Struct, frozen=True):
-    """The ledger of this run, as risk noted it."""
+    """Describes the ledger of this run, as risk noted it."""
 
     path: str
     tag: str
     last_seq: int
-    """The last event that was written."""
+    """Number of the last event that was written."""
     begun: str
-    """When the ledger was begun, ISO 8601; empty when it does not say."""
+    """Time at which the ledger was begun, ISO 8601; empty when the ledger does not contain it."""
     is_new: bool
     """Whether this run is its first."""
     is_there: bool
@@ -157,116 +160,118 @@ class LedgerStatus(msgspec.Struct, frozen=True):
     """Whether it was closed in order and read back."""
     disk_free_mb: int
     reserve_kept: bool
-    """Whether the room kept for the last commits is there."""
+    """Whether the disk space reserved for the last commits is there."""
 
 
 class SeriesStatus(msgspec.Struct, frozen=True):
-    """The process that keeps series of this run. Whatever becomes of it, no run is degraded by it."""
+    """Describes the process that keeps series of this run. None of its failures degrades the run."""
 
     state: str
     pid: int | None
-    """None while there is no such process."""
+    """Process id; None while there is no such process."""
     restarts: int
     samples: int
     missed: int
-    """Samples that could not be taken, or came too late."""
+    """Number of samples that could not be taken, or came too late."""
     lost_rows: int
-    """Rows of files that could not be written."""
+    """Number of rows of files that could not be written."""
     kept_mb: float
-    """Size of all files after the last segment."""
+    """Size of all files after the last segment, in megabytes."""
     trouble: str = ""
-    """The last thing that went wrong; empty when nothing has."""
+    """Last failure; empty when there was none."""
 
 
 class MetricsStatus(msgspec.Struct, frozen=True):
-    """The process that offers figures to Prometheus. Whatever becomes of it, no run is degraded by it."""
+    """Describes the process that offers figures to Prometheus. None of its failures degrades the run."""
 
     state: str
     pid: int | None
-    """None while there is no such process."""
+    """Process id; None while there is no such process."""
     restarts: int
     port: int
-    """Where it listens; 0 before it does."""
+    """Port on which it listens; 0 before it does."""
     requests: int
     failures: int
-    """Requests that were not answered."""
+    """Number of requests that were not answered."""
     trouble: str = ""
-    """Why its last incarnation ended; empty when none has."""
+    """Reason why its last incarnation ended; empty when none has."""
 
 
 class AlertsStatus(msgspec.Struct, frozen=True):
-    """The process that keeps and sends alerts. Whatever becomes of it, no run is degraded by it."""
+    """Describes the process that keeps and sends alerts. None of its failures degrades the run."""
 
     state: str
     pid: int | None
-    """None while there is no such process."""
+    """Process id; None while there is no such process."""
     restarts: int
     holding: int
-    """Alerts that are not over."""
+    """Number of alerts that have not ended."""
     outbox: int
-    """Messages that are not delivered yet."""
+    """Number of messages that are not delivered yet."""
     delivered: int
     failures: int
-    """Tries to deliver a message that failed."""
+    """Number of failed attempts to deliver a message."""
     unknown_chats: int
-    """Commands of chats that are not allowed; they got no answer."""
+    """Number of commands of chats that are not allowed; they got no answer."""
     trouble: str = ""
-    """Why the last message could not be delivered or kept, or why its last incarnation ended."""
+    """Reason why the last message could not be delivered or kept, or why its last incarnation ended."""
 
 
 class WebStatus(msgspec.Struct, frozen=True):
-    """The process that serves the desk in the browser. Whatever becomes of it, no run is degraded by it."""
+    """Describes the process that serves the desk in the browser. None of its failures degrades the run."""
 
     state: str
     pid: int | None
-    """None while there is no such process."""
+    """Process id; None while there is no such process."""
     restarts: int
     port: int
-    """Where it listens; 0 before it does."""
+    """Port on which it listens; 0 before it does."""
     url: str
     viewers: int
     actions: int
-    """Actions of operators that were carried out."""
+    """Number of actions of operators that were carried out."""
     refused: int
-    """Requests without the right that they need, or from another site."""
+    """Number of requests without the right that they need, or from another site."""
     failures: int
     trouble: str = ""
-    """Why its last incarnation ended; empty when none has."""
+    """Reason why its last incarnation ended; empty when none has."""
 
 
 class AccountStatus(msgspec.Struct, frozen=True):
-    """What one venue says of our account there; live only."""
+    """Describes what one venue states of our account there; live only."""
 
     venue: str
     statement_age_s: float | None
-    """None: nothing was heard since risk started."""
+    """Age of the last statement in seconds; None if none was received since risk started."""
     compared_age_s: float | None
-    """Within so long every currency was compared with the ledger; None: not all of them yet."""
+    """Time in seconds within which every currency was compared with the ledger; None if not all of them were
+    compared yet.
+    """
     settled: bool
     is_late: bool
     """Whether the venue should have stated more by now."""
 
 
 class Status(msgspec.Struct, frozen=True):
-    """One instance."""
+    """Describes one instance."""
 
     name: str
     state: str
     """``starting``, ``running``, ``degraded``, ``draining``, ``ended``, ``dead``."""
     mode: str
     data: str
-    """``sim``: simulated exchanges. ``public``: real feeds."""
+    """Source of data: ``sim`` is simulated exchanges, ``public`` is real feeds."""
     pid: int | None
-    """Of the supervisor; None when there is no such process."""
+    """Process id of the supervisor; None when there is no such process."""
     uptime_s: float
     state_dir: str
     shards: tuple[ShardStatus, ...]
     venues: tuple[VenueStatus, ...]
     risk: RiskStatus
     portfolio: PortfolioTally
-    """Since this start."""
+    """Trades since this start."""
     lifetime: PortfolioTally
-    """Since the ledger began."""
+    """Trades since the ledger began."""
     equity: EquityNote
     fx: FxNote
     """What trading has brought, realised and unrealised, and what the account is worth."""
@@ -275,73 +280,73 @@ class Status(msgspec.Struct, frozen=True):
     balances: dict[str, dict[str, BalanceNote]]
     positions: tuple[PositionNote, ...]
     latency_us: Latency
-    """Receive → decision over all shards."""
+    """Time from receipt to decision over all shards."""
     approval_us: Latency
     messages: int
     errors: int
     restarts: int
-    """How often any child was started again, without companions, which have counts of their own."""
+    """Number of restarts of all children, without companions, which have counts of their own."""
     alerts: tuple[str, ...]
     unattended: tuple[str, ...]
     memory_mb: float
-    """Resident memory of all processes."""
+    """Resident memory of all processes, in megabytes."""
     problems: tuple[str, ...]
-    """Why ``state`` is ``degraded``, one line each."""
+    """Reasons why ``state`` is ``degraded``, one line each."""
     causes: tuple[Problem, ...] = ()
-    """The same with kind and subject, in the same order."""
+    """The same problems with kind and subject, in the same order."""
     passing: tuple[str, ...] = ()
     """Those of ``problems`` that orders under way cause, and that end with these orders."""
     bad_requests: int = 0
-    """What came on the sockets of risk and supervisor and was no request: none is expected."""
+    """Number of invalid requests on the sockets of risk and supervisor: none is expected."""
     order_mode: str = "paper"
     """``paper``, ``dry run`` or ``live``; ``recording`` of a run that trades nothing."""
     accounts: tuple[AccountStatus, ...] = ()
     differences: tuple[DifferenceNote, ...] = ()
-    """Currencies of which venue and ledger say different amounts: their pairs are blocked."""
+    """Currencies of which venue and ledger state different amounts: their pairs are blocked."""
     strays: tuple[StrayNote, ...] = ()
     """Open orders of ours that no open intent owns."""
     unknown: tuple[StrayNote, ...] = ()
-    """Orders whose fate at the venue is not known."""
+    """Orders whose state at the venue is not known."""
     spares: tuple[str, ...] = ()
     """Workers kept ready to take over a shard: ``starting`` or ``ready``."""
     spares_wanted: int = 0
     as_of: str = ""
-    """When risk last said what portfolio, balances and positions are, ISO 8601; empty while it says so itself."""
+    """Time of risk's last report of portfolio, balances and positions, ISO 8601; empty while they are current."""
     ledger: LedgerStatus | None = None
-    """None before risk has opened it."""
+    """The ledger; None before risk has opened it."""
     loop_late_ms: float = 0.0
-    """By how much the supervisor's loop came too late at most: it was busy, or got no CPU."""
+    """Largest delay of the supervisor's loop, in milliseconds: it was busy, or got no CPU."""
     loop_cpu_ms: float = 0.0
-    """How much of a CPU it used at most before it came to its heart again."""
+    """Largest CPU time of one turn of the supervisor's loop, in milliseconds."""
     regime: str = ""
     """How the prices of the simulated exchanges behave; empty for public feeds."""
     halted: str = ""
-    """Why entries are halted, as in ``problems``; empty while they are not."""
+    """Reason why entries are halted, as in ``problems``; empty while they are not."""
     halt: HaltNote | None = None
-    """The same with its time and cause."""
+    """The halt with its time and cause; None while entries are not halted."""
     halts: tuple[HaltSpan, ...] = ()
     """The halts of this run, the newest last; one from before its start is among them."""
     journal: tuple[JournalNote, ...] = ()
-    """What people and rules have decided in this run, the newest last; 100 at most."""
+    """Decisions of people and rules in this run, the newest last; 100 at most."""
 
     warnings: tuple[str, ...] = ()
-    """What the venues warn of, and what each pair concerned does about it. It makes no run degraded."""
+    """Warnings of the venues, and what each pair concerned does about them. They degrade no run."""
     missing: dict[str, int] = {}
-    """Entries of all shards that were not made for want of money or coins, by ``VENUE CURRENCY``."""
+    """Number of entries of all shards that were not made for want of money or coins, by ``VENUE CURRENCY``."""
     inventory: str = ""
-    """What runs out soon and what entries lack, in one line; empty where there is nothing to say."""
+    """Line about what runs out soon and what entries lack; empty where there is nothing to report."""
     under_way_worth: str = "0"
-    """Worth of what is between venues, in reporting currency."""
+    """Value of what is between venues, in reporting currency."""
     series: SeriesStatus | None = None
-    """None where no series are kept."""
+    """Process that keeps series; None where no series are kept."""
     metrics: MetricsStatus | None = None
-    """None where no figures are offered."""
+    """Process that offers figures; None where none are offered."""
     alerting: AlertsStatus | None = None
-    """None where no alerts are kept."""
+    """Process that keeps alerts; None where none are kept."""
     web: WebStatus | None = None
-    """None where no desk is served."""
+    """Process that serves the desk; None where no desk is served."""
 
     @property
     def exit_code(self) -> int:
-        """0 healthy, 1 degraded, 2 not running."""
+        """Return 0 for a healthy run, 1 for a degraded one, 2 for one that does not run."""
         return {"running": 0, "ended": 2, "dead": 2}.get(self.state, 1)

@@ -16,9 +16,9 @@ from arbshard.venues.registry import get_venue
 
 
 def read_reasons(files: RunFiles, coin: str, clock: Clock, halted: str) -> PairReasons:
-    """Return why ``coin`` is not entered now. ``halted``: as in the status.
+    """Return why ``coin`` is not entered now. ``halted`` is the text of the status.
 
-    Raises ``UsageError`` where the run does not trade it, ``SharedMemoryError``.
+    Raises ``UsageError`` where the run does not trade it, and ``SharedMemoryError``.
     """
     settings = msgspec.json.decode(files.config.read_bytes(), type=Config, strict=False)
     with BooksReader.attach(files.books) as books:

@@ -1,4 +1,4 @@
-"""A ``Status`` or ``Summary`` as tables for a terminal."""
+"""Draws a ``Status`` or ``Summary`` as tables for a terminal."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,25 +39,27 @@ _ORDERS_STYLE = {RECORDING: "", "paper": "", "dry run": "bold black on yellow", 
 _SYMBOLS_SHOWN = 12
 _WARNINGS_SHOWN = 10
 _PROBLEMS_SHOWN = 6
-"""How many problems the last line of a run names; ``--summary`` holds all."""
+"""Number of problems that the last line of a run names; ``--summary`` has all."""
 _DECISIONS_SHOWN = 12
 _BESIDE = "fees and losses of transfers, and unexplained differences"
-"""What results contain from no position."""
+"""Results that come from no position."""
 _PLAIN_WIDTH = 140
-"""Columns when nobody's terminal sets them."""
+"""Width in columns where the output is not a terminal."""
 
 
 def terminal() -> Console:
-    """Where tables are printed: the terminal, or wide plain text."""
+    """Return the console for tables: the terminal, or wide plain text."""
     return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
 
 
 def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> RenderableType:
-    """The whole picture. What needs a person comes before every table, for a low terminal shows only the top."""
+    """Return the whole status. What needs a person comes before every table, for a low terminal shows
+    only the top.
+    """
     parts: list[RenderableType] = [_headline(status)]
     parts.extend(Text(f"! {line}", style=_style_of(line, status)) for line in _problems_first(status))
     parts.extend(Text(f"  {line}", style="yellow") for line in reversed(status.alerts))
-    parts.extend(_weather(status.regime))
+    parts.extend(_behaviour(status.regime))
     if status.order_mode == RECORDING:
         parts.append(_venues(status))
     else:
@@ -71,7 +73,7 @@ def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> Ren
 
 
 def _problems_first(status: Status) -> list[str]:
-    """The halt before all other problems, and last what ends with the orders under way."""
+    """Return the problems: the halt before all others, and last those that end with the orders under way."""
     urgency = {status.halted: 0, **dict.fromkeys(status.passing, 2)}
     return sorted(status.problems, key=lambda line: urgency.get(line, 1))
 
@@ -83,7 +85,7 @@ def _style_of(problem: str, status: Status) -> str:
 
 
 def _trading(status: Status, symbols_shown: int) -> list[RenderableType]:
-    """What there is to see of a run that trades."""
+    """Return the parts of the status of a run that trades."""
     parts: list[RenderableType] = []
     parts.append(_portfolio(status.portfolio, status.lifetime, status.as_of))
     parts.append(_equity(status.equity, status.portfolio.currency))
@@ -115,12 +117,12 @@ def _trading(status: Status, symbols_shown: int) -> list[RenderableType]:
 
 
 def render_summary(summary: Summary) -> RenderableType:
-    """What is printed at the end of a run."""
+    """Return what is printed at the end of a run."""
     portfolio = summary.portfolio
     table = Table(title=_title(summary), title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim")
     table.add_column()
-    as_of = f"; as of {summary.as_of}, when risk was last heard of" if summary.as_of else ""
+    as_of = f"; as of {summary.as_of}, when risk last reported" if summary.as_of else ""
     table.add_row("trades", _trades(portfolio) + as_of)
     table.add_row(
         "result",
@@ -160,7 +162,7 @@ def render_summary(summary: Summary) -> RenderableType:
     table.add_row("memory", f"{summary.memory_mb:,.0f} MB in all processes")
     table.add_row("ledger", _ledger_at_end(summary))
     table.add_row("logs", Text(f"{summary.state_dir}/logs"))
-    parts: list[RenderableType] = [table, *_weather(summary.regime)]
+    parts: list[RenderableType] = [table, *_behaviour(summary.regime)]
     if summary.rules:
         parts.append(_rules(summary.rules))
     if summary.positions:
@@ -174,7 +176,7 @@ def render_summary(summary: Summary) -> RenderableType:
 
 
 def _journal(journal: Sequence[JournalNote]) -> Text:
-    """What people and rules decided, the newest last."""
+    """Return what people and rules decided, the newest last."""
     left_out = len(journal) - _DECISIONS_SHOWN
     lines = [f"{left_out} earlier ones are in the log and in --summary"] if left_out > 0 else []
     lines += [f"{clock_of(one.at_ms)} {one.text}" for one in journal[-_DECISIONS_SHOWN:]]
@@ -196,7 +198,7 @@ def _headline(status: Status) -> Text:
     where = _where(status.data, status.order_mode)
     orders = _ORDERS[status.order_mode]
     is_paper = status.order_mode in (RECORDING, "paper")
-    # What may cost money stands above everything, in a line of its own.
+    # What may cost money comes before everything else, in a line of its own.
     banner = "" if is_paper else f" {orders} on {where} \n"
     return Text.assemble(
         (banner, _ORDERS_STYLE[status.order_mode]),
@@ -213,8 +215,8 @@ def _headline(status: Status) -> Text:
     )
 
 
-def _weather(regime: str) -> Iterable[Text]:
-    """One line: what the simulated prices are like, and what that means for the results below."""
+def _behaviour(regime: str) -> Iterable[Text]:
+    """Return one line on the behaviour of the simulated prices, and what that means for the results below."""
     return [Text(f"{name}: {what}", style="dim") for name, what in REGIMES.items() if name == regime]
 
 
@@ -240,7 +242,7 @@ def _portfolio(session: PortfolioTally, lifetime: PortfolioTally, as_of: str) ->
 
 
 def _equity(equity: EquityNote, currency: str, label: str = "Equity ") -> Text:
-    """The result of trading, and in a second line what the account is worth."""
+    """Return the result of trading, and in a second line the value of the account."""
     parts: list[str | Text | tuple[str, str]] = [
         (label, "bold"),
         _money(equity.equity),
@@ -265,7 +267,7 @@ def _equity(equity: EquityNote, currency: str, label: str = "Equity ") -> Text:
 
 
 def _change(change: ValueChangeNote) -> list[str | Text]:
-    """Where the account value began in this run, and what has moved it since."""
+    """Return where the account value began in this run, and what has moved it since."""
     parts: list[str | Text] = [f"Account value at the start {_plain(change.started)}; since then trading "]
     parts.append(_money(change.trading))
     for label, amount in (("inventory prices", change.inventory), ("FX", change.fx)):
@@ -276,7 +278,7 @@ def _change(change: ValueChangeNote) -> list[str | Text]:
 
 
 def _beside(status: Status) -> Iterator[Text]:
-    """What results contain from no position, and what is on no venue; only where there is anything."""
+    """Yield what results contain from no position, and what is on no venue; only where there is anything."""
     beside, currency = status.lifetime.beside, status.portfolio.currency
     if float(beside):
         yield Text.assemble("Of the ledger's results ", _money(beside), f" {currency} are {_BESIDE}")
@@ -362,7 +364,7 @@ def _venues(status: Status) -> WholeTable:
 
 
 def _lag(lag_ms: int | None, lag_ms_max: int | None) -> str:
-    """How late frames come; where that is too late, the limit as well."""
+    """Return how late frames come; where that is too late, the limit as well."""
     if lag_ms is None:
         return "-"
     is_late = lag_ms_max is not None and lag_ms > lag_ms_max
@@ -381,7 +383,7 @@ def _risk(status: Status) -> Text:
 
 
 def _entries(entries: EntriesStatus, name: str) -> Text:
-    """How many pairs may be entered, and by which rule the others may not."""
+    """Return how many pairs may be entered, and by which rule the others may not."""
     parts: list[str | Text | tuple[str, str]] = [
         ("Entries ", "bold"),
         f"{entries.free} of {entries.pairs} pairs may be entered",
@@ -461,7 +463,7 @@ def _ledger_at_end(summary: Summary) -> Text:
 
 
 def _rules(rules: dict[str, RuleWorth]) -> WholeTable:
-    """What each rule has saved or cost, by the entries that it refused."""
+    """Return a table of what each rule has saved or cost, by the entries that it refused."""
     table = WholeTable("What refused entries would have brought")
     table.add_column("refused by")
     for heading in ("followed", "would have won", "would have brought"):
@@ -544,14 +546,14 @@ def _symbols(symbols: dict[str, Tally], shown: int) -> WholeTable:
 
 
 def _parts(totals: PortfolioTally) -> str:
-    """What the result consists of."""
+    """Return the components of the result."""
     return (
         f": trade {float(totals.trade):+,.0f}, fees {-float(totals.fees):+,.0f}, FX {float(totals.fx):+,.0f}"
     )
 
 
 def _fx(fx: FxNote) -> Text:
-    """The FX rate beside what the coins imply, and what open positions hold of the away quote."""
+    """Return the FX rate beside the one that the coins imply, and what open positions hold of the away quote."""
     parts: list[str | tuple[str, str]] = []
     if fx.rate:
         parts.append(f"{fx.rate:,.2f}")

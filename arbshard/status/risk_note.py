@@ -1,4 +1,4 @@
-"""This module reads what risk noted last on its page."""
+"""Implements ``read_risk_note``, which reads risk's newest note from its page."""
 
 from contextlib import suppress
 
@@ -9,7 +9,7 @@ from arbshard.shm.pages import PageReader
 
 
 def read_risk_note(files: RunFiles) -> RiskNote:
-    """Return what risk noted last; an empty note while it is being replaced."""
+    """Return risk's newest note; an empty note while it is being replaced."""
     with suppress(SharedMemoryError), PageReader.attach(files.risk_page) as page:
         if raw := page.note():
             return decode_risk_note(raw)

@@ -1,4 +1,4 @@
-"""What is wrong with shards, and what it leaves unattended: for ``collect``. Pure."""
+"""Finds what is wrong with shards, and what it leaves unattended, for ``collect``. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,17 +7,20 @@ from arbshard.model.universe import Universe
 from arbshard.status.model import Problem, ShardStatus
 
 _NAMED = 8
-"""So many pairs are named in a line."""
+"""Number of pairs that are named in a line."""
 
 
 _ENDING = ("draining", "drained", "ended")
-"""What shards do while a run ends in order."""
+"""States of shards while a run ends in order."""
 
 
 def problems_of_shards(
     shards: Sequence[ShardStatus], universe: Universe | None, *, is_ending: bool = False
 ) -> Iterator[Problem]:
-    """A problem for every shard that does not run. ``is_ending``: the run ends in order, and its shards with it."""
+    """Yield a problem for every shard that does not run.
+
+    ``is_ending`` is whether the run ends in order, and its shards with it.
+    """
     for shard in shards:
         if shard.state == "running" or (is_ending and shard.state in _ENDING):
             continue
@@ -34,7 +37,7 @@ def problems_of_shards(
 def unattended_of(
     shards: Sequence[ShardStatus], universe: Universe | None, positions: Sequence[PositionNote]
 ) -> tuple[str, ...]:
-    """Open positions of shards that were given up: nobody closes them."""
+    """Return the open positions of shards that were given up: no process closes them."""
     lost = {base for shard in shards if shard.state == "quarantined" for base in _bases(shard.id, universe)}
     return tuple(f"{position.pair} {position.position_id}" for position in positions if position.pair in lost)
 

@@ -1,4 +1,4 @@
-"""The end of a run: what it brought and how it went, as one struct (``--summary``) and as text. Pure."""
+"""Summarises the end of a run: its result and how it went, as one struct (``--summary``) and as text. Pure."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from arbshard.status.model import Latency, LedgerStatus, RuleWorth, Status
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """One run. Money as plain decimal text in ``portfolio.currency``."""
+    """Summarises one run. Money is plain decimal text in ``portfolio.currency``."""
 
     name: str
     mode: str
@@ -31,15 +31,17 @@ class Summary(msgspec.Struct, frozen=True):
     symbols: dict[str, Tally]
     reasons: dict[str, int]
     refusals: dict[str, int]
-    """By risk."""
+    """Number of refusals by risk, by reason."""
     data_refusals: dict[str, int]
-    """By workers, before risk is asked: evaluations whose data were not fit to trade on, or that a rule barred."""
+    """Number of refusals by workers, before a request to risk: evaluations whose data were not fit to trade on, or
+    that a rule barred.
+    """
     latency_us: Latency
-    """Receive → decision."""
+    """Time from receipt to decision."""
     approval_us: Latency
-    """Decision → approval."""
+    """Time from decision to approval."""
     commit_us: Latency
-    """One group commit of the ledger."""
+    """Time of one group commit of the ledger."""
     messages: int
     ticks: int
     conflated: int
@@ -51,7 +53,7 @@ class Summary(msgspec.Struct, frozen=True):
     restarts: int
     alerts: tuple[str, ...]
     failure: str
-    """Why the run could not go on; empty for a clean end."""
+    """Reason why the run could not continue; empty for a clean end."""
     memory_mb: float
     state_dir: str
     order_mode: str = "paper"
@@ -60,11 +62,11 @@ class Summary(msgspec.Struct, frozen=True):
     strays: tuple[StrayNote, ...] = ()
     unknown: tuple[StrayNote, ...] = ()
     problems: tuple[str, ...] = ()
-    """Why this was not a clean run, one line each; empty for a clean run."""
+    """Reasons why this was not a clean run, one line each; empty for a clean run."""
     positions: tuple[PositionNote, ...] = ()
-    """All that are open."""
+    """All open positions."""
     as_of: str = ""
-    """When risk last said what portfolio and positions are, if it did not end in order; empty when it did."""
+    """Time of risk's last report of portfolio and positions, if it did not end in order; empty when it did."""
     ledger: LedgerStatus | None = None
     equity: EquityNote = EquityNote()
     regime: str = ""
@@ -73,13 +75,16 @@ class Summary(msgspec.Struct, frozen=True):
     """What refused entries would have brought, by reason."""
     fx: FxNote = FxNote()
     halts: tuple[HaltSpan, ...] = ()
-    """The halts of this run, the newest last; one from before its start is among them."""
+    """Halts of this run, the newest last; one from before its start is among them."""
     journal: tuple[JournalNote, ...] = ()
-    """What people and rules have decided in this run, the newest last; 100 at most."""
+    """Decisions of people and rules in this run, the newest last; 100 at most."""
 
 
 def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positions: bool = False) -> Summary:
-    """``last`` is the status after everything ended, ``alive`` the last one from before the end began."""
+    """Return the summary of a run.
+
+    ``last`` is the status after everything ended, ``alive`` the last one from before the end began.
+    """
     problems = tuple(_problems(last, alive, failure, keeps_positions))
     data_refusals: dict[str, int] = {}
     for shard in last.shards:
@@ -139,10 +144,10 @@ def clock_of(at_ms: int) -> str:
 
 
 def _problems(last: Status, alive: Status | None, failure: str, keeps_positions: bool) -> Iterator[str]:
-    """What ``arbshard status`` found wrong at the end, and what is wrong with the whole run.
+    """Yield what ``arbshard status`` found wrong at the end, and what is wrong with the whole run.
 
-    A fault that was over before the end, such as a connection that was lost and made anew, is not among them; nor is
-    an open leg or an order without an answer that the end itself has settled.
+    A fault that had ended before the end, such as a connection that was lost and made anew, is not among them; nor
+    is an open leg or an order without an answer that the end itself has settled.
     """
     if failure:
         yield f"the run could not go on: {failure}"

@@ -1,4 +1,4 @@
-"""Tables for a terminal of any width. No amount of money is ever cut."""
+"""Defines tables for a terminal of any width. No amount of money is ever cut."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 _UNLIMITED = 10_000
-"""Columns of a terminal on which every table has room."""
+"""Width in columns of a terminal on which every table has room."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class _Column:
 
 
 class WholeTable:
-    """A table that shows every cell in full.
+    """Is a table that shows every cell in full.
 
     Where it is wider than the terminal, the words of its headings are put below each other and its columns closer
     together. If that is not enough, columns that have no room follow in a second block below the first one; each
@@ -43,7 +43,7 @@ class WholeTable:
         self._rows.append(cells)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw it for the width in ``options``."""
+        """Draw the table for the width in ``options``."""
         everything = range(len(self._columns))
         if self._width(everything, console, options, stacked=False) <= options.max_width:
             yield self._block(everything, stacked=False, is_first=True, is_last=True)
@@ -53,7 +53,7 @@ class WholeTable:
             yield self._block(block, stacked=True, is_first=number == 0, is_last=number == len(blocks) - 1)
 
     def _blocks(self, console: Console, options: ConsoleOptions) -> Iterator[Sequence[int]]:
-        """The columns of each block, as many in each as there is room for."""
+        """Yield the columns of each block, as many in each as there is room for."""
         keys = list(range(self._keys))
         block = list(keys)
         for column in range(self._keys, len(self._columns)):
@@ -67,7 +67,7 @@ class WholeTable:
     def _width(
         self, columns: Sequence[int], console: Console, options: ConsoleOptions, *, stacked: bool
     ) -> int:
-        """How many columns of the terminal these columns of the table need."""
+        """Return how many columns of the terminal these columns of the table need."""
         unlimited = options.update(max_width=_UNLIMITED)
         block = self._block(columns, stacked=stacked, is_first=False, is_last=False)
         width = Measurement.get(console, unlimited, block).maximum

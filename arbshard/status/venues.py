@@ -1,4 +1,4 @@
-"""Which venues and markets take no orders, and what that means for the money: for ``collect``. Pure."""
+"""Finds which venues and markets take no orders, and what that means for the money, for ``collect``. Pure."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ _WHAT_WARNED_PAIRS_DO: dict[str, str] = {
 
 
 def problems_of_orders(note: RiskNote) -> Iterator[Problem]:
-    """A problem for each venue and market that takes no orders, and for each currency that orders lacked."""
+    """Yield a problem for each venue and market that takes no orders, and for each currency that orders lacked."""
     for refusal in note.refusing:
         yield Problem("refusing", f"{refusal.venue} {refusal.symbol}".rstrip(), _refused(refusal))
     for short in note.short:
@@ -39,7 +39,7 @@ def problems_of_orders(note: RiskNote) -> Iterator[Problem]:
 
 
 def problems_of_wallets(note: RiskNote) -> Iterator[Problem]:
-    """A problem for each venue that does not say which deposits and withdrawals are open."""
+    """Yield a problem for each venue that does not report which deposits and withdrawals are open."""
     for one in note.wallets:
         if one.problem:
             known = f"what it said at {_at(one.at_ms)} is used" if one.at_ms else "nothing is barred there"
@@ -52,13 +52,13 @@ def problems_of_wallets(note: RiskNote) -> Iterator[Problem]:
 
 
 def notices_of_warnings(note: RiskNote) -> Iterator[str]:
-    """A line for each warning of a venue."""
+    """Yield a line for each warning of a venue."""
     for one in note.warnings:
         yield f"{one.pair}: {one.text}: {_WHAT_WARNED_PAIRS_DO[one.rule]}"
 
 
 def notices_of_fees(note: RiskNote) -> Iterator[Problem]:
-    """A problem for each fee that is not the configured one."""
+    """Yield a problem for each fee that is not the configured one."""
     for fee in note.fees:
         subject = f"{fee.venue} {fee.symbol} {fee.side}"
         if fee.stated:

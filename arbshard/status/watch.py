@@ -1,4 +1,4 @@
-"""The live table: a ``Status`` drawn again and again until the run ends."""
+"""Draws the live table: a ``Status`` is drawn again and again until the run ends."""
 
 import signal
 import time
@@ -17,20 +17,20 @@ _SYMBOLS_MIN = 3
 
 
 def watch(run_dir: Path) -> int:
-    """Draw until the run ends or this process is told to; returns the last status' exit code.
+    """Draw until the run ends or this process receives a signal to end. Returns the exit code of the last status.
 
     Raises ``OSError`` when the terminal is gone.
     """
-    told: list[int] = []
+    received_signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda received, _: told.append(received))
+        signal.signal(number, lambda signum, _: received_signals.append(signum))
     collector = Collector(run_dir, SystemClock())
     status = collector.collect()
     if status is None:
         return 2
     console = Console()
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
-        while status is not None and status.state not in ("ended", "dead") and not told:
+        while status is not None and status.state not in ("ended", "dead") and not received_signals:
             live.update(_fitting(status, console), refresh=True)
             time.sleep(_EVERY_S)
             status = collector.collect()
@@ -38,7 +38,7 @@ def watch(run_dir: Path) -> int:
 
 
 def _fitting(status: Status, console: Console) -> RenderableType:
-    """The whole picture with as many symbols as there is room for below it, and at least three."""
+    """Return the whole status with as many symbols as there is room for below it, and at least three."""
     fewest = render_status(status, symbols_shown=_SYMBOLS_MIN)
     if not console.is_terminal:
         return fewest

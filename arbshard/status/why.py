@@ -1,6 +1,7 @@
-"""Why a pair is not entered now: its books, its gap, what an entry must net, and every rule that bars it. Pure.
+"""Explains why a pair is not entered now: its books, its gap, what an entry must net, and every rule that bars it.
+Pure.
 
-The same functions decide as in the worker and in risk. What is seen here is one moment from outside: the worker also
+The same functions decide as in the worker and in risk. The result is one moment seen from outside: the worker also
 knows which prices were in doubt a moment ago.
 """
 
@@ -23,13 +24,13 @@ _DIRECTIONS: tuple[Direction, Direction] = ("buy_home", "buy_away")
 
 
 class DirectionReasons(msgspec.Struct, frozen=True):
-    """One direction of a pair. All in basis points."""
+    """Describes one direction of a pair. All figures are in basis points."""
 
     direction: Direction
     edge_bps: float | None = None
     """Net edge at the touch, after the fees of the entry; None without books."""
     least_bps: float | None = None
-    """What it must be; None while the pair's level is not known."""
+    """Least net edge of an entry; None while the pair's level is not known."""
     depth_bps: float | None = None
     """Net edge of the order that would be sent; None where the books hold none that nets enough."""
     bars: tuple[BarNote, ...] = ()
@@ -37,12 +38,12 @@ class DirectionReasons(msgspec.Struct, frozen=True):
 
     @property
     def is_worth_it(self) -> bool:
-        """Whether only rules keep the pair from being entered in this direction."""
+        """Return whether only rules keep the pair from being entered in this direction."""
         return self.depth_bps is not None
 
 
 class PairReasons(msgspec.Struct, frozen=True):
-    """What stands between a pair and a trade, at one moment."""
+    """Describes what keeps a pair from a trade, at one moment."""
 
     pair: str
     home: str
@@ -50,17 +51,17 @@ class PairReasons(msgspec.Struct, frozen=True):
     shard: int
     halted: str
     problem: str
-    """Why its books or the FX rate are not fit to trade on: the name of a refusal; empty when they are."""
+    """Reason why its books or the FX rate are not fit to trade on: the name of a refusal; empty when they are."""
     ages_ms: Mapping[str, float]
-    """Age of each book by venue, and of the FX book."""
+    """Age of each book by venue, and of the FX book, in milliseconds."""
     gap_bps: float | None
-    """From mid to mid; above 0 home is dearer."""
+    """Gap from mid to mid in basis points; above 0 home is more expensive."""
     known: EntryNote
     directions: tuple[DirectionReasons, ...]
     holds: tuple[str, ...]
-    """Its open positions."""
+    """Open positions of the pair."""
     is_under_way: bool
-    """Whether an intent of it has no outcome yet."""
+    """Whether an intent of the pair has no outcome yet."""
 
 
 def reasons_of(
@@ -72,7 +73,10 @@ def reasons_of(
     note: RiskNote,
     halted: str,
 ) -> PairReasons:
-    """Look at a pair. ``views``: home, away and FX, as they are now. ``halted``: as in the status."""
+    """Examine a pair. Returns the reasons.
+
+    ``views`` are those of home, away and FX, as they are now. ``halted`` is the text of the status.
+    """
     home, away, fx = views
     known = note.entries.get(pair.base, EntryNote())
     refusal = data_refusal(home, away, fx, now_ns, quality_of(config.data_quality))
@@ -146,7 +150,7 @@ def _direction(
 
 
 def _order_limit(base: str, config: Config, note: RiskNote) -> Decimal:
-    """The limit of one entry as it is in force for a pair."""
+    """Return the limit of one entry as it is in force for a pair, in reporting currency."""
     changed = note.limits_changed
     key = "order_notional_max"
     return Decimal(changed.get(f"{base} {key}") or changed.get(key) or config.limits.order_notional_max)
@@ -157,7 +161,7 @@ def _bars_of(known: EntryNote, direction: Direction) -> tuple[BarNote, ...]:
 
 
 def lines_of(found: PairReasons) -> Iterator[str]:
-    """The same in sentences, the most general reason first."""
+    """Yield the reasons in sentences, the most general one first."""
     yield f"{found.pair}  {found.home} and {found.away}, shard {found.shard}"
     if found.halted:
         yield f"no entry: {found.halted}"

@@ -1,6 +1,7 @@
-"""The recorder as a child of a run that only records: ``python -m arbshard.tape``. Needs pyarrow.
+"""Starts the recorder as a child of a run that only records: ``python -m arbshard.tape``. Needs pyarrow.
 
-Exit codes: 0 it was asked to end, 1 a defect (logged), 2 it cannot record with these settings, 4 the supervisor died.
+Exit codes: 0 the supervisor asked it to end, 1 a defect (logged), 2 it cannot record with these settings, 4 the
+supervisor died.
 """
 
 import argparse
@@ -23,7 +24,7 @@ _PARENT_GONE = "the supervisor died"
 
 
 def main() -> int:
-    """Record until the supervisor ends this process; returns the exit code."""
+    """Record until the supervisor ends this process. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m arbshard.tape")
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)

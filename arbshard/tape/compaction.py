@@ -1,7 +1,7 @@
-"""``compact``: from a tape, Parquet files by venue, type, day and market. Needs pyarrow.
+"""Derives Parquet files by venue, type, day and market from a tape (``compact``). Needs pyarrow.
 
-The files are derived: they can be removed and made again as long as the tape is there. ``tables`` says what they look
-like. A frame that the engine refuses is left out and counted.
+The files can be removed and made again as long as the tape exists. ``tables`` defines their columns. A frame that
+the engine refuses is left out and counted.
 """
 
 import re
@@ -29,13 +29,13 @@ from arbshard.venues.base.fusion import BookFuser, FusedVenue, FusionCounts
 from arbshard.venues.registry import get_adapter
 
 _AT_ONCE = 100
-"""Markets whose files are open at the same time. The tape is read once for each so many markets."""
+"""Number of markets whose files are open at the same time. The tape is read once for each group of this size."""
 _CONNECTIONS_MAX = 8
-"""Of so many connections of a market the newest book is kept."""
+"""Number of connections of a market of which the newest book is kept."""
 _GROUP_ROWS = 1000
 _IMPORTED_AT_ONCE = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""Of a venue or a market: they become names of files."""
+"""Allowed names of venues and markets: they become names of files."""
 _BOOKS = frozenset(("frame", "known"))
 
 TextLevel = tuple[str | Decimal, str | Decimal]
@@ -43,11 +43,11 @@ TextLevel = tuple[str | Decimal, str | Decimal]
 
 
 class CompactReport:
-    """What ``compact`` has done."""
+    """Holds what ``compact`` has done."""
 
     def __init__(self) -> None:
         self.files: dict[Path, int] = {}
-        """Rows by file that was written."""
+        """Number of rows of each file that was written."""
         self.kept: list[Path] = []
         """Files that hold more of their day than the tape does, and were left as they are."""
         self.refused: Counter[str] = Counter()
@@ -55,9 +55,10 @@ class CompactReport:
 
 
 def compact(tape: Tape, folder: Path, levels: int) -> CompactReport:
-    """Write ``book_snapshot_<levels>``, ``quotes`` and ``incremental_book_L2`` below ``folder``.
+    """Write ``book_snapshot_<levels>``, ``quotes`` and ``incremental_book_L2`` below ``folder``. Returns what was
+    done.
 
-    Raises ``TapeError``: a file that is written appears whole or not at all.
+    Raises ``TapeError``. A file that is written appears whole or not at all.
     """
     report = CompactReport()
     markets = sorted({(venue, symbol) for venue, symbol, _ in _frames(tape, {})})
@@ -84,9 +85,9 @@ def compact(tape: Tape, folder: Path, levels: int) -> CompactReport:
 
 
 def import_csv(path: Path, folder: Path) -> CompactReport:
-    """Write the rows of a CSV file of Tardis below ``folder``, where ``compact`` would. Raises ``TapeError``.
+    """Write the rows of a CSV file of Tardis below ``folder``, where ``compact`` would. Returns what was done.
 
-    The file may hold several markets and days.
+    The file may hold several markets and days. Raises ``TapeError``.
     """
     report = CompactReport()
     files: dict[Path, _DayFile] = {}
@@ -117,9 +118,9 @@ def _date_of(local_us: int) -> str:
 
 
 def _frames(tape: Tape, snapshots: dict[tuple[str, str], str]) -> Iterator[tuple[str, str, Row]]:
-    """(venue, symbol, row) of each row with a book, the changes of one, or one of the ``snapshots`` over REST.
+    """Yield (venue, symbol, row) of each row with a book, the changes of one, or one of the ``snapshots`` over REST.
 
-    ``snapshots``: symbol by venue and path.
+    ``snapshots`` has the symbol by venue and path.
     """
     adapters: dict[str, Adapter | None] = {}
     for _, row in tape.rows():
@@ -145,11 +146,11 @@ def _adapter(venue: str) -> Adapter | None:
     try:
         return get_adapter(venue)
     except UsageError:
-        return None  # ccxt, by which it was known, is not installed
+        return None  # ccxt, which provided this venue, is not installed
 
 
 class _Market:
-    """The files of one market, day after day."""
+    """Writes the files of one market, day after day."""
 
     def __init__(
         self, adapter: Adapter, symbol: str, folder: Path, levels: int, report: CompactReport
@@ -164,12 +165,12 @@ class _Market:
         self._connection = ""
         self._mark: int | None = None
         self._known: tuple[int, ExactLevels, ExactLevels] | None = None
-        """The newest book before the recording began, with its number: what the first changes follow."""
+        """The newest book before the recording began, with its number: the first changes follow it."""
         self._changes_id: int | None = None
-        """The number of the last change that was written; None where a snapshot is needed first."""
+        """Number of the last change that was written; None where a snapshot is needed first."""
         self._held: list[Row] = []
         self._fusers: dict[str, BookFuser] = {}
-        """Each connection has one, which joins touches to levels."""
+        """Joins touches to levels, one for each connection."""
 
     def __enter__(self) -> Self:
         return self
@@ -181,7 +182,7 @@ class _Market:
             file.discard()
 
     def add(self, row: Row) -> None:
-        """Add what the frame of a row says."""
+        """Add the content of a row's frame."""
         diff, fused = self._adapter.diff, self._adapter.fused
         try:
             if fused is not None and fused.touch_of(row.data) is not None:
@@ -195,7 +196,9 @@ class _Market:
                     self._begin_changes(row, snapshot.last_id, snapshot.bids, snapshot.asks)
             elif diff is not None and self._adapter.market.route(row.data) is None:
                 self._add_changes(row, diff)
-            elif row.kind == "frame" or not self._date:  # a known book is older than all that there is
+            elif (
+                row.kind == "frame" or not self._date
+            ):  # a book from before the recording is older than all others
                 joined = self._fuse(fused, row) if fused is not None and row.kind == "frame" else row
                 self._add_book(joined or row, is_touch=False)
         except FrameError as error:
@@ -225,8 +228,8 @@ class _Market:
         market = self._adapter.market
         book = market.decode(row.data, row.at_ns)
         mark = market.sequence_number(row.data)
-        # Two connections may carry one market; as in the run, the one that is later brings nothing new. A book that
-        # was known before the recording may have a newer touch than the next levels, and is of no connection.
+        # Two connections may carry one market; as in the run, the later one brings nothing new. A book from before
+        # the recording belongs to no connection, and may have a newer touch than the next levels.
         is_other = self._connection not in ("", row.connection)
         if is_other and None not in (mark, self._mark) and mark <= self._mark:  # type: ignore[operator]
             self._refuse("another connection was first")
@@ -250,7 +253,9 @@ class _Market:
         self._write("quotes", local_us, (*head, ask_size, ask, bid, bid_size))
 
     def _add_changes(self, row: Row, diff: DiffVenue) -> None:
-        """Write an event in its place after a snapshot. Until there is one, events are held as in the run."""
+        """Write the changes of an event at their position after a snapshot. Until there is one, events are held as
+        in the run.
+        """
         event = diff.update_of(row.data)
         if self._changes_id is None:
             if len(self._held) < EVENTS_HELD_MAX:
@@ -274,7 +279,7 @@ class _Market:
     def _begin_changes(
         self, row: Row, last_id: int, bids: Iterable[TextLevel], asks: Iterable[TextLevel]
     ) -> None:
-        """Write a snapshot, and after it what was held."""
+        """Write a snapshot, and the events that were held after it."""
         self._changes_id = last_id
         self._write_changes(row, row.wall_ns // 1000, bids, asks, is_snapshot=True)
         held, self._held = self._held, []
@@ -307,7 +312,7 @@ class _Market:
 
 
 class _DayFile:
-    """One file: written under another name, and put in place at its end."""
+    """Writes one file under another name, and puts it in place at its end."""
 
     def __init__(self, path: Path, kind: str) -> None:
         self.path = path
@@ -327,7 +332,7 @@ class _DayFile:
             self._flush()
 
     def finish_into(self, report: CompactReport) -> None:
-        """Put the file in place, unless the one that is there holds more of the day."""
+        """Put the file in place, unless the existing one holds more of the day."""
         self._flush()
         assert self._writer is not None
         self._writer.close()
@@ -343,7 +348,7 @@ class _DayFile:
             raise TapeError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     def discard(self) -> None:
-        """Let go of what is not finished."""
+        """Close and remove an unfinished file."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -362,11 +367,13 @@ class _DayFile:
             raise TapeError(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
     def _is_less_than_there_is(self) -> bool:
-        """Whether the file of an earlier compaction begins earlier or ends later, as old segments are removed."""
+        """Return whether the existing file begins earlier or ends later: old segments are removed after a
+        compaction.
+        """
         if not self.path.exists():
             return False
         try:
             times = pq.read_table(self.path, columns=["local_timestamp"])["local_timestamp"].to_pylist()
         except (OSError, pa.ArrowException):
-            return False  # it cannot be read: made again
+            return False  # it cannot be read, so it is made again
         return bool(times) and (times[0] < self._first_us or times[-1] > self._last_us)

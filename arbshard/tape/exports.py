@@ -1,7 +1,8 @@
-"""Files for other backtesting programs, made from the Parquet files of ``compact``. Needs pyarrow.
+"""Writes files for other backtesting programs, from the Parquet files of ``compact``. Needs pyarrow.
 
 ``write_events`` makes a file of events for hftbacktest, ``write_catalog`` a catalog for NautilusTrader; neither
-of them is needed for that. Prices and sizes are floats for hftbacktest, which has no others, and exact for Nautilus.
+program needs to be installed for that. Prices and sizes are floats for hftbacktest, which has no others, and exact
+for Nautilus.
 """
 
 import re
@@ -23,20 +24,22 @@ from arbshard.tape import TapeError
 from arbshard.tape.tables import NUMBER, kind_of
 
 _EVENT = struct.Struct("<QqqddQqd")
-"""The fields of hftbacktest's ``event_dtype``: ev, exch_ts, local_ts, px, qty, order_id, ival, fval."""
+"""Fields of hftbacktest's ``event_dtype``: ev, exch_ts, local_ts, px, qty, order_id, ival, fval."""
 _EVENT_DTYPE = (
     "[('ev', '<u8'), ('exch_ts', '<i8'), ('local_ts', '<i8'), ('px', '<f8'), ('qty', '<f8'), "
     "('order_id', '<u8'), ('ival', '<i8'), ('fval', '<f8')]"
 )
 _CHANGED, _SNAPSHOT = 1, 4
-"""Its kinds of events: a level of the book has changed (a quantity of 0 removes it), a level of a snapshot."""
+"""Kinds of events of hftbacktest: a level of the book has changed (a quantity of 0 removes it), and a level of a
+snapshot.
+"""
 _BUY, _SELL = 1 << 29, 1 << 28
 _BOTH_ENDS = 1 << 31 | 1 << 30
-"""The event is seen by the exchange at ``exch_ts`` and by the strategy at ``local_ts``."""
+"""Flags of an event that the exchange sees at ``exch_ts`` and the strategy at ``local_ts``."""
 _ZIPPED_AT_ONCE = 1 << 20
 
 _NAUTILUS_SCALE = 16
-"""Its numbers are integers of 128 bits, in units of 10 ** -16."""
+"""Decimals of a number of Nautilus: an integer of 128 bits, in units of 10 ** -16."""
 _NAUTILUS_LEVELS = 10
 _FIXED = pa.binary(16)
 _TIME = re.compile(r"[-:.]")
@@ -46,18 +49,19 @@ Book = dict[int, dict[float, float]]
 
 
 class EventsReport(NamedTuple):
-    """What ``write_events`` has done."""
+    """Holds what ``write_events`` has done."""
 
     events: int
     shifted_us: int
-    """By how much all local times were moved, because some were before the venue's."""
+    """Time in µs by which all local times were moved, because some were before the venue's."""
 
 
 def write_events(table: Path, target: Path) -> EventsReport:
     """Write a Parquet file of ``book_snapshot_N`` or ``incremental_book_L2`` as events for hftbacktest (``.npz``).
 
-    Of snapshots, events are the levels that have changed since the one before. Both times of an event never fall, and
-    the local one is never the earlier one: hftbacktest demands that. Raises ``TapeError``.
+    Of snapshots, events are the levels that have changed since the one before. Both times of an event never
+    decrease, and the local one is never the earlier one: hftbacktest requires that. Returns what was done. Raises
+    ``TapeError``.
     """
     try:
         with pq.ParquetFile(table) as source:
@@ -75,7 +79,7 @@ def write_events(table: Path, target: Path) -> EventsReport:
 
 
 def _shift_us(source: pq.ParquetFile) -> int:
-    """How far the local times must be moved so that none is before the venue's time."""
+    """Return by how many µs the local times must be moved so that none is before the venue's time."""
     times = source.read(columns=["timestamp", "local_timestamp"]).combine_chunks()
     if not times.num_rows:
         return 0
@@ -106,7 +110,7 @@ def _events_of(source: pq.ParquetFile, kind: str, shift_us: int) -> Iterator[byt
 def _changes(
     known: dict[float, float], levels: Iterable[tuple[float, float]], *, is_whole: bool
 ) -> Iterator[tuple[float, float]]:
-    """The levels that differ from the known ones, which are brought up to date; 0 is the size of one that is gone."""
+    """Yield the levels that differ from ``known``, which is updated; a removed level has the size 0."""
     came = dict(levels)
     if is_whole:
         for price in [price for price in known if price not in came]:
@@ -144,7 +148,7 @@ def _snapshots(source: pq.ParquetFile) -> Iterator[_Change]:
 
 
 def _incremental(source: pq.ParquetFile) -> Iterator[_Change]:
-    """The changes of each message; all rows of a snapshot are one."""
+    """Yield the changes of each message; all rows of a snapshot are one change."""
     names = ("timestamp", "local_timestamp", "is_snapshot", "side", "price", "amount")
     key: tuple[int, int, bool] | None = None
     levels: dict[int, list[tuple[float, float]]] = {_BUY: [], _SELL: []}
@@ -169,7 +173,8 @@ def _plain(column: pa.Array) -> list[float]:
 def _write_npz(target: Path, events: Iterator[bytes]) -> int:
     """Write the events as the array ``data`` of an ``.npz`` file, which is a zip of files in numpy's format 1.0.
 
-    The number of events stands before them and is not known yet, so they are gathered in memory first.
+    Returns the number of events. The file begins with this number, which is not known yet, so the events are
+    collected in memory first.
     """
     data = bytearray()
     for event in events:
@@ -186,19 +191,19 @@ def _write_npz(target: Path, events: Iterator[bytes]) -> int:
 
 
 class CatalogReport(NamedTuple):
-    """What ``write_catalog`` has done."""
+    """Holds what ``write_catalog`` has done."""
 
     files: int
     rows: int
     undescribed: tuple[str, ...]
-    """Instruments whose rules and fees are not known, so that they are not in the catalog themselves."""
+    """Instruments whose rules and fees are not known, so that the catalog has no description of them."""
 
 
 def write_catalog(parquet: Path, target: Path, legs: Iterable[Leg]) -> CatalogReport:
     """Make a catalog for NautilusTrader (``ParquetDataCatalog``) from the files that ``compact`` wrote.
 
     ``quotes`` become ``quote_tick``, ``book_snapshot_N`` the ten best levels as ``order_book_depth10``, and each of
-    ``legs`` that has data a ``currency_pair``. Raises ``TapeError``.
+    ``legs`` that has data a ``currency_pair``. Returns what was done. Raises ``TapeError``.
     """
     known = {(leg.market.venue, leg.market.symbol): leg for leg in legs}
     files = rows = 0
@@ -229,14 +234,14 @@ def write_catalog(parquet: Path, target: Path, legs: Iterable[Leg]) -> CatalogRe
 
 
 class _Precisions(NamedTuple):
-    """Digits after the point of all prices and sizes of an instrument."""
+    """Is the number of decimals of all prices and of all sizes of an instrument."""
 
     price: int
     size: int
 
 
 def _tables_in(parquet: Path) -> dict[tuple[str, str], list[tuple[str, Path]]]:
-    """(kind, file) of each market, the oldest day first."""
+    """Return the (kind, file) pairs of each market by (venue, symbol), the oldest day first."""
     found: dict[tuple[str, str], list[tuple[str, Path]]] = {}
     for path in sorted(parquet.glob("*/*/*/*.parquet")):
         venue, kind, _, name = path.relative_to(parquet).parts
@@ -260,7 +265,7 @@ def _precisions(paths: Iterable[Path]) -> _Precisions:
 
 
 def _digits(column: pa.ChunkedArray, least: int) -> int:
-    """How many digits after the point the numbers have, ``least`` at least. Raises ``TapeError`` for too many."""
+    """Return how many decimals the numbers have, ``least`` at least. Raises ``TapeError`` for too many."""
     for digits in range(least, _NAUTILUS_SCALE + 1):
         try:
             column.cast(pa.decimal128(38, digits))
@@ -310,7 +315,7 @@ def _times(table: pa.Table) -> dict[str, pa.Array]:
 
 
 def _fixed(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Decimals as the integers of Nautilus. Raises ``ArrowInvalid`` for digits that would be lost."""
+    """Return decimals as the integers of Nautilus. Raises ``ArrowInvalid`` for digits that would be lost."""
     scaled = column.cast(pa.decimal128(38, _NAUTILUS_SCALE))
     flat = pa.concat_arrays(scaled.chunks if isinstance(scaled, pa.ChunkedArray) else [scaled])
     return pa.Array.from_buffers(_FIXED, len(flat), [None, flat.buffers()[1]], offset=flat.offset)

@@ -1,7 +1,7 @@
-"""How a segment of the tape looks: columns, kinds of rows, description, file names, checksums. Needs pyarrow.
+"""Defines a segment of the tape: columns, kinds of rows, description, file names, checksums. Needs pyarrow.
 
 A segment is an Arrow IPC stream. Its schema carries a ``SegmentInfo``, and each batch a checksum of its content,
-since Arrow itself has none. ``docs/tape.md`` says what each column means.
+since Arrow itself has none. ``docs/tape.md`` describes each column.
 """
 
 import re
@@ -17,16 +17,16 @@ from arbshard.tape import TapeError
 from arbshard.wire.recording import FEED_KINDS
 
 FORMAT = 1
-"""Raised with every change that older readers would misread."""
+"""Version of the format. It increases with every change that older readers would misread."""
 
 RUN_KINDS = ("venue", "control", "alert")
-"""Rows with a message of the bus about the run, as JSON."""
+"""Kinds of rows with a message of the bus about the run, as JSON."""
 DECISION = "decision"
-"""A row with an event of risk's ledger, as JSON."""
+"""Kind of a row with an event of risk's ledger, as JSON."""
 REFUSED = "refused"
-"""A row with what one worker has refused so far, as JSON."""
+"""Kind of a row with what one worker has refused so far, as JSON."""
 DROPPED = "dropped"
-"""A row that says how many rows are missing before it, and why."""
+"""Kind of a row that reports how many rows are missing before it, and why."""
 KINDS = (*FEED_KINDS, *RUN_KINDS, DECISION, REFUSED, DROPPED)
 
 SCHEMA = pa.schema(
@@ -48,40 +48,41 @@ SCHEMA = pa.schema(
 _INFO = b"arbshard.tape"
 CHECKSUM = b"crc32"
 END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-"""The last bytes of a segment that was closed in order."""
+"""Last bytes of a segment that was closed in order."""
 _NAME = re.compile(r"(\d{13})-(\d{6})\.arrows")
 
 
 class Row(NamedTuple):
-    """One row of the tape, without its number and without the wall time, which the writer adds."""
+    """Is one row of the tape, without its number, which the writer adds."""
 
     kind: str
     venue: str
     connection: str
     symbol: str
     at_ns: int
-    """Monotonic."""
+    """Monotonic time in ns."""
     wall_ns: int
     began_ns: int
     number: int
-    """The position in the source: sequence number on the bus, number of the ledger's event. ``dropped``: how many
-    rows are missing."""
+    """Position in the source: sequence number on the bus, or number of the ledger's event. For ``dropped``, how many
+    rows are missing.
+    """
     detail: str
     data: bytes
 
 
 class SegmentInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The description of a segment, enough to understand it without any other file."""
+    """Describes a segment so that no other file is needed to understand it."""
 
     format: int = FORMAT
     recording: int
-    """When its recording began: wall time in ms. All segments of a recording have the same."""
+    """Wall time in ms at which its recording began. All segments of a recording have the same."""
     segment: int
-    """Its number in the recording, from 0."""
+    """Number of the segment in the recording, from 0."""
     first_row: int
     instance: str
     version: str
-    """Of the arbshard that wrote it."""
+    """Version of the arbshard that wrote it."""
     boot: str
     """Identity of the machine's boot: monotonic times of different boots cannot be compared."""
     universe: msgspec.Raw = msgspec.Raw(b"null")
@@ -90,7 +91,7 @@ class SegmentInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The run's configuration as JSON, without secrets."""
 
     def described_universe(self) -> Universe | None:
-        """The pairs with their rules and fees; None where they are not known. Raises ``TapeError``."""
+        """Return the pairs with their rules and fees; None where they are not known. Raises ``TapeError``."""
         try:
             return msgspec.json.decode(self.universe, type=Universe | None)
         except msgspec.MsgspecError as error:
@@ -98,12 +99,12 @@ class SegmentInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def schema_with(info: SegmentInfo) -> pa.Schema:
-    """The schema of a segment with this description."""
+    """Return the schema of a segment with this description."""
     return SCHEMA.with_metadata({_INFO: msgspec.json.encode(info)})
 
 
 def info_of(schema: pa.Schema) -> SegmentInfo:
-    """The description in a segment's schema. Raises ``TapeError`` for a schema of something else."""
+    """Return the description in a segment's schema. Raises ``TapeError`` for a schema of something else."""
     text = (schema.metadata or {}).get(_INFO)
     if text is None:
         raise TapeError("not a tape of arbshard")
@@ -119,18 +120,18 @@ def info_of(schema: pa.Schema) -> SegmentInfo:
 
 
 def name_of(recording: int, segment: int) -> str:
-    """The file name of a segment. The order of names is the order of segments."""
+    """Return the file name of a segment. The order of names is the order of segments."""
     return f"{recording:013d}-{segment:06d}.arrows"
 
 
 def parse_name(path: Path) -> tuple[int, int] | None:
-    """(recording, segment) of a segment's file; None for other files."""
+    """Return (recording, segment) of a segment's file; None for other files."""
     found = _NAME.fullmatch(path.name)
     return (int(found[1]), int(found[2])) if found is not None else None
 
 
 def checksum(batch: pa.RecordBatch) -> bytes:
-    """A checksum over all values of a batch: what was written and what is read have the same."""
+    """Return a checksum over all values of a batch: a written batch and the same batch when read have the same."""
     crc = zlib.crc32(str(batch.num_rows).encode())
     for column in batch.columns:
         flat = pa.concat_arrays([column]) if column.offset else column

@@ -1,4 +1,4 @@
-"""``record_run``: the loop of ``arbshard record``, from the first message to the end of the last segment."""
+"""Contains ``record_run``: the loop of ``arbshard record``, from the first message to the end of the last segment."""
 
 import os
 import time
@@ -25,22 +25,22 @@ INSTANCE_ENDED = "the instance has ended"
 
 
 class Recorded(NamedTuple):
-    """What one recording has come to."""
+    """Holds the results of one recording."""
 
     frames: int
     decisions: int
     rows: int
-    """Written."""
+    """Number of rows that were written."""
     missed: int
-    """Dropped by the bus because the recorder was too slow."""
+    """Number of records that the bus dropped because the recorder was too slow."""
     lost: int
-    """Dropped because they could not be written."""
+    """Number of rows that were dropped because they could not be written."""
     unreadable: int
     why: str
-    """Why it ended."""
+    """Reason for the end of the recording."""
 
     def line(self) -> str:
-        """Describe it in one line, for people."""
+        """Return the results in one line, for people."""
         return (
             f"record: {self.frames:,} frames, {self.decisions:,} decisions, {self.rows:,} rows written, "
             f"{self.missed:,} missed, {self.lost:,} lost, {self.unreadable:,} unreadable: {self.why}"
@@ -48,7 +48,7 @@ class Recorded(NamedTuple):
 
 
 def hold(folder: Path) -> FileLock:
-    """Keep every other recorder out of ``folder``. Raises ``RunDirError``."""
+    """Lock ``folder`` against every other recorder. Returns the lock. Raises ``RunDirError``."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return FileLock(
         folder / "recorder.lock",
@@ -66,11 +66,11 @@ def record_run(
     bounds: TapeBounds,
     why_over: Callable[[], str],
 ) -> Recorded:
-    """Record until ``why_over``, which is asked several times per second, gives a reason.
+    """Record until ``why_over``, which is called several times per second, returns a reason.
 
-    Raises ``TransportError``.
+    Returns the results. Raises ``TransportError``.
     """
-    os.nice(_NICENESS)  # the run's processes come first
+    os.nice(_NICENESS)  # the run's processes have priority
     clock = SystemClock()
     recording, boot = clock.wall_ms(), _boot()
 
@@ -115,7 +115,7 @@ def record_run(
 
 
 def _boot() -> str:
-    """The identity of the machine's boot; elsewhere than on Linux, when that was."""
+    """Return the identity of the machine's boot; on systems other than Linux, the time of the boot."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -123,7 +123,7 @@ def _boot() -> str:
 
 
 def _json_in(path: Path) -> msgspec.Raw:
-    """The JSON text of a file in the run directory; ``null`` if it is not there or is something else."""
+    """Return the JSON text of a file in the run directory; ``null`` if it is missing or invalid."""
     try:
         text = path.read_bytes()
         msgspec.json.decode(text)

@@ -32,30 +32,30 @@ _SECONDS_MAX = 10**10
 
 
 class NativeFile(NamedTuple):
-    """A file, and the venue whose messages it holds."""
+    """Is a file, with the venue whose messages it holds."""
 
     venue: str
     path: Path
 
 
 class ImportReport(NamedTuple):
-    """What was imported."""
+    """Holds what was imported."""
 
     rows: int
     frames: dict[str, int]
-    """Messages of streams, by venue."""
+    """Number of messages of streams, by venue."""
     books: dict[str, int]
-    """Those among them that are a market's book or changes of one."""
+    """Number of those among them that are a market's book or changes of one, by venue."""
     first_ns: int
     last_ns: int
 
 
 def import_native(files: Sequence[NativeFile], folder: Path, described: SegmentInfo | None) -> ImportReport:
-    """Write the messages of all ``files`` as one recording, in the order of their times.
+    """Write the messages of all ``files`` as one recording, in the order of their times. Returns what was imported.
 
-    ``described``: the segment whose pairs, rules and configuration are those of this recording too; without it
-    nobody can trade on it, because messages do not say what a venue's rules are. Monotonic times are the wall times.
-    Raises ``TapeError``: nothing is left behind then but segments of what was before the fault.
+    ``described`` is the segment whose pairs, rules and configuration are those of this recording too; without it no
+    backtest can trade on the recording, because messages do not contain a venue's rules. Monotonic times are the
+    wall times. Raises ``TapeError``; only segments of what came before the fault are left behind then.
     """
     lines = heapq.merge(*(_lines(file, place) for place, file in enumerate(files)))
     frames, books, numbers = Counter[str](), Counter[str](), Counter[str]()
@@ -106,7 +106,7 @@ def _require_written(writer: TapeWriter, folder: Path) -> None:
 
 
 _Line = tuple[int, int, int, Row, bool]
-"""(ns, place of the file, number of the row, row, whether it is a book): no two are equal in the first three."""
+"""(ns, place of the file, number of the row, row, whether it is a book): no two have equal first three values."""
 
 
 def _lines(file: NativeFile, place: int) -> Iterator[_Line]:
@@ -121,7 +121,7 @@ def _lines(file: NativeFile, place: int) -> Iterator[_Line]:
                     continue
                 where = f"{file.path}: line {line_number}"
                 said_ns, row, is_book = _parse(line.rstrip(b"\r\n"), adapter, where)
-                # What was received first stands first, whatever a clock that was set meanwhile says.
+                # The first received message comes first, whatever a clock that was set meanwhile shows.
                 at_ns = max(at_ns, said_ns or at_ns)
                 if not at_ns:
                     raise TapeError(f"{where}: neither the line nor its message has a time")
@@ -152,7 +152,7 @@ def _adapter_of(file: NativeFile) -> Adapter:
 
 
 def _parse(line: bytes, adapter: Adapter, where: str) -> tuple[int, Row, bool]:
-    """The time in ns (0 where none is said), the row, and whether it is of a book. Raises ``TapeError``."""
+    """Return the time in ns (0 where there is none), the row, and whether it is of a book. Raises ``TapeError``."""
     head, *rest = line.split(b"\t", 2)
     if not rest:
         data, said_ns = head, 0
@@ -184,7 +184,7 @@ def _ns_of(text: bytes, where: str) -> int:
 
 
 def _venue_ns(data: bytes, adapter: Adapter, *, is_book: bool, is_change: bool) -> int:
-    """The venue's own time of a message; 0 where it has none."""
+    """Return the venue's own time of a message in ns; 0 where it has none."""
     try:
         if is_book:
             return (adapter.market.decode(data, 0).exchange_ms or 0) * 1_000_000
@@ -192,7 +192,7 @@ def _venue_ns(data: bytes, adapter: Adapter, *, is_book: bool, is_change: bool) 
             assert adapter.diff is not None
             return adapter.diff.update_of(data).event_ms * 1_000_000
     except FrameError:
-        return 0  # the frame is kept as it came; whoever reads it refuses it
+        return 0  # the frame is kept as it came; its reader refuses it
     return 0
 
 
@@ -200,7 +200,7 @@ def _rest_row(query: bytes, body: bytes, adapter: Adapter, where: str) -> Row:
     symbols = parse_qs(query.decode(errors="replace")).get("symbol", [])
     if adapter.diff is None or len(symbols) != 1:
         raise TapeError(f"{where}: a line with a query must be {adapter.name}'s book of one symbol=…")
-    # With the path by which a run asks for it, so that readers find it.
+    # With the path by which a run requests it, so that readers find it.
     detail = f"{adapter.diff.snapshot_path(symbols[0])} HTTP 200"
     return Row("rest", adapter.name, "", symbols[0], 0, 0, 0, 0, detail, body)
 

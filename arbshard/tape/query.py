@@ -1,4 +1,4 @@
-"""``run_query``: SQL over the rows of a tape. Needs pyarrow and duckdb."""
+"""Implements ``run_query``: SQL over the rows of a tape. Needs pyarrow and duckdb."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,10 +12,10 @@ from arbshard.tape.reading import Tape
 
 
 def run_query(tape: Tape, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Names of the columns, and the rows of the result. The tape is streamed, and is never in memory as a whole.
+    """Return the names of the columns, and the rows of the result.
 
-    The query sees the table ``tape`` alone: DuckDB is kept from files and from the network. Raises ``UsageError`` for
-    a query that DuckDB refuses, ``TapeError``.
+    The tape is streamed, and is never in memory as a whole. The query sees only the table ``tape``: DuckDB has no
+    access to files and to the network. Raises ``UsageError`` for a query that DuckDB refuses, and ``TapeError``.
     """
     batches = pa.RecordBatchReader.from_batches(SCHEMA, _batches(tape))
     settings: dict[str, str | bool | int | float | list[str]] = {

@@ -1,6 +1,7 @@
-"""Reads a tape: ``Tape`` gives its segments and batches, ``verify`` says whether all of it is there. Needs pyarrow.
+"""Reads a tape: ``Tape`` gives its segments and batches, ``verify`` checks whether all of it is there. Needs
+pyarrow.
 
-A segment that is still written, or whose writer was killed, is read to its last whole batch.
+A segment that is still being written, or whose writer was killed, is read to its last whole batch.
 """
 
 from collections import Counter
@@ -28,14 +29,14 @@ from arbshard.tape.writing import segments_in
 from arbshard.wire.recording import FEED_KINDS
 
 _FAULTS_MAX = 100
-"""Faults that a report names; the others are counted."""
+"""Largest number of faults that a report names; the others are counted."""
 
 
 class TapeSegment:
-    """One file of a tape."""
+    """Represents one file of a tape."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ``TapeError`` for a file that is not a segment of a tape, or cannot be read."""
+        """Open the file. Raises ``TapeError`` for a file that is not a segment of a tape, or cannot be read."""
         self.path = path
         try:
             with pa.memory_map(str(path)) as source:
@@ -47,15 +48,15 @@ class TapeSegment:
             raise TapeError(f"{path}: {error}") from error
         self.is_closed = self._ends_in_order()
         self.torn = ""
-        """Why reading ended before the end of the file; empty if it did not, and before it was read."""
+        """Reason why reading ended before the end of the file; empty if it did not, and before it was read."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Every whole batch. Raises ``TapeError`` for one whose content has changed since it was written."""
+        """Yield every whole batch. Raises ``TapeError`` for one whose content has changed since it was written."""
         for batch, _ in self.checked_batches():
             yield batch
 
     def checked_batches(self) -> Iterator[tuple[pa.RecordBatch, bytes]]:
-        """Every whole batch with the checksum of its content. Raises ``TapeError`` as ``batches`` does."""
+        """Yield every whole batch with the checksum of its content. Raises ``TapeError`` as ``batches`` does."""
         self.torn = ""
         # Nearly all bytes are of one column, so threads would only cost CPU time.
         options = pa.ipc.IpcReadOptions(use_threads=False)
@@ -70,7 +71,7 @@ class TapeSegment:
                 except StopIteration:
                     return
                 except (OSError, pa.ArrowException) as error:
-                    # The bytes after the last whole batch of a segment that was not closed are no fault.
+                    # In a segment that was not closed, bytes after the last whole batch are no fault.
                     if self.is_closed:
                         raise TapeError(
                             f"{self.path}: batch {number} is damaged: {_reason(error)}"
@@ -84,7 +85,9 @@ class TapeSegment:
                 number += 1
 
     def columns(self, *names: str) -> Iterator[pa.RecordBatch]:
-        """Every whole batch with these columns alone, which is fast: no other is unpacked, and nothing is checked."""
+        """Yield every whole batch with only these columns. This is fast: no other column is unpacked, and nothing is
+        checked.
+        """
         options = pa.ipc.IpcReadOptions(
             included_fields=sorted(SCHEMA.get_field_index(name) for name in names)
         )
@@ -101,7 +104,7 @@ class TapeSegment:
                     return
 
     def rows(self) -> Iterator[tuple[int, Row]]:
-        """Every row with its number."""
+        """Yield every row with its number."""
         for batch in self.batches():
             columns = [column.to_pylist() for column in batch.columns]
             for number, *values in zip(*columns, strict=True):
@@ -114,55 +117,55 @@ class TapeSegment:
 
 
 class Tape:
-    """All segments in a folder."""
+    """Gives access to all segments in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises ``TapeError`` when there is no tape."""
+        """Open the tape in ``folder``. Raises ``TapeError`` when there is none."""
         self.folder = folder
         self.paths = segments_in(folder)
         if not self.paths:
             raise TapeError(f"there is no tape in {folder}")
 
     def segments(self) -> Iterator[TapeSegment]:
-        """Every segment, the oldest first. Raises ``TapeError`` at one that cannot be read."""
+        """Yield every segment, the oldest first. Raises ``TapeError`` at one that cannot be read."""
         for path in self.paths:
             if path.exists():  # the recorder may just have removed it
                 yield TapeSegment(path)
 
     def rows(self) -> Iterator[tuple[int, Row]]:
-        """Every row with its number, in the order of recordings and segments."""
+        """Yield every row with its number, in the order of recordings and segments."""
         for segment in self.segments():
             yield from segment.rows()
 
 
 class Extent(NamedTuple):
-    """What there is of one kind of row of one venue."""
+    """Is the extent of one kind of rows of one venue: their count, the first and the last time."""
 
     rows: int
     bytes: int
     first_ns: int
-    """Wall time."""
+    """Wall time of the first row, in ns."""
     last_ns: int
 
 
 class TapeReport:
-    """What ``verify`` has found."""
+    """Holds what ``verify`` has found."""
 
     def __init__(self) -> None:
         self.segments = 0
         self.open_segments = 0
-        """Segments that were not closed in order: the recorder works on them, was killed, or had no room."""
+        """Number of segments that were not closed in order: the recorder writes them, was killed, or had no room."""
         self.bytes = 0
         self.rows = 0
         self.marked = 0
-        """Rows that are missing and whose loss is marked in the tape."""
+        """Number of rows that are missing and whose loss is marked in the tape."""
         self.extents: dict[tuple[str, str], Extent] = {}
-        """By venue and kind."""
+        """Extents of rows, by venue and kind."""
         self.faults: list[str] = []
         self.suppressed = 0
 
     def fault(self, line: str) -> None:
-        """Note something that should not be so."""
+        """Add a fault, in one line."""
         if len(self.faults) < _FAULTS_MAX:
             self.faults.append(line)
         else:
@@ -170,18 +173,20 @@ class TapeReport:
 
 
 class _Recording:
-    """What was seen of one recording."""
+    """Holds what was seen of one recording."""
 
     def __init__(self) -> None:
         self.segment: int | None = None
         self.row: int | None = None
         self.numbers: dict[str, int] = {}
         self.missing: Counter[str] = Counter()
-        """Rows whose loss was marked since the last one of the venue came, by venue."""
+        """Number of rows whose loss was marked since the last row of the venue, by venue."""
 
 
 def verify(tape: Tape) -> TapeReport:
-    """Read every row: whether each batch is whole, and whether no row is missing without a mark."""
+    """Check every row: whether each batch is whole, and whether no row is missing without a mark. Returns what was
+    found.
+    """
     report = TapeReport()
     recordings: dict[int, _Recording] = {}
     for path in tape.paths:

@@ -1,7 +1,8 @@
-"""``Recorder``: takes what a running instance publishes and what its ledger says, and hands it to ``TapeWriter``.
+"""Contains ``Recorder``, which passes what a running instance publishes and what its ledger contains to
+``TapeWriter``.
 
-It is the loop of the process ``arbshard record``. The run never waits for it: what it does not read in time, the bus
-drops, and the sequence numbers say how many records those were. Needs pyarrow.
+It is the loop of the process ``arbshard record``. The run never waits for it: the bus drops what it does not read in
+time, and the sequence numbers show how many records those were. Needs pyarrow.
 """
 
 import time
@@ -23,9 +24,9 @@ from arbshard.wire import recording, topics
 from arbshard.wire.bus import BusMessage, Subscriber
 
 _AT_ONCE = 64
-"""Messages of each socket that are read in one step: with 60 KB in each, some 4 MB."""
+"""Number of messages of each socket that are read in one step: with 60 KB in each, some 4 MB."""
 _READS_MAX = 128
-"""Steps in which all that may wait is read."""
+"""Number of steps in which all waiting messages are read."""
 _FLUSH_NS = 500_000_000
 _LEDGER_NS = 1_000_000_000
 _RAW = recording.RAW.encode()
@@ -46,7 +47,8 @@ class Recorder:
         clock: Clock,
         wall_ns: Callable[[], int],
     ) -> None:
-        # The order counts: whoever waits for the second subscription knows that the first one has been asked for.
+        # The order matters: a process that waits for the second subscription knows that the first one was sent
+        # before.
         self._bus = Subscriber(
             bus_endpoint, (topics.VENUES.encode(), topics.CONTROL.encode(), topics.ALERT.encode())
         )
@@ -57,32 +59,33 @@ class Recorder:
         self._clock = clock
         self._wall_ns = wall_ns
         self._offset_ns = 0
-        """Wall time minus monotonic time, measured whenever messages are read."""
+        """Wall time minus monotonic time in ns, measured whenever messages are read."""
         self._last: dict[bytes, int] = {}
-        """The newest number of each topic: of its records, or of its messages."""
+        """Newest number of each topic: of its records, or of its messages."""
         self._unread: set[bytes] = set()
-        """Topics with a message that could not be read since the last one that could."""
+        """Topics with a message that could not be read since the last readable one."""
         self._flushed_ns = clock.monotonic_ns()
         self._tailed_ns = 0
         self.frames = 0
         self.decisions = 0
         self.refusals = 0
-        """Rows about what workers refused."""
+        """Number of rows about what workers refused."""
         self.missed = 0
-        """Records and messages that the bus dropped because this process was too slow."""
+        """Number of records and messages that the bus dropped because this process was too slow."""
         self.unreadable = 0
         self.is_over = False
-        """Whether a topic's numbers have begun anew: this is another run, which is to be another recording."""
+        """Whether a topic's numbers have begun anew: this is another run, which needs another recording."""
 
     @property
     def last_ledger_error(self) -> str:
-        """Why the ledger cannot be read now; empty if it can."""
+        """Return why the ledger cannot be read now; empty if it can."""
         return self._ledger.last_error
 
     def step(self, pause_s: float) -> None:
-        """Take what has come and write what is due; if that was all there is, pause.
+        """Read the messages that have come and write what is due; pause for ``pause_s`` if no message is left.
 
-        It is not woken by each message: nothing waits for a recorder, and each time it runs the run does not.
+        The recorder is not woken by each message: nothing waits for it, and while it runs it takes CPU time from the
+        run.
         """
         messages = self._read()
         now_ns = self._clock.monotonic_ns()
@@ -96,8 +99,8 @@ class Recorder:
             time.sleep(pause_s)
 
     def close(self) -> None:
-        """Read what has come, write what is in memory, end the segment, and close the socket."""
-        # Bounded, because an instance that goes on publishing would never leave the queue empty.
+        """Read the messages that have come, write what is in memory, end the segment, and close the socket."""
+        # Bounded, because an instance that continues to publish would never leave the queue empty.
         for _ in range(_READS_MAX):
             if not self._read():
                 break
@@ -109,7 +112,7 @@ class Recorder:
         self._raw.close()
 
     def _read(self) -> int:
-        """Take in some of the messages that have come; how many those were."""
+        """Read some of the messages that have come. Returns how many those were."""
         messages = self._bus.drain(_AT_ONCE) + self._raw.drain(_AT_ONCE)
         now_ns = self._clock.monotonic_ns()
         self._offset_ns = self._wall_ns() - now_ns
@@ -150,7 +153,7 @@ class Recorder:
             self._writer.add(row)
 
     def _rows_of(self, topic: bytes, number: int, parts: list[bytes], now_ns: int) -> list[Row]:
-        """The rows of a message. Raises ``ProtocolError``."""
+        """Return the rows of a message. Raises ``ProtocolError``."""
         if not topic.startswith(_RAW):
             message = topics.decode(parts)
             kind = str(message.__struct_config__.tag)
@@ -200,17 +203,17 @@ class Recorder:
 
 
 class LedgerTail:
-    """Gives the events of a ledger that are new since the last call. The first call gives none."""
+    """Finds the events of a ledger that are new since the last call. The first call finds none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._last: int | None = None
         self.missed = 0
-        """Events that were archived before they could be read."""
+        """Number of events that were archived before they could be read."""
         self.last_error = ""
 
     def poll(self) -> list[tuple[int, int, str, str, str, str]]:
-        """(seq, wall ms, kind, pair, intent id, body as JSON) of each new event."""
+        """Return (seq, wall ms, kind, pair, intent id, body as JSON) of each new event."""
         if not self._path.is_file():
             self._last = 0 if self._last is None else self._last  # it is made later: all of it is new then
             return []
@@ -235,18 +238,18 @@ class LedgerTail:
 
 
 class WorkerRefusals(msgspec.Struct, frozen=True):
-    """What one worker has refused by itself since it was started: only the counts that have changed."""
+    """Holds what one worker has refused by itself since it was started: only the counts that have changed."""
 
     pid: int
-    """Another one begins to count anew."""
+    """Process id of the worker. A new process begins to count anew."""
     reasons: dict[str, int]
-    """Evaluations that ended with this reason."""
+    """Number of evaluations by the reason with which they ended."""
     edges: dict[str, EdgeFunnel]
-    """By base, how far the edges of a pair came; the difference of two stages is what was refused between them."""
+    """Stages that the edges of a pair reached, by base; the difference of two stages was refused between them."""
 
 
 class RefusalTail:
-    """Reads from the pages of workers what they refuse. Workers do nothing for it: they count in any case."""
+    """Reads what workers refuse from their pages, which have these counts in any case."""
 
     def __init__(self, pages: Callable[[], Iterable[Path]]) -> None:
         self._pages = pages

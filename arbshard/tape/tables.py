@@ -1,4 +1,4 @@
-"""Tables of market data with the columns of Tardis' CSV files, as Parquet and as CSV. Needs pyarrow.
+"""Converts tables of market data with the columns of Tardis' CSV files, as Parquet and as CSV. Needs pyarrow.
 
 | type | a row is |
 |---|---|
@@ -35,7 +35,7 @@ _CSV_BLOCK_BYTES = 8 << 20
 
 @cache
 def schema_of(kind: str) -> pa.Schema:
-    """The columns of a type of data. Raises ``TapeError`` for another type."""
+    """Return the columns of a type of data. Raises ``TapeError`` for another type."""
     snapshot = _SNAPSHOT.fullmatch(kind)
     if snapshot is not None:
         levels = [
@@ -62,7 +62,7 @@ def schema_of(kind: str) -> pa.Schema:
 
 
 def kind_of(names: list[str]) -> str:
-    """The type of data that has these columns. Raises ``TapeError`` where there is none."""
+    """Return the type of data that has these columns. Raises ``TapeError`` where there is none."""
     levels = sum(name.startswith("asks[") for name in names) // 2
     for kind in (f"book_snapshot_{levels}" if levels else "quotes", "incremental_book_L2"):
         if schema_of(kind).names == names:
@@ -71,7 +71,7 @@ def kind_of(names: list[str]) -> str:
 
 
 def table_of(rows: list[tuple[object, ...]], kind: str) -> pa.Table:
-    """The table of these rows. Raises ``TapeError`` for a number that would have to be rounded."""
+    """Return the table of these rows. Raises ``TapeError`` for a number that would have to be rounded."""
     schema = schema_of(kind)
     try:
         arrays = [
@@ -84,10 +84,7 @@ def table_of(rows: list[tuple[object, ...]], kind: str) -> pa.Table:
 
 
 def write_csv(table: Path, target: Path, *, is_gzipped: bool) -> int:
-    """Write a Parquet file as a CSV file, and return how many rows.
-
-    Raises ``TapeError``.
-    """
+    """Write a Parquet file as a CSV file. Returns the number of rows. Raises ``TapeError``."""
     rows = 0
     try:
         with pq.ParquetFile(table) as source, _sink(target, is_gzipped=is_gzipped) as sink:
@@ -104,13 +101,13 @@ def write_csv(table: Path, target: Path, *, is_gzipped: bool) -> int:
 
 
 def read_csv(path: Path) -> Iterator[tuple[str, pa.Table]]:
-    """The type of data of a CSV file, plain or gzipped, and its rows in pieces. Raises ``TapeError``."""
+    """Yield the type of data of a CSV file, plain or gzipped, with its rows in pieces. Raises ``TapeError``."""
     try:
         with pa.input_stream(str(path), compression="detect") as source:
             head = _first_line(source)
         names = head.split(",")
         kind = kind_of(names)
-        # Numbers are read as text first: a decimal of Arrow refuses exponents, and a float would round.
+        # Numbers are read as text first: a decimal of Arrow refuses exponents, and a float would be rounded.
         types = {field.name: pa.string() if field.type == NUMBER else field.type for field in schema_of(kind)}
         with pa_csv.open_csv(
             path,
@@ -134,7 +131,7 @@ def read_csv(path: Path) -> Iterator[tuple[str, pa.Table]]:
 def padded(
     levels: Iterable[tuple[Decimal, Decimal]], count: int
 ) -> list[tuple[Decimal | None, Decimal | None]]:
-    """The best ``count`` levels; those that a book does not have are empty."""
+    """Return the best ``count`` levels; the levels that a book does not have are (None, None)."""
     found: list[tuple[Decimal | None, Decimal | None]] = [*islice(levels, count)]
     return found + [(None, None)] * (count - len(found))
 
@@ -171,6 +168,6 @@ def _texts(column: pa.Array) -> list[str]:
 
 
 def plain(number: Decimal) -> str:
-    """A number without exponent and without zeros at its end."""
+    """Return a number as text, without an exponent and without zeros at its end."""
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

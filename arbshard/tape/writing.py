@@ -1,8 +1,8 @@
-"""``TapeWriter``: rows become segments, and the oldest segments are removed. Needs pyarrow.
+"""Contains ``TapeWriter``, which writes rows into segments and removes the oldest segments. Needs pyarrow.
 
 Each batch is written whole at once, so a process that is killed loses at most what it had in memory, and the segment
 is readable to the last whole batch. Nothing here raises for a disk that is full or broken: the rows are dropped and
-counted, and the first batch that can be written again begins with marks that say how many are missing.
+counted, and the first batch that can be written again begins with marks that report how many are missing.
 """
 
 import io
@@ -33,30 +33,30 @@ _FIRST_PAUSE_NS = 500_000_000
 _PAUSE_NS_MAX = 30_000_000_000
 _COMPRESSION = "zstd"
 TOPS = "tops"
-"""The folder of a tape in which backtests keep the best prices of each segment."""
+"""Folder of a tape in which backtests keep the best prices of each segment."""
 TOPS_SUFFIX = ".tops"
-"""Follows the name of the segment."""
+"""Ending of such a file's name, after the name of the segment."""
 
 Describe = Callable[[int, int], SegmentInfo]
 """Makes the description of a segment from its number and the number of its first row."""
 
 
 class TapeBounds(NamedTuple):
-    """How large segments become, and how much is kept."""
+    """Limits how large segments become, and how much is kept."""
 
     segment_ns: int = 600_000_000_000
     segment_bytes: int = 64_000_000
     keep_ms: int = 168 * 3_600_000
     keep_bytes: int = 10_000_000_000
     free_bytes_min: int = 500_000_000
-    """Nothing is written while less than this is free on the disk: the ledger may need it."""
+    """Free bytes on the disk below which nothing is written: the ledger may need them."""
 
 
 class TapeWriter:
     """Writes one recording into ``folder``, which no other process writes at the same time."""
 
     def __init__(self, folder: Path, recording: int, describe: Describe, bounds: TapeBounds) -> None:
-        """``recording``: when it began, wall time in ms."""
+        """Make a writer. ``recording`` is the wall time in ms at which the recording began."""
         self._folder = folder
         self._recording = recording
         self._describe = describe
@@ -67,22 +67,22 @@ class TapeWriter:
         self._opened_ns = 0
         self._segments = 0
         self._dropped: Counter[str] = Counter()
-        """Rows lost and not marked yet, by venue."""
+        """Number of rows that were lost and not marked yet, by venue."""
         self._not_before_ns = 0
         self._pause_ns = _FIRST_PAUSE_NS
         self.rows = 0
-        """Rows so far, the lost ones too: the number of the next one."""
+        """Number of rows so far, with the lost ones: the number of the next row."""
         self.written = 0
         self.lost = 0
-        """Rows that could not be written."""
+        """Number of rows that could not be written."""
         self.failures = 0
         self.removed = 0
-        """Old segments that were removed."""
+        """Number of old segments that were removed."""
         self.last_error = ""
 
     @property
     def is_full(self) -> bool:
-        """Whether what is in memory should be written now."""
+        """Return whether what is in memory should be written now."""
         return len(self._pending) >= BATCH_ROWS_MAX or self._pending_bytes >= BATCH_BYTES_MAX
 
     def add(self, row: Row) -> None:
@@ -91,7 +91,7 @@ class TapeWriter:
         self._pending_bytes += len(row.data)
 
     def flush(self, now_ns: int, now_ms: int) -> None:
-        """Write what is in memory as one batch, or drop it if that cannot be done."""
+        """Write the rows in memory as one batch, or drop them if that is impossible."""
         rows, self._pending, self._pending_bytes = self._pending, [], 0
         if not rows:
             return
@@ -113,7 +113,7 @@ class TapeWriter:
                 self._pause_ns = _FIRST_PAUSE_NS
 
     def close(self, now_ns: int, now_ms: int) -> None:
-        """Write what is in memory, and end the segment in order."""
+        """Write the rows in memory, and end the segment in order."""
         self._not_before_ns = 0
         self.flush(now_ns, now_ms)
         if self._file is not None:
@@ -140,7 +140,9 @@ class TapeWriter:
         self.rows += len(rows)
 
     def _marks(self, before: Row) -> list[Row]:
-        """Rows that say what was lost, one for each venue, with the clocks of the row ``before`` which they stand."""
+        """Return rows that report what was lost, one for each venue, with the clocks of the row ``before``, which
+        follows them.
+        """
         return [
             Row(
                 DROPPED, venue, "", "", before.at_ns, before.wall_ns, 0, lost, f"disk: {self.last_error}", b""
@@ -150,7 +152,7 @@ class TapeWriter:
 
     def _drop(self, rows: list[Row]) -> None:
         for row in rows:
-            # A mark that is lost stands for the rows that it counted.
+            # A lost mark counts as the rows that it reported.
             self._dropped[row.venue] += row.number if row.kind == DROPPED else 1
         self.lost += len(rows)
         self.rows += len(rows)
@@ -198,7 +200,9 @@ class TapeWriter:
 
 
 def tops_of(segment: Path) -> Path:
-    """Return where backtests keep the best prices of ``segment``. The file is derived, and may be missing."""
+    """Return the path at which backtests keep the best prices of ``segment``. The file is derived, and may be
+    missing.
+    """
     return segment.parent / TOPS / f"{segment.name}{TOPS_SUFFIX}"
 
 
@@ -211,13 +215,13 @@ def _size_of(path: Path) -> int:
 
 
 def segments_in(folder: Path) -> list[Path]:
-    """The segments in a folder, the oldest first. A folder that is not there has none."""
+    """Return the segments in a folder, the oldest first. A missing folder has none."""
     paths = folder.iterdir() if folder.is_dir() else ()
     return sorted(path for path in paths if parse_name(path) is not None)
 
 
 class _SegmentFile:
-    """One segment. A batch is in the file as a whole, or the file is cut back to the batch before."""
+    """Is one segment. A batch is in the file as a whole, or the file is cut back to the batch before."""
 
     def __init__(self, path: Path, info: SegmentInfo) -> None:
         """Make the file. Raises ``OSError``; there is no file then."""
@@ -236,14 +240,14 @@ class _SegmentFile:
         self.batches += 1
 
     def close(self) -> None:
-        """End the stream in order, and have the disk keep it. Raises ``OSError``."""
+        """End the stream in order, and make it durable on the disk. Raises ``OSError``."""
         self._stream.close()
         self._append()
         os.fsync(self._descriptor)
         os.close(self._descriptor)
 
     def abandon(self) -> None:
-        """Let go of the file after a failure: cut it back to its last whole batch, or remove it if it has none."""
+        """Close the file after a failure: cut it back to its last whole batch, or remove it if it has none."""
         try:
             os.ftruncate(self._descriptor, self.size)
             if not self.batches:

@@ -21,7 +21,7 @@ _ENDED_KEPT = 4_000
 
 
 class _Recent(set[str]):
-    """A set that keeps only its newest names, so that it cannot grow without bound."""
+    """Is a set that keeps only its newest names, so that it cannot grow without bound."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ Levels = tuple[tuple[float, float], ...]
 
 
 class ParsedBook(NamedTuple):
-    """An order book that was parsed from one frame."""
+    """Is an order book that was parsed from one frame."""
 
     bids: Levels
     asks: Levels

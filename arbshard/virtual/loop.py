@@ -141,7 +141,7 @@ def _end(task: asyncio.Task[Any], context: Context) -> None:
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
-    """An asyncio event loop on virtual time. What it does not implement raises ``NotImplementedError``."""
+    """Is an asyncio event loop on virtual time. What it does not implement raises ``NotImplementedError``."""
 
     def __init__(self) -> None:
         self.now_ns = START_NS

@@ -39,7 +39,7 @@ class VirtualConnection:
 
 
 class PendingRequest(NamedTuple):
-    """A request that has arrived."""
+    """Is a request that has arrived."""
 
     line: VirtualConnection
     request_id: bytes

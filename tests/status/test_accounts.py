@@ -69,7 +69,7 @@ class TestAccounts:
             NO_NOTE, differences=(BTC, KRW), strays=(ORDER, replace(ORDER, pair="")), unknown=(ORDER,)
         )
         assert [one.text for one in unknown_orders(found)] == [
-            "order s1-0-1-9-a0 on binance BTCUSDT: its fate is not known; BTC enters nothing meanwhile",
+            "order s1-0-1-9-a0 on binance BTCUSDT: its state at the venue is not known; BTC enters nothing meanwhile",
         ]
         assert [one.text for one in problems_of(found, ())] == [
             "upbit BTC: the venue says 3, the ledger 4; 1 pair blocked; 'arbshard reconcile' shows it",

@@ -188,7 +188,7 @@ def test_what_orders_under_way_cause_is_named_apart(instance):
     status = instance.status()
     assert status.passing == (
         "392,251 are bought or sold on one venue alone (ETC)",
-        "order s1-0-1-9-a0 on upbit KRW-ETC: its fate is not known; ETC enters nothing meanwhile",
+        "order s1-0-1-9-a0 on upbit KRW-ETC: its state at the venue is not known; ETC enters nothing meanwhile",
     )
     assert set(status.passing) < set(status.problems)
     assert [cause.text for cause in status.causes] == list(status.problems)

@@ -305,7 +305,7 @@ class TestAsOf:
         summary = summarise(last, alive=None, failure="")
         assert not summary.ok
         text = drawn(render_summary(summary))
-        assert "103 open; 104 won, 105 lost, win rate 49.8%; as of 12:01, when risk was last heard of" in text
+        assert "103 open; 104 won, 105 lost, win rate 49.8%; as of 12:01, when risk last reported" in text
         assert "Still open, as of 12:01" in text
         assert "s1-0-1-4" in text
         assert "999,888" in text
