@@ -158,9 +158,7 @@ class _VenueDecoder:
         return fuser.fuse(row.data, at_ns)
 
     def _is_repeated(self, symbol: str, connection: str, frame: bytes) -> bool:
-        """Return whether another connection has brought the same book or a newer one, because two may carry one
-        market.
-        """
+        """Return whether another connection has brought this book or a newer one: two may carry one market."""
         mark = self._adapter.market.sequence_number(frame)
         if mark is None:
             return False

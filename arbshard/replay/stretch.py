@@ -28,9 +28,7 @@ class TimedRow(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Is the part of a tape that was received from ``start_ns`` (inclusive) to ``end_ns`` (exclusive), in wall
-    time.
-    """
+    """Is the part of a tape received from ``start_ns`` (inclusive) to ``end_ns`` (exclusive), in wall time."""
 
     tape: Tape
     start_ns: int | None = None

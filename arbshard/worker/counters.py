@@ -75,9 +75,7 @@ HISTOGRAMS = ("receive_decision", "decision_approval", "decision_wire", "loop_ga
 
 
 def answer_histogram(venue: str) -> str:
-    """Return the name of the histogram of a venue's answers: from sending an order that it accepted to the order's
-    end.
-    """
+    """Return the name of the histogram of a venue's answers: from sending an accepted order to its end."""
     return f"answer_{venue}"
 
 

@@ -111,9 +111,7 @@ class Desk:
         self.on_adopted()
 
     async def update_terms(self, serial: int) -> int:
-        """Ask risk what entries may be made, as far as it has changed since ``serial``; return the serial of its
-        answer.
-        """
+        """Ask risk what entries may be made, as far as it has changed since ``serial``; return the new serial."""
         terms = await self._risk.entry_terms(serial)
         for one in terms.pairs:
             state = self._engine.pairs.get(one.pair)

@@ -35,9 +35,7 @@ class ReadableSlots(Protocol):
         ...
 
     def late_after_ns(self, slot: int) -> int:
-        """Return above which difference of receipt and sending (nanoseconds) a frame of the slot is late; 0 if
-        unknown.
-        """
+        """Return above which difference of receipt and sending (nanoseconds) a frame is late; 0 if unknown."""
         ...
 
 
@@ -108,9 +106,7 @@ class ShardFeed:
         return confirmed_ns if self._slots.sequence(slot) == self._sequences[slot] else 0
 
     def late_after_ns(self, slot: int) -> int:
-        """Return above which difference of receipt and sending (nanoseconds) a book of this slot is late; 0 if
-        unknown.
-        """
+        """Return above which difference of receipt and sending (nanoseconds) a book is late; 0 if unknown."""
         return self._slots.late_after_ns(slot)
 
     def changed(self) -> Iterable[int]:
@@ -119,9 +115,7 @@ class ShardFeed:
         return tuple(self._codecs) if slots is None else slots
 
     def read(self, slot: int) -> View | None:
-        """Return the slot's new view; None if the slot has not changed since it was last read, or is not of this
-        shard.
-        """
+        """Return the slot's new view; None if it has not changed since it was last read, or is not of this shard."""
         found = self._slots.read(slot)
         if found is None:
             return None
@@ -133,9 +127,8 @@ class ShardFeed:
         skipped = sequence - before
         if skipped == 0:
             return None
-        if (
-            before and skipped > 2
-        ):  # the writer adds two for each write; what was written before our start is no loss
+        # The writer adds two for each write; what was written before our start is no loss.
+        if before and skipped > 2:
             self.conflated += skipped // 2 - 1
         self._sequences[slot] = sequence
         self.frames += 1
@@ -175,9 +168,7 @@ class BookView:
         self._clock = clock
 
     def tradable(self, leg: Leg) -> OrderBookSnapshot | None:
-        """Return the newest live book; None if it was last known to be the newest more than ``max_book_age_ms``
-        ago.
-        """
+        """Return the newest live book; None if it was last known to be current over ``max_book_age_ms`` ago."""
         newer = self._feed.read(leg.slot)  # the loop may not have read it yet
         if newer is not None:
             self._engine.observe(leg.slot, newer)
@@ -190,9 +181,7 @@ class BookView:
         return book if is_young else None
 
     def tradable_fx(self) -> FxQuote | None:
-        """Return the FX rate; None if it was last known to hold more than ``max_fx_age_ms`` ago, or its book is not
-        live.
-        """
+        """Return the FX rate; None if it was last known to hold over ``max_fx_age_ms`` ago, or is not live."""
         is_young = self._fx_age_ns() <= self._fx_age_ns_max
         return self.fx() if is_young and self._feed.views[self._fx.slot].live else None
 
@@ -204,9 +193,7 @@ class BookView:
         return FxQuote(exact(top.best_bid), exact(top.best_ask), self._fx_age_ns() // 1_000_000)
 
     def _fx_age_ns(self) -> int:
-        """Return how many nanoseconds ago the rate was last known to hold; without a rate, since monotonic time
-        began.
-        """
+        """Return how many nanoseconds ago the rate was last known to hold; without one, since monotonic time 0."""
         slot = self._fx.slot
         top = self._feed.views[slot].top
         known_ns = max(top.received_ns, self._feed.confirmed_ns(slot)) if top is not None else 0

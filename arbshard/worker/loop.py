@@ -83,8 +83,7 @@ class ShardLoop:
         self._started_ns = 0
         self._state = WorkerState.STARTING
         self.may_act: Callable[[PairState], bool] = lambda _: True
-        """Returns whether the trade found for a pair is carried out; a backtest that repeats recorded decisions
-        replaces it."""
+        """Returns whether a trade found for a pair is carried out; a backtest of recorded decisions replaces it."""
         self._renewed = 0
         """Serial of the orders for which pairs were renewed last."""
 
@@ -217,9 +216,8 @@ class ShardLoop:
         """
         was_silent = self._silence.is_silent
         is_silent = self._silence.update(self._books.beat_ns, self._books.back_ns, now_ns)
-        if (
-            is_silent is not was_silent and self._silence.silent_ns
-        ):  # otherwise it was over before this worker began
+        # Without a duration the silence was over before this worker began.
+        if is_silent is not was_silent and self._silence.silent_ns:
             get_logger().warning(
                 "the supervisor beats again" if was_silent else "the supervisor is silent: trading stops",
                 silent_ms=self._silence.silent_ns // 1_000_000,

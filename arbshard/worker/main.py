@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from arbshard.venues.keys import Keys
 
 _SETTLED_S = 0.2
-"""Pause in seconds before memory is tidied, which takes tens of milliseconds: by then all books have been read
-once."""
+"""Pause in seconds before memory is tidied, which takes tens of milliseconds; all books are read by then."""
 
 
 class _RunSettings:

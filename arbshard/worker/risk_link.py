@@ -102,9 +102,7 @@ class RiskLink:
         return self._unless_refused(reply, Funded, f"Fund {pair}", _EXPECTED)
 
     async def adopt(self, pairs: tuple[str, ...]) -> Welcome | None:
-        """Return what has to be continued of pairs that have come to this shard; None if they are not yet its own
-        for risk.
-        """
+        """Return what has to be continued of pairs that have come to this shard; None if risk does not yet agree."""
         reply = await self._until_answered(Adopt(self._shard, self._epoch, pairs), _REPORT)
         welcome = self._unless_refused(reply, Welcome, f"Adopt {','.join(pairs)}", _EXPECTED)
         return self._remember(welcome) if welcome is not None else None

@@ -56,8 +56,9 @@ class Carrier(Protocol):
         ...
 
     def alive_ns(self, now_ns: int) -> int:
-        """Return until when it is known to have brought what the venue sent (monotonic nanoseconds); 0 while it is
-        not up.
+        """Return until when it is known to have brought what the venue sent (monotonic nanoseconds).
+
+        It is 0 while it is not up.
         """
         ...
 
@@ -86,8 +87,7 @@ class _AttendedMarket:
         self.shown_ns = 0
         """When REST was asked that showed the book in the slot; 0 for never."""
         self.frames = 0
-        """Number of frames from the streams when REST was last asked; while the stream is suspected, when that
-        began."""
+        """Number of frames from the streams when REST was last asked; under suspicion, when that began."""
         self.suspected_ns = 0
         """Since when REST has been ahead of the stream; 0 if it is not."""
         self.remedies = 0
@@ -144,8 +144,8 @@ class BookConfirmation:
         self._attended: frozenset[int] = frozenset()
         self._markets: dict[str, _AttendedMarket] = {}
         self._lives: dict[Carrier, tuple[int, ...]] = {}
-        """The newest sign of life of each connection of a group, by its first connection, when its books were last
-        confirmed."""
+        """The newest sign of life of each of a group's connections at its last round, by the group's first
+        connection."""
         self._is_due = asyncio.Event()
         """It is set while REST is to be asked about a market."""
         self.confirmed = 0

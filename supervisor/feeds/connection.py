@@ -20,8 +20,10 @@ from supervisor.feeds.link import Dial, StreamLink
 from supervisor.feeds.silence import Remedy, SilenceDetector
 
 _SWITCH_AFTER_NS = 10_000_000_000
-"""Time after which a successor takes over even if quiet symbols have not come on it; without any frame it is
-closed."""
+"""Time after which a successor takes over even if quiet symbols have not come on it.
+
+A successor without any frame is closed.
+"""
 _LOOK_S = 0.02
 """Pause between two checks of a link that is being opened."""
 _IDLE_S = 3600.0

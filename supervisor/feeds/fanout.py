@@ -222,9 +222,7 @@ class VenueFanout:
                 notify(slot)
 
     def admit(self, lane: "Lane", symbol: str, frame: bytes, received_ns: int) -> Target | None:
-        """Return where a frame goes whose market several lanes bring, or none; None if it is dropped, which is
-        counted.
-        """
+        """Return where a frame goes whose market several lanes bring, or none; None if it is dropped and counted."""
         contest = self._contests.get(symbol)
         if contest is None or lane not in self._lanes[symbol]:
             if symbol in self._gone or lane not in self._open:
@@ -311,9 +309,8 @@ class Lane:
         except FrameError:
             self._fanout.refused += 1
             return
-        if (
-            slot in self._down
-        ):  # only after the write: the frame that was there before must not become live again
+        # Only after the write: the frame that was there before must not become live again.
+        if slot in self._down:
             self._fanout.mark_live(slot)
         for notify in notified:
             notify(slot)

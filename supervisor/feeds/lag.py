@@ -100,9 +100,7 @@ class LagLimit:
             self.median_ms = (median_ns - clocks_ns) // 1_000_000
 
     def late_after_ns(self, now_ns: int, wall_ms: int) -> int:
-        """Return the limit as a difference of monotonic receipt and sending by the venue's clock; 0 while it is not
-        known.
-        """
+        """Return the limit as a difference of monotonic receipt and sending by the venue's clock; 0 while unknown."""
         if self._usual is None:
             return 0
         clocks_ns = now_ns - wall_ms * 1_000_000
@@ -145,9 +143,7 @@ class LagWatch:
 
     @property
     def median_ms(self) -> int | None:
-        """Return the newest frames' lag in milliseconds by this computer's wall clock; None if frames do not state
-        their time.
-        """
+        """Return the newest frames' lag in ms by this computer's wall clock; None if frames have no time."""
         return self._limit.median_ms
 
     @property

@@ -18,8 +18,7 @@ from arbshard.wire.bus import Prefixes, Publisher
 from arbshard.wire.recording import FeedRecord, FeedRecordKind, FeedRecords, encode, raw_topic
 
 _AT_ONCE = 32
-"""Most known frames published in one turn of the loop for a new subscriber, so that others do not wait for all of
-them."""
+"""Most known frames published in one turn of the loop for a new subscriber, so that others do not wait long."""
 
 _GATHER_S = 0.05
 """Records that come within this time are sent in one message."""

@@ -26,8 +26,7 @@ _LEARNED_AFTER = 20
 """Number of frames after which the learned values are used."""
 _PAUSE_MAX_S = 3600.0
 _RENEW_EVERY_NS = 600 * 10**9
-"""Shortest time between two renewals, so that quiet markets, one after the other, do not keep renewing a
-connection."""
+"""Shortest time between two renewals, so that successive quiet markets do not keep renewing a connection."""
 
 
 class Remedy(Enum):

@@ -368,9 +368,7 @@ class VenueFeed:
         return _LOOK_S
 
     def _fall_back(self, now_ns: int) -> None:
-        """Ask over REST for the markets of every group that has been down for too long, until a frame has come on
-        it again.
-        """
+        """Ask over REST for the markets of every group that has been down for too long, until a frame comes on it."""
         after_ns = int(self._config.rest_fallback_s * 1e9)
         if not after_ns or not self._config.rest_url:
             return

@@ -26,8 +26,7 @@ class Adapter(NamedTuple):
     orders: OrderVenue
     """Orders by REST."""
     understand: Callable[[int, bytes], Said]
-    """Returns the meaning of an answer whose HTTP status is not a success; it is implemented in the module
-    ``states``."""
+    """Returns the meaning of an answer whose HTTP status is not a success, by the tables of the module ``states``."""
     account: AccountVenue
     """The private stream, balances and open orders."""
     limits: RateLimits

@@ -81,8 +81,9 @@ class DepthSnapshot(msgspec.Struct, frozen=True):
 
 
 class DiffVenue(Venue, Protocol):
-    """Reads a venue's streams of changes: ``route`` finds their events, and ``decode`` reads what ``book_frame``
-    writes.
+    """Makes books of a venue's streams of changes.
+
+    ``route`` finds their events, and ``decode`` reads what ``book_frame`` writes.
     """
 
     @property
@@ -168,8 +169,9 @@ class DiffBook:
         return self._last_id
 
     def apply_event(self, event: DepthUpdate) -> DiffOutcome:
-        """Apply rules 1 and 5. Raises ``FrameError`` for an event that contradicts itself; the book is then
-        unchanged.
+        """Apply rules 1 and 5.
+
+        Raises ``FrameError`` for an event that contradicts itself; the book is then unchanged.
         """
         bids, asks = _parsed(event.bids), _parsed(event.asks)
         if event.first_id > event.last_id:

@@ -78,8 +78,7 @@ class _FusedMarket:
         self.touch_ns = 0
         """When the touch was received (monotonic nanoseconds)."""
         self.behind_ns: int | None = None
-        """Since when there has been a touch newer than the newest depth (monotonic nanoseconds); None while there
-        is none."""
+        """Since when a touch has been newer than the newest depth (monotonic nanoseconds); None while none is."""
 
     def forget_touch(self) -> None:
         self.touch, self.touch_id, self.behind_ns = None, -1, None

@@ -25,13 +25,9 @@ class RateLimits(Protocol):
         ...
 
     def read_headers(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
-        """Read the use that an answer's headers (names in lower case) report; headers in another form yield
-        nothing.
-        """
+        """Read the use that an answer's headers (names in lower case) report; yield nothing for another form."""
         ...
 
     def block_s(self, body: bytes) -> float | None:
-        """Return for how many seconds a block (HTTP 418) lasts according to its text; None if the text does not
-        say.
-        """
+        """Return for how many seconds a block (HTTP 418) lasts by its text; None if the text does not say."""
         ...

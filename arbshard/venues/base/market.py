@@ -44,8 +44,10 @@ class ConnectionRules(msgspec.Struct, frozen=True):
     connects: RateLimit
     """Limit of connection attempts per address."""
     messages: tuple[RateLimit, ...]
-    """Limits of the messages sent on one connection. Keep-alives may count too: ``message_gap_s`` leaves room for
-    them."""
+    """Limits of the messages sent on one connection.
+
+    Keep-alives may count too: ``message_gap_s`` leaves room for them.
+    """
     ping_interval_s: float
     """Seconds without a message of ours after which a keep-alive is sent."""
     ping_text: str | None
@@ -57,8 +59,9 @@ class ConnectionRules(msgspec.Struct, frozen=True):
 
     @property
     def message_gap_s(self) -> float:
-        """Return the pause in seconds between two messages that keeps within every limit and leaves room for a
-        keep-alive.
+        """Return the pause in seconds between two messages.
+
+        It keeps within every limit and leaves room for a keep-alive.
         """
         return max(limit.window_s / (limit.count - 1) for limit in self.messages)
 

@@ -102,9 +102,7 @@ class AccountRules(Protocol):
         ...
 
     def rights_of(self, key_reply: Reply | None, account: Reply) -> Rights:
-        """Return what the key may do, by the answer to ``rights_call``, or by that about the account if there is
-        none.
-        """
+        """Return what the key may do, by the answer to ``rights_call``; without one, by that about the account."""
         ...
 
     def ticks_calls(self, symbols: Sequence[str]) -> tuple[VenueRequest, ...]:

@@ -273,9 +273,7 @@ class BinanceAccount:
 
 
 def _event(raw: msgspec.Raw) -> Heard:
-    """Decode an event by its kind first: different kinds use the same letters as keys for values of different
-    types.
-    """
+    """Decode an event by its kind: different kinds use the same letters for values of different types."""
     match _kind(raw).kind:
         case "executionReport":
             return _order(_report(raw))

@@ -88,8 +88,7 @@ REASONS: Final[Mapping[str, OrderFault]] = {
     "ACCOUNT_CANNOT_SETTLE": "venue",
     "UNKNOWN_ACCOUNT": "venue",
 }
-"""Faults by the reason (``r``) of an execution report whose state is REJECTED. Any other one is about the order
-itself."""
+"""Faults by the reason (``r``) of an execution report that is REJECTED. Any other one is about the order itself."""
 
 
 class _Error(msgspec.Struct):
@@ -121,7 +120,5 @@ def understand(status: int, body: bytes) -> Said:
 
 
 def fault_of(state: OrderState, reason: str = "") -> OrderFault:
-    """Return why an order of ``state`` was refused, by the reason of its execution report; empty if it was not
-    refused.
-    """
+    """Return why an order of ``state`` was refused, by its execution report's reason; empty if it was not refused."""
     return REASONS.get(reason, "order") if state == "REJECTED" else ""

@@ -46,9 +46,7 @@ _fees = reader(msgspec.json.Decoder(_Fees, strict=False).decode)
 
 
 def market_rules(precision: Precision, limits: OrderSizeLimits) -> MarketRules | None:
-    """Return the rules of a market; None without a usable tick or lot, because such a market cannot be traded
-    safely.
-    """
+    """Return a market's rules; None without a usable tick or lot, because it then cannot be traded safely."""
     tick, lot = precision.price, precision.amount
     if not _is_step(tick) or not _is_step(lot):
         return None

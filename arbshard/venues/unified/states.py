@@ -36,8 +36,7 @@ STATES: Final[Mapping[str, OrderState]] = {
     "expired": "EXPIRED",
     "rejected": "REJECTED",
 }
-"""ccxt's unified states. It passes on a venue's own name of a state where it knows no other; such a name is
-UNKNOWN."""
+"""ccxt's unified states. Where it knows none, it passes on the venue's own name, which is UNKNOWN."""
 
 ERRORS: Final[Mapping[str, Said]] = {
     "OrderNotFound": NOT_FOUND,

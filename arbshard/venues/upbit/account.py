@@ -196,9 +196,7 @@ class UpbitAccount:
         return found, []
 
     def clock_call(self) -> VenueRequest:
-        """Make the request for the balances: every answer has the time in a header, and this needs no market's
-        name.
-        """
+        """Make the request for the balances: it needs no market's name, and every answer has the time in a header."""
         return self.balances_call()
 
     def clock_of(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, int]:
