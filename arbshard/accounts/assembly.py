@@ -79,7 +79,7 @@ class Announcer:
         reach("before_publish")
         topic = order_events.topic_of(event.client_id)
         if topic is None or not self._publisher.publish(topic, order_events.encode(event)):
-            self._meter.count("unheard")
+            self._meter.count("unreceived")
 
 
 class AccountsProcess:

@@ -39,7 +39,7 @@ def counters(traded: Iterable[str] = TRADED) -> tuple[str, ...]:
         "errors",
         "silent",
         "denied",
-        "unheard",
+        "unreceived",
         "budget_waits",
         "budget_refused",
         "rate_limited",

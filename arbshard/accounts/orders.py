@@ -11,7 +11,7 @@ from typing import NamedTuple
 from arbshard.model.market import Market
 from arbshard.model.money import ZERO
 from arbshard.model.order import FINAL_STATES, Fill, OrderState
-from arbshard.venues.base.account import HeardFill, HeardOrder
+from arbshard.venues.base.account import ReportedFill, ReportedOrder
 from arbshard.venues.ids import client_id_of, fill_id
 from arbshard.wire.order_events import OrderEvent
 
@@ -56,7 +56,7 @@ class VenueOrders:
         self.foreign = 0
         """Number of reports of orders that are not ours."""
 
-    def update(self, report: HeardOrder) -> OrderEvent | None:
+    def update(self, report: ReportedOrder) -> OrderEvent | None:
         """Return what is new in ``report``; None when nothing is, or when the order is not ours."""
         self.changes += 1
         client_id = client_id_of(self._tag, report.client_id)
@@ -121,7 +121,7 @@ def _newest(old: OrderState, new: OrderState) -> OrderState:
     return new
 
 
-def _fill(client_id: str, market: Market, report: HeardOrder, fill: HeardFill) -> Fill:
+def _fill(client_id: str, market: Market, report: ReportedOrder, fill: ReportedFill) -> Fill:
     return Fill(
         fill_id=fill_id(market, fill.trade_id),
         client_id=client_id,

@@ -16,7 +16,7 @@ from arbshard.accounts.wallets import WalletReader
 from arbshard.clock import Clock
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
-from arbshard.venues.base.account import AccountVenue, HeardOrder, VenueBalance
+from arbshard.venues.base.account import AccountVenue, ReportedOrder, VenueBalance
 from arbshard.wire.messages import Statement
 
 CLOCK_EVERY_NS = 30_000_000_000
@@ -151,7 +151,7 @@ class Poller:
         answer = await self._asker.ask(self._venue.balances_call())
         return self._venue.balances_of(answer.body)
 
-    async def _orders(self, balances: dict[str, VenueBalance]) -> list[HeardOrder]:
+    async def _orders(self, balances: dict[str, VenueBalance]) -> list[ReportedOrder]:
         if not any(one.locked for one in balances.values()):
             return []
         orders = await open_orders(self._venue, self._asker)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from arbshard.accounts.orders import VenueOrders
 from arbshard.accounts.rest_client import Questioned
-from arbshard.venues.base.account import AccountVenue, HeardOrder
+from arbshard.venues.base.account import AccountVenue, ReportedOrder
 
 _UNFINISHED_MAX = 50
 """Number of orders asked about one by one; an older open order is in the list of open orders."""
@@ -18,9 +18,9 @@ _MARGIN_MS = 120_000
 """Margin in ms: the pings notice a connection that died silently at the latest after this time."""
 
 
-async def open_orders(venue: AccountVenue, asker: Questioned, *, urgent: bool = False) -> list[HeardOrder]:
+async def open_orders(venue: AccountVenue, asker: Questioned, *, urgent: bool = False) -> list[ReportedOrder]:
     """Return all open orders. Raises ``VenueUnavailable`` or ``FrameError``."""
-    found: list[HeardOrder] = []
+    found: list[ReportedOrder] = []
     page = 1
     while (request := venue.orders_call(page)) is not None:
         answer = await asker.ask(request, urgent=urgent)
@@ -37,13 +37,13 @@ async def recover(
     asker: Questioned,
     orders: VenueOrders,
     since_ms: int,
-    tell: Callable[[HeardOrder], None],
+    tell: Callable[[ReportedOrder], None],
 ) -> int:
     """Report our orders that may have changed since ``since_ms`` (wall time of the venue). Return their number.
 
     Raises ``VenueUnavailable`` or ``FrameError``; what was reported until then stays valid.
     """
-    found: dict[str, HeardOrder] = {}
+    found: dict[str, ReportedOrder] = {}
     unfinished = orders.unfinished()[-_UNFINISHED_MAX:]
     for one in await open_orders(venue, asker, urgent=True):
         found[one.venue_order_id] = one

@@ -16,12 +16,12 @@ from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.venues.base.account import (
     AccountVenue,
-    HeardBalances,
-    HeardOrder,
     Leaving,
     Proceed,
+    ReportedBalances,
+    ReportedOrder,
     Subscribed,
-    Turned,
+    SubscriptionEnded,
 )
 from arbshard.venues.keys import Keys
 
@@ -35,11 +35,11 @@ class StreamListener(Protocol):
         """Handle that the stream is on; until now it could report nothing."""
         ...
 
-    def on_order(self, report: HeardOrder) -> None:
+    def on_order(self, report: ReportedOrder) -> None:
         """Handle a changed order."""
         ...
 
-    def on_balances(self, report: HeardBalances) -> None:
+    def on_balances(self, report: ReportedBalances) -> None:
         """Handle changed balances."""
         ...
 
@@ -189,16 +189,16 @@ class PrivateStream:
                 get_logger().warning("private frame", venue=self._venue.name, why=self._bad)
             return
         match report:
-            case HeardOrder():
+            case ReportedOrder():
                 self._listener.on_order(report)
-            case HeardBalances():
+            case ReportedBalances():
                 self._listener.on_balances(report)
             case Subscribed():
                 self._subscribed.set()
                 self._answer("")
             case Proceed(message):
                 self._answer(message)
-            case Turned(why):
+            case SubscriptionEnded(why):
                 self._turned = why
                 self._answer("")
                 self._drop()

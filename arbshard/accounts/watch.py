@@ -19,7 +19,7 @@ from arbshard.config import Config
 from arbshard.data.stream import Opener, open_stream
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
-from arbshard.venues.base.account import AccountVenue, HeardBalances, HeardOrder
+from arbshard.venues.base.account import AccountVenue, ReportedBalances, ReportedOrder
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import get_adapter
 from arbshard.wire.messages import Statement
@@ -104,7 +104,7 @@ class VenueWatch:
         self._came_up.set()
         self._poller.nudge()
 
-    def on_order(self, report: HeardOrder) -> None:
+    def on_order(self, report: ReportedOrder) -> None:
         """Publish what is new about an order, and count the rest."""
         if report.state == "UNKNOWN":
             self._meter.count("unknown_words")
@@ -120,7 +120,7 @@ class VenueWatch:
         elif self._orders.repeated != repeated:
             self._meter.count("repeated")
 
-    def on_balances(self, report: HeardBalances) -> None:
+    def on_balances(self, report: ReportedBalances) -> None:
         """Note that balances changed, so that a statement is made soon."""
         self._balance_changes += len(report.balances)
         self._poller.nudge()

@@ -6,7 +6,7 @@ import msgspec
 
 from arbshard.model.market import Pair
 from arbshard.model.warning import MarketWarning, WalletWarning
-from arbshard.venues.base.rules import Rates, Rights, ToldLimit
+from arbshard.venues.base.rules import Rates, ReportedLimit, Rights
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
@@ -48,7 +48,7 @@ class VenueFacts(msgspec.Struct, frozen=True, kw_only=True):
     test_order: ProbeResult = ProbeResult(ok=False, why="not asked")
     """Whether it accepts a small order, rounded by our rules, that is checked and not executed."""
     rates: Rates | None = None
-    limits: tuple[ToldLimit, ...] = ()
+    limits: tuple[ReportedLimit, ...] = ()
     ticks: tuple[ReportedTick, ...] = ()
     warnings: tuple[MarketWarning | WalletWarning, ...] = ()
     """Its warnings about the markets and coins to be traded."""

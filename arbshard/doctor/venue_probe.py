@@ -19,9 +19,9 @@ from arbshard.model.money import ceil_to, exact
 from arbshard.model.order import Order
 from arbshard.model.universe import Universe
 from arbshard.model.warning import WalletWarning
-from arbshard.venues.base.account import HeardBalances, HeardOrder
+from arbshard.venues.base.account import ReportedBalances, ReportedOrder
 from arbshard.venues.base.request import VenueRequest
-from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
+from arbshard.venues.base.rules import Rates, Reply, ReportedLimit, Rights
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import get_adapter
 
@@ -206,7 +206,7 @@ class VenueProbe:
         self._missing.append(f"fees: {why}")
         return None
 
-    async def _limits(self) -> tuple[ToldLimit, ...]:
+    async def _limits(self) -> tuple[ReportedLimit, ...]:
         reply, why = await self._ask(self._rules.limits_call(self._leg.market.symbol))
         try:
             if reply is not None and (reported := self._rules.limits_of(reply)):
@@ -266,10 +266,10 @@ class _IgnoredEvents:
     def on_up(self) -> None:
         pass
 
-    def on_order(self, heard: HeardOrder) -> None:
+    def on_order(self, report: ReportedOrder) -> None:
         pass
 
-    def on_balances(self, heard: HeardBalances) -> None:
+    def on_balances(self, report: ReportedBalances) -> None:
         pass
 
 

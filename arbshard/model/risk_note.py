@@ -233,7 +233,7 @@ class TightNote(msgspec.Struct, frozen=True):
     since_ms: int
 
 
-class VenueWord(msgspec.Struct, frozen=True):
+class StatementTimes(msgspec.Struct, frozen=True):
     """States when a venue last stated our account. Times are monotonic ns; 0 for never since the last start."""
 
     read_ns: int
@@ -441,7 +441,7 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     orders: Orders = ""
     tag: str = ""
     """The ledger's tag, part of every order's name at its venue."""
-    accounts: dict[str, VenueWord] = {}
+    accounts: dict[str, StatementTimes] = {}
     """Statements by venue; live only."""
     states_every_s: float = 0.0
     """How often venues are asked to state what we own, in seconds; 0 for never."""

@@ -31,6 +31,7 @@ from arbshard.model.risk_note import (
     RiskNoteHead,
     RunsOutNote,
     ShortageNote,
+    StatementTimes,
     StrayNote,
     Tally,
     TightNote,
@@ -38,7 +39,6 @@ from arbshard.model.risk_note import (
     TradeOrderNote,
     ValueChangeNote,
     VenueRefusalNote,
-    VenueWord,
     WalletNote,
     WarningNote,
 )
@@ -124,7 +124,7 @@ class NoteWriter:
             orders=self._core.orders,
             tag=differing.tag,
             accounts={
-                one.venue: VenueWord(one.read_ns, one.compared_ns, one.settled, one.trouble)
+                one.venue: StatementTimes(one.read_ns, one.compared_ns, one.settled, one.trouble)
                 for one in differing.statements
             },
             rounding=_rounding(differing),

@@ -9,7 +9,7 @@ import pytest
 from arbshard.accounts.stream import StreamListener
 from arbshard.errors import VenueUnavailable
 from arbshard.model.market import Market
-from arbshard.venues.base.account import HeardFill, HeardOrder, VenueBalance
+from arbshard.venues.base.account import ReportedFill, ReportedOrder, VenueBalance
 from arbshard.venues.base.client import Answer
 
 TAG = "ab12c"
@@ -28,7 +28,7 @@ def heard():
     """An order of ours as a stream tells it."""
 
     def build(state="ACCEPTED", filled="0", fill=None, client_id=f"{TAG}-s1-0-1-1-h0", order_id="u-1"):
-        return HeardOrder(
+        return ReportedOrder(
             client_id=client_id,
             venue_order_id=order_id,
             symbol="KRW-BTC",
@@ -37,7 +37,9 @@ def heard():
             filled=Decimal(filled),
             remaining=Decimal("0.001") - Decimal(filled),
             at_ms=1,
-            fill=HeardFill(fill, Decimal("0.0004"), Decimal(146_000_000), Decimal(29), "") if fill else None,
+            fill=ReportedFill(fill, Decimal("0.0004"), Decimal(146_000_000), Decimal(29), "")
+            if fill
+            else None,
         )
 
     return build
@@ -101,7 +103,7 @@ def counted():
     return Counted()
 
 
-class Heard(StreamListener):
+class RecordingListener(StreamListener):
     """Implements ``stream.StreamListener``."""
 
     def __init__(self):
@@ -112,16 +114,16 @@ class Heard(StreamListener):
     def on_up(self):
         self.ups += 1
 
-    def on_order(self, heard):
-        self.orders.append(heard)
+    def on_order(self, report):
+        self.orders.append(report)
 
-    def on_balances(self, heard):
-        self.balances |= heard.balances
+    def on_balances(self, report):
+        self.balances |= report.balances
 
 
 @pytest.fixture
 def listener():
-    return Heard()
+    return RecordingListener()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,15 @@ from msgspec.structs import replace
 
 from arbshard.config import Config
 from arbshard.doctor.checks import examine, examine_reach
-from arbshard.doctor.facts import DoctorFacts, ProbeResult, Rates, ReportedTick, Rights, ToldLimit, VenueFacts
+from arbshard.doctor.facts import (
+    DoctorFacts,
+    ProbeResult,
+    Rates,
+    ReportedLimit,
+    ReportedTick,
+    Rights,
+    VenueFacts,
+)
 from arbshard.model.warning import MarketWarning, WalletWarning
 
 GOOD = ProbeResult(ok=True)
@@ -31,7 +39,7 @@ def facts(make):
         rest_url="http://u",
         free={"KRW": Decimal(10_000_000), "BTC": Decimal(1), "ETH": Decimal(100)},
         rates=Rates("KRW-BTC", Decimal(5), Decimal(5)),
-        limits=(ToldLimit("upbit_default", 30, 30, 1),),
+        limits=(ReportedLimit("upbit_default", 30, 30, 1),),
         ticks=(tick,),
         **both,
     )
@@ -40,7 +48,7 @@ def facts(make):
         rest_url="http://b",
         free={"USDT": Decimal(10_000), "BTC": Decimal(1), "ETH": Decimal(100)},
         rates=Rates("BTCUSDT", Decimal("10.0"), Decimal(10)),
-        limits=(ToldLimit("binance_weight", 6000, 6000, 100),),
+        limits=(ReportedLimit("binance_weight", 6000, 6000, 100),),
         **both,
     )
     return DoctorFacts(
@@ -94,8 +102,8 @@ def test_all_is_well(facts):
         ("fees", "fail", {"rates": Rates("KRW-BTC", Decimal(5), Decimal("5.1"))}),
         ("fees", "warning", {"rates": Rates("KRW-BTC", Decimal(4), Decimal(5))}),
         ("fee currency", "warning", {"rates": Rates("KRW-BTC", Decimal(5), Decimal(5), "BNB")}),
-        ("rate limit", "fail", {"limits": (ToldLimit("upbit_default", 10, 30),)}),
-        ("rate limit", "warning", {"limits": (ToldLimit("upbit_default", 30, 30, 20),)}),
+        ("rate limit", "fail", {"limits": (ReportedLimit("upbit_default", 10, 30),)}),
+        ("rate limit", "warning", {"limits": (ReportedLimit("upbit_default", 30, 30, 20),)}),
         ("ticks", "fail", {"ticks": (ReportedTick("KRW-BTC", Decimal(1), Decimal(500), Decimal(1000)),)}),
         ("not reported", "warning", {"missing": ("fees: HTTP 500",)}),
     ],

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from arbshard.model.risk_note import NO_NOTE, DifferenceNote, StrayNote, VenueWord
+from arbshard.model.risk_note import NO_NOTE, DifferenceNote, StatementTimes, StrayNote
 from arbshard.status.accounts import accounts_of, problems_of, unknown_orders
 from arbshard.status.model import AccountStatus
 from arbshard.status.render import render_status, render_summary
@@ -28,8 +28,8 @@ class TestAccounts:
     def test_ages(self):
         one, two = accounts_of(
             note(
-                upbit=VenueWord(NOW_NS - 2_500_000_000, NOW_NS - 9_000_000_000, True),
-                binance=VenueWord(NOW_NS, 0, False),
+                upbit=StatementTimes(NOW_NS - 2_500_000_000, NOW_NS - 9_000_000_000, True),
+                binance=StatementTimes(NOW_NS, 0, False),
             ),
             NOW_NS,
         )
@@ -44,13 +44,13 @@ class TestAccounts:
     @pytest.mark.parametrize(("age_s", "is_late"), [(34.0, False), (36.0, True)])
     def test_late_is_who_misses_five_turns_and_ten_seconds(self, age_s, is_late):
         at_ns = NOW_NS - int(age_s * 1e9)
-        found = note(upbit=VenueWord(at_ns, at_ns, True))
+        found = note(upbit=StatementTimes(at_ns, at_ns, True))
         (one,) = accounts_of(found, NOW_NS)
         assert one.is_late is is_late
         assert len(list(problems_of(found, (one,)))) == is_late
 
     def test_who_has_said_nothing_is_late(self):
-        found = note(upbit=VenueWord(0, 0, False))
+        found = note(upbit=StatementTimes(0, 0, False))
         (one,) = accounts_of(found, NOW_NS)
         assert one.is_late
         assert [one.text for one in problems_of(found, (one,))] == [
@@ -58,7 +58,7 @@ class TestAccounts:
         ]
 
     def test_a_comparison_that_is_too_old_is_shown_with_what_to_do(self):
-        word = VenueWord(NOW_NS - 200 * 10**9, NOW_NS - 200 * 10**9, True, "upbit stated it 200 s ago")
+        word = StatementTimes(NOW_NS - 200 * 10**9, NOW_NS - 200 * 10**9, True, "upbit stated it 200 s ago")
         found = note(upbit=word)
         (line,) = (one.text for one in problems_of(found, accounts_of(found, NOW_NS)))
         assert line.startswith("upbit stated it 200 s ago: pairs of upbit enter nothing, their exits go on; ")

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from arbshard.errors import FrameError
-from arbshard.venues.base.rules import Rates, Reply, Rights, ToldLimit
+from arbshard.venues.base.rules import Rates, Reply, ReportedLimit, Rights
 from arbshard.venues.registry import get_adapter
 
 UPBIT, BINANCE = get_adapter("upbit").rules, get_adapter("binance").rules
@@ -25,12 +25,14 @@ def rates(taker, buyer="0", seller="0"):
 def test_upbit_fees_and_limits():
     told = reply({"bid_fee": "0.0005", "ask_fee": "0.0006"}, remaining_req="group=default; min=1800; sec=27")
     assert UPBIT.rates_of("KRW-BTC", told) == Rates("KRW-BTC", Decimal(5), Decimal(6))
-    assert UPBIT.limits_of(told) == (ToldLimit("upbit_default", 30, 30, 2),)
+    assert UPBIT.limits_of(told) == (ReportedLimit("upbit_default", 30, 30, 2),)
     # Whatever ``min`` says, which the venue declares unused, and also without it.
     for header in ("group=default; min=0; sec=27", "group=default; min=60; sec=27", "group=default; sec=27"):
-        assert UPBIT.limits_of(reply({}, remaining_req=header)) == (ToldLimit("upbit_default", 30, 30, 2),)
+        assert UPBIT.limits_of(reply({}, remaining_req=header)) == (
+            ReportedLimit("upbit_default", 30, 30, 2),
+        )
     raised = reply({}, remaining_req="group=default; min=1800; sec=49")
-    assert UPBIT.limits_of(raised) == (ToldLimit("upbit_default", 50, 30, 0),)
+    assert UPBIT.limits_of(raised) == (ReportedLimit("upbit_default", 50, 30, 0),)
     assert UPBIT.limits_of(reply({})) == ()
 
 
@@ -70,8 +72,8 @@ def test_binance_limits():
     ]
     told = BINANCE.limits_of(reply({"rateLimits": limits}, x_mbx_used_weight_1m="123"))
     assert told == (
-        ToldLimit("binance_weight", 6000, 6000, 123),
-        ToldLimit("binance_orders_10s", 50, 100, 0),
+        ReportedLimit("binance_weight", 6000, 6000, 123),
+        ReportedLimit("binance_orders_10s", 50, 100, 0),
     )
 
 

@@ -33,7 +33,7 @@ class Proceed(NamedTuple):
     message: str
 
 
-class Turned(NamedTuple):
+class SubscriptionEnded(NamedTuple):
     """Is the venue's refusal of the subscription, or its end."""
 
     why: str
@@ -47,7 +47,7 @@ class Nothing(NamedTuple):
     """Is a frame that concerns neither orders nor balances."""
 
 
-class HeardFill(NamedTuple):
+class ReportedFill(NamedTuple):
     """Is one execution of an order as the venue reports it."""
 
     trade_id: str
@@ -57,7 +57,7 @@ class HeardFill(NamedTuple):
     fee_currency: str
 
 
-class HeardOrder(NamedTuple):
+class ReportedOrder(NamedTuple):
     """Is the state of an order as the venue reports it, with the execution that the report is about.
 
     An answer by REST has the same form, without a fill.
@@ -74,7 +74,7 @@ class HeardOrder(NamedTuple):
     """Quantity of the base executed so far."""
     remaining: Decimal
     at_ms: int
-    fill: HeardFill | None = None
+    fill: ReportedFill | None = None
     detail: str = ""
     word: str = ""
     """The venue's own name of the state."""
@@ -89,13 +89,15 @@ class VenueBalance(NamedTuple):
     locked: Decimal
 
 
-class HeardBalances(NamedTuple):
+class ReportedBalances(NamedTuple):
     """Holds the balances that have changed, by currency."""
 
     balances: Mapping[str, VenueBalance]
 
 
-Heard = Subscribed | Proceed | Turned | Leaving | Nothing | HeardOrder | HeardBalances
+AccountMessage = (
+    Subscribed | Proceed | SubscriptionEnded | Leaving | Nothing | ReportedOrder | ReportedBalances
+)
 
 
 class AccountVenue(Protocol):
@@ -130,7 +132,7 @@ class AccountVenue(Protocol):
         """
         ...
 
-    def read(self, frame: bytes) -> Heard:
+    def read(self, frame: bytes) -> AccountMessage:
         """Decode a frame of the private stream. Raises ``FrameError`` for an invalid frame."""
         ...
 
@@ -151,7 +153,7 @@ class AccountVenue(Protocol):
         """Make the request for a page of open orders, counted from 1; None after the last page that can exist."""
         ...
 
-    def orders_of(self, body: bytes) -> list[HeardOrder]:
+    def orders_of(self, body: bytes) -> list[ReportedOrder]:
         """Return the orders in the answer to ``orders_call``. Raises ``FrameError`` for an invalid body."""
         ...
 
@@ -159,7 +161,7 @@ class AccountVenue(Protocol):
         """Make the request for the state of one order."""
         ...
 
-    def order_of(self, body: bytes) -> HeardOrder:
+    def order_of(self, body: bytes) -> ReportedOrder:
         """Return the order in the answer to ``order_call``. Raises ``FrameError`` for an invalid body."""
         ...
 

@@ -24,7 +24,7 @@ class Rates(msgspec.Struct, frozen=True):
     """A coin of the venue's own in which fees are paid (BNB); empty if they are paid in what is traded."""
 
 
-class ToldLimit(msgspec.Struct, frozen=True):
+class ReportedLimit(msgspec.Struct, frozen=True):
     """Is a rate limit as the venue reports it, beside the one that we keep."""
 
     window: str
@@ -93,7 +93,7 @@ class AccountRules(Protocol):
         """Make a request whose answer reports the rate limits."""
         ...
 
-    def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
+    def limits_of(self, reply: Reply) -> tuple[ReportedLimit, ...]:
         """Return the limits that we keep to."""
         ...
 

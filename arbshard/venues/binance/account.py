@@ -19,15 +19,15 @@ from arbshard.model.warning import CoinName, WalletWarning
 from arbshard.secret import Secret, encode_revealed
 from arbshard.venues.base.account import (
     DETAIL_CHARS_MAX,
-    Heard,
-    HeardBalances,
-    HeardFill,
-    HeardOrder,
+    AccountMessage,
     Leaving,
     Nothing,
     Proceed,
+    ReportedBalances,
+    ReportedFill,
+    ReportedOrder,
     Subscribed,
-    Turned,
+    SubscriptionEnded,
     VenueBalance,
     WalletNetwork,
     amount,
@@ -195,13 +195,13 @@ class BinanceAccount:
         }
         return (Secret(encode_revealed(request).decode()),)
 
-    def read(self, frame: bytes) -> Heard:
+    def read(self, frame: bytes) -> AccountMessage:
         """Decode a frame of the WebSocket API: an event or an answer."""
         message = _frame(frame)
         if message.event is not UNSET:
             return _event(message.event)
         if message.error is not None:
-            return Turned(f"{message.error.code}: {message.error.msg}"[:DETAIL_CHARS_MAX])
+            return SubscriptionEnded(f"{message.error.code}: {message.error.msg}"[:DETAIL_CHARS_MAX])
         if message.status != 200:
             return Nothing()
         if message.id == _LOGON:
@@ -222,7 +222,7 @@ class BinanceAccount:
         """Make the request for all open orders, which come in one answer."""
         return VenueRequest("GET", "/api/v3/openOrders", {}, limits.OPEN_ORDERS) if page == 1 else None
 
-    def orders_of(self, body: bytes) -> list[HeardOrder]:
+    def orders_of(self, body: bytes) -> list[ReportedOrder]:
         """Return the orders of the answer, which has one row for each."""
         return [_listed(row) for row in _rows(body)]
 
@@ -231,7 +231,7 @@ class BinanceAccount:
         params = {"symbol": symbol, "orderId": venue_order_id}
         return VenueRequest("GET", "/api/v3/order", params, limits.QUERY)
 
-    def order_of(self, body: bytes) -> HeardOrder:
+    def order_of(self, body: bytes) -> ReportedOrder:
         """Return the order of the answer."""
         return _listed(_row(body))
 
@@ -272,23 +272,23 @@ class BinanceAccount:
         return _time(body).server_time, 0
 
 
-def _event(raw: msgspec.Raw) -> Heard:
+def _event(raw: msgspec.Raw) -> AccountMessage:
     """Decode an event by its kind: different kinds use the same letters for values of different types."""
     match _kind(raw).kind:
         case "executionReport":
             return _order(_report(raw))
         case "outboundAccountPosition":
             assets = _position(raw).assets
-            return HeardBalances({one.currency: _balance(one.free, one.locked) for one in assets})
+            return ReportedBalances({one.currency: _balance(one.free, one.locked) for one in assets})
         case "serverShutdown":
             return Leaving()
         case "eventStreamTerminated":
-            return Turned("the venue ended the subscription")
+            return SubscriptionEnded("the venue ended the subscription")
         case _:
             return Nothing()
 
 
-def _order(event: _Report) -> HeardOrder:
+def _order(event: _Report) -> ReportedOrder:
     side = _SIDES.get(event.side)
     if side is None:
         raise FrameError("shape", f"executionReport of state {event.state!r}, side {event.side!r}")
@@ -297,7 +297,7 @@ def _order(event: _Report) -> HeardOrder:
         fee = amount(event.fee, "n")
         if fee and not event.fee_currency:
             raise FrameError("shape", "a commission in no currency")
-        fill = HeardFill(
+        fill = ReportedFill(
             trade_id=str(event.trade_id),
             quantity=amount(event.last_quantity, "l"),
             price=amount(event.last_price, "L"),
@@ -308,7 +308,7 @@ def _order(event: _Report) -> HeardOrder:
     remaining = amount(amount(event.quantity, "q") - filled, "q - z")
     state = state_of(event.state)
     said = (event.reject_reason if event.reject_reason != "NONE" else "") or event.expiry_reason
-    return HeardOrder(
+    return ReportedOrder(
         client_id=event.original_client_id or event.client_id,  # a cancel has an id of its own
         venue_order_id=str(event.order_id),
         symbol=event.symbol,
@@ -324,14 +324,14 @@ def _order(event: _Report) -> HeardOrder:
     )
 
 
-def _listed(row: _Row) -> HeardOrder:
+def _listed(row: _Row) -> ReportedOrder:
     side = _SIDES.get(row.side)
     if side is None:
         raise FrameError("shape", f"an order of state {row.status!r}, side {row.side!r}")
     filled = amount(row.filled, "executedQty")
     remaining = amount(amount(row.quantity, "origQty") - filled, "origQty - executedQty")
     state = state_of(row.status)
-    return HeardOrder(
+    return ReportedOrder(
         client_id=row.client_id,
         venue_order_id=str(row.order_id),
         symbol=row.symbol,

@@ -12,7 +12,7 @@ from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS, ZERO
 from arbshard.venues.base.account import amount
 from arbshard.venues.base.request import VenueRequest
-from arbshard.venues.base.rules import Rates, Reply, Rights, StatedDigits, ToldLimit
+from arbshard.venues.base.rules import Rates, Reply, ReportedLimit, Rights, StatedDigits
 from arbshard.venues.binance import limits
 from arbshard.venues.frame import UNREADABLE, reader, unreadable_body
 
@@ -143,7 +143,7 @@ class BinanceRules:
         """Ask for one market's listing, because that of all markets is large."""
         return VenueRequest("GET", "/api/v3/exchangeInfo", {"symbol": symbol}, limits.LISTING, private=False)
 
-    def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
+    def limits_of(self, reply: Reply) -> tuple[ReportedLimit, ...]:
         """Read the limits of the listing, and the weight used from its header."""
         stated = _info(reply.body).rate_limits
         found = _WEIGHT.fullmatch(reply.headers.get("x-mbx-used-weight-1m", ""))
@@ -152,7 +152,7 @@ class BinanceRules:
             _WINDOWS.get((one.rate_limit_type, one.interval, one.interval_num)): one for one in stated
         }
         return tuple(
-            ToldLimit(name, one.limit, _KEPT[name], weight if name == "binance_weight" else 0)
+            ReportedLimit(name, one.limit, _KEPT[name], weight if name == "binance_weight" else 0)
             for name, one in by_window.items()
             if name is not None
         )

@@ -11,7 +11,7 @@ from arbshard.model.market import Side
 from arbshard.model.money import ZERO
 from arbshard.model.warning import CoinName, WalletWarning
 from arbshard.secret import Secret
-from arbshard.venues.base.account import Heard, HeardOrder, VenueBalance, amount
+from arbshard.venues.base.account import AccountMessage, ReportedOrder, VenueBalance, amount
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.frame import clipped, reader
 from arbshard.venues.keys import Keys
@@ -59,7 +59,7 @@ class UnifiedAccount:
         del keys, ticket, now_ms, window_ms
         return ()
 
-    def read(self, frame: bytes) -> Heard:
+    def read(self, frame: bytes) -> AccountMessage:
         """Refuse every frame: there is no private stream."""
         raise FrameError("shape", f"a frame of {len(frame)} bytes from a venue without a private stream")
 
@@ -77,7 +77,7 @@ class UnifiedAccount:
         """Ask for all open orders at once."""
         return VenueRequest("GET", calls.OPEN_ORDERS, {}, self._cost) if page == 1 else None
 
-    def orders_of(self, body: bytes) -> list[HeardOrder]:
+    def orders_of(self, body: bytes) -> list[ReportedOrder]:
         """Read the orders."""
         return [self._reported(one) for one in _orders(body)]
 
@@ -85,7 +85,7 @@ class UnifiedAccount:
         """Ask by the venue's id."""
         return VenueRequest("GET", calls.FIND_ORDER, {"symbol": symbol, "id": venue_order_id}, self._cost)
 
-    def order_of(self, body: bytes) -> HeardOrder:
+    def order_of(self, body: bytes) -> ReportedOrder:
         """Read the order."""
         return self._reported(_order(body))
 
@@ -115,13 +115,13 @@ class UnifiedAccount:
             raise FrameError("shape", f"{self.name} has no call for its time")
         return time_ms, 0
 
-    def _reported(self, order: UnifiedOrder) -> HeardOrder:
+    def _reported(self, order: UnifiedOrder) -> ReportedOrder:
         filled = amount(order.filled if order.filled is not None else ZERO, "filled")
         remaining = order.remaining
         if remaining is None and order.amount is not None:
             remaining = order.amount - filled
         state = state_of(order.status, filled)
-        return HeardOrder(
+        return ReportedOrder(
             client_id=order.client_id or "",
             venue_order_id=order.id,
             symbol=order.symbol or "",

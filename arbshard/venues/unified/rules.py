@@ -9,7 +9,7 @@ from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS, ZERO
 from arbshard.venues.base.account import amount
 from arbshard.venues.base.request import VenueRequest
-from arbshard.venues.base.rules import Rates, Reply, Rights, StatedDigits, ToldLimit
+from arbshard.venues.base.rules import Rates, Reply, ReportedLimit, Rights, StatedDigits
 from arbshard.venues.frame import reader
 from arbshard.venues.unified import calls
 from arbshard.venues.unified.limits import cost_of
@@ -88,7 +88,7 @@ class UnifiedRules:
         """Use the call for fees; no answer states the limits."""
         return self.rates_call(symbol)
 
-    def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
+    def limits_of(self, reply: Reply) -> tuple[ReportedLimit, ...]:
         """Return none, because no answer states them."""
         del reply
         return ()

@@ -20,13 +20,13 @@ from arbshard.model.warning import CoinName, WalletWarning
 from arbshard.secret import Secret
 from arbshard.venues.base.account import (
     DETAIL_CHARS_MAX,
-    Heard,
-    HeardBalances,
-    HeardFill,
-    HeardOrder,
+    AccountMessage,
     Nothing,
+    ReportedBalances,
+    ReportedFill,
+    ReportedOrder,
     Subscribed,
-    Turned,
+    SubscriptionEnded,
     VenueBalance,
     WalletNetwork,
     amount,
@@ -128,15 +128,15 @@ class UpbitAccount:
         asked = [{"ticket": ticket}, {"method": "LIST_SUBSCRIPTIONS"}]
         return tuple(Secret(msgspec.json.encode(message).decode()) for message in (wanted, asked))
 
-    def read(self, frame: bytes) -> Heard:
+    def read(self, frame: bytes) -> AccountMessage:
         """Decode a frame of the private WebSocket."""
         message = _frame(frame)
         if message.type == "myOrder":
             return _order(message)
         if message.type == "myAsset":
-            return HeardBalances({one.currency: _balance(one) for one in message.assets})
+            return ReportedBalances({one.currency: _balance(one) for one in message.assets})
         if message.error is not None:
-            return Turned(f"{message.error.name}: {message.error.message}"[:DETAIL_CHARS_MAX])
+            return SubscriptionEnded(f"{message.error.name}: {message.error.message}"[:DETAIL_CHARS_MAX])
         return Subscribed() if message.method == "LIST_SUBSCRIPTIONS" else Nothing()
 
     def balances_call(self) -> VenueRequest:
@@ -156,7 +156,7 @@ class UpbitAccount:
         params = {"limit": str(self.orders_per_page), "page": str(page)}
         return VenueRequest("GET", "/v1/orders/open", params, limits.READ)
 
-    def orders_of(self, body: bytes) -> list[HeardOrder]:
+    def orders_of(self, body: bytes) -> list[ReportedOrder]:
         """Return the orders of the answer, which has one row for each."""
         return [_listed(row) for row in _rows(body)]
 
@@ -165,7 +165,7 @@ class UpbitAccount:
         del symbol
         return VenueRequest("GET", "/v1/order", {"uuid": venue_order_id}, limits.READ)
 
-    def order_of(self, body: bytes) -> HeardOrder:
+    def order_of(self, body: bytes) -> ReportedOrder:
         """Return the order of the answer."""
         return _listed(_row(body))
 
@@ -211,7 +211,7 @@ class UpbitAccount:
         return round(date.replace(tzinfo=date.tzinfo or UTC).timestamp() * 1000) + _DATE_OFF_MS, _DATE_OFF_MS
 
 
-def _order(message: _Frame) -> HeardOrder:
+def _order(message: _Frame) -> ReportedOrder:
     side = _SIDES.get(message.ask_bid)
     if side is None or not message.state or not message.code or not message.uuid:
         raise FrameError("shape", f"myOrder of state {message.state!r}, side {message.ask_bid!r}")
@@ -220,7 +220,7 @@ def _order(message: _Frame) -> HeardOrder:
     state = state_of(message.state, filled)
     fill = None
     if message.state == "trade":
-        fill = HeardFill(
+        fill = ReportedFill(
             trade_id=message.trade_uuid or "",
             quantity=amount(message.volume, "volume"),
             price=amount(message.price, "price"),
@@ -230,7 +230,7 @@ def _order(message: _Frame) -> HeardOrder:
         if not fill.trade_id:
             raise FrameError("shape", "a trade without an id")
         state = state if remaining else "FILLED"
-    return HeardOrder(
+    return ReportedOrder(
         client_id=message.identifier or "",
         venue_order_id=message.uuid,
         symbol=message.code,
@@ -244,12 +244,12 @@ def _order(message: _Frame) -> HeardOrder:
     )
 
 
-def _listed(row: _Row) -> HeardOrder:
+def _listed(row: _Row) -> ReportedOrder:
     side = _SIDES.get(row.side)
     if side is None:
         raise FrameError("shape", f"an order of state {row.state!r}, side {row.side!r}")
     filled = amount(row.executed_volume, "executed_volume")
-    return HeardOrder(
+    return ReportedOrder(
         client_id=row.identifier or "",
         venue_order_id=row.uuid,
         symbol=row.market,

@@ -10,7 +10,7 @@ from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS
 from arbshard.venues.base.account import amount
 from arbshard.venues.base.request import VenueRequest
-from arbshard.venues.base.rules import Rates, Reply, Rights, StatedDigits, ToldLimit
+from arbshard.venues.base.rules import Rates, Reply, ReportedLimit, Rights, StatedDigits
 from arbshard.venues.frame import reader
 from arbshard.venues.upbit import limits
 
@@ -86,7 +86,7 @@ class UpbitRules:
         """Make any private request, because each answer reports the limit in a header."""
         return self.rates_call(symbol)
 
-    def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
+    def limits_of(self, reply: Reply) -> tuple[ReportedLimit, ...]:
         """Read what is left of the second. The limit itself is not reported: the venue declares ``min`` unused."""
         found = _REMAINING.search(reply.headers.get("remaining-req", ""))
         if found is None:
@@ -94,7 +94,9 @@ class UpbitRules:
         # The call that reports it is itself one of those that are used.
         left = int(found[1]) + 1
         return (
-            ToldLimit("upbit_default", max(_DEFAULT_KEPT, left), _DEFAULT_KEPT, max(_DEFAULT_KEPT - left, 0)),
+            ReportedLimit(
+                "upbit_default", max(_DEFAULT_KEPT, left), _DEFAULT_KEPT, max(_DEFAULT_KEPT - left, 0)
+            ),
         )
 
     def rights_call(self) -> VenueRequest | None:

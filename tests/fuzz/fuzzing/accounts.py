@@ -10,7 +10,7 @@ from arbshard.errors import FrameError, VenueError
 from arbshard.execution.live.errors import understand
 from arbshard.model.market import Market
 from arbshard.model.order import Fill, Order
-from arbshard.venues.base.account import AccountVenue, HeardBalances, HeardOrder, VenueBalance
+from arbshard.venues.base.account import AccountVenue, ReportedBalances, ReportedOrder, VenueBalance
 from arbshard.venues.binance.account import BinanceAccount
 from arbshard.venues.registry import get_adapter
 from arbshard.venues.upbit.account import UpbitAccount
@@ -28,7 +28,7 @@ def _is_amount(value: Decimal) -> bool:
     return value.is_finite() and value >= 0
 
 
-def _require_order(order: HeardOrder) -> None:
+def _require_order(order: ReportedOrder) -> None:
     require(
         _is_amount(order.filled) and _is_amount(order.remaining),
         f"filled {order.filled} of {order.remaining}",
@@ -62,10 +62,10 @@ class PrivateStreamTarget:
             heard = self._venue.read(case)
         except FrameError:
             return "refused"
-        if isinstance(heard, HeardOrder):
+        if isinstance(heard, ReportedOrder):
             _require_order(heard)
             self._orders.update(heard)
-        elif isinstance(heard, HeardBalances):
+        elif isinstance(heard, ReportedBalances):
             _require_balances(list(heard.balances.values()))
         return type(heard).__name__
 

@@ -22,10 +22,10 @@ class Watcher(StreamListener):
     def on_up(self):
         self.ups += 1
 
-    def on_order(self, heard):
+    def on_order(self, report):
         pass
 
-    def on_balances(self, heard):
+    def on_balances(self, report):
         pass
 
     def count(self, name):

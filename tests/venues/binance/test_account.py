@@ -10,7 +10,14 @@ from msgspec.structs import replace
 
 from arbshard.config import Config
 from arbshard.errors import FrameError, UsageError
-from arbshard.venues.base.account import HeardBalances, Leaving, Nothing, Proceed, Subscribed, Turned
+from arbshard.venues.base.account import (
+    Leaving,
+    Nothing,
+    Proceed,
+    ReportedBalances,
+    Subscribed,
+    SubscriptionEnded,
+)
 from arbshard.venues.binance.account import BinanceAccount
 
 BINANCE = BinanceAccount()
@@ -82,13 +89,13 @@ def test_balances():
     heard = BINANCE.read(
         event(e="outboundAccountPosition", E=1, u=1, B=[{"a": "USDT", "f": "1.5", "l": "0.5"}])
     )
-    assert heard == HeardBalances({"USDT": (Decimal("1.5"), Decimal("0.5"))})
+    assert heard == ReportedBalances({"USDT": (Decimal("1.5"), Decimal("0.5"))})
 
 
 def test_other_events():
     assert BINANCE.read(event(e="balanceUpdate", a="BTC", d="1.0", T=1)) == Nothing()
     assert BINANCE.read(event(e="listStatus", s="BTCUSDT", c=7, C=[], r=1)) == Nothing()
-    assert isinstance(BINANCE.read(event(e="eventStreamTerminated", E=1)), Turned)
+    assert isinstance(BINANCE.read(event(e="eventStreamTerminated", E=1)), SubscriptionEnded)
     assert BINANCE.read(b'{"event":{"e":"serverShutdown","E":1}}') == Leaving()
 
 
@@ -98,7 +105,7 @@ def test_answers_to_what_was_sent():
     assert isinstance(proceed, Proceed)
     assert json.loads(proceed.message) == {"id": "subscribe", "method": "userDataStream.subscribe"}
     refused = BINANCE.read(b'{"id":"subscribe","status":400,"error":{"code":-1022,"msg":"Bad."}}')
-    assert refused == Turned("-1022: Bad.")
+    assert refused == SubscriptionEnded("-1022: Bad.")
 
 
 @pytest.mark.parametrize(

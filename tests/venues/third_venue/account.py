@@ -10,13 +10,13 @@ from arbshard.model.market import Side
 from arbshard.model.warning import CoinName, WalletWarning
 from arbshard.secret import Secret
 from arbshard.venues.base.account import (
-    Heard,
-    HeardBalances,
-    HeardFill,
-    HeardOrder,
+    AccountMessage,
     Nothing,
+    ReportedBalances,
+    ReportedFill,
+    ReportedOrder,
     Subscribed,
-    Turned,
+    SubscriptionEnded,
     VenueBalance,
     WalletNetwork,
     amount,
@@ -96,7 +96,7 @@ class ThirdAccount:
         del keys, ticket, now_ms, window_ms
         return (Secret('{"subscribe":"account"}'),)
 
-    def read(self, frame: bytes) -> Heard:
+    def read(self, frame: bytes) -> AccountMessage:
         """An order, balances, or that the stream is on."""
         try:
             heard = _frame(frame)
@@ -105,9 +105,9 @@ class ThirdAccount:
         if heard.order is not None:
             return _heard(heard.order)
         if heard.balances:
-            return HeardBalances(_held(heard.balances))
+            return ReportedBalances(_held(heard.balances))
         if heard.error:
-            return Turned(heard.error)
+            return SubscriptionEnded(heard.error)
         return Subscribed() if heard.ready else Nothing()
 
     def balances_call(self) -> VenueRequest:
@@ -125,7 +125,7 @@ class ThirdAccount:
         """All in one answer."""
         return VenueRequest("GET", "/v2/orders", {"state": "open"}, limits.CALL) if page == 1 else None
 
-    def orders_of(self, body: bytes) -> list[HeardOrder]:
+    def orders_of(self, body: bytes) -> list[ReportedOrder]:
         """See ``AccountVenue``."""
         try:
             return [_heard(order) for order in _orders(body)]
@@ -136,7 +136,7 @@ class ThirdAccount:
         """By the venue's id."""
         return VenueRequest("GET", "/v2/order", {"market": symbol, "id": venue_order_id}, limits.CALL)
 
-    def order_of(self, body: bytes) -> HeardOrder:
+    def order_of(self, body: bytes) -> ReportedOrder:
         """See ``AccountVenue``."""
         try:
             return _heard(_order(body))
@@ -186,9 +186,9 @@ def _held(told: Mapping[str, tuple[Decimal, Decimal]]) -> dict[str, VenueBalance
     }
 
 
-def _heard(order: _Order) -> HeardOrder:
+def _heard(order: _Order) -> ReportedOrder:
     fill = order.fill
-    return HeardOrder(
+    return ReportedOrder(
         client_id=order.name,
         venue_order_id=order.id,
         symbol=order.market,
@@ -197,7 +197,7 @@ def _heard(order: _Order) -> HeardOrder:
         filled=amount(order.filled, "filled"),
         remaining=amount(order.remaining, "remaining"),
         at_ms=0,
-        fill=HeardFill(
+        fill=ReportedFill(
             str(fill.id),
             amount(fill.amount, "amount"),
             amount(fill.price, "price"),

@@ -9,7 +9,7 @@ from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS
 from arbshard.venues.base.account import amount
 from arbshard.venues.base.request import VenueRequest
-from arbshard.venues.base.rules import Rates, Reply, Rights, StatedDigits, ToldLimit
+from arbshard.venues.base.rules import Rates, Reply, ReportedLimit, Rights, StatedDigits
 from arbshard.venues.frame import UNREADABLE, refusal_of
 from third_venue import limits
 
@@ -54,7 +54,7 @@ class ThirdRules:
         """Any call."""
         return self.rates_call(symbol)
 
-    def limits_of(self, reply: Reply) -> tuple[ToldLimit, ...]:
+    def limits_of(self, reply: Reply) -> tuple[ReportedLimit, ...]:
         """None."""
         del reply
         return ()

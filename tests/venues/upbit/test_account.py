@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from arbshard.config import Config
 from arbshard.errors import FrameError, UsageError
-from arbshard.venues.base.account import HeardBalances, Nothing, Subscribed, Turned
+from arbshard.venues.base.account import Nothing, ReportedBalances, Subscribed, SubscriptionEnded
 from arbshard.venues.upbit.account import UpbitAccount, token
 
 UPBIT = UpbitAccount()
@@ -58,7 +58,7 @@ def test_balances():
     frame = b"""{"type":"myAsset","asset_uuid":"a","assets":[{"currency":"KRW","balance":999.5,"locked":1},
         {"currency":"BTC","balance":1e-8,"locked":0}],"asset_timestamp":1,"timestamp":1,"stream_type":"REALTIME"}"""
     heard = UPBIT.read(frame)
-    assert isinstance(heard, HeardBalances)
+    assert isinstance(heard, ReportedBalances)
     assert heard.balances["KRW"] == (Decimal("999.5"), Decimal(1))
     assert heard.balances["BTC"].free == Decimal("0.00000001")
 
@@ -66,7 +66,9 @@ def test_balances():
 def test_what_is_neither_order_nor_balance():
     assert UPBIT.read(b'{"method":"LIST_SUBSCRIPTIONS","result":[],"ticket":"q"}') == Subscribed()
     assert UPBIT.read(b'{"status":"UP"}') == Nothing()
-    assert UPBIT.read(b'{"error":{"name":"INVALID_AUTH","message":"no"}}') == Turned("INVALID_AUTH: no")
+    assert UPBIT.read(b'{"error":{"name":"INVALID_AUTH","message":"no"}}') == SubscriptionEnded(
+        "INVALID_AUTH: no"
+    )
 
 
 @pytest.mark.parametrize(
