@@ -1,4 +1,4 @@
-"""The ``arbshard`` command: one thin function per command.
+"""Defines the ``arbshard`` command: one thin function per command.
 
 Bad input is one line on stderr and exit code 2.
 """
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from typer._click import Command
 
 _OUTPUT_FAILS = (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF, errno.EDQUOT)
-"""What happens to an output whose reader has gone, or whose disk is full."""
+"""Errors of an output whose reader has gone, or whose disk is full."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -76,7 +76,7 @@ def options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Cross-exchange crypto arbitrage: many pairs, many processes, one ledger."""
+    """Trade the price gaps of coins between exchanges: many pairs, many processes, one ledger."""
 
 
 app.command()(run.run)
@@ -126,7 +126,7 @@ add_help(app)
 
 
 def main() -> None:
-    """Run the command line; end with its exit code, and with one line for what a person can mend."""
+    """Run the command line. Ends with its exit code, and with one line for what a person can correct."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # terminals in Korea and elsewhere lack some characters
@@ -144,12 +144,12 @@ def main() -> None:
         _end(1, str(error), error)
     except OSError as error:
         if error.filename is not None or error.errno not in _OUTPUT_FAILS:
-            raise  # it is a defect, and its traceback says where
+            raise  # it is a defect, and its traceback shows where
         _end(1, f"the output cannot be written: {error.strerror}", error)
 
 
 def command() -> "Command":
-    """Return the whole command line, in whose help a flag looks like one."""
+    """Return the whole command line, with flags shown as flags in its help."""
     made = typer.main.get_command(app)
     waiting = [made]
     while waiting:

@@ -1,4 +1,4 @@
-"""``arbshard alerts``: what holds now, what was, and whether messages arrive."""
+"""Defines ``arbshard alerts``, which shows current and past alerts, and tests whether messages arrive."""
 
 import sqlite3
 from pathlib import Path
@@ -22,14 +22,14 @@ def alerts(
     context: typer.Context,
     every: Annotated[bool, typer.Option("--all", help="Each alert by itself, not grouped by cause.")] = False,
     last: Annotated[
-        int, typer.Option("--last", min=1, max=1_000_000, help="So many of those that are over.")
+        int, typer.Option("--last", min=1, max=1_000_000, help="Number of alerts that have ended to show.")
     ] = 200,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list.")] = False,
     state_dir: StateOption = None,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Show what holds now, and what was, grouped by its cause; whether the instance runs or not.
+    """Show current and past alerts, grouped by cause; whether the instance runs or not.
 
     Example: arbshard alerts --name desk. Exit code: 0 when no alert holds, 1 when one does, 2 when none are kept.
     """
@@ -68,7 +68,7 @@ def alerts(
 
 @app.command("test")
 def try_targets(name: NameOption = None, config: ConfigOption = None) -> None:
-    """Send one message to each target and fetch the heartbeat, and say of each what came of it.
+    """Send one message to each target and fetch the heartbeat, and report whether each arrived.
 
     Example: arbshard alerts test --config desk.toml. Exit code: 0 all arrived, 1 one did not, 2 none is configured.
     """

@@ -1,4 +1,6 @@
-"""``arbshard analyze``: the report of a run, or of two side by side. Reads only, also while the instance runs."""
+"""Defines ``arbshard analyze``, which writes the report of a run, or of two side by side. It only reads, also while
+the instance runs.
+"""
 
 import sys
 import webbrowser
@@ -65,7 +67,7 @@ def analyze(
 
 
 def find_state_dir(name: str | None, config: Path | None) -> Path:
-    """The state directory that a person named. Raises ``UsageError`` when no ledger is there."""
+    """Return the state directory that a person named. Raises ``UsageError`` when no ledger is there."""
     if name is not None and (given := Path(name).expanduser()).exists():
         path = given.parent if given.name == "ledger.sqlite" else given
         if not (path / "ledger.sqlite").is_file():

@@ -1,4 +1,6 @@
-"""``arbshard ledger archive`` and ``prove``: close a period, and show that closed ones are as they were."""
+"""Defines ``arbshard ledger archive`` and ``prove``, which close a period, and check that closed ones have not
+changed.
+"""
 
 import gc
 import time
@@ -15,7 +17,7 @@ from arbshard.ledger.store import LedgerStore
 
 _TRIES = 50
 _PAUSE_S = 0.1
-"""Readers hold the file for the moment of one query."""
+"""Pause in seconds between attempts: readers lock the file for the duration of one query."""
 
 
 def ledger_archive(
@@ -57,7 +59,10 @@ def ledger_archive(
 
 
 def _archive(store: LedgerStore, until_ms: int | None) -> int | None:
-    """Archive what is older than ``until_ms`` (None: everything); the last archived event. Raises ``LedgerError``."""
+    """Archive events older than ``until_ms`` (None: all). Returns the number of the last archived event.
+
+    Raises ``LedgerError``.
+    """
     from arbshard.ledger.archiving import close_period, cut_before, take_cut
     from arbshard.risk.portfolio.snapshot import PortfolioCodec
 

@@ -1,4 +1,4 @@
-"""``arbshard backtest``: the strategy, execution, risk and ledger of a run over a recorded tape, on paper."""
+"""Defines ``arbshard backtest``: strategy, execution, risk and ledger of a run trade a recorded tape on paper."""
 
 import sys
 import tomllib
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from arbshard.backtest.run import BacktestSummary
 
 _SHOWN = 10
-"""Differences that are printed; backtest.json has the first one of every pair."""
+"""Number of differences that are printed; backtest.json has the first one of every pair."""
 
 
 def backtest(
@@ -91,7 +91,7 @@ def backtest(
 
 
 def with_settings(config: Config, settings: "list[str] | tuple[str, ...]") -> Config:
-    """``config`` with each ``KEY=VALUE`` of ``settings``, checked like the file. Raises ``UsageError``."""
+    """Return ``config`` with each ``KEY=VALUE`` of ``settings``, checked like the file. Raises ``UsageError``."""
     tree: dict[str, Any] = msgspec.to_builtins(config)
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -108,7 +108,7 @@ def with_settings(config: Config, settings: "list[str] | tuple[str, ...]") -> Co
 
 
 def _value_of(text: str) -> object:
-    """``text`` as TOML has it; anything else is text."""
+    """Return the value that ``text`` has in TOML; ``text`` itself if it is not TOML."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

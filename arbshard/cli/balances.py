@@ -1,4 +1,4 @@
-"""``arbshard balances``: what is owned on each venue."""
+"""Defines ``arbshard balances``, which shows what is owned on each venue."""
 
 from decimal import Decimal
 from typing import Annotated
@@ -13,13 +13,13 @@ from arbshard.model.money import plain
 
 
 class BalanceRow(msgspec.Struct, frozen=True):
-    """One currency on one venue, in its own units, as the ledger has it."""
+    """Represents one currency on one venue, in its own units, as the ledger has it."""
 
     venue: str
     currency: str
     total: str
     held: str
-    """Of ``total``, what orders under way may spend."""
+    """Part of ``total`` that orders under way may spend."""
 
 
 def balances(
@@ -28,9 +28,9 @@ def balances(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """What is owned on each venue by the ledger, in full digits; whether it runs or not.
+    """Show what is owned on each venue by the ledger, in full digits; whether it runs or not.
 
-    `arbshard inventory` says how long it lasts and what to move.
+    `arbshard inventory` shows how long it lasts and what to move.
     """
     from arbshard.model.money import use_money_context
     from arbshard.status.render import terminal

@@ -1,4 +1,4 @@
-"""``arbshard campaign``: run for hours, watch, stop, judge, report."""
+"""Defines ``arbshard campaign``, which runs for hours, watches, stops, judges and reports."""
 
 import sys
 from pathlib import Path
@@ -79,7 +79,7 @@ def with_options(
     shards: int | None,
     speed: float | None,
 ) -> "CampaignFile":
-    """The campaign as the command line changes it, checked again. Raises ``UsageError``."""
+    """Return the campaign as the command line changes it, checked again. Raises ``UsageError``."""
     from arbshard.campaign.file import CampaignFile, config_of
 
     tree: dict[str, Any] = msgspec.to_builtins(given)

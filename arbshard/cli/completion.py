@@ -1,4 +1,4 @@
-"""What a shell offers when a person presses the tabulator key: instances, pairs, keys of limits, processes.
+"""Finds what a shell offers when a person presses the tabulator key: instances, pairs, keys of limits, processes.
 
 A shell shows what a completion prints, so one that finds nothing, or an unusable file, offers nothing.
 """
@@ -16,16 +16,16 @@ Completion = Callable[[typer.Context, str], list[str]]
 
 
 def _offering(find: Callable[[typer.Context], Iterable[str]]) -> Completion:
-    """Return a completion that offers what ``find`` finds and what begins as the person has begun."""
+    """Return a completion that offers those results of ``find`` that begin with the typed text."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         try:
             found = sorted(find(ctx))
         except (ArbshardError, OSError, msgspec.MsgspecError):
-            return []  # there is nothing to offer; the command itself will say what is wrong
+            return []  # there is nothing to offer; the command itself will report the error
         return [one for one in found if one.startswith(incomplete)]
 
-    complete.__doc__ = find.__doc__  # its signature must stay the one that is looked at for what to hand over
+    complete.__doc__ = find.__doc__  # typer inspects the signature to decide which arguments to pass
     return complete
 
 

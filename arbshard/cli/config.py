@@ -1,6 +1,7 @@
-"""``arbshard config …``: check a configuration, show all of it, and its JSON Schema for editors.
+"""Defines ``arbshard config …``, which checks a configuration, shows all of it, and prints its JSON Schema for
+editors.
 
-All of them count what the environment sets (``ARBSHARD__RUN__SHARDS=8``), as a run does.
+All commands include what the environment sets (``ARBSHARD__RUN__SHARDS=8``), as a run does.
 """
 
 import os
@@ -26,7 +27,10 @@ _Value = str | int | float | bool | list[Any] | dict[str, Any] | None
 
 @app.command("check")
 def check_config(file: FileArgument) -> None:
-    """Say whether a run would accept FILE; what is wrong with it otherwise. Exit code: 0 accepted, 2 not."""
+    """Check whether a run would accept FILE, and print what is wrong with it otherwise.
+
+    Exit code: 0 accepted, 2 not.
+    """
     config = config_of(None, file)
     told = f"{file}: accepted; instance '{config.name}', {config.mode} orders, data {config.data}"
     keys = [setting.key for setting in settings_of(os.environ)]
@@ -45,16 +49,17 @@ def show_config(
         ),
     ] = None,
     origin: Annotated[
-        bool, typer.Option("--origin", help="Say of each key what sets it: a variable, FILE or the default.")
+        bool,
+        typer.Option("--origin", help="Show for each key what sets it: a variable, FILE or the default."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Every key with the value in force, one a line: as TOML takes it, after a dotted name."""
+    """Show every key with the value in force, one a line: as TOML takes it, after a dotted name."""
     tree: dict[str, Any] = msgspec.to_builtins(without_secrets(config_of(None, file)))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(tree)).decode())
         return
-    # The environment lies over the file, and a key over the table that it is in.
+    # The environment overrides the file, and a key overrides the table that it is in.
     origins = (
         dict.fromkeys(_keys(tomllib.loads(find_config(file).read_text(encoding="utf-8"))), str(file))
         if file
@@ -69,7 +74,7 @@ def show_config(
 
 
 def _origin_of(key: str, origins: dict[str, str]) -> str:
-    """Return what sets ``key``. ``origins``: by key or table, the later above the earlier."""
+    """Return what sets ``key``. ``origins`` are by key or table, and the later override the earlier."""
     found = "default"
     for one, origin in origins.items():
         if one == key or key.startswith(f"{one}.") or one.startswith(f"{key}."):
@@ -79,23 +84,23 @@ def _origin_of(key: str, origins: dict[str, str]) -> str:
 
 @app.command("schema")
 def show_schema() -> None:
-    """The JSON Schema of the configuration, for editors that check TOML by one, such as those with taplo."""
+    """Print the JSON Schema of the configuration, for editors that check TOML by one, such as those with taplo."""
     typer.echo(msgspec.json.format(msgspec.json.encode(_schema_of_files())).decode())
 
 
 def _schema_of_files() -> dict[str, Any]:
-    """The JSON Schema of what ``load_config`` accepts in a file."""
+    """Return the JSON Schema of what ``load_config`` accepts in a file."""
     schema: dict[str, Any] = _as_in_files(msgspec.json.schema(Config))
     venues = schema["$defs"]["VenuesConfig"]
-    # Sections of venues that ccxt carries stand beside the others: [venues.NAME].
+    # Sections of venues that ccxt carries are beside the others: [venues.NAME].
     venues["additionalProperties"] = venues["properties"].pop("others")["additionalProperties"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
 
 
 def _as_in_files(node: Any) -> Any:
-    """``node`` with amounts as TOML has them, regular expressions as editors read them, and nothing required.
+    """Return ``node`` with amounts as TOML has them, regular expressions for editors, and nothing required.
 
-    A file is laid over the defaults, so it may leave out any key.
+    A file overrides the defaults, so it may leave out any key.
     """
     if isinstance(node, list):
         return [_as_in_files(one) for one in node]
@@ -113,7 +118,7 @@ def _as_in_files(node: Any) -> Any:
 
 
 def _leaves(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, _Value]]:
-    """Every dotted key with its value; an empty table is a value."""
+    """Yield every dotted key with its value; an empty table is a value."""
     for key, value in tree.items():
         name = f"{above}{key}"
         if isinstance(value, dict) and value:

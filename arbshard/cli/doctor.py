@@ -1,4 +1,6 @@
-"""``arbshard doctor``: whether this machine, these keys and these accounts are fit for live orders."""
+"""Defines ``arbshard doctor``, which checks whether this machine, these keys and these accounts are fit for live
+orders.
+"""
 
 import asyncio
 import logging
@@ -24,7 +26,7 @@ _WORDS = {"ok": "ok", "warning": "warning", "fail": "FAIL"}
 
 
 class DoctorReport(msgspec.Struct, frozen=True):
-    """What ``--json`` prints."""
+    """Contains what ``--json`` prints."""
 
     ok: bool
     checks: tuple[Check, ...]
@@ -37,7 +39,7 @@ def doctor(
 ) -> None:
     """Check keys, rights, balances, fees, limits and clocks before live orders. Exit code 1: something failed."""
     use_money_context()
-    # The table says it all, and JSON must stand alone.
+    # The table contains all of it, and JSON must be the only output.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     checks = asyncio.run(_examine(config_of(name, config)))
     report = DoctorReport(all(check.verdict != "fail" for check in checks), checks)
@@ -64,7 +66,9 @@ async def _examine(config: Config) -> tuple[Check, ...]:
 
 @asynccontextmanager
 async def _with_exchanges(config: Config) -> AsyncIterator[Config]:
-    """``config`` with the addresses of the embedded exchanges: of the running instance, else of some just for now."""
+    """Yield ``config`` with the addresses of the embedded exchanges: of the running instance, or of
+    temporary ones.
+    """
     from arbshard.model.rundir import RunFiles
     from supervisor.places import find_run_dir, running_pid
 

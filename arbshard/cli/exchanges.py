@@ -1,4 +1,6 @@
-"""``arbshard exchanges``: the embedded exchanges alone, for any client that speaks the venues' protocols."""
+"""Defines ``arbshard exchanges``, which runs the embedded exchanges alone, for any client of the venues'
+protocols.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +35,7 @@ ReadyFileOption = Annotated[
 
 def exchanges(
     config: Annotated[
-        Path | None, typer.Option("--config", help="Its section sim says what the options do not.")
+        Path | None, typer.Option("--config", help="Its section sim sets what the options do not.")
     ] = None,
     ports: PortsOption = None,
     tls: TlsOption = None,
@@ -63,7 +65,7 @@ def exchanges(
 
 
 def ports_of(wanted: Sequence[str]) -> dict[str, int]:
-    """The keys of ``[sim]`` for what ``--port`` says. Raises ``UsageError``."""
+    """Return the values of the keys of ``[sim]`` that ``--port`` sets. Raises ``UsageError``."""
     known = tuple(ADAPTERS)
     found = {}
     for one in wanted:

@@ -1,4 +1,6 @@
-"""``arbshard halt``, ``resume`` and ``close``: the desk by hand. Each is in the ledger before it is answered."""
+"""Defines ``arbshard halt``, ``resume`` and ``close``, by which a person intervenes. Each is in the ledger before it
+is answered.
+"""
 
 from typing import Annotated
 
@@ -12,7 +14,7 @@ from arbshard.errors import RequestTimeout, UsageError
 from arbshard.status.hints import name_instance
 from arbshard.wire.messages import Close, Command, Done, Halt, Resume
 
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for whoever reads the ledger later.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for later readers of the ledger.")]
 WaitOption = Annotated[
     float, typer.Option("--wait", help="Seconds to wait until all is closed; 0 does not wait.")
 ]
@@ -28,9 +30,9 @@ def halt(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Kill switch: no new entries until somebody resumes, whatever is restarted in between.
+    """Halt trading: no new entries until a person resumes, whatever is restarted in between.
 
-    Exits go on, unless --stop is given. What is under way comes to its end.
+    Exits continue, unless --stop is given. What is under way comes to its end.
     """
     _order(name, config, Halt(reason, flatten, "stopped" if stop else "reduce_only"), wait)
 
@@ -105,7 +107,7 @@ def _not_answered(instance: str, command: Command) -> str:
 
 
 def _refuse_without_instance(name: NameOption, config: ConfigOption) -> None:
-    """Say what to do about a halted instance that does not run. Raises ``UsageError`` for it."""
+    """Report what to do about a halted instance that does not run. Raises ``UsageError`` for it."""
     from supervisor.places import running_pid
 
     instance = config_of(name, config).name
@@ -113,7 +115,7 @@ def _refuse_without_instance(name: NameOption, config: ConfigOption) -> None:
         return
     found = find_remains(name, config, None)
     if found is None:
-        return  # there is nothing to resume, and the order itself says so
+        return  # there is nothing to resume, and the order itself reports it
     remains, _ = found
     if not (remains.halted or remains.apart):
         raise UsageError(

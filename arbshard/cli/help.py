@@ -1,4 +1,4 @@
-"""What ``--help`` says beside the options: the group of each command, examples, and exit codes."""
+"""Adds to ``--help`` what follows the options: the group of each command, examples, and exit codes."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -19,7 +19,7 @@ _RUNNING = "0 done, 1 it could not be done in time, 2 something you must change,
 
 
 class CommandHelp(NamedTuple):
-    """What is added to the help of one command."""
+    """Is what is added to the help of one command."""
 
     examples: tuple[str, ...]
     codes: str = _USUAL
@@ -163,7 +163,7 @@ COMMANDS: dict[str, CommandHelp] = {
     "config schema": CommandHelp(("config schema > arbshard.schema.json",)),
     "version": CommandHelp(("version",), "0", OTHER),
 }
-"""By the path of the command."""
+"""Additions to the help, by the path of the command."""
 
 GROUPS: dict[str, CommandHelp] = {
     "alerts": CommandHelp(
@@ -179,7 +179,7 @@ GROUPS: dict[str, CommandHelp] = {
     "ledger": CommandHelp(("ledger info",), panel=MONEY),
     "tape": CommandHelp(("tape ls",), panel=STUDY),
 }
-"""Commands that consist of others."""
+"""Commands that consist of others, by path."""
 
 
 def commands_of(app: typer.Typer, above: str = "") -> Iterator[tuple[str, typer.models.CommandInfo]]:

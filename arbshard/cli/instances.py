@@ -1,4 +1,4 @@
-"""``arbshard instances``: what runs on this computer for this user."""
+"""Defines ``arbshard instances``, which lists what runs on this computer for this user."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +10,13 @@ from arbshard.cli.options import names_of_instances
 
 
 class FoundInstance(msgspec.Struct, frozen=True):
-    """An instance that runs, or that left its run directory when it was cut off."""
+    """Describes an instance that runs, or that left its run directory when it was cut off."""
 
     name: str
     state: str
-    """As ``arbshard status`` says; ``cut off`` where only the run directory is left."""
+    """State as in ``arbshard status``; ``cut off`` where only the run directory is left."""
     pid: int | None
-    """Of the supervisor; None when it does not run."""
+    """Process id of the supervisor; None when it does not run."""
     orders: str
     """``paper``, ``dry run``, ``live`` or ``recording``; empty where that is not known."""
     up_s: float
@@ -27,7 +27,7 @@ class FoundInstance(msgspec.Struct, frozen=True):
 def instances(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list.")] = False,
 ) -> None:
-    """Instances of this user that run, and those that were cut off and left their run directory."""
+    """List instances of this user that run, and those that were cut off and left their run directory."""
     from arbshard.status.render import terminal
     from arbshard.status.tables import WholeTable
     from supervisor.places import find_run_dir

@@ -1,4 +1,4 @@
-"""``arbshard inventory``: what is owned where, how long it lasts, and what to move."""
+"""Defines ``arbshard inventory``, which shows what is owned where, how long it lasts, and what to move."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,7 +19,7 @@ from arbshard.wire.inventory import Ends, Inventory, InventoryLine, ShowInventor
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
 _SMALL = Decimal(1000)
-"""Amounts above this are shown without decimals."""
+"""Amount above which amounts are shown without decimals."""
 
 
 def inventory(
@@ -28,9 +28,10 @@ def inventory(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """What is owned on each venue, how much of it is free, when it runs out at the present rate, and what to move.
+    """Show what is owned on each venue, how much of it is free, when it runs out, and what to move.
 
-    Of an instance that does not run, by its ledger, at the prices of its last trades.
+    It runs out at the present rate. An instance that does not run is shown by its ledger, at the prices of its last
+    trades.
     """
     from arbshard.clock import SystemClock
     from arbshard.model.money import use_money_context
@@ -58,7 +59,7 @@ def inventory(
 
 
 def _from_ledger(name: NameOption, config: ConfigOption, state_dir: StateOption) -> Inventory:
-    """By the ledger alone. Raises ``UsageError`` (no ledger), ``LedgerError``."""
+    """Return the inventory by the ledger alone. Raises ``UsageError`` (no ledger) and ``LedgerError``."""
     import time
 
     from arbshard.risk.inventory import inventory_of, last_prices, needs_at_entry

@@ -1,4 +1,6 @@
-"""``arbshard ledger …``: look into the ledger, check it, copy it, export it. None of these ever writes to it."""
+"""Defines ``arbshard ledger …``, which inspects the ledger, checks it, copies it and exports it. None of these
+writes to it.
+"""
 
 import gc
 import os
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from arbshard.ledger.export import Cell, Format, TextFormat
     from arbshard.ledger.verify import VerifyReport
 
-app = typer.Typer(no_args_is_help=True, help="Look into the ledger.")
+app = typer.Typer(no_args_is_help=True, help="Inspect the ledger.")
 
 
 @app.command("verify")
@@ -44,7 +46,7 @@ def ledger_verify(
 
     use_money_context()
     path = ledger_of(name, config, state_dir)
-    gc.disable()  # nothing here makes cycles, and walking all positions again and again doubles the time
+    gc.disable()  # nothing here makes cycles, and searching all positions for them again and again doubles the time
     with LedgerHistory(path) as history:
         archived = [archive.path for archive in history.archives()]
     found = sum(_tell_of(one, verify_archive(one)) for one in (archived if archives else ()))
@@ -56,7 +58,7 @@ def ledger_verify(
 
 
 def _tell_of(path: Path, report: "VerifyReport") -> int:
-    """Print what was found in one file; the number of differences."""
+    """Print what was found in one file. Returns the number of differences."""
     typer.echo(
         f"{path}: {report.events:,} events, {report.intents:,} intents, {report.fills:,} fills, "
         f"{report.positions:,} positions ({report.closed:,} closed, PnL {report.pnl:,.2f})"
@@ -77,7 +79,7 @@ def ledger_info(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """What is in it: sessions, dates, counts, size, mode, and whether the last stop was clean."""
+    """Show what is in it: sessions, dates, counts, size, mode, and whether the last stop was clean."""
     from arbshard.ledger.info import look_into
 
     info = look_into(ledger_of(name, config, state_dir))
@@ -128,14 +130,14 @@ def ledger_export(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Write what it and its archives hold as plain rows. Also while it is written to."""
+    """Write the rows of it and its archives as plain text or Parquet. This also works while a run writes to it."""
     from arbshard.ledger.export import COLUMNS, Format, What, rows_of
     from arbshard.ledger.history import LedgerHistory
     from arbshard.ledger.output import new_file
     from arbshard.model.money import use_money_context
 
     use_money_context()
-    # Checked against the very types they are converted to.
+    # Checked against the types to which they are converted.
     for option, given, known in (("what", what, get_args(What)), ("format", form, get_args(Format))):
         if given not in known:
             raise UsageError(f"--{option} {given}: one of {', '.join(known)}")
@@ -169,14 +171,14 @@ def _print_rows(columns: Sequence[str], rows: Iterator[tuple["Cell", ...]], form
         write_rows(sys.stdout, columns, rows, form)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read has enough. The interpreter would flush again at its end.
+        # The reader has closed the pipe. The interpreter would flush again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write_rows(
     path: Path, columns: Sequence[str], read_rows: Callable[[], Iterator[tuple["Cell", ...]]], form: "Format"
 ) -> int:
-    """The number of rows. Raises ``OSError``."""
+    """Write the rows to ``path``. Returns their number. Raises ``OSError``."""
     if form == "parquet":
         from arbshard.ledger.parquet import write_parquet
 
@@ -201,7 +203,8 @@ def ledger_backup(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Copy it into one new file, and its archives into a folder beside that. Also while it is written to.
+    """Copy it into one new file, and its archives into a folder beside that. This also works while a run writes to
+    it.
 
     With --into the file is named by date, an archive that the backup before has already is linked and takes no room,
     and the oldest backups are removed once the new one is whole.
@@ -230,7 +233,7 @@ def ledger_backup(
 
 
 def ledger_of(name: str | None, config: Path | None, state_dir: str | None) -> Path:
-    """The ledger of the instance. Raises ``UsageError`` when there is none."""
+    """Return the ledger of the instance. Raises ``UsageError`` when there is none."""
     path = state_dir_of(name, config, state_dir) / "ledger.sqlite"
     if not path.exists():
         raise UsageError(f"there is no ledger at {path}")

@@ -1,4 +1,4 @@
-"""What a ledger says of an instance that does not run: how it ended, what is open, what is halted. Reads only."""
+"""Reads from a ledger the state of an instance that does not run: how it ended, what is open, what is halted."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,20 +17,22 @@ _PAIRS_SHOWN = 8
 
 
 class Remains(msgspec.Struct, frozen=True):
-    """What is left of an instance that does not run, by its ledger."""
+    """Describes what is left of an instance that does not run, by its ledger."""
 
     name: str
     ledger: str
     ended: str
-    """When it ended, ISO 8601; of a run that was cut off, the time of its last event. Empty before any event."""
+    """Time at which it ended, ISO 8601; of a run that was cut off, the time of its last event. Empty before any
+    event.
+    """
     cut_off: str
-    """Why it did not end in order; empty when it did."""
+    """Reason why it did not end in order; empty when it did."""
     open_positions: tuple[str, ...]
-    """Pair and id of each, oldest first."""
+    """Pair and id of each position, oldest first."""
     open_intents: int
-    """Trades that were under way; the next start concludes them."""
+    """Number of trades that were under way; the next start concludes them."""
     halted: str
-    """Why entries are halted; empty when they are not."""
+    """Reason why entries are halted; empty when they are not."""
     apart: tuple[str, ...]
     """Pairs that are set apart."""
     state: str = "not running"
@@ -62,16 +64,17 @@ class Remains(msgspec.Struct, frozen=True):
 
 
 def newest_state(path: Path) -> PortfolioState:
-    """The state after the last event. Raises ``UsageError`` (no ledger), ``LedgerError``."""
+    """Return the state after the last event. Raises ``UsageError`` (no ledger) and ``LedgerError``."""
     with LedgerReader(path) as reader:
         return replay_newest(reader, PortfolioCodec())
 
 
 def remains_of(name: str, path: Path, *, has_run_dir: bool = False) -> tuple[Remains, PortfolioState]:
-    """What the ledger at ``path`` says, and its newest state.
+    """Return what is left by the ledger at ``path``, and its newest state.
 
-    ``has_run_dir``: the run directory is still there. An orderly end removes it, so the supervisor was killed or has
-    crashed, even where the ledger does not say so. Raises ``UsageError`` (no ledger), ``LedgerError``.
+    ``has_run_dir`` is whether the run directory still exists. An orderly end removes it, so the supervisor was
+    killed or has crashed, even where the ledger does not show it. Raises ``UsageError`` (no ledger) and
+    ``LedgerError``.
     """
     with LedgerReader(path) as reader:
         state = replay_newest(reader, PortfolioCodec())
@@ -104,7 +107,10 @@ def remains_of(name: str, path: Path, *, has_run_dir: bool = False) -> tuple[Rem
 def find_remains(
     name: NameOption, config: ConfigOption, state_dir: StateOption
 ) -> tuple[Remains, PortfolioState] | None:
-    """What is left of the instance of these options; None when it has no ledger. Raises ``LedgerError``."""
+    """Return what is left of the instance of these options, and its newest state; None when it has no ledger.
+
+    Raises ``LedgerError``.
+    """
     from supervisor.places import find_run_dir
 
     instance = config_of(name, config).name
@@ -117,7 +123,7 @@ def find_remains(
 
 
 def last_state_dir(run_dir: Path) -> str:
-    """Where the run with this run directory keeps its ledger; empty when there is no such run."""
+    """Return where the run with this run directory keeps its ledger; empty when there is no such run."""
     from arbshard.clock import SystemClock
     from arbshard.status.collect import Collector
 

@@ -1,4 +1,4 @@
-"""``arbshard limits …``: what risk refuses to go beyond, seen and changed while it runs."""
+"""Defines ``arbshard limits …``, which shows and changes what risk refuses to exceed, while it runs."""
 
 from datetime import datetime
 from typing import Annotated
@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="See and change limits while it run
 
 SymbolOption = Annotated[
     str,
-    typer.Option("--symbol", help="Of one pair, by base or market.", autocompletion=complete_symbols),
+    typer.Option("--symbol", help="Only one pair, by base or market.", autocompletion=complete_symbols),
 ]
 _AS_CONFIGURED = "default"
 
@@ -29,7 +29,7 @@ def show_limits(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """The limits in force, what was changed, what a rule has tightened, and how much of each is used."""
+    """Show the limits in force, what was changed, what a rule has tightened, and how much of each is used."""
     import msgspec
 
     from arbshard.status.render import terminal
@@ -64,7 +64,7 @@ def set_limits(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Change limits at once and for good: they hold over restarts, until changed again."""
+    """Change limits at once and permanently: they hold over restarts, until changed again."""
     pairs: list[tuple[str, str]] = []
     for change in changes:
         key, equals, value = (part.strip() for part in change.partition("="))
@@ -100,7 +100,7 @@ def _changed(line: LimitLine) -> Text:
 
 
 def _grouped(value: str) -> str:
-    """Amounts as people read them; anything else as it is."""
+    """Return an amount with its digits in groups; any other text unchanged."""
     whole, _, rest = value.partition(".")
     if not whole.lstrip("-").isdecimal():
         return value

@@ -1,4 +1,4 @@
-"""``arbshard logs``: what the processes of an instance have logged, one line for each record."""
+"""Defines ``arbshard logs``, which shows what the processes of an instance have logged, one line for each record."""
 
 import json
 import time
@@ -28,11 +28,11 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 _FIELDS = ("timestamp", "level", "event", "process")
 _LOOK_EVERY_S = 0.2
 _NUMBERED_MAX = 5
-"""Rotated files of a process: ``risk.jsonl.1`` is the one before ``risk.jsonl``."""
+"""Number of rotated files of a process: ``risk.jsonl.1`` is the one before ``risk.jsonl``."""
 
 
 class ShownRecord(NamedTuple):
-    """One record."""
+    """Represents one log record."""
 
     timestamp: str
     process: str
@@ -40,12 +40,12 @@ class ShownRecord(NamedTuple):
     raw: str
 
     def is_wanted(self, least: int, since: str) -> bool:
-        """Return whether it is serious and new enough."""
+        """Return whether the record is serious and new enough."""
         severity = LEVELS.index(self.level) if self.level in LEVELS else len(LEVELS)
         return severity >= least and self.timestamp >= since
 
     def text(self) -> str:
-        """Return it as one line for people."""
+        """Return the record as one line for people."""
         try:
             record: dict[str, Any] = json.loads(self.raw)
         except ValueError:
@@ -91,7 +91,7 @@ def logs(
                         typer.echo(line.raw if as_json else line.text())
                 time.sleep(_LOOK_EVERY_S)
         except KeyboardInterrupt:
-            return  # the way to end it
+            return  # this is the way to end it
 
 
 def _folder(name: str | None, config: Path | None, state_dir: str | None) -> Path:
@@ -107,7 +107,7 @@ def _folder(name: str | None, config: Path | None, state_dir: str | None) -> Pat
 
 
 def _timestamp(since: str | None) -> str:
-    """Return the stamp from which on records are wanted; empty for all."""
+    """Return the timestamp from which records are wanted; empty for all."""
     from datetime import UTC, datetime
 
     if since is None:
@@ -116,7 +116,7 @@ def _timestamp(since: str | None) -> str:
 
 
 class LogTails(Closable):
-    """Reads the files of the wanted processes, each up to its end and then on."""
+    """Reads the files of the wanted processes, each up to its end, and continues with what is added."""
 
     def __init__(self, folder: Path, processes: tuple[str, ...]) -> None:
         self._folder = folder
@@ -158,7 +158,7 @@ class LogTails(Closable):
     def _read_on(self, path: Path) -> Iterator[ShownRecord]:
         file = self._open.get(path)
         if file is None or not _is_same(file, path):
-            if file is not None:  # it was rotated: what is left of it comes first
+            if file is not None:  # it was rotated: the rest of it comes first
                 yield from self._lines(path, file)
                 file.close()
                 self._rests.pop(path, None)

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they mean."""
+"""Defines options that several commands share, and converts their values."""
 
 import os
 from collections.abc import Mapping
@@ -46,7 +46,10 @@ _EVER_MS = -(2**63)
 
 
 def wall_ms_of(option: str, text: str | None) -> int:
-    """The wall time that ``--option TEXT`` names, long ago when it was not given. Raises ``UsageError``."""
+    """Return the wall time in ms that ``--option TEXT`` names, or one long ago when it was not given.
+
+    Raises ``UsageError``.
+    """
     if text is None:
         return _EVER_MS
     try:
@@ -79,7 +82,7 @@ def config_of(
 
 
 def symbols_of(text: str) -> list[str]:
-    """The pairs that ``--symbols`` names. Raises ``UsageError``."""
+    """Return the pairs that ``--symbols`` names. Raises ``UsageError``."""
     names = [one.strip() for one in text.split(",") if one.strip()]
     if not names:
         raise UsageError("--symbols: names no pair")
@@ -87,14 +90,14 @@ def symbols_of(text: str) -> list[str]:
 
 
 def state_dir_of(name: str | None, config: Path | None, state_dir: str | None) -> Path:
-    """Where the instance keeps ledger and logs."""
+    """Return the folder in which the instance keeps its ledger and logs."""
     from supervisor.statedir import state_dir_of as state_dir_of_config
 
     return state_dir_of_config(config_of(name, config, state_dir))
 
 
 def running_files(name: str | None, config: Path | None) -> tuple[str, RunFiles]:
-    """Name and run directory of a running instance. Raises ``UsageError`` when it does not run."""
+    """Return the name and the run directory of a running instance. Raises ``UsageError`` when it does not run."""
     from supervisor.places import find_run_dir, running_pid
 
     instance = config_of(name, config).name
@@ -121,7 +124,7 @@ def names_of_instances() -> list[str]:
 
 
 def amount_of(option: str, text: str) -> Decimal:
-    """The amount that ``option`` was given. Raises ``UsageError``."""
+    """Return the amount that ``option`` was given. Raises ``UsageError``."""
     try:
         value = Decimal(text.replace(",", ""))
     except InvalidOperation as error:
@@ -134,8 +137,8 @@ def amount_of(option: str, text: str) -> Decimal:
 def require_own_supervisor() -> None:
     """Raise ``UsageError`` where PyPI's process manager has taken the place of our package ``supervisor``.
 
-    Both have that name. Whichever is installed last into an environment overwrites a file of the other, and whichever
-    is removed takes that file along.
+    Both have that name. Whichever is installed last into an environment overwrites a file of the other, and
+    whichever is removed takes that file along.
     """
     import supervisor
 

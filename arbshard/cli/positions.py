@@ -1,4 +1,4 @@
-"""``arbshard positions`` and ``arbshard trades``: what is open, and what was closed."""
+"""Defines ``arbshard positions`` and ``arbshard trades``, which show open and closed positions."""
 
 import sys
 import time
@@ -32,7 +32,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="A JSON list.")]
 
 
 class OpenPosition(msgspec.Struct, frozen=True):
-    """One open position, amounts in reporting currency unless said otherwise."""
+    """Describes one open position, with amounts in reporting currency unless stated otherwise."""
 
     position_id: str
     symbol: str
@@ -44,24 +44,24 @@ class OpenPosition(msgspec.Struct, frozen=True):
     entry_away_price: str
     notional: str
     fees: str
-    """So far."""
+    """Fees paid so far."""
     home_flow: str
-    """What came in less what was paid so far, in home quote; fees included."""
+    """Amount received less the amount paid so far, in home quote; fees included."""
     away_flow: str
-    """The same in away quote."""
+    """Amount received less the amount paid so far, in away quote; fees included."""
     unrealised: float | None
-    """After all fees, those of the exit included; None while risk has seen no book."""
+    """Result after all fees, those of the exit included; None while risk has seen no book."""
     unrealised_bps: float | None
     books_age_s: float | None
-    """Age of the books that ``unrealised`` rests on."""
+    """Age in seconds of the books on which ``unrealised`` is based."""
     is_whole: bool
     """Whether these books are deep enough to close all of it."""
     closing: str
-    """Why it is being closed; empty when it is not."""
+    """Reason why it is being closed; empty when it is not."""
 
 
 def open_rows(answer: Positions, now_ms: int) -> list[OpenPosition]:
-    """A row for each position, oldest first, as risk values them."""
+    """Return a row for each position, oldest first, as risk values them."""
     closing = dict(answer.closing)
     values = {one.position_id: one for one in answer.values if one.books_ms}
     ordered = sorted(answer.positions, key=lambda one: one.opened_ms)
@@ -74,9 +74,9 @@ def positions(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Open positions, and what closing each of them now would bring, as risk values them.
+    """Show open positions, and what closing each of them now would bring, as risk values them.
 
-    Of an instance that does not run, what its ledger says is open; it is not valued then.
+    Of an instance that does not run, the open positions in its ledger are shown, without a value.
     """
     from arbshard.clock import SystemClock
     from arbshard.model.money import use_money_context
@@ -106,7 +106,7 @@ def positions(
 
 
 def _from_ledger(name: NameOption, config: ConfigOption, state_dir: StateOption) -> Positions:
-    """What is open by the ledger alone. Raises ``UsageError`` (no ledger), ``LedgerError``."""
+    """Return the open positions by the ledger alone. Raises ``UsageError`` (no ledger) and ``LedgerError``."""
     found = find_remains(name, config, state_dir)
     if found is None:
         raise UsageError(
@@ -118,9 +118,12 @@ def _from_ledger(name: NameOption, config: ConfigOption, state_dir: StateOption)
 
 
 def trades(
-    last: Annotated[int, typer.Option("--last", min=1, max=100_000, help="So many of the newest.")] = 20,
+    last: Annotated[
+        int, typer.Option("--last", min=1, max=100_000, help="Number of positions, the newest first.")
+    ] = 20,
     symbol: Annotated[
-        str, typer.Option("--symbol", help="Of one pair, by base or market.", autocompletion=complete_symbols)
+        str,
+        typer.Option("--symbol", help="Only one pair, by base or market.", autocompletion=complete_symbols),
     ] = "",
     since: SinceOption = None,
     as_json: JsonOption = False,
@@ -129,7 +132,7 @@ def trades(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Closed positions from the ledger and its archives, newest first; whether it runs or not."""
+    """Show closed positions from the ledger and its archives, newest first; whether it runs or not."""
     from arbshard.model.money import use_money_context
 
     use_money_context()

@@ -1,4 +1,4 @@
-"""``arbshard reconcile``: where venues and ledger differ, and accepting what a venue says."""
+"""Defines ``arbshard reconcile``, which shows where venues and ledger differ, and accepts what a venue states."""
 
 import time
 from collections.abc import Iterator
@@ -32,7 +32,9 @@ _PAIRS_SHOWN = 6
 def reconcile(
     accept: Annotated[
         tuple[str, str] | None,
-        typer.Option("--accept", metavar="VENUE CURRENCY", help="Book what the venue says of this currency."),
+        typer.Option(
+            "--accept", metavar="VENUE CURRENCY", help="Book what the venue states of this currency."
+        ),
     ] = None,
     end_intent: Annotated[
         str | None,
@@ -50,17 +52,17 @@ def reconcile(
     ] = "unexplained",
     price: Annotated[
         str | None,
-        typer.Option("--price", help="With --accept: worth of one unit in KRW, where no book is known."),
+        typer.Option("--price", help="With --accept: value of one unit in KRW, where no book is known."),
     ] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for whoever reads the ledger later.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why, for later readers of the ledger.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     state_dir: StateOption = None,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """What venues and ledger do not agree on, and which pairs that blocks. Exit code 1 while anything is blocked.
+    """Show where venues and ledger differ, and which pairs that blocks. Exit code 1 while anything is blocked.
 
-    Of an instance that does not run, what its ledger says was blocked last.
+    Of an instance that does not run, the last blocks in its ledger are shown.
     """
     from arbshard.model.money import use_money_context
     from supervisor.places import running_pid
@@ -105,7 +107,7 @@ _encoder = msgspec.json.Encoder(decimal_format="string")
 
 
 def _from_ledger(path: Path) -> Reconciliation:
-    """What the last session left blocked. Raises ``UsageError`` (no ledger), ``LedgerError``."""
+    """Return what the last session left blocked. Raises ``UsageError`` (no ledger) and ``LedgerError``."""
     from arbshard.ledger.blocks import blocks_of
     from arbshard.ledger.history import LedgerHistory
 
@@ -130,7 +132,9 @@ def _print(shown: Reconciliation, *, is_running: bool) -> None:
         console.print(_strays(shown))
     for unknown in shown.unknown:
         where = f"{unknown.client_id} on {unknown.venue} {unknown.symbol}"
-        console.print(Text(f"order {where}: its fate is not known; it is being asked about", style="yellow"))
+        console.print(
+            Text(f"order {where}: its state at the venue is not known; it is being queried", style="yellow")
+        )
     if shown.rounding:
         booked = ", ".join(
             f"{venue} {currency} {plain(amount)}" for venue, currency, amount in shown.rounding

@@ -1,4 +1,6 @@
-"""``arbshard record``: the tape of a running instance, or of feeds that are opened for the recording alone."""
+"""Defines ``arbshard record``, which writes the tape of a running instance, or of feeds opened for the recording
+alone.
+"""
 
 import signal
 import time
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from arbshard.tape.writing import TapeBounds
 
 _CHECK_S = 1.0
-"""How often it is checked that the instance still runs."""
+"""Interval in seconds at which it is checked that the instance still runs."""
 _FOLLOW_S = 0.5
 
 DirOption = Annotated[
@@ -109,7 +111,7 @@ def record(
 
 
 class _Watched:
-    """The instance that is recorded, and what ends the recording."""
+    """Follows the instance that is recorded, and knows what ends the recording."""
 
     def __init__(self, name: str, duration_s: float | None, *, follows: bool) -> None:
         self.name = name
@@ -120,7 +122,9 @@ class _Watched:
         self._checked_s = 0.0
 
     def wait_for_start(self) -> bool:
-        """Whether the instance runs; waits for that if it is to be followed. Raises ``UsageError`` otherwise."""
+        """Return whether the instance runs; wait for that if it is to be followed. Raises ``UsageError``
+        otherwise.
+        """
         from supervisor.places import running_pid
 
         is_said = False
@@ -129,7 +133,7 @@ class _Watched:
             if self._pid is not None and self.files().raw_socket.exists():
                 return True
             if self._pid is not None and not is_said:
-                # It asks the venues what they list, or is of a version that has no such socket.
+                # It waits for the listings of the venues, or is of a version that has no such socket.
                 typer.echo(f"waiting for {self.name}, which does not publish its messages yet", err=True)
                 is_said = True
             if self._pid is None and not self._follows:
@@ -141,7 +145,7 @@ class _Watched:
         return False
 
     def why_over(self) -> str:
-        """Why the recording of this run is over; empty while it is not."""
+        """Return why the recording of this run is over; empty while it is not."""
         from arbshard.tape.main import INSTANCE_ENDED
         from supervisor.places import running_pid
 
@@ -153,7 +157,7 @@ class _Watched:
         return self._why_stopped()
 
     def files(self) -> "RunFiles":
-        """The files of the run."""
+        """Return the files of the run."""
         from arbshard.model.rundir import RunFiles
         from supervisor.places import find_run_dir
 
@@ -166,7 +170,7 @@ class _Watched:
 
 
 def _record_run(watched: _Watched, folder: Path | None, bounds: "TapeBounds") -> str:
-    """Record one run of the instance; why that ended."""
+    """Record one run of the instance. Returns why that ended."""
     from arbshard.config import Config
     from arbshard.log import setup
     from arbshard.tape.main import hold, record_run
@@ -205,7 +209,7 @@ def _record_alone(
 
 
 def _signals() -> list[int]:
-    """Filled with the signals that ask for the end."""
+    """Return a list to which the signals that request the end are added when they arrive."""
     found: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup

@@ -1,4 +1,4 @@
-"""``arbshard replay``: the embedded exchanges play a tape over the venues' own protocols."""
+"""Defines ``arbshard replay``: the embedded exchanges play a tape over the venues' own protocols."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -39,7 +39,7 @@ def replay(
     ports: PortsOption = None,
     tls: TlsOption = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="Its section sim says accounts, keys and faults.")
+        Path | None, typer.Option("--config", help="Its section sim sets accounts, keys and faults.")
     ] = None,
     config_dir: Annotated[
         Path | None,

@@ -1,4 +1,4 @@
-"""How commands talk to a running risk process: a question, its answer, and waiting until pairs are flat."""
+"""Sends the requests of commands to a running risk process, and waits until pairs are flat."""
 
 import getpass
 import os
@@ -17,12 +17,15 @@ _LOOK_EVERY_S = 0.1
 
 
 def send_to_risk(files: RunFiles, command: Command) -> CommandReply:
-    """Risk's answer. Raises ``UsageError`` when it says no, ``TransportError`` when it does not answer."""
+    """Return risk's answer to ``command``.
+
+    Raises ``UsageError`` when risk refuses it, and ``TransportError`` when risk does not answer.
+    """
     return send_command(files, command, f"{_user()}, command line")
 
 
 def _user() -> str:
-    """The name of the person whose account runs this command."""
+    """Return the name of the person whose account runs this command."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -46,13 +49,13 @@ def wait_until_flat(instance: str, files: RunFiles, pairs: tuple[str, ...], wait
 
 
 def _reasons(files: RunFiles, pairs: Iterable[str]) -> str:
-    """``pairs``, each with why it cannot be closed now if that is known."""
+    """Return ``pairs`` as text, each with the reason why it cannot be closed now if that is known."""
     unclosable = read_risk_note(files).unclosable
     return "; ".join(f"{pair} ({unclosable[pair]})" if pair in unclosable else pair for pair in pairs)
 
 
 def _closing(files: RunFiles, unknown: tuple[str, ...]) -> Iterable[str]:
-    """Pairs that are being closed; ``unknown`` while risk does not answer."""
+    """Return the pairs that are being closed; ``unknown`` while risk does not answer."""
     try:
         answer = send_to_risk(files, ShowPositions())
     except RequestTimeout:

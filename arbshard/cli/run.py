@@ -1,4 +1,4 @@
-"""``arbshard run`` and ``arbshard stop``."""
+"""Defines ``arbshard run`` and ``arbshard stop``."""
 
 import time
 from pathlib import Path
@@ -43,20 +43,21 @@ def run(
         bool, typer.Option("--live", help='Send orders. Needs mode = "live"; without it, live runs dry.')
     ] = False,
     web: Annotated[
-        bool, typer.Option("--web", help="Serve the desk in the browser; `arbshard status` says where.")
+        bool,
+        typer.Option("--web", help="Serve the desk in the browser; `arbshard status` shows the address."),
     ] = False,
     new_ledger: Annotated[
         bool,
         typer.Option(
-            "--new-ledger", help="Begin a ledger where there is none; real exchanges demand to be told."
+            "--new-ledger", help="Begin a ledger where there is none; real exchanges require this option."
         ),
     ] = False,
     service: Annotated[
         bool,
         typer.Option(
             "--service",
-            help="For service managers, which start again what fails: the exit code is 0 whenever the run was told "
-            "to end.",
+            help="For service managers, which start again what fails: the exit code is 0 whenever the run ended "
+            "on request.",
         ),
     ] = False,
 ) -> None:
@@ -83,7 +84,7 @@ def run(
 
 
 def _checked(config: Config, *, sends: bool) -> Config:
-    """``config`` with the sending on only if a person said so now. Raises ``UsageError``."""
+    """Return ``config``, with orders sent only if ``sends``: a person requested it now. Raises ``UsageError``."""
     if config.mode == "paper":
         if sends:
             raise UsageError(
@@ -93,7 +94,7 @@ def _checked(config: Config, *, sends: bool) -> Config:
         return config
     from arbshard.execution.live.keys import load_keys
 
-    load_keys(config)  # only to see that they are there: each process reads them for itself
+    load_keys(config)  # this only checks that they exist: each process reads them for itself
     if not sends:
         typer.echo("DRY RUN: no order is sent (--live sends)", err=True)
     return replace(config, live=replace(config.live, dry_run=not sends))
@@ -137,7 +138,7 @@ def stop(
 
 
 def _refuse_to_stop(name: NameOption, config: ConfigOption) -> NoReturn:
-    """Nothing runs: say what the ledger knows. Raises ``UsageError``, ``LedgerError``."""
+    """Report what the ledger knows of an instance that does not run. Raises ``UsageError`` and ``LedgerError``."""
     instance = config_of(name, config).name
     found = find_remains(name, config, None)
     known = f": {found[0].sentence()}" if found is not None else ""

@@ -1,4 +1,6 @@
-"""How commands tell a running supervisor to change who trades what, and wait until it is done."""
+"""Sends orders of commands to a running supervisor that change which shard trades which pair, and waits for their
+end.
+"""
 
 import time
 from typing import Annotated
@@ -18,16 +20,17 @@ _LOOK_EVERY_S = 0.05
 
 
 def fetch_shards(files: RunFiles) -> control.Shards:
-    """All shards and pairs. Raises ``TransportError``."""
+    """Return all shards and pairs. Raises ``TransportError``."""
     shown = send_order(files, control.ShowShards())
     assert isinstance(shown, control.Shards), shown
     return shown
 
 
 def carry_out(instance: str, files: RunFiles, order: control.Order, wait_s: float) -> None:
-    """Have ``order`` done and say what came of it. Ends the program with code 1 when it failed or takes too long.
+    """Have ``order`` carried out and print the result. Ends the program with code 1 when it failed or takes too
+    long.
 
-    Raises ``UsageError`` when something else must be asked for.
+    Raises ``UsageError`` when something else must be requested.
     """
     answer = send_order(files, order)
     if isinstance(answer, control.ControlDone):
@@ -58,6 +61,7 @@ def _look(files: RunFiles, accepted: control.Accepted) -> control.ChangeLine:
     try:
         changes = fetch_shards(files).changes
     except RequestTimeout:
-        return control.ChangeLine(accepted.number, accepted.text, "running")  # it is busy: asked again
+        # The supervisor is busy: the request is repeated.
+        return control.ChangeLine(accepted.number, accepted.text, "running")
     lost = control.ChangeLine(accepted.number, accepted.text, "done", f"over: {accepted.text}")
     return next((line for line in changes if line.number == accepted.number), lost)

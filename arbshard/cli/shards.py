@@ -1,4 +1,6 @@
-"""``arbshard shards …``: which worker has which pairs, what they cost, and moving them while it runs."""
+"""Defines ``arbshard shards …``, which shows which worker has which pairs and their load, and moves them at run
+time.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,28 +25,28 @@ _CHANGES_SHOWN = 5
 
 
 class ShardView(msgspec.Struct, frozen=True):
-    """One shard, as shown."""
+    """Describes one shard, as shown."""
 
     shard: int
     state: str
     pid: int | None
-    """None while there is no such process."""
+    """Process id; None while there is no such process."""
     epoch: int
     pairs: tuple[str, ...]
     frames_s: float
     cpu_percent: float
-    """Of one core."""
+    """CPU use in percent of one core."""
     p50_us: float
     p99_us: float
-    """Receive → decision, since the worker began."""
+    """Percentiles of the time from receipt to decision, since the worker began."""
     loop_gap_us: float
     positions: int
     serial: int
-    """Of the universe it has carried out; -1 while it is not up."""
+    """Serial number of the universe that it has carried out; -1 while it has not started."""
 
 
 class ShardsView(msgspec.Struct, frozen=True):
-    """All that ``--json`` shows."""
+    """Contains all that ``--json`` shows."""
 
     serial: int
     imbalance: float
@@ -61,7 +63,7 @@ def show(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Shards with their pairs and loads, and the changes that are under way."""
+    """Show the shards with their pairs and loads, and the changes that are under way."""
     if context.invoked_subcommand is not None:
         return
     from arbshard.status.render import terminal
@@ -91,19 +93,19 @@ def move(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Move pairs to another shard; positions go with them, and the other pairs do not notice."""
+    """Move pairs to another shard. Positions go with them, and the other pairs are not affected."""
     instance, files = running_files(name, config)
     carry_out(instance, files, control.MovePairs(tuple(symbols), to), wait)
 
 
 @app.command()
 def balance(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be moved.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be moved.")] = False,
     wait: WaitOption = 60.0,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Move the fewest pairs that even the measured load out. `run.rebalance_s` does it by itself."""
+    """Move the fewest pairs that balance the measured load. `run.rebalance_s` does it automatically."""
     instance, files = running_files(name, config)
     carry_out(instance, files, control.BalanceShards(dry_run), wait)
 

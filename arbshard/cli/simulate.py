@@ -1,4 +1,4 @@
-"""``arbshard simulate``: the whole system on virtual time, with faults, from a seed."""
+"""Defines ``arbshard simulate``, which executes the whole system on virtual time, with faults, from a seed."""
 
 import signal
 from contextlib import ExitStack
@@ -21,7 +21,9 @@ _HOURS_MAX = 10_000
 
 
 def simulate(
-    seed: Annotated[int | None, typer.Option("--seed", help="Default: a fresh one, which is told.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Default: a fresh one, which is printed.")
+    ] = None,
     hours: Annotated[float, typer.Option("--hours", help="Virtual hours in which things go wrong.")] = 12.0,
     pairs: Annotated[int, typer.Option("--pairs", min=1, max=100)] = 4,
     shards: Annotated[int, typer.Option("--shards", min=1, max=16)] = 2,
@@ -38,7 +40,7 @@ def simulate(
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write all that happens here, as lines.")
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="So many seeds, from --seed on.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds, from --seed on.")] = 1,
     until_stopped: Annotated[
         bool, typer.Option("--until-stopped", help="Fresh seeds on all cores until Ctrl-C.")
     ] = False,
@@ -68,7 +70,7 @@ def simulate(
 
 
 def _run(one: "Simulation") -> "SimulationReport":
-    """Run it; a signal to end breaks it off in order. Raises ``typer.Exit`` then."""
+    """Run the simulation. A signal to end breaks it off in order; ``typer.Exit`` is raised then."""
     from arbshard.virtual.machine import BrokenOff
 
     told: list[int] = []
@@ -101,7 +103,7 @@ def _settings(
     regime: str,
     mode: str,
 ) -> "Settings":
-    """What was asked for. Raises ``UsageError``."""
+    """Return the settings that the options request. Raises ``UsageError``."""
     from arbshard.virtual.rates import Level, kinds_of
     from arbshard.virtual.settings import SEED_MAX, Mode, Settings
 

@@ -1,4 +1,4 @@
-"""``arbshard status``."""
+"""Defines ``arbshard status``, which shows how an instance runs, or how it ended."""
 
 import sys
 import time
@@ -21,7 +21,7 @@ def status(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """What is running, and how. Exit code: 0 healthy, 1 degraded, 2 not running.
+    """Show what is running, and how. Exit code: 0 healthy, 1 degraded, 2 not running.
 
     Of an instance that does not run: when and how it ended, what is open, and whether it is halted, by its ledger.
     """
@@ -46,7 +46,7 @@ def status(
     collector = Collector(run_dir, SystemClock())
     found = collector.collect()
     if found is not None and found.state not in ("ended", "dead"):
-        time.sleep(_RATE_WINDOW_S)  # rates need two looks
+        time.sleep(_RATE_WINDOW_S)  # rates need two readings
         found = collector.collect() or found
     if found is None or running_pid(instance) is None:
         _show_remains(instance, (name, config, state_dir), as_json=as_json)
@@ -63,7 +63,7 @@ def status(
 def _show_remains(
     instance: str, options: tuple[NameOption, ConfigOption, StateOption], *, as_json: bool
 ) -> None:
-    """Say that nothing runs, and what is left of it as far as its ledger can be read."""
+    """Report that nothing runs, and what is left of it as far as its ledger can be read."""
     found, trouble = None, ""
     try:
         found = find_remains(*options)

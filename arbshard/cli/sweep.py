@@ -1,4 +1,4 @@
-"""``arbshard sweep``: try many settings on a tape, and say what the best of them is worth."""
+"""Defines ``arbshard sweep``, which tries many settings on a tape and determines what the best of them is worth."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -72,9 +72,10 @@ def sweep(
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Try settings on parts of a tape, side by side, and write a page that says what the best of them is worth.
+    """Try settings on parts of a tape, side by side, and write a page on what the best of them is worth.
 
-    What is in the folder already is not computed again. Without --config the recorded configuration is varied.
+    Results that are in the folder already are not computed again. Without --config the recorded configuration is
+    varied.
     """
     require_libraries("arbshard sweep", "pyarrow", "numpy", "plotly")
     from arbshard.backtest.run import backtest
@@ -136,7 +137,7 @@ def _request(
     seed: int,
     config: Path | None,
 ) -> "SweepRequest":
-    """What was asked for. Raises ``UsageError``."""
+    """Return the request of the options. Raises ``UsageError``."""
     from arbshard.backtest.run import tape_config
     from arbshard.config import without_secrets
     from arbshard.sweep.parts import cut
@@ -170,7 +171,7 @@ def _request(
 
 
 class _Bar:
-    """Progress on a terminal: a bar with what is left, in tasks and in time."""
+    """Shows progress on a terminal: a bar that has what is left, in tasks and in time."""
 
     def __init__(self, bars: "Progress", task: "TaskID") -> None:
         self._bars = bars
@@ -186,7 +187,7 @@ class _Bar:
 
 
 class _Lines:
-    """Progress in a log: a line twice per minute."""
+    """Writes progress into a log: a line twice per minute."""
 
     def __init__(self) -> None:
         self._began_s = self._shown_s = monotonic()
@@ -209,7 +210,7 @@ class _Lines:
 
 @contextmanager
 def _progress() -> "Iterator[ProgressView]":
-    """A bar on a terminal, lines otherwise."""
+    """Yield a bar on a terminal, lines otherwise."""
     import sys
 
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""``arbshard symbols …``: which pairs are traded, and changing that while it runs."""
+"""Defines ``arbshard symbols …``, which shows which pairs are traded, and changes that while it runs."""
 
 from typing import Annotated
 
@@ -31,8 +31,10 @@ def show(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """The pairs that are traded, one a line: base, both markets, shard, what its gap returns to and how fast, and
-    what keeps it from being entered. Gaps are in basis points; positive where home is dearer.
+    """Show the pairs that are traded, one a line, with what keeps each from being entered.
+
+    A line has base, both markets, shard, the level to which the gap returns, how fast it does, and the rules that
+    bar entries. Gaps are in basis points; positive where home is more expensive.
     """
     if context.invoked_subcommand is not None:
         return
@@ -65,13 +67,11 @@ def confirm(
             help="A pair, by base or market: BTC, KRW-ETH, SOLUSDT.", autocompletion=complete_symbols
         ),
     ],
-    reason: Annotated[
-        str, typer.Option("--reason", help="How you know, for whoever reads the ledger later.")
-    ],
+    reason: Annotated[str, typer.Option("--reason", help="How you know, for later readers of the ledger.")],
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Confirm that both markets of a pair trade the same coin, at the ratio of their prices of now."""
+    """Confirm that both markets of a pair trade the same coin, at the ratio of their current prices."""
     if not reason.strip():
         raise UsageError("symbols confirm: say with --reason how you know that it is the same coin")
     instance, files = running_files(name, config)
@@ -81,7 +81,7 @@ def confirm(
 
 
 def _gap_of(known: EntryNote) -> str:
-    """What is known of a pair's gap, in one clause."""
+    """Return what is known of a pair's gap, in one clause."""
     if known.level_bps is None:
         return "its gap is being learned"
     half_life = (
@@ -97,7 +97,7 @@ def add(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Trade more pairs, at once and for this run: the configuration file stays as it is."""
+    """Trade more pairs, at once and for this run: the configuration file does not change."""
     instance, files = running_files(name, config)
     carry_out(instance, files, control.AddSymbols(tuple(symbols)), wait)
 
@@ -106,12 +106,13 @@ def add(
 def remove(
     symbols: SymbolsArgument,
     keep_positions: Annotated[
-        bool, typer.Option("--keep-positions", help="Leave what is open as it is: nobody closes it then.")
+        bool,
+        typer.Option("--keep-positions", help="Leave open positions as they are: nothing closes them then."),
     ] = False,
     wait: WaitOption = 90.0,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Trade pairs no more, for this run: no entries, positions closed, then out. The others do not notice."""
+    """Stop trading pairs, for this run: no entries, positions closed, then out. The others are not affected."""
     instance, files = running_files(name, config)
     carry_out(instance, files, control.RemoveSymbols(tuple(symbols), keep_positions), wait)

@@ -1,4 +1,4 @@
-"""``arbshard tap``: what a running instance publishes on its bus, live, as columns or as JSON lines."""
+"""Defines ``arbshard tap``, which shows what a running instance publishes on its bus, as columns or as JSON lines."""
 
 import signal
 import time
@@ -25,10 +25,10 @@ KINDS = {
 }
 _SHOWN = "books,venues,control,alerts"
 _NAMES_MAX = 12
-"""Names that an error line lists."""
+"""Number of names that an error line lists."""
 _READ_S = 0.1
 _CHECK_S = 1.0
-"""How often it is checked that the instance still runs."""
+"""Interval in seconds at which it is checked that the instance still runs."""
 _HEADING = (
     f"{'time':<12}  {'kind':<7}  {'what':<24}  {'bid × size':>28}  {'ask × size':>28}  {'age':>9}  change"
 )
@@ -70,14 +70,14 @@ def tap(
 
 
 def split(text: str | None) -> tuple[str, ...]:
-    """The names in a comma-separated list."""
+    """Return the names in a comma-separated list."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
 def topics_of(
     universe: Universe, kinds: Sequence[str], symbols: Sequence[str], venue: str | None
 ) -> list[str]:
-    """The topics that a person asks for. Raises ``UsageError`` for names that mean nothing here."""
+    """Return the topics that a person requests. Raises ``UsageError`` for unknown names."""
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
         raise UsageError(f"--kinds {','.join(unknown)}: one or more of {','.join(KINDS)}")
@@ -123,7 +123,7 @@ def _some(universe: Universe) -> str:
 
 
 class Pacer:
-    """Lets a book through once in ``every_s``, the newest; everything else at once."""
+    """Passes on the newest book once in ``every_s``, and forwards everything else at once."""
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
@@ -131,7 +131,7 @@ class Pacer:
         self._shown_s: dict[str, float] = {}
 
     def due(self, received: Iterable[Received], now_s: float) -> list[Received]:
-        """Those of ``received``, and of what waited before, that are to be shown now."""
+        """Return those of ``received``, and of what waited before, that are to be shown now."""
         if not self._every_s:
             return list(received)
         found = []
@@ -156,21 +156,21 @@ class Printer(Protocol):
     heading: str
 
     def line(self, received: Received, now_ms: int, now_ns: int) -> str:
-        """The message; wall and monotonic time are those of now."""
+        """Return the line for a message; wall and monotonic time are the current ones."""
         ...
 
     def missed(self, topic: str, count: int) -> str:
-        """``count`` messages of the topic did not come."""
+        """Return the line for ``count`` messages of the topic that did not come."""
         ...
 
 
 class JsonPrinter:
-    """One object a line."""
+    """Formats each message as one JSON object a line."""
 
     heading = ""
 
     def line(self, received: Received, now_ms: int, now_ns: int) -> str:
-        """See ``Printer``."""
+        """Return the message as a JSON object, with its kind and sequence number."""
         message = received.message
         fields: dict[str, Any] = msgspec.to_builtins(message)
         kind = fields.pop("type")
@@ -181,17 +181,17 @@ class JsonPrinter:
         return msgspec.json.encode(shown).decode()
 
     def missed(self, topic: str, count: int) -> str:
-        """See ``Printer``."""
+        """Return the number of missed messages as a JSON object."""
         return msgspec.json.encode({"kind": "missed", "topic": topic, "count": count}).decode()
 
 
 class ColumnPrinter:
-    """Columns for a terminal."""
+    """Formats messages in columns for a terminal."""
 
     heading = _HEADING
 
     def line(self, received: Received, now_ms: int, now_ns: int) -> str:
-        """See ``Printer``."""
+        """Return the message in columns."""
         message = received.message
         if isinstance(message, topics.BookUpdate):
             return self._book(message, now_ms, now_ns)
@@ -211,7 +211,7 @@ class ColumnPrinter:
         return self._row(now_ms, "beat", "", f"{(now_ns - message.at_ns) / 1e6:.1f} ms ago")
 
     def missed(self, topic: str, count: int) -> str:
-        """See ``Printer``."""
+        """Return the number of missed messages in columns."""
         return f"{'':<12}  {'missed':<7}  {topic:<24}  {count} messages came too fast"
 
     def _book(self, message: topics.BookUpdate, now_ms: int, now_ns: int) -> str:
@@ -230,7 +230,7 @@ class ColumnPrinter:
 
 
 def top_of(message: topics.BookUpdate) -> dict[str, float | str]:
-    """Best bid and ask with their sizes, or why the frame cannot be read."""
+    """Return best bid and ask with their sizes, or why the frame cannot be read."""
     try:
         top = get_venue(message.venue).top_of_book(message.frame, message.received_ns)
     except FrameError as error:
@@ -280,7 +280,7 @@ def _show(instance: str, one: Tap, pacer: Pacer, printer: Printer, end_s: float 
 
 
 def _signals() -> list[int]:
-    """Filled with the signals that ask for the end."""
+    """Return a list to which the signals that request the end are added when they arrive."""
     found: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
@@ -289,7 +289,7 @@ def _signals() -> list[int]:
 
 
 def _newly(missed: dict[str, int], before: dict[str, int]) -> list[tuple[str, int]]:
-    """By topic, what was missed since ``before``, which is brought up to date."""
+    """Return what was missed by topic since ``before``, which is updated."""
     found = [(topic, lost - before.get(topic, 0)) for topic, lost in missed.items()]
     before.update(missed)
     return [(topic, lost) for topic, lost in found if lost]

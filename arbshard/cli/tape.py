@@ -1,4 +1,6 @@
-"""``arbshard tape …``: look into a recording, check it, and query it. None of these changes a segment."""
+"""Defines ``arbshard tape …``, which inspects a recording, checks it, and queries it. None of these changes a
+segment.
+"""
 
 import sys
 from datetime import UTC, datetime
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from arbshard.tape.format import SegmentInfo
     from arbshard.tape.reading import Tape
 
-app = typer.Typer(no_args_is_help=True, help="Look into recordings of `arbshard record`.")
+app = typer.Typer(no_args_is_help=True, help="Inspect recordings of `arbshard record`.")
 
 DirOption = Annotated[
     Path | None, typer.Option("--dir", help="The tape's folder; default: tape in the state directory.")
@@ -73,7 +75,7 @@ def tape_info(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """What is in it: extent, size, and rows by venue and kind."""
+    """Show what is in it: extent, size, and rows by venue and kind."""
     _report(_tape_of("info", folder, state_dir, name, config), as_json=as_json)
 
 
@@ -302,7 +304,7 @@ def _tape_of(
 
 
 def _report(tape: "Tape", *, as_json: bool) -> int:
-    """Print what is in it; the number of faults."""
+    """Print what is in it. Returns the number of faults."""
     from arbshard.tape.reading import verify
 
     found = verify(tape)

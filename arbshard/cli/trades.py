@@ -1,4 +1,4 @@
-"""Closed positions, read from the ledger. Used by ``arbshard trades``."""
+"""Finds closed positions in the ledger, for ``arbshard trades``."""
 
 import csv
 from collections import deque
@@ -18,12 +18,12 @@ from arbshard.model.position import Position
 
 
 class ClosedTrade(msgspec.Struct, frozen=True):
-    """One round trip, amounts in reporting currency as plain text."""
+    """Describes one round trip, with amounts in reporting currency as plain text."""
 
     position_id: str
     symbol: str
     direction: str
-    """Of the entry."""
+    """Direction of the entry."""
     reason: str
     opened_ms: int
     closed_ms: int
@@ -34,20 +34,20 @@ class ClosedTrade(msgspec.Struct, frozen=True):
     entry_away_price: str
     notional: str
     trade: str | None
-    """What prices have brought, before fees; None where an older program did not say what FX has."""
+    """Result of the prices, before fees; None where an older program did not record the part of FX."""
     fees: str
     fx: str | None
-    """What the change of the FX rate has brought while the position was open."""
+    """Result of the change of the FX rate while the position was open."""
     pnl: str
     """``trade`` less ``fees`` and with ``fx``."""
     pnl_bps: float | None
-    """Of the notional; None when nothing was bought."""
+    """Result in basis points of the notional; None when nothing was bought."""
 
 
 def closed_positions(path: Path, symbol: str, last: int, since_ms: int = EVER) -> list[Position]:
-    """The newest ``last`` positions closed at ``since_ms`` or later, newest first, archived ones too.
+    """Return the newest ``last`` positions closed at ``since_ms`` or later, newest first, archived ones too.
 
-    ``symbol`` is a base or a market; empty for all. Raises ``UsageError``, ``LedgerError``.
+    ``symbol`` is a base or a market; empty for all. Raises ``UsageError`` and ``LedgerError``.
     """
     bases = _bases_of(symbol)
     with LedgerHistory(path) as history:
@@ -72,7 +72,7 @@ def _newest_of(rows: Iterable[Row], bases: frozenset[str], last: int) -> list[Po
 
 
 def trade_row(position: Position) -> ClosedTrade:
-    """What there is to tell of a closed position."""
+    """Return the row of a closed position."""
     assert position.pnl is not None, position.position_id
     pnl_bps = None
     if position.entry_notional:
@@ -118,7 +118,7 @@ def _amount(value: Decimal | None) -> str | None:
 
 
 def _quantity(position: Position) -> str:
-    """Nothing is left of a closed position; what it was follows from its notional."""
+    """Return the quantity of a closed position, of which nothing is left: it follows from its notional."""
     price = position.entry_home_price
     if position.direction == "buy_away":
         price = position.entry_away_price * (position.entry_fx.ask if position.entry_fx is not None else ZERO)
@@ -128,6 +128,6 @@ def _quantity(position: Position) -> str:
 
 
 def _bases_of(symbol: str) -> frozenset[str]:
-    """The bases that a name can mean: itself, or what either venue's name of a market begins or ends with."""
+    """Return the bases that a name can mean: itself, or what either venue's name of a market begins or ends with."""
     name = symbol.upper()
     return frozenset(one for one in (name, name.removeprefix("KRW-"), name.removesuffix("USDT")) if one)

@@ -1,4 +1,6 @@
-"""``arbshard transfer …``: announce what you move between venues and the outside, and say what became of it."""
+"""Defines ``arbshard transfer …``, which announces what you move between venues and the outside, and records its
+end.
+"""
 
 from decimal import Decimal
 from typing import Annotated
@@ -35,10 +37,10 @@ app = typer.Typer(
     "arbshard itself moves nothing.",
 )
 
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for whoever reads the ledger later.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for later readers of the ledger.")]
 PriceOption = Annotated[
     str | None,
-    typer.Option("--price", help="Worth of one unit in KRW, for a currency of which no book is known."),
+    typer.Option("--price", help="Value of one unit in KRW, for a currency of which no book is known."),
 ]
 _encoder = msgspec.json.Encoder(decimal_format="string")
 
@@ -86,8 +88,8 @@ def transfer_in(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Say that a transfer has arrived: 'transfer in t3'. Or announce a deposit:
-    'transfer in VENUE KRW 1000000 --from outside'.
+    """Report that a transfer has arrived: 'transfer in t3'. Or announce a deposit: 'transfer in VENUE KRW 1000000
+    --from outside'.
     """
     if currency is None or amount is None:
         if currency is not None or source is not None:
@@ -115,7 +117,7 @@ def transfer_cancel(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Nothing comes of a transfer: what has left its source is back there."""
+    """Cancel a transfer that will not take place: what has left its source is back there."""
     _order(name, config, EndTransfer(transfer_id, "cancelled"))
 
 
@@ -125,7 +127,7 @@ def transfer_lost(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """What is still under way of a transfer will never arrive: it counts as a loss of this trading day."""
+    """Record a loss: what is still under way of a transfer will never arrive, and counts in this trading day."""
     _order(name, config, EndTransfer(transfer_id, "lost"))
 
 
@@ -136,7 +138,7 @@ def transfer_list(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Show the transfers that have not ended; those that have: 'arbshard ledger export --what deposits'."""
+    """Show the transfers that have not ended. Ended ones: 'arbshard ledger export --what deposits'."""
     from supervisor.places import running_pid
 
     if running_pid(config_of(name, config).name) is not None:
@@ -157,7 +159,7 @@ def transfer_list(
 
 
 def describe(one: Transfer) -> str:
-    """A transfer in one line."""
+    """Return the transfer in one line."""
     fee = f", fee {plain(one.fee)}" if one.fee else ""
     if one.is_waiting:
         where = f"has not left {one.source}"

@@ -1,4 +1,4 @@
-"""Defines ``arbshard web``, which serves the desk in the browser beside instances that run already."""
+"""Defines ``arbshard web``, which serves the desk in the browser for instances that run already."""
 
 from functools import partial
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""``arbshard why COIN``: what stands between a pair and a trade, now and over the last hour."""
+"""Defines ``arbshard why COIN``, which shows what keeps a pair from a trade, now and over the last hour."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ def why(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Which rule or cost stands between a pair and a trade, now and over the last hour.
+    """Show which rule or cost keeps a pair from a trade, now and over the last hour.
 
     Example: arbshard why BTC. Exit code: 0, or 2 when nothing runs or the pair is not traded.
     """
@@ -56,7 +56,7 @@ def why(
 
 
 def _last_hour(state_dir: Path, base: str, since_ms: int) -> dict[str, float | None] | str:
-    """How often the pair had an edge since then, from the series; or why that is not known."""
+    """Return how often the pair had an edge since then, from the series; or why that is not known."""
     from importlib.util import find_spec
 
     if find_spec("pyarrow") is None or not (state_dir / "series").is_dir():
