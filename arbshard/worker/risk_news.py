@@ -8,7 +8,7 @@ from typing import Protocol
 class Serial(Protocol):
     """Is where news is announced: ``risk_page.RiskPage``."""
 
-    def serial(self, word: str, now_ns: int) -> int | None:
+    def serial(self, name: str, now_ns: int) -> int | None:
         """Return a number that changes with every news of a kind; None when it cannot be read."""
         ...
 
@@ -18,7 +18,7 @@ class RiskNews:
 
     def __init__(
         self,
-        word: str,
+        name: str,
         page: Serial,
         ask: Callable[[int], Coroutine[None, None, int]],
         on_failure: Callable[[BaseException], None],
@@ -27,7 +27,7 @@ class RiskNews:
 
         ``ask`` is given the serial of what is known, asks risk, and returns its answer's serial.
         """
-        self._word = word
+        self._name = name
         self._page = page
         self._ask = ask
         self._on_failure = on_failure
@@ -40,7 +40,7 @@ class RiskNews:
         """Ask risk if there is news; its answer comes later."""
         if self._asking is not None:
             return
-        serial = self._page.serial(self._word, now_ns)
+        serial = self._page.serial(self._name, now_ns)
         if serial is not None and serial != self.serial:
             self._is_forgotten = False
             self._asking = asyncio.ensure_future(self._ask(self.serial))

@@ -25,10 +25,10 @@ class RiskPage:
         """How often a page was found."""
         self._fences: dict[int, int] = {}
 
-    def serial(self, word: str, now_ns: int) -> int | None:
+    def serial(self, name: str, now_ns: int) -> int | None:
         """Return a number that changes with every news of its kind; None while there is no page."""
         self._look(now_ns)
-        return self._page.value(word) if self._page is not None else None
+        return self._page.value(name) if self._page is not None else None
 
     def fence(self, shard: int, now_ns: int) -> int:
         """Return the lowest epoch of ``shard`` that may trade: the highest that any page has shown; 0 for none."""
@@ -39,9 +39,9 @@ class RiskPage:
     def _note_fence(self, shard: int) -> int:
         known = self._fences.get(shard, 0)
         if self._page is not None:
-            said = self._page.value(f"fence_{shard}")
-            if said > known:
-                known = self._fences[shard] = said
+            shown = self._page.value(f"fence_{shard}")
+            if shown > known:
+                known = self._fences[shard] = shown
         return known
 
     def _look(self, now_ns: int) -> bool:

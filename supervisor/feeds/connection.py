@@ -138,16 +138,16 @@ class FeedConnection:
 
     def line(self, now_ns: int) -> str:
         """Describe the connection in one line, for people."""
-        said = f"{self.name}: {self.state.value}"
+        text = f"{self.name}: {self.state.value}"
         if self._now is not None and self._now.link.opened_ns:
             link = self._now.link
             held_s = (now_ns - link.opened_ns) / 1e9
-            said += f" for {held_s:.0f} s, {len(self._symbols)} symbols, {link.frames} frames"
+            text += f" for {held_s:.0f} s, {len(self._symbols)} symbols, {link.frames} frames"
             if link.refused:
-                said += f", refused: {link.refused}"
+                text += f", refused: {link.refused}"
         elif self.last_error:
-            said += f", {self.last_error}"
-        return said
+            text += f", {self.last_error}"
+        return text
 
     def start(self) -> None:
         """Open it, and keep it up."""
@@ -377,7 +377,7 @@ class FeedConnection:
         elif control.kind is FrameKind.ERROR:
             self.refusals += 1
             self.last_error = f"refused: {control.detail}"
-            get_logger().error("the venue refused a request", connection=self.name, said=control.detail)
+            get_logger().error("the venue refused a request", connection=self.name, detail=control.detail)
             if self._next is not None and link is self._next.link:
                 link.abort(self.last_error)  # it would take over and bring no books
         elif control.kind is FrameKind.SHUTDOWN:

@@ -17,7 +17,7 @@ from arbshard.risk.reconcile.activity import Activity
 from arbshard.risk.reconcile.reconciler import Reconciler
 from arbshard.venues.base.client import NoAnswer
 from arbshard.venues.base.orders import OrderStatus
-from arbshard.venues.base.states import ACCEPTED, Said
+from arbshard.venues.base.states import ACCEPTED, CallOutcome
 from arbshard.venues.binance.orders import BinanceOrders
 from arbshard.venues.upbit import states as upbit_states
 from support.mutations import Mutation
@@ -40,17 +40,17 @@ def a_call_without_an_answer_was_never_sent(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(NoAnswer, "__init__", lambda self, why, *, sent: true_init(self, why, sent=False))
 
 
-def _understand(patch: pytest.MonkeyPatch, statuses: tuple[int, ...], said: Said) -> None:
+def _understand(patch: pytest.MonkeyPatch, statuses: tuple[int, ...], said: CallOutcome) -> None:
     true_understand = line_module.understand
 
-    def understand(venue: str, status: int, body: bytes) -> Said:
+    def understand(venue: str, status: int, body: bytes) -> CallOutcome:
         return said if status in statuses else true_understand(venue, status, body)
 
     patch.setattr(line_module, "understand", understand)
 
 
 def server_errors_are_refusals(patch: pytest.MonkeyPatch) -> None:
-    _understand(patch, (408, 500, 503), Said("rejected", "the server failed"))
+    _understand(patch, (408, 500, 503), CallOutcome("rejected", "the server failed"))
 
 
 def rate_limits_are_acceptance(patch: pytest.MonkeyPatch) -> None:

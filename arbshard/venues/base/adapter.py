@@ -13,7 +13,7 @@ from arbshard.venues.base.orders import OrderVenue
 from arbshard.venues.base.rest import RestBooks
 from arbshard.venues.base.rules import AccountRules
 from arbshard.venues.base.signing import Signing
-from arbshard.venues.base.states import Said
+from arbshard.venues.base.states import CallOutcome
 
 
 class Adapter(NamedTuple):
@@ -25,7 +25,7 @@ class Adapter(NamedTuple):
     """Order books by REST."""
     orders: OrderVenue
     """Orders by REST."""
-    understand: Callable[[int, bytes], Said]
+    understand: Callable[[int, bytes], CallOutcome]
     """Returns the meaning of an answer whose HTTP status is not a success, by the tables of the module ``states``."""
     account: AccountVenue
     """The private stream, balances and open orders."""

@@ -24,7 +24,7 @@ Meaning = Literal["accepted", "rejected", "not_accepted", "not_found", "unknown"
 _DETAIL_MAX = 200
 
 
-class Said(NamedTuple):
+class CallOutcome(NamedTuple):
     """Is the meaning of a venue's answer."""
 
     meaning: Meaning
@@ -36,21 +36,21 @@ class Said(NamedTuple):
     """Set if and only if the order was rejected or not accepted."""
 
 
-ACCEPTED = Said("accepted")
-NOT_FOUND = Said("not_found")
-UNKNOWN = Said("unknown")
-BUSY = Said("not_accepted", fault="busy")
-CLOCK_OFF = Said("not_accepted", clock_off=True, fault="busy")
-ORDER_REFUSED = Said("rejected", fault="order")
-NO_FUNDS = Said("rejected", fault="funds")
-MARKET_REFUSES = Said("rejected", fault="market")
-VENUE_REFUSES = Said("not_accepted", fault="venue")
+ACCEPTED = CallOutcome("accepted")
+NOT_FOUND = CallOutcome("not_found")
+UNKNOWN = CallOutcome("unknown")
+BUSY = CallOutcome("not_accepted", fault="busy")
+CLOCK_OFF = CallOutcome("not_accepted", clock_off=True, fault="busy")
+ORDER_REFUSED = CallOutcome("rejected", fault="order")
+NO_FUNDS = CallOutcome("rejected", fault="funds")
+MARKET_REFUSES = CallOutcome("rejected", fault="market")
+VENUE_REFUSES = CallOutcome("not_accepted", fault="venue")
 """The key, its permissions, the address or the region is refused: the venue did not examine the order."""
 
 _VENUE_STATUSES = frozenset({401, 403, 418, 451})
 
 
-def by_status(status: int, body: bytes) -> Said:
+def by_status(status: int, body: bytes) -> CallOutcome:
     """Return what the HTTP status alone means: below 500 the call was refused; from 500 on its effect is unknown."""
     detail = shortened(f"HTTP {status} {body[:_DETAIL_MAX].decode(errors='replace')}".strip())
     if status in _VENUE_STATUSES:
@@ -63,16 +63,16 @@ def by_status(status: int, body: bytes) -> Said:
     return UNKNOWN._replace(detail=detail)
 
 
-def by_code(known: Said | None, status: int, body: bytes, detail: str) -> Said:
+def by_code(known: CallOutcome | None, status: int, body: bytes, detail: str) -> CallOutcome:
     """Return what an answer means whose code has the meaning ``known`` in the venue's table; None if it is not in
     it.
 
     A code that is not in the table is judged by the status. HTTP 418 bans the address, whatever the code is.
     """
-    said = by_status(status, body) if known is None else known
-    if status == 418 and said.fault == "busy":
-        said = VENUE_REFUSES
-    return said._replace(detail=shortened(detail))
+    outcome = by_status(status, body) if known is None else known
+    if status == 418 and outcome.fault == "busy":
+        outcome = VENUE_REFUSES
+    return outcome._replace(detail=shortened(detail))
 
 
 def shortened(text: str) -> str:

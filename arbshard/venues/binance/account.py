@@ -307,7 +307,7 @@ def _order(event: _Report) -> ReportedOrder:
     filled = amount(event.filled, "z")
     remaining = amount(amount(event.quantity, "q") - filled, "q - z")
     state = state_of(event.state)
-    said = (event.reject_reason if event.reject_reason != "NONE" else "") or event.expiry_reason
+    reason = (event.reject_reason if event.reject_reason != "NONE" else "") or event.expiry_reason
     return ReportedOrder(
         client_id=event.original_client_id or event.client_id,  # a cancel has an id of its own
         venue_order_id=str(event.order_id),
@@ -319,7 +319,7 @@ def _order(event: _Report) -> ReportedOrder:
         remaining=remaining,
         at_ms=event.at_ms,
         fill=fill,
-        detail=said[:DETAIL_CHARS_MAX],
+        detail=reason[:DETAIL_CHARS_MAX],
         fault=fault_of(state, event.reject_reason),
     )
 

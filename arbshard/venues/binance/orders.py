@@ -67,16 +67,18 @@ class BinanceOrders:
     def read(self, order: Order, body: bytes) -> OrderStatus:
         """Read it with its fills, which the answer to ``find`` does not list."""
         try:
-            said = _order(body)
+            answer = _order(body)
             fills = tuple(
                 make_fill(order, row.trade_id, row.qty, row.price, row.commission, row.commission_asset)
-                for row in said.fills
+                for row in answer.fills
             )
         except UNREADABLE_ORDER as error:
             raise unreadable_order(order, error) from error
-        filled = amount_of(order, said.executed_qty)
-        state = state_of(said.status)
-        return OrderStatus(str(said.order_id), state, filled, fills, clipped(said.status), fault_of(state))
+        filled = amount_of(order, answer.executed_qty)
+        state = state_of(answer.status)
+        return OrderStatus(
+            str(answer.order_id), state, filled, fills, clipped(answer.status), fault_of(state)
+        )
 
     def trades(self, market: Market, venue_order_id: str) -> VenueRequest | None:
         """Ask for the fills with their commission."""

@@ -15,7 +15,7 @@ from arbshard.venues.base.states import (
     ORDER_REFUSED,
     UNKNOWN,
     VENUE_REFUSES,
-    Said,
+    CallOutcome,
     by_code,
     by_status,
 )
@@ -33,7 +33,7 @@ STATES: Final[Mapping[str, OrderState]] = {
     "EXPIRED_IN_MATCH": "EXPIRED",  # self-trade prevention
 }
 
-ERRORS: Final[Mapping[int, Said]] = {
+ERRORS: Final[Mapping[int, CallOutcome]] = {
     -1000: UNKNOWN,  # an unknown error occurred while processing
     -1001: UNKNOWN,  # internal: disconnected
     -1002: VENUE_REFUSES,  # the key may not do this
@@ -61,7 +61,7 @@ ERRORS: Final[Mapping[int, Said]] = {
 
 _REFUSALS: Final = frozenset({-1010, -1013, -1014, -2010})
 """Codes of a refused order, under which the message gives the reason."""
-MESSAGES: Final[Mapping[str, Said]] = {
+MESSAGES: Final[Mapping[str, CallOutcome]] = {
     "Duplicate order sent": UNKNOWN,  # an order of that name may exist
     "Account has insufficient balance for requested action": NO_FUNDS,
     "Market is closed": MARKET_REFUSES,
@@ -99,15 +99,15 @@ class _Error(msgspec.Struct):
 _error = msgspec.json.Decoder(_Error).decode
 
 
-def state_of(word: str) -> OrderState:
-    """Return the state of an order whose state Binance calls ``word``.
+def state_of(name: str) -> OrderState:
+    """Return the state of an order whose state Binance calls ``name``.
 
     A name that is not in the table is UNKNOWN, so that the order is asked about again.
     """
-    return STATES.get(word, "UNKNOWN")
+    return STATES.get(name, "UNKNOWN")
 
 
-def understand(status: int, body: bytes) -> Said:
+def understand(status: int, body: bytes) -> CallOutcome:
     """Return what an answer of HTTP ``status`` that is not a success means."""
     try:
         error = _error(body)

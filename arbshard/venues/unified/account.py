@@ -146,9 +146,9 @@ def _balance(coin: str, row: _Held) -> VenueBalance:
     return VenueBalance(amount(free, f"free {coin}"), amount(locked, f"used {coin}"))
 
 
-def _side(word: str | None) -> Side:
-    if word == "buy":
+def _side(side: str | None) -> Side:
+    if side == "buy":
         return "buy"
-    if word == "sell":
+    if side == "sell":
         return "sell"
-    raise FrameError("shape", f"an order on the side {word!r}")
+    raise FrameError("shape", f"an order on the side {side!r}")

@@ -50,12 +50,12 @@ class UnifiedOrders:
     def read(self, order: Order, body: bytes) -> OrderStatus:
         """Read the order with those of its fills that the answer lists."""
         try:
-            said = _order(body)
-            filled = _filled(order, said)
-            fills = _fills(order, said.trades or [], _fee_of(said))
-            state = state_of(said.status, filled)
+            answer = _order(body)
+            filled = _filled(order, answer)
+            fills = _fills(order, answer.trades or [], _fee_of(answer))
+            state = state_of(answer.status, filled)
             return OrderStatus(
-                said.id, state, filled, fills, clipped(said.status or "accepted"), fault_of(state)
+                answer.id, state, filled, fills, clipped(answer.status or "accepted"), fault_of(state)
             )
         except UNREADABLE_ORDER as error:
             raise unreadable_order(order, error) from error
@@ -85,17 +85,17 @@ class UnifiedOrders:
             raise VenueError(str(error)) from error
 
 
-def _filled(order: Order, said: UnifiedOrder) -> Decimal:
-    if said.filled is not None:
-        return amount_of(order, said.filled)
-    if said.status in (None, "open") and not said.trades:
+def _filled(order: Order, answer: UnifiedOrder) -> Decimal:
+    if answer.filled is not None:
+        return amount_of(order, answer.filled)
+    if answer.status in (None, "open") and not answer.trades:
         return ZERO  # a mere acknowledgement
-    raise VenueError(f"{order.market}: an order that is {said.status} without the quantity executed")
+    raise VenueError(f"{order.market}: an order that is {answer.status} without the quantity executed")
 
 
-def _fee_of(said: UnifiedOrder) -> tuple[Decimal, str] | None:
+def _fee_of(answer: UnifiedOrder) -> tuple[Decimal, str] | None:
     """Return the order's whole fee, for venues that do not state it by fill."""
-    fees = [fee for fee in said.fees or [] if fee.cost is not None and fee.currency]
+    fees = [fee for fee in answer.fees or [] if fee.cost is not None and fee.currency]
     if len(fees) != 1:
         return None
     (fee,) = fees

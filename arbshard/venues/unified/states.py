@@ -21,7 +21,7 @@ from arbshard.venues.base.states import (
     ORDER_REFUSED,
     UNKNOWN,
     VENUE_REFUSES,
-    Said,
+    CallOutcome,
     by_status,
     shortened,
 )
@@ -38,7 +38,7 @@ STATES: Final[Mapping[str, OrderState]] = {
 }
 """ccxt's unified states. Where it knows none, it passes on the venue's own name, which is UNKNOWN."""
 
-ERRORS: Final[Mapping[str, Said]] = {
+ERRORS: Final[Mapping[str, CallOutcome]] = {
     "OrderNotFound": NOT_FOUND,
     "DuplicateOrderId": UNKNOWN,  # an order of that name may exist
     "OrderNotCached": UNKNOWN,
@@ -62,13 +62,13 @@ ERRORS: Final[Mapping[str, Said]] = {
 _error = msgspec.json.Decoder(ErrorText).decode
 
 
-def state_of(word: str | None, filled: Decimal) -> OrderState:
-    """Return the state of an order whose state ccxt calls ``word`` and of which ``filled`` was executed.
+def state_of(name: str | None, filled: Decimal) -> OrderState:
+    """Return the state of an order whose state ccxt calls ``name`` and of which ``filled`` was executed.
 
     A venue that acknowledges an order without its state has accepted it. A name that is not in the table is
     UNKNOWN.
     """
-    state: OrderState = "ACCEPTED" if word is None else STATES.get(word, "UNKNOWN")
+    state: OrderState = "ACCEPTED" if name is None else STATES.get(name, "UNKNOWN")
     return "PARTIAL" if state == "ACCEPTED" and filled else state
 
 
@@ -77,7 +77,7 @@ def fault_of(state: OrderState) -> OrderFault:
     return "order" if state == "REJECTED" else ""
 
 
-def understand(status: int, body: bytes) -> Said:
+def understand(status: int, body: bytes) -> CallOutcome:
     """Return what a failed call means. From HTTP 500 on its effect is unknown, whatever ccxt makes of the text."""
     try:
         error = _error(body)

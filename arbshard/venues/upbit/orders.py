@@ -63,16 +63,16 @@ class UpbitOrders:
     def read(self, order: Order, body: bytes) -> OrderStatus:
         """Read it with its fills. The answer to a new order shows it as it was before it met the book."""
         try:
-            said = _order(body)
-            fees = shares(said.paid_fee, [trade.funds for trade in said.trades])
+            answer = _order(body)
+            fees = shares(answer.paid_fee, [trade.funds for trade in answer.trades])
             fills = tuple(
                 make_fill(order, trade.uuid, trade.volume, trade.price, fee, order.market.quote)
-                for trade, fee in zip(said.trades, fees, strict=True)
+                for trade, fee in zip(answer.trades, fees, strict=True)
             )
         except UNREADABLE_ORDER as error:
             raise unreadable_order(order, error) from error
-        filled = amount_of(order, said.executed_volume)
-        return OrderStatus(said.uuid, state_of(said.state, filled), filled, fills, clipped(said.state))
+        filled = amount_of(order, answer.executed_volume)
+        return OrderStatus(answer.uuid, state_of(answer.state, filled), filled, fills, clipped(answer.state))
 
     def trades(self, market: Market, venue_order_id: str) -> VenueRequest | None:
         """Return None, because the venue lists the fills with the order."""

@@ -15,7 +15,7 @@ from arbshard.venues.base.states import (
     ORDER_REFUSED,
     UNKNOWN,
     VENUE_REFUSES,
-    Said,
+    CallOutcome,
     by_code,
     by_status,
 )
@@ -30,7 +30,7 @@ STATES: Final[Mapping[str, OrderState]] = {
     "cancel": "EXPIRED",  # our orders are never cancelled: it is how an IOC order ends that found too little
 }
 
-ERRORS: Final[Mapping[str, Said]] = {
+ERRORS: Final[Mapping[str, CallOutcome]] = {
     "order_not_found": NOT_FOUND,
     "duplicated_identifier": UNKNOWN,  # an order of that name may exist, or its attempt failed and used up the name
     "too_many_requests": BUSY,
@@ -78,16 +78,16 @@ class _Error(msgspec.Struct):
 _error = msgspec.json.Decoder(_Error).decode
 
 
-def state_of(word: str, filled: Decimal) -> OrderState:
-    """Return the state of an order whose state Upbit calls ``word`` and of which ``filled`` was executed.
+def state_of(name: str, filled: Decimal) -> OrderState:
+    """Return the state of an order whose state Upbit calls ``name`` and of which ``filled`` was executed.
 
     A name that is not in the table is UNKNOWN, so that the order is asked about again.
     """
-    state = STATES.get(word, "UNKNOWN")
+    state = STATES.get(name, "UNKNOWN")
     return "PARTIAL" if state == "ACCEPTED" and filled else state
 
 
-def understand(status: int, body: bytes) -> Said:
+def understand(status: int, body: bytes) -> CallOutcome:
     """Return what an answer of HTTP ``status`` that is not a success means.
 
     The venue documents that the error's name decides.

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from arbshard.model.order import OrderState
-from arbshard.venues.base.states import NO_FUNDS, NOT_FOUND, Said, by_code, by_status
+from arbshard.venues.base.states import NO_FUNDS, NOT_FOUND, CallOutcome, by_code, by_status
 from arbshard.venues.frame import UNREADABLE
 
 STATES: Final[Mapping[str, OrderState]] = {
@@ -14,7 +14,7 @@ STATES: Final[Mapping[str, OrderState]] = {
     "filled": "FILLED",
     "ended": "EXPIRED",
 }
-ERRORS: Final[Mapping[str, Said]] = {"no such order": NOT_FOUND, "no money": NO_FUNDS}
+ERRORS: Final[Mapping[str, CallOutcome]] = {"no such order": NOT_FOUND, "no money": NO_FUNDS}
 
 
 class _Error(msgspec.Struct):
@@ -29,7 +29,7 @@ def state_of(word: str) -> OrderState:
     return STATES.get(word, "UNKNOWN")
 
 
-def understand(status: int, body: bytes) -> Said:
+def understand(status: int, body: bytes) -> CallOutcome:
     """What an answer that is not a success means."""
     try:
         error = _error(body).error
