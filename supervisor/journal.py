@@ -11,11 +11,11 @@ from typing import TypeVar
 import msgspec
 
 from arbshard.log import get_logger
-from arbshard.model.notes import HaltSpan, JournalNote
-from arbshard.model.risk_note import ApartNote, HaltNote, PositionNote, TightNote
+from arbshard.model.notes import JournalNote
+from arbshard.model.risk_note import ApartNote, HaltSpan, PositionNote, TightNote, resumption_of
 
 _KEPT = 100
-"""Halts and decisions kept; the newest count."""
+"""Decisions kept; the newest count."""
 
 
 class _Followed(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class _Followed(msgspec.Struct, frozen=True):
     at_ms: int
     positions: tuple[PositionNote, ...]
     closed: tuple[PositionNote, ...]
-    halt: HaltNote | None = None
+    halts: tuple[HaltSpan, ...] = ()
     closing: dict[str, str] = {}
     apart: dict[str, ApartNote] = {}
     tightened: dict[str, TightNote] = {}
@@ -50,7 +50,6 @@ class RunJournal:
         self._ended: deque[str] = deque(maxlen=_KEPT)
         """The positions whose exit was logged last."""
         self._decisions: deque[JournalNote] = deque(maxlen=_KEPT)
-        self._halts: deque[HaltSpan] = deque(maxlen=_KEPT)
 
     @property
     def decisions(self) -> tuple[JournalNote, ...]:
@@ -60,7 +59,7 @@ class RunJournal:
     @property
     def halts(self) -> tuple[HaltSpan, ...]:
         """Return the halts of this run, the newest last; one from before its start is among them."""
-        return tuple(self._halts)
+        return self._before.halts
 
     def follow(self, note: bytes) -> None:
         """Note and log what ``note`` shows that the one before did not. Raises ``msgspec.MsgspecError``."""
@@ -68,28 +67,26 @@ class RunJournal:
             return
         self._raw = note
         before, now = self._before, _decoder.decode(note)
-        self._follow_halt(before.halt, now)
+        self._follow_halts(before.halts, now.halts)
         for kind, text in self._decided(before, now):
             self._note(now.at_ms, kind, text)
         if self._logs_trades:
             self._log_trades(before, now)
         self._before, self._is_first = now, False
 
-    def _follow_halt(self, before: HaltNote | None, now: _Followed) -> None:
-        halt = now.halt
-        if halt == before:
-            return
-        if before is not None:
-            last = self._halts.pop()
-            self._halts.append(msgspec.structs.replace(last, until_ms=now.at_ms))
-        if halt is None:
-            self._note(now.at_ms, "resumed", "resumed: entries are allowed again")
-            return
-        self._halts.append(HaltSpan(halt.at_ms, halt.cause, halt.reason, halt.level))
-        exits = "exits are stopped too" if halt.level == "stopped" else "exits go on"
-        when = "halted before this start" if self._is_first and halt.at_ms < self._started_ms else "halted"
-        text = f"{when} ({halt.cause}): {halt.reason or 'no reason given'}; no entries, {exits}"
-        self._note(halt.at_ms, "halted", text)
+    def _follow_halts(self, before: tuple[HaltSpan, ...], now: tuple[HaltSpan, ...]) -> None:
+        """Note each halt and each resumption, also of a halt that began and ended between two notes."""
+        begun = {(one.since_ms, one.level) for one in before}
+        for halt in now:
+            if (halt.since_ms, halt.level) not in begun:
+                exits = "exits are stopped too" if halt.level == "stopped" else "exits go on"
+                is_old = self._is_first and halt.since_ms < self._started_ms
+                when = "halted before this start" if is_old else "halted"
+                by = f" by {halt.by}" if halt.by else ""
+                text = f"{when}{by} ({halt.cause}): {halt.reason or 'no reason given'}; no entries, {exits}"
+                self._note(halt.since_ms, "halted", text)
+            if halt.until_ms and not halt.is_raised and halt not in before:
+                self._note(halt.until_ms, "resumed", f"{resumption_of(halt)}; entries are allowed again")
 
     def _decided(self, before: _Followed, now: _Followed) -> Iterator[tuple[str, str]]:
         earlier = " since before this start" if self._is_first else ""

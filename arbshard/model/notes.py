@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from arbshard.model.funnel import EdgeFunnel
-from arbshard.model.intent import HaltLevel
+from arbshard.model.risk_note import HaltSpan
 
 FeedState = Literal["connecting", "connected", "partly", "stale", "down", "rest"]
 ChildState = Literal["starting", "running", "restarting", "quarantined", "ending", "ended"]
@@ -97,18 +97,6 @@ RECORDING = "recording"
 """The mode of a run that has feeds and a recorder, and neither risk nor workers."""
 
 
-class HaltSpan(msgspec.Struct, frozen=True):
-    """Describes a halt of this run, or one from before its start that was still in force."""
-
-    since_ms: int
-    cause: str
-    """``ledger.events.HaltCause``."""
-    reason: str
-    level: HaltLevel
-    until_ms: int = 0
-    """When it ended; 0 while it is in force."""
-
-
 class JournalNote(msgspec.Struct, frozen=True):
     """Describes what a person or a rule has decided."""
 
@@ -145,6 +133,6 @@ class SupervisorNote(msgspec.Struct, frozen=True):
     regime: str = ""
     """How the prices of the simulated exchanges behave; empty for public feeds."""
     halts: tuple[HaltSpan, ...] = ()
-    """The halts of this run, the newest last; 100 at most."""
+    """The halts of this run, the newest last; 50 at most."""
     journal: tuple[JournalNote, ...] = ()
     """What people and rules have decided in this run, the newest last; 100 at most."""

@@ -186,6 +186,31 @@ class HaltNote(msgspec.Struct, frozen=True):
     level: HaltLevel = "reduce_only"
 
 
+class HaltSpan(msgspec.Struct, frozen=True):
+    """Describes a halt of this run, or one from before its start that was still in force."""
+
+    since_ms: int
+    cause: str
+    """One of ``ledger.events.HaltCause``."""
+    reason: str
+    level: HaltLevel
+    until_ms: int = 0
+    """When it ended; 0 while it is in force."""
+    by: str = ""
+    """Who ordered it, and by which means; empty where a rule did, and where it is not known."""
+    resumed_by: str = ""
+    """Who ended it; empty while it is in force, and where it is not known."""
+    resumed_why: str = ""
+    is_raised: bool = False
+    """Whether it ended because a halt of another level took its place, and not because a person resumed."""
+
+
+def resumption_of(halt: HaltSpan) -> str:
+    """Return who resumed and why, for a halt that a person has ended."""
+    by = f" by {halt.resumed_by}" if halt.resumed_by else ""
+    return f"resumed{by}: {halt.resumed_why or 'no reason given'}"
+
+
 class ApartNote(msgspec.Struct, frozen=True):
     """States that a pair is set apart: it enters nothing until a person releases it."""
 
@@ -417,6 +442,8 @@ class RiskNoteHead(msgspec.Struct, frozen=True, kw_only=True):
     closed: tuple[PositionNote, ...]
     """The positions that were closed last, newest first."""
     halt: HaltNote | None = None
+    halts: tuple[HaltSpan, ...] = ()
+    """The halts of this run, the newest last; one from before its start is among them."""
     equity: EquityNote = EquityNote()
     fx: FxNote = FxNote()
     closing: dict[str, str] = {}

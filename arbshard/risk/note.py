@@ -99,6 +99,7 @@ class NoteWriter:
             positions=positions,
             closed=closed,
             halt=HaltNote(halt.at_ms, halt.cause, halt.reason, halt.level) if halt is not None else None,
+            halts=standing.halts,
             equity=self._equity(now_ms),
             fx=self._fx(),
             closing={**standing.closing},

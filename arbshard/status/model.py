@@ -2,13 +2,14 @@
 
 import msgspec
 
-from arbshard.model.notes import HaltSpan, JournalNote, VenueNote
+from arbshard.model.notes import JournalNote, VenueNote
 from arbshard.model.risk_note import (
     BalanceNote,
     DifferenceNote,
     EquityNote,
     FxNote,
     HaltNote,
+    HaltSpan,
     PortfolioTally,
     PositionNote,
     StrayNote,

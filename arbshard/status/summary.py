@@ -5,15 +5,17 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from arbshard.model.notes import HaltSpan, JournalNote
+from arbshard.model.notes import JournalNote
 from arbshard.model.risk_note import (
     DifferenceNote,
     EquityNote,
     FxNote,
+    HaltSpan,
     PortfolioTally,
     PositionNote,
     StrayNote,
     Tally,
+    resumption_of,
 )
 from arbshard.status.model import Latency, LedgerStatus, RuleWorth, Status
 
@@ -186,4 +188,5 @@ def _halts_that_are_over(halts: Iterable[HaltSpan]) -> Iterator[str]:
     for halt in halts:
         if halt.until_ms:
             span = f"from {clock_of(halt.since_ms)} to {clock_of(halt.until_ms)}"
-            yield f"entries were halted {span} ({halt.cause}): {halt.reason or 'no reason given'}"
+            end = "" if halt.is_raised else f"; {resumption_of(halt)}"
+            yield f"entries were halted {span} ({halt.cause}): {halt.reason or 'no reason given'}{end}"

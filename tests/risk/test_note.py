@@ -120,6 +120,7 @@ def test_what_stands_is_told() -> None:
     }
     world.now_ms -= 1
     assert (note.halt.cause, note.halt.reason, note.halt.at_ms) == ("operator", "lunch", world.now_ms)
+    assert [(one.since_ms, one.reason, one.until_ms) for one in note.halts] == [(world.now_ms, "lunch", 0)]
     assert note.closing == {"ETH": "kill_switch"}
     assert note.tightened[""].factor == "0.5"
     assert note.limits_changed == {"ETH order_notional_max": "7"}

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from arbshard.model.notes import HaltSpan, JournalNote
+from arbshard.model.notes import JournalNote
+from arbshard.model.risk_note import HaltSpan
 from arbshard.status.model import RuleWorth
 from arbshard.status.render import render_summary
 from arbshard.status.summary import summarise
@@ -125,12 +126,14 @@ def test_goes_into_a_file_as_json(status):
 
 
 class TestHalts:
-    OVER = HaltSpan(1_795_000_000_000, "operator", "lunch", "reduce_only", until_ms=1_795_000_060_000)
+    OVER = HaltSpan(1_795_000_000_000, "operator", "lunch", "reduce_only", until_ms=1_795_000_060_000,
+                    resumed_by="ann", resumed_why="back")  # fmt: skip
 
     def test_one_that_is_over_is_a_reason_for_exit_code_1(self, status):
         summary = summarise(replace(status, halts=(self.OVER,)), alive=None, failure="")
         assert not summary.ok
         said = "entries were halted from 2026-11-18 11:06:40 UTC to 2026-11-18 11:07:40 UTC (operator): lunch"
+        said += "; resumed by ann: back"
         assert said in summary.problems
         assert summary.halts == (self.OVER,)
 

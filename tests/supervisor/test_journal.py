@@ -4,8 +4,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from arbshard.model.notes import HaltSpan
-from arbshard.model.risk_note import NO_NOTE, ApartNote, HaltNote, PositionNote, TightNote
+from arbshard.model.risk_note import NO_NOTE, ApartNote, HaltSpan, PositionNote, TightNote
 from supervisor.journal import RunJournal
 
 STARTED_MS = 1_000_000
@@ -40,32 +39,47 @@ def run():
 
 
 class TestHalts:
-    HALT = HaltNote(STARTED_MS + 10, "errors", "30 orders of unknown fate")
+    HALT = HaltSpan(STARTED_MS + 10, "errors", "30 orders of unknown fate", "reduce_only")
+    ENDED = msgspec.structs.replace(
+        HALT, until_ms=STARTED_MS + 900, resumed_by="ann (command line)", resumed_why="all are known"
+    )
 
     def test_a_halt_its_cause_and_its_end(self, run):
         run.show()
-        (line,) = run.show(halt=self.HALT)
+        (line,) = run.show(halts=(self.HALT,))
         assert (line["event"], line["log_level"]) == ("halted", "warning")
         assert line["what"] == "halted (errors): 30 orders of unknown fate; no entries, exits go on"
-        assert run.journal.halts == (HaltSpan(STARTED_MS + 10, "errors", self.HALT.reason, "reduce_only"),)
-        assert run.show(halt=self.HALT) == []
-        (line,) = run.show(at_ms=STARTED_MS + 900)
+        assert run.journal.halts == (self.HALT,)
+        assert run.show(halts=(self.HALT,)) == []
+        (line,) = run.show(at_ms=STARTED_MS + 990, halts=(self.ENDED,))
         assert line["event"] == "resumed"
-        assert run.journal.halts[0].until_ms == STARTED_MS + 900
-        assert [one.kind for one in run.journal.decisions] == ["halted", "resumed"]
+        assert line["what"] == "resumed by ann (command line): all are known; entries are allowed again"
+        assert run.journal.halts == (self.ENDED,)
+        assert [(one.at_ms, one.kind) for one in run.journal.decisions] == [
+            (STARTED_MS + 10, "halted"), (STARTED_MS + 900, "resumed"),
+        ]  # fmt: skip
+        assert run.show(at_ms=STARTED_MS + 991, halts=(self.ENDED,)) == []
+
+    def test_a_halt_that_began_and_ended_between_two_notes(self, run):
+        run.show()
+        lines = run.show(halts=(self.ENDED,))
+        assert [line["event"] for line in lines] == ["halted", "resumed"]
+        assert run.journal.halts == (self.ENDED,)
 
     def test_a_run_that_starts_halted_says_so(self, run):
-        (line,) = run.show(halt=HaltNote(STARTED_MS - 5, "operator", ""))
-        assert line["what"].startswith("halted before this start (operator): no reason given; no entries")
+        (line,) = run.show(halts=(HaltSpan(STARTED_MS - 5, "operator", "", "reduce_only", by="ann"),))
+        assert line["what"].startswith(
+            "halted before this start by ann (operator): no reason given; no entries"
+        )
         assert run.journal.halts[0].since_ms == STARTED_MS - 5
 
-    def test_a_raised_level_is_another_halt(self, run):
-        run.show(halt=self.HALT)
-        raised = HaltNote(STARTED_MS + 50, "operator", "worse", "stopped")
-        (line,) = run.show(at_ms=STARTED_MS + 60, halt=raised)
+    def test_a_raised_level_is_another_halt_and_no_resumption(self, run):
+        run.show(halts=(self.HALT,))
+        raised = HaltSpan(STARTED_MS + 50, "operator", "worse", "stopped")
+        first = msgspec.structs.replace(self.HALT, until_ms=STARTED_MS + 50, is_raised=True)
+        (line,) = run.show(at_ms=STARTED_MS + 60, halts=(first, raised))
         assert line["what"].endswith("exits are stopped too")
-        first, second = run.journal.halts
-        assert (first.until_ms, second.until_ms, second.level) == (STARTED_MS + 60, 0, "stopped")
+        assert run.journal.halts == (first, raised)
 
 
 def test_what_was_decided(run):
@@ -130,7 +144,7 @@ class TestTrades:
         run = Followed(logs_trades=False)
         run.show()
         assert run.show(positions=(position(1),), closed=(closed(2),)) == []
-        assert [line["event"] for line in run.show(halt=TestHalts.HALT)] == ["halted"]
+        assert [line["event"] for line in run.show(halts=(TestHalts.HALT,))] == ["halted"]
 
 
 def test_an_empty_note_changes_nothing(run):

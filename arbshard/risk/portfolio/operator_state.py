@@ -31,6 +31,7 @@ from arbshard.ledger.events import (
 )
 from arbshard.model.intent import CLOSED_BY_HAND, ApartCause, ExitReason, HaltLevel
 from arbshard.model.money import ONE, ZERO
+from arbshard.model.risk_note import HaltSpan
 from arbshard.risk.portfolio.holdings import Account, Part
 
 StandingEvent = (
@@ -43,6 +44,9 @@ StandingEvent = (
     | LimitsChanged
     | LimitsScaled
 )
+
+HALTS_KEPT = 50
+"""Halts of a run that are kept; the newest count."""
 
 
 class HaltState(msgspec.Struct, frozen=True):
@@ -102,6 +106,8 @@ class OperatorState(Part):
     """
 
     halt: HaltState | None = None
+    halts: tuple[HaltSpan, ...] = ()
+    """The halts of this run, the newest last; one from before its start is among them."""
     acknowledged: tuple[str, ...] = ()
     """What the last ``Resumed`` accepted."""
     closing: dict[str, ExitReason] = msgspec.field(default_factory=dict)
@@ -122,18 +128,29 @@ class OperatorState(Part):
         """Return whether exits are stopped too."""
         return self.halt is not None and self.halt.level == "stopped"
 
+    def begin_run(self) -> None:
+        """Forget the halts that are over."""
+        self._journal.keep_fields(self)
+        self.halts = tuple(one for one in self.halts if not one.until_ms)
+        if self.halt is not None and not self.halts:  # a state that an older program wrote has no spans
+            self.halts = (HaltSpan(self.halt.at_ms, self.halt.cause, self.halt.reason, self.halt.level),)
+
     def apply(self, event: StandingEvent) -> None:
         """Apply an event. Raises ``LedgerDamaged`` when it contradicts the state."""
         self._journal.keep_fields(self)
         match event:
             case Halted():
                 self.halt = HaltState(event.at_ms, event.cause, event.reason, event.level)
+                self._end_span(event.at_ms, is_raised=True)
+                span = HaltSpan(event.at_ms, event.cause, event.reason, event.level, by=event.by)
+                self.halts = (*self.halts, span)[-HALTS_KEPT:]
                 self.serial += 1
             case Resumed():
                 if self.halt is None and event.high_water is None:
                     raise LedgerDamaged("resumed though nothing was halted")
                 self.acknowledged = event.acknowledged
                 self.halt = None
+                self._end_span(event.at_ms, resumed_by=event.by, resumed_why=event.reason)
                 self.serial += 1
             case ClosesOrdered():
                 self.closing = {**self.closing, **dict.fromkeys(event.pairs, event.reason)}
@@ -157,6 +174,21 @@ class OperatorState(Part):
             self._journal.keep_fields(self)
             self.closing = {one: why for one, why in self.closing.items() if one != pair}
             self.serial += 1
+
+    def _end_span(
+        self, at_ms: int, *, resumed_by: str = "", resumed_why: str = "", is_raised: bool = False
+    ) -> None:
+        """End the newest halt of this run, if it is still in force."""
+        if not self.halts or self.halts[-1].until_ms:
+            return
+        ended = msgspec.structs.replace(
+            self.halts[-1],
+            until_ms=at_ms,
+            resumed_by=resumed_by,
+            resumed_why=resumed_why,
+            is_raised=is_raised,
+        )
+        self.halts = (*self.halts[:-1], ended)
 
     def _set_apart(self, event: PairSetApart | PairReleased) -> None:
         others = {pair: apart for pair, apart in self.apart.items() if pair != event.pair}

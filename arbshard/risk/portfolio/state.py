@@ -372,6 +372,7 @@ class PortfolioState(Part):
                     self.shards, self.spent = {}, {}
                     self.results.start_run()
                     self.venues.begin_run()
+                    self.standing.begin_run()
                 self.session, self.run, self.is_stopped = event.session, event.run, False
             case Stopped():
                 if event.balances != self.balances.totals():

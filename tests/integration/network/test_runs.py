@@ -137,14 +137,17 @@ def test_a_halt_that_was_over_before_the_end_is_a_reason_for_exit_code_1(place):
     here.begin()
     here.until_running()
     here.do("halt", "--reason", "a look at it")
-    here.until(lambda status: status["halts"])  # the supervisor looks four times a second
-    here.do("resume")
+    here.do("resume", "--reason", "all is well")
     here.do("stop")
     code, out, err = here.ended()
     assert code == 1, out + err
     (problem,) = here.summary()["problems"]
     assert problem.startswith("entries were halted from ")
-    assert problem.endswith("(operator): a look at it")
+    assert "(operator): a look at it; resumed by " in problem
+    assert problem.endswith(": all is well")
+    decisions = here.summary()["journal"]
+    assert [one["kind"] for one in decisions] == ["halted", "resumed"]
+    assert decisions[1]["text"].endswith(": all is well; entries are allowed again")
 
 
 NOWHERE = {name: {"ws_url": "wss://127.0.0.1:1", "rest_url": "https://127.0.0.1:1"} for name in FEES}

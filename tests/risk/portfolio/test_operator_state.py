@@ -20,8 +20,9 @@ from arbshard.ledger.events import (
     subject_of,
 )
 from arbshard.model.refusal import Refusal
+from arbshard.model.risk_note import HaltSpan
 from arbshard.risk.portfolio.holdings import Journal
-from arbshard.risk.portfolio.operator_state import OperatorState, set_apart
+from arbshard.risk.portfolio.operator_state import HALTS_KEPT, HaltState, OperatorState, set_apart
 
 
 @pytest.fixture
@@ -43,6 +44,37 @@ def test_halt_and_resume(standing) -> None:
     assert standing.halt is None
     assert standing.acknowledged == ("drawdown 1 5",)
     assert standing.serial == 2
+
+
+def test_the_halts_of_a_run_are_kept_with_their_ends(standing, journal) -> None:
+    standing.apply(Halted(at_ms=5, cause="errors", reason="three"))
+    standing.apply(Halted(at_ms=6, cause="operator", reason="worse", level="stopped", by="ann"))
+    standing.apply(Resumed(at_ms=6, reason="seen", by="bob"))
+    standing.apply(Resumed(at_ms=7, reason="a drawdown", high_water=Decimal(1)))  # nothing was halted
+    first, second = standing.halts
+    assert first == HaltSpan(5, "errors", "three", "reduce_only", 6, is_raised=True)
+    assert second == HaltSpan(6, "operator", "worse", "stopped", 6, "ann", "bob", "seen")
+    journal.commit()
+    standing.apply(Halted(at_ms=8, cause="operator", reason="lunch"))
+    standing.begin_run()
+    assert [one.reason for one in standing.halts] == ["lunch"]
+    journal.rollback()
+    assert standing.halts == (first, second)
+    standing.begin_run()
+    assert standing.halts == ()
+
+
+def test_only_the_newest_halts_of_a_run_are_kept(standing) -> None:
+    for n in range(HALTS_KEPT + 3):
+        standing.apply(Halted(at_ms=n, cause="operator", reason=str(n)))
+        standing.apply(Resumed(at_ms=n, reason="on"))
+    assert [one.reason for one in standing.halts] == [str(n) for n in range(3, HALTS_KEPT + 3)]
+
+
+def test_a_halt_in_the_state_of_an_older_program_gets_its_span(standing) -> None:
+    standing.halt = HaltState(5, "operator", "lunch")
+    standing.begin_run()
+    assert standing.halts == (HaltSpan(5, "operator", "lunch", "reduce_only"),)
 
 
 def test_what_was_not_halted_cannot_be_resumed(standing) -> None:
