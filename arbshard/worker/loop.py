@@ -26,6 +26,8 @@ from arbshard.worker.standing_orders import StandingOrders
 TIMER_S = 0.04
 """Limit of a sleep in seconds. A wake-up of an idle process costs more than what is done in it: 0.2 ms of a CPU."""
 
+_FIRST_BOOKS_NS = 30_000_000_000
+"""So long after the start a pair without its first books is not counted as refused."""
 _SHUTDOWN: ExitReason = "shutdown"
 _TAKEN_OUT: ExitReason = "manual"
 
@@ -163,12 +165,18 @@ class ShardLoop:
         # Not measured are frames from before our start, and books evaluated again because their connection was lost.
         if top is not None and view.live and top.received_ns >= self._started_ns:
             self._meter.decided(top, self._clock.monotonic_ns())
-        if state.refusal is not None:
+        if state.refusal is not None and not self._awaits_first_book(state, now_ns):
             self._meter.doubted(state.refusal)
             if state.refusal is Refusal.INVENTORY_SHORT and state.short is not None:
                 self._meter.lacked(*state.short)
         if trade is not None:
             self._act(state, trade)
+
+    def _awaits_first_book(self, state: PairState, now_ns: int) -> bool:
+        """Return whether the pair waits for its first books as every pair does at the start, which is no fault."""
+        if state.refusal is not Refusal.BOOK_MISSING or now_ns - self._started_ns >= _FIRST_BOOKS_NS:
+            return False
+        return state.home.settled is None or state.away.settled is None
 
     def _act(self, state: PairState, trade: Trade) -> None:
         if not self.may_act(state):

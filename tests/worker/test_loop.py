@@ -234,6 +234,28 @@ async def test_fx_alone_decides_nothing(make, shop):
     assert len(shop.meter.latencies) == before
 
 
+@pytest.mark.parametrize(("after_s", "counted"), [(29, []), (30, [Refusal.BOOK_MISSING])])
+async def test_a_pair_that_waits_for_its_first_books_is_not_counted_at_the_start(
+    make, shop, clock, after_s, counted
+):
+    shop.feed.news = {1: make.view(make.home_book())}
+    shop.loop.start()
+    assert (shop.state.refusal, shop.meter.doubts) == (Refusal.BOOK_MISSING, [])
+    clock.advance_ms(after_s * 1000)
+    shop.feed.news = {1: make.view(make.home_book())}
+    shop.waiter.ring()
+    await shop.until(lambda: not shop.feed.news)
+    assert [one for one in shop.meter.doubts if one is Refusal.BOOK_MISSING] == counted
+
+
+async def test_a_book_that_is_lost_again_is_counted_at_the_start_too(make, shop):
+    shop.loop.start()
+    shop.feed.news = {1: make.view(None)}
+    shop.waiter.ring()
+    await shop.until(lambda: shop.meter.doubts)
+    assert shop.meter.doubts == [Refusal.BOOK_MISSING]
+
+
 async def test_doubts_are_counted(make, shop):
     shop.loop.start()
     shop.meter.doubts.clear()
