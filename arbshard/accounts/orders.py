@@ -85,7 +85,9 @@ class VenueOrders:
             state=state,
             filled=filled,
             fills=fills,
-            detail=f"unknown order state {report.word!r}" if report.state == "UNKNOWN" else report.detail,
+            detail=f"unknown order state {report.state_name!r}"
+            if report.state == "UNKNOWN"
+            else report.detail,
             at_ms=report.at_ms,
             fault=report.fault,
         )

@@ -158,5 +158,5 @@ class Poller:
         for order in orders:
             if order.state == "UNKNOWN":
                 self._meter.count("unknown_words")
-                get_logger().error("unknown order state", venue=self._venue.name, word=order.word)
+                get_logger().error("unknown order state", venue=self._venue.name, state=order.state_name)
         return orders

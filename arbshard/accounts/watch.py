@@ -108,7 +108,7 @@ class VenueWatch:
         """Publish what is new about an order, and count the rest."""
         if report.state == "UNKNOWN":
             self._meter.count("unknown_words")
-            get_logger().error("unknown order state", venue=self._venue.name, word=report.word)
+            get_logger().error("unknown order state", venue=self._venue.name, state=report.state_name)
         repeated, foreign = self._orders.repeated, self._orders.foreign
         event = self._orders.update(report)
         self._poller.nudge()

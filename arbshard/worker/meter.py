@@ -104,19 +104,16 @@ class WorkerMeter:
         self._page.add(self._page.counter(name))
 
     def approved(self, waited_ns: int) -> None:
-        """Record an approval after ``waited_ns`` nanoseconds. Implements ``Observer``."""
+        """Count an approved intent, and record its wait since the decision (nanoseconds)."""
         self.count("approved")
         self._record(self._approval, waited_ns)
 
     def sent(self, waited_ns: int) -> None:
-        """Record that a request was sent ``waited_ns`` nanoseconds after the decision.
-
-        Implements ``LiveObserver``.
-        """
+        """Record how many nanoseconds after the decision a leg was handed to the socket."""
         self._record(self._wire, waited_ns)
 
     def order_done(self, result: OrderResult) -> None:
-        """Count an order and its fills by its result. Implements ``Observer``."""
+        """Count an order that reached its end, with its fills, by its result."""
         self.count("orders")
         self._page.add(self._page.counter("fills"), len(result.fills))
         if result.state == "REJECTED":
@@ -125,11 +122,11 @@ class WorkerMeter:
             self.count("partial")
 
     def answered(self, venue: str, waited_ns: int) -> None:
-        """Record an answer of ``venue`` after ``waited_ns`` nanoseconds. Implements ``Observer``."""
+        """Record how many nanoseconds after it was sent the end of an order that ``venue`` accepted was known."""
         self._record(self._page.histogram(answer_histogram(venue)), waited_ns)
 
     def late(self) -> None:
-        """Count a decision that came too late. Implements ``Observer``."""
+        """Count an approval that came when the opportunity had expired."""
         self.count("late")
 
     def beat(self, now_ns: int, late_ns: int, feed: ShardFeed, overflows: int, torn: int, busy: int) -> None:

@@ -233,7 +233,7 @@ class LivePort:
             return
         if standing.state == "UNKNOWN":
             self._count("unknown_words")
-            get_logger().error("unknown order state", order=order.client_id, word=standing.word)
+            get_logger().error("unknown order state", order=order.client_id, state=standing.state_name)
         tracked.settle(standing)
 
     def _miss(self, tracked: Tracked, detail: str) -> None:

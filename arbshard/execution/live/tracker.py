@@ -63,7 +63,7 @@ class Tracked:
         """Apply an answer. It ends the order only if it is final and whole."""
         self.accept(standing.venue_order_id)
         if standing.state == "UNKNOWN":
-            self.mark_unknown(f"unknown order state {standing.word!r}")
+            self.mark_unknown(f"unknown order state {standing.state_name!r}")
         self._finish(standing.state, standing.filled, standing.fills, "", standing.fault)
 
     def accept(self, venue_order_id: str = "") -> None:

@@ -76,7 +76,7 @@ class ReportedOrder(NamedTuple):
     at_ms: int
     fill: ReportedFill | None = None
     detail: str = ""
-    word: str = ""
+    state_name: str = ""
     """The venue's own name of the state."""
     fault: OrderFault = ""
     """Why the venue refused the order; empty if it did not."""

@@ -30,7 +30,7 @@ class OrderStatus(NamedTuple):
     filled: Decimal
     """Quantity of the base executed so far. ``fills`` may add up to less if the answer does not list them all."""
     fills: tuple[Fill, ...]
-    word: str = ""
+    state_name: str = ""
     """The venue's own name of the state."""
     fault: OrderFault = ""
     """Why the venue refused the order; empty if it did not."""

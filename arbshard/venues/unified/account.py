@@ -130,7 +130,7 @@ class UnifiedAccount:
             filled=filled,
             remaining=amount(remaining, "remaining"),
             at_ms=order.timestamp or 0,
-            word=clipped(order.status or "accepted"),
+            state_name=clipped(order.status or "accepted"),
             fault=fault_of(state),
         )
 

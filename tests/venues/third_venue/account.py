@@ -206,5 +206,5 @@ def _heard(order: _Order) -> ReportedOrder:
         )
         if fill is not None
         else None,
-        word=order.state,
+        state_name=order.state,
     )
