@@ -23,8 +23,8 @@ from arbshard.version import __version__
 from arbshard.virtual.clock import VirtualClock
 from arbshard.virtual.exchange import VirtualExchanges
 from arbshard.virtual.loop import VirtualLoop
+from arbshard.virtual.network_conditions import NetworkConditions
 from arbshard.virtual.settings import universe_of
-from arbshard.virtual.weather import Weather
 
 _FLUSH_S = 0.5
 _WEBSOCKETS = {"upbit": "wss://upbit.virtual/websocket/v1", "binance": "wss://binance.virtual"}
@@ -82,7 +82,9 @@ def make_tape(
 
 async def _record(loop: VirtualLoop, config: Config, folder: Path, seconds: float) -> None:
     clock = VirtualClock(loop)
-    exchanges = VirtualExchanges(config.sim, clock, loop, Weather(Random(f"{config.sim.seed}:weather")))
+    exchanges = VirtualExchanges(
+        config.sim, clock, loop, NetworkConditions(Random(f"{config.sim.seed}:weather"))
+    )
     universe = universe_of(exchanges.world, config)
     recording = clock.wall_ms()
 

@@ -38,8 +38,8 @@ from arbshard.exchanges.venues import Common, binance_core, upbit_core
 from arbshard.exchanges.world import SimWorld
 from arbshard.virtual.clock import SteadyClock, VirtualClock
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
+from arbshard.virtual.network_conditions import NetworkConditions
 from arbshard.virtual.trading import TradingVenue, VenueObserver
-from arbshard.virtual.weather import Weather
 
 _PRIVATE = re.compile("/private|/ws-api/")
 _FIRST_NUMBER = 1_000
@@ -81,7 +81,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
     async def __aenter__(self) -> Stream:
         """Connect. Raises ``VenueUnavailable``."""
         self.client = self._loop.current_process()
-        await asyncio.sleep(self._venue.weather.frame_ns() / 1e9)
+        await asyncio.sleep(self._venue.network.frame_ns() / 1e9)
         if not self._venue.is_reachable:
             await asyncio.sleep(_REFUSED_AFTER_S)
             raise VenueUnavailable(f"{self._venue.name}: connection refused")
@@ -111,13 +111,13 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         """Send a text to the venue, as ``Stream`` does. Raises ``VenueUnavailable`` after the end."""
         if not self.is_open:
             raise VenueUnavailable("the connection is over")
-        self._loop.deliver(None, self._loop.now_ns + self._venue.weather.frame_ns(), self._at_venue, text)
+        self._loop.deliver(None, self._loop.now_ns + self._venue.network.frame_ns(), self._at_venue, text)
 
     async def ping(self) -> None:
         """Send a ping to the venue, as ``Stream`` does. Raises ``VenueUnavailable`` after the end."""
         if not self.is_open:
             raise VenueUnavailable("the connection is over")
-        self._loop.deliver(None, self._loop.now_ns + self._venue.weather.frame_ns(), self._on_ping)
+        self._loop.deliver(None, self._loop.now_ns + self._venue.network.frame_ns(), self._on_ping)
 
     async def until_over(self) -> str:
         """Wait until the connection has ended. Returns the reason, as ``Stream`` does."""
@@ -136,7 +136,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         """Send a frame to the client."""
         if self.is_silent:
             return
-        arrives_ns = self._loop.now_ns + self._venue.weather.frame_ns()
+        arrives_ns = self._loop.now_ns + self._venue.network.frame_ns()
         self._arrives_ns = max(self._arrives_ns, arrives_ns)
         self._loop.deliver(self.client, self._arrives_ns, self._at_client, symbol, payload)
 
@@ -151,7 +151,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         """Break the connection: what is under way is lost, and the client is notified."""
         if self.is_open:
             self._venue.leave(self, self._streams)
-            self._loop.deliver(self.client, self._loop.now_ns + self._venue.weather.frame_ns(), self.end, why)
+            self._loop.deliver(self.client, self._loop.now_ns + self._venue.network.frame_ns(), self.end, why)
 
     def end(self, why: str) -> None:
         """End the connection at the client's side."""
@@ -175,7 +175,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         """Answer after what was sent before. A silent connection carries nothing."""
         if not self.is_open or self.is_silent or not self._venue.holds(self):
             return
-        self._arrives_ns = max(self._arrives_ns, self._loop.now_ns + self._venue.weather.frame_ns())
+        self._arrives_ns = max(self._arrives_ns, self._loop.now_ns + self._venue.network.frame_ns())
         self._loop.deliver(self.client, self._arrives_ns, self._on_pong)
 
     def _on_pong(self) -> None:
@@ -265,14 +265,14 @@ class VirtualVenue:
         world: SimWorld,
         clock: VirtualClock,
         loop: VirtualLoop,
-        weather: Weather,
+        network: NetworkConditions,
         numbers: list[int],
     ) -> None:
         """Make a venue. ``numbers`` is one counter of connections, shared by all venues."""
         self.name = name
         self.loop = loop
         self.clock = clock
-        self.weather = weather
+        self.network = network
         self.hub = VirtualHub(binary=embedded.BINARY[name])
         self.is_reachable = True
         self.connections: dict[VirtualStream, None] = {}
@@ -329,16 +329,18 @@ class VirtualVenue:
 class VirtualExchanges:
     """Holds both venues of one world, with accounts of ours after a call of ``open_accounts``."""
 
-    def __init__(self, config: SimConfig, clock: VirtualClock, loop: VirtualLoop, weather: Weather) -> None:
+    def __init__(
+        self, config: SimConfig, clock: VirtualClock, loop: VirtualLoop, network: NetworkConditions
+    ) -> None:
         self.world = SimWorld(config)
         self.counters = Counters()
         self._config = config
         self._clock = clock
         self._loop = loop
-        self._weather = weather
+        self._network = network
         numbers = [0]
         self.venues = {
-            name: VirtualVenue(name, self.world, clock, loop, weather, numbers) for name in embedded.BINARY
+            name: VirtualVenue(name, self.world, clock, loop, network, numbers) for name in embedded.BINARY
         }
         self._feeds = embedded.feeds_of(self.world, config)
         self.trading: dict[str, TradingVenue] = {}
@@ -352,7 +354,7 @@ class VirtualExchanges:
         for core in (upbit_core(common, at_upbit), binance_core(common, at_binance)):
             venue = self.venues[core.name]
             (account,) = core.accounts
-            venue.trading = TradingVenue(core, account, loop, self._weather, watch)
+            venue.trading = TradingVenue(core, account, loop, self._network, watch)
             venue.trading.is_reachable = venue.can_be_reached
             self.trading[core.name] = venue.trading
 

@@ -26,11 +26,11 @@ from arbshard.model.market import Pair
 from arbshard.model.order import Order, OrderResult
 from arbshard.virtual.executions import Execution
 from arbshard.virtual.loop import VirtualProcess
+from arbshard.virtual.network_conditions import NetworkConditions
 from arbshard.virtual.unkind import OrderRefusal
-from arbshard.virtual.weather import Weather
 
 _REFUSED_S = 0.02
-_TOLD_MIN = 2
+_REPORTED_MIN = 2
 """Least number of executions of an order of which one is reported late: half an order without a report is another
 fault.
 """
@@ -61,7 +61,7 @@ class ExchangePort(PaperPort):
         clock: Clock,
         late_fills: LateFills,
         holder: VirtualProcess,
-        weather: Weather,
+        network: NetworkConditions,
         random: Random,
         account: ExecutionRecord,
         refusal: Callable[[Order], OrderRefusal | None],
@@ -70,7 +70,7 @@ class ExchangePort(PaperPort):
         super().__init__(pair, paper, books, clock, late_fills)
         self._refusal = refusal
         self._holder = str(holder.pid)
-        self._weather = weather
+        self._network = network
         self._random = random
         self._account = account
 
@@ -92,8 +92,8 @@ class ExchangePort(PaperPort):
 
     @override
     def _is_reported_late(self, venue: PaperVenue, result: OrderResult) -> bool:
-        is_late = len(result.fills) >= _TOLD_MIN and self._random.random() < self._weather.late_share
-        self._weather.late += is_late
+        is_late = len(result.fills) >= _REPORTED_MIN and self._random.random() < self._network.late_share
+        self._network.late += is_late
         return is_late
 
     @override
@@ -120,20 +120,20 @@ class ExchangeExecutors(ExecutorFactory):
         clock: Clock,
         observer: Observer,
         holder: VirtualProcess,
-        weather: Weather,
+        network: NetworkConditions,
         account: ExecutionRecord,
         refusal: Callable[[Order], OrderRefusal | None],
     ) -> None:
         self._refusal = refusal
         super().__init__(risk, books, execution, clock, observer)
         self._holder = holder
-        self._weather = weather
+        self._network = network
         self._account = account
 
     @override
     def _create_paper_port(self, pair: Pair, paper: PaperConfig) -> PaperPort:
         random = Random(f"{paper.seed}:{pair.base}:{self._holder.pid}")
         return ExchangePort(
-            pair, paper, self._books, self._clock, LateFills(self._risk, random), self._holder, self._weather, random,
+            pair, paper, self._books, self._clock, LateFills(self._risk, random), self._holder, self._network, random,
             self._account, self._refusal,
         )  # fmt: skip

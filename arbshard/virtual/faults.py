@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
+from arbshard.virtual.network_conditions import NetworkConditions
 from arbshard.virtual.process_faults import ProcessFaults
 from arbshard.virtual.rates import FACTOR, UNKIND_LIVE_PER_HOUR, UNKIND_PER_HOUR, Level, kinds_of
 from arbshard.virtual.spells import Spell, VirtualSpells
 from arbshard.virtual.stand_ins import VirtualWorld
 from arbshard.virtual.system import VirtualSupervisor
 from arbshard.virtual.venue_faults import VirtualVenueFaults
-from arbshard.virtual.weather import Weather
 from arbshard.wire import control
 
 _UNKIND = {**UNKIND_PER_HOUR, **UNKIND_LIVE_PER_HOUR}
@@ -29,7 +29,7 @@ class Faults:
     def __init__(
         self,
         world: VirtualWorld,
-        weather: Weather,
+        network: NetworkConditions,
         random: Random,
         supervisor: Callable[[], VirtualSupervisor | None],
         command: Callable[[Random], str],
@@ -44,8 +44,8 @@ class Faults:
         self._supervisor = supervisor
         self._command = command
         self.spells = VirtualSpells(world.loop, world.trace)
-        self.processes = ProcessFaults(world, weather, random, supervisor, self.spells)
-        self._rooms = (self.processes, VirtualVenueFaults(world, weather, random, self.spells), world.unkind)
+        self.processes = ProcessFaults(world, network, random, supervisor, self.spells)
+        self._rooms = (self.processes, VirtualVenueFaults(world, network, random, self.spells), world.unkind)
         self.counts: Counter[str] = Counter()
 
     @property

@@ -30,6 +30,7 @@ from arbshard.virtual.health import RECOVERED_NS, Health
 from arbshard.virtual.ledger import Disk
 from arbshard.virtual.loop import START_NS, VirtualLoop, VirtualProcess
 from arbshard.virtual.network import Port
+from arbshard.virtual.network_conditions import NetworkConditions
 from arbshard.virtual.operator import Operator
 from arbshard.virtual.oracle import Oracle
 from arbshard.virtual.order_events import EventBus
@@ -39,7 +40,6 @@ from arbshard.virtual.stand_ins import Timing, VirtualWorld
 from arbshard.virtual.system import VirtualSupervisor
 from arbshard.virtual.trace import Trace
 from arbshard.virtual.unkind import Unkind
-from arbshard.virtual.weather import Weather
 from arbshard.wire.messages import Close
 
 CALM_S = 120.0
@@ -94,8 +94,8 @@ class Simulation:
         config = config_of(settings)
         self._config = config = adjust(config) if adjust is not None else config
         self.trace = Trace(loop, write)
-        self.weather = Weather(Random(f"{settings.seed}:weather"))
-        self._exchanges = VirtualExchanges(config.sim, self._clock, loop, self.weather)
+        self.network = NetworkConditions(Random(f"{settings.seed}:weather"))
+        self._exchanges = VirtualExchanges(config.sim, self._clock, loop, self.network)
         universe = universe_of(self._exchanges.world, config)
         unkind = Unkind(self._exchanges, universe, Random(f"{settings.seed}:unkind"), loop)
         self.oracle = Oracle(config, universe, self._clock, self.trace)
@@ -107,12 +107,12 @@ class Simulation:
         self.audit = Audit(self.oracle, self.trace)
         self.oracle.audit_event = self.audit.add
         self.disk = Disk(self.oracle.stored)
-        port = Port(loop, self.weather)
+        port = Port(loop, self.network)
         live: LiveWorld | None = None
         if settings.is_live:
             self._exchanges.open_accounts(self.oracle)
             self.oracle.wallets = self._exchanges.wallets
-            bus = EventBus(loop, self.weather, Random(f"{settings.seed}:bus"))
+            bus = EventBus(loop, self.network, Random(f"{settings.seed}:bus"))
             live = LiveWorld(config, self._clock, self._exchanges.trading, bus, self._exchanges.open_stream)
         self.world = VirtualWorld(
             loop, self._clock, config, universe, self._exchanges, unkind, self.disk, port, self.oracle,
@@ -121,7 +121,7 @@ class Simulation:
         self.operator = Operator(loop, port, universe, self.trace, self.oracle.last_cost)
         self.faults = Faults(
             self.world,
-            self.weather,
+            self.network,
             Random(f"{settings.seed}:faults"),
             lambda: self.supervisor,
             self.operator.send_random,
@@ -193,7 +193,7 @@ class Simulation:
             self.oracle.differs(f"defect: a fault could not be done: {error!r}")
         going_wrong.cancel()
         self.faults.calm()
-        self.weather.clear_up()
+        self.network.restore()
         self.trace.note("calm", "")
         calm_ns = self._loop.now_ns
         await self.operator.set_right()

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
-from arbshard.virtual.weather import Weather
+from arbshard.virtual.network_conditions import NetworkConditions
 from arbshard.wire.replies import Asked, Handler, StoredReplies
 from arbshard.wire.request import RequestClient
 from arbshard.wire.serve import ReplyServer
@@ -111,9 +111,9 @@ class PortServer:
 class Port:
     """Is the socket of risk, which outlives the process that listens on it."""
 
-    def __init__(self, loop: VirtualLoop, weather: Weather) -> None:
+    def __init__(self, loop: VirtualLoop, network: NetworkConditions) -> None:
         self.loop = loop
-        self.weather = weather
+        self.network = network
         self._listener: PortServer | None = None
         self.stragglers: dict[Straggler, None] = {}
 
@@ -130,10 +130,10 @@ class Port:
     def ask(self, line: VirtualConnection, request_id: bytes, payload: bytes) -> None:
         """Send a request to the process that listens now."""
         listener = self.listener
-        if listener is None or self.weather.loses():
+        if listener is None or self.network.loses():
             return
-        for _ in range(1 + self.weather.doubles()):
-            line.there_ns = max(line.there_ns, self.loop.now_ns + self.weather.request_ns())
+        for _ in range(1 + self.network.doubles()):
+            line.there_ns = max(line.there_ns, self.loop.now_ns + self.network.request_ns())
             request = PendingRequest(line, request_id, payload)
             if self.stragglers and self._is_kept(request, listener):
                 return
@@ -154,8 +154,8 @@ class Port:
         line = request.line
         if not line.is_open or (line.asker is not None and not line.asker.alive):
             return False
-        if not self.weather.loses():
-            line.back_ns = max(line.back_ns, self.loop.now_ns + self.weather.request_ns())
+        if not self.network.loses():
+            line.back_ns = max(line.back_ns, self.loop.now_ns + self.network.request_ns())
             self.loop.deliver(line.asker, line.back_ns, _hear, line, request.request_id, payload)
         return True
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
-from arbshard.virtual.weather import Weather
+from arbshard.virtual.network_conditions import NetworkConditions
 from arbshard.wire.bus import BusMessage
 
 _JOINS_S = (0.005, 0.12)
@@ -17,9 +17,9 @@ _JOINS_S = (0.005, 0.12)
 class EventBus:
     """Is the endpoint of the bus, which outlives publisher and subscribers."""
 
-    def __init__(self, loop: VirtualLoop, weather: Weather, random: Random) -> None:
+    def __init__(self, loop: VirtualLoop, network: NetworkConditions, random: Random) -> None:
         self._loop = loop
-        self._weather = weather
+        self._network = network
         self._random = random
         self._subscribers: dict[VirtualSubscriber, None] = {}
         self._publisher: VirtualPublisher | None = None
@@ -51,7 +51,7 @@ class EventBus:
         for subscriber in self._subscribers:
             if subscriber.topic == topic and subscriber.joined_ns <= now_ns and subscriber.process.alive:
                 is_wanted = True
-                arrives_ns = max(subscriber.arrives_ns, now_ns + self._weather.request_ns())
+                arrives_ns = max(subscriber.arrives_ns, now_ns + self._network.request_ns())
                 subscriber.arrives_ns = arrives_ns
                 message = BusMessage(topic, sequence, [payload])
                 self._loop.deliver(subscriber.process, arrives_ns, subscriber.receive, message)

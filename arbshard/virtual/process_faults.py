@@ -12,6 +12,7 @@ from typing import NamedTuple
 from arbshard.virtual.children import VirtualChild
 from arbshard.virtual.loop import Killed, VirtualProcess
 from arbshard.virtual.network import Straggler
+from arbshard.virtual.network_conditions import NetworkConditions
 from arbshard.virtual.rates import (
     ACCOUNTS_POINTS,
     LIVE_WORKER_POINTS,
@@ -23,7 +24,6 @@ from arbshard.virtual.rates import (
 from arbshard.virtual.spells import Spell, VirtualSpells
 from arbshard.virtual.stand_ins import VirtualWorld
 from arbshard.virtual.system import VirtualSupervisor
-from arbshard.virtual.weather import Weather
 
 _POINT_WAIT_S = 30.0
 """Time in seconds within which a process must reach the crash point at which it is to die."""
@@ -44,7 +44,7 @@ class ProcessFaults:
     def __init__(
         self,
         world: VirtualWorld,
-        weather: Weather,
+        network: NetworkConditions,
         random: Random,
         supervisor: Callable[[], VirtualSupervisor | None],
         spells: VirtualSpells,
@@ -52,7 +52,7 @@ class ProcessFaults:
         """Make the faults. ``supervisor`` returns the supervisor that runs now."""
         self._world = world
         self._loop = world.loop
-        self._weather = weather
+        self._network = network
         self._random = random
         self._supervisor = supervisor
         self._spells = spells
@@ -251,13 +251,13 @@ class ProcessFaults:
     def slow_requests(self) -> Spell:
         """Delay requests and replies."""
         most_ns = int(self._random.uniform(20, 900) * 1e6)
-        return self._weather.spell(self._random.uniform(1.0, 20.0), f"by {most_ns}", request_slow_ns=most_ns)
+        return self._network.spell(self._random.uniform(1.0, 20.0), f"by {most_ns}", request_slow_ns=most_ns)
 
     def lossy(self) -> Spell:
         """Lose some requests and replies, and deliver some requests twice."""
         lost, doubled = self._random.uniform(0.02, 0.4), self._random.uniform(0.0, 0.3)
         what = f"{lost:.3f} {doubled:.3f}"
-        return self._weather.spell(
+        return self._network.spell(
             self._random.uniform(2.0, 20.0), what, lost_share=lost, doubled_share=doubled
         )
 

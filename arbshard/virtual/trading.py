@@ -27,8 +27,8 @@ from arbshard.secret import Secret, reveal_values
 from arbshard.venues.base.client import Answer, NoAnswer
 from arbshard.virtual.executions import Execution
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
+from arbshard.virtual.network_conditions import NetworkConditions
 from arbshard.virtual.venue_books import Placed
-from arbshard.virtual.weather import Weather
 
 _REFUSED_S = 0.002
 _NO_HEADERS: Mapping[str, Secret] = {}
@@ -76,14 +76,14 @@ class TradingVenue:
         core: VenueCore,
         account: TradingAccount,
         loop: VirtualLoop,
-        weather: Weather,
+        network: NetworkConditions,
         watch: VenueObserver,
     ) -> None:
         self.core = core
         self.name = core.name
         self.account = account
         self.loop = loop
-        self.weather = weather
+        self.network = network
         self._watch = watch
         self._private: dict[PrivateClient, PrivateSession] = {}
         self.is_reachable: Callable[[], bool] = lambda: True
@@ -230,7 +230,7 @@ class VirtualHttp(HttpFetch):
     ) -> Answer:
         """Send a call over the virtual network, and wait for its answer. Raises ``NoAnswer``."""
         del proxy, is_secret
-        venue, loop, weather = self._venue, self._venue.loop, self._venue.weather
+        venue, loop, network = self._venue, self._venue.loop, self._venue.network
         if not venue.is_reachable():
             await asyncio.sleep(_REFUSED_S)
             raise NoAnswer("connection refused", sent=False)
@@ -242,13 +242,13 @@ class VirtualHttp(HttpFetch):
             return venue.query(method, path, query, body or b"", revealed)
 
         def reply(answer: VenueAnswer | None, wait_ms: float) -> None:
-            if weather.loses_call():
+            if network.loses_call():
                 return
-            due_ns = loop.now_ns + weather.call_ns() + int(wait_ms * 1e6)
+            due_ns = loop.now_ns + network.call_ns() + int(wait_ms * 1e6)
             loop.deliver(self._process, due_ns, self._come, coming, answer)
 
-        if not weather.loses_call():
-            loop.deliver(None, loop.now_ns + weather.call_ns(), venue.arrived, make, reply)
+        if not network.loses_call():
+            loop.deliver(None, loop.now_ns + network.call_ns(), venue.arrived, make, reply)
         if on_sent is not None:
             on_sent()
         try:

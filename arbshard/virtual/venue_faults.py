@@ -10,12 +10,12 @@ from random import Random
 from arbshard.exchanges.accounts.order import Ticket
 from arbshard.venues.registry import HOME
 from arbshard.virtual.exchange import VirtualStream
+from arbshard.virtual.network_conditions import NetworkConditions
 from arbshard.virtual.settings import TAG
 from arbshard.virtual.spells import Spell, VirtualSpells
 from arbshard.virtual.stand_ins import VirtualWorld
 from arbshard.virtual.trading import TradingVenue
 from arbshard.virtual.venue_books import STRAY
-from arbshard.virtual.weather import Weather
 
 _LEAST = Decimal("0.00000001")
 
@@ -23,9 +23,11 @@ _LEAST = Decimal("0.00000001")
 class VirtualVenueFaults:
     """Draws the details of a fault of a venue and carries it out."""
 
-    def __init__(self, world: VirtualWorld, weather: Weather, random: Random, spells: VirtualSpells) -> None:
+    def __init__(
+        self, world: VirtualWorld, network: NetworkConditions, random: Random, spells: VirtualSpells
+    ) -> None:
         self._world = world
-        self._weather = weather
+        self._network = network
         self._random = random
         self._spells = spells
 
@@ -77,24 +79,24 @@ class VirtualVenueFaults:
     def slow_frames(self) -> Spell:
         """Delay the frames of all venues."""
         most_ns = int(self._random.uniform(50, 1200) * 1e6)
-        return self._weather.spell(self._random.uniform(1.0, 20.0), f"by {most_ns}", frame_slow_ns=most_ns)
+        return self._network.spell(self._random.uniform(1.0, 20.0), f"by {most_ns}", frame_slow_ns=most_ns)
 
     def late_fills(self) -> Spell:
         """Report some last executions of an order after the order's end. Only the paper venue does this."""
         share = self._random.uniform(0.05, 0.3)
-        return self._weather.spell(self._random.uniform(20.0, 120.0), f"{share:.3f}", late_share=share)
+        return self._network.spell(self._random.uniform(20.0, 120.0), f"{share:.3f}", late_share=share)
 
     # live orders
 
     def slow_calls(self) -> Spell:
         """Delay REST calls and their answers."""
         most_ns = int(self._random.choice((200, 1_000, 4_000)) * self._random.uniform(0.5, 1.0) * 1e6)
-        return self._weather.spell(self._random.uniform(2.0, 20.0), f"by {most_ns}", call_slow_ns=most_ns)
+        return self._network.spell(self._random.uniform(2.0, 20.0), f"by {most_ns}", call_slow_ns=most_ns)
 
     def silent_calls(self) -> Spell:
         """Lose some REST calls, or their answers, without an error."""
         share = self._random.uniform(0.05, 0.4)
-        return self._weather.spell(self._random.uniform(2.0, 20.0), f"{share:.3f}", call_lost_share=share)
+        return self._network.spell(self._random.uniform(2.0, 20.0), f"{share:.3f}", call_lost_share=share)
 
     def lost_calls(self) -> Spell:
         """Lose some REST calls at a venue before it has acted on them."""

@@ -150,7 +150,7 @@ class VirtualWorker:
     ) -> ExecutorFactory:
         around = self._around
         return ExchangeExecutors(
-            risk, books, execution, clock, observer, self.process, around.port.weather, around.oracle,
+            risk, books, execution, clock, observer, self.process, around.port.network, around.oracle,
             around.unkind.refusal,
         )  # fmt: skip
 

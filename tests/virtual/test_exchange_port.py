@@ -13,8 +13,8 @@ from arbshard.virtual.clock import VirtualClock
 from arbshard.virtual.exchange_port import ExchangePort
 from arbshard.virtual.executions import Execution
 from arbshard.virtual.loop import VirtualLoop
+from arbshard.virtual.network_conditions import NetworkConditions
 from arbshard.virtual.unkind import OrderRefusal
-from arbshard.virtual.weather import Weather
 from support.paper import KIND_PAPER
 
 KIND = PaperConfig(**KIND_PAPER | {"latency_ms": 1.0, "depth_share": 1.0})
@@ -61,12 +61,12 @@ class Room:
     def __init__(self, make) -> None:
         self.loop = VirtualLoop()
         self.account, self.books, self.risk = Account(), Books(make), Risk()
-        self.weather = Weather(Random(1))
+        self.network = NetworkConditions(Random(1))
         self.news = LateFills(self.risk, Random(1))
         self.holder = self.loop.new_process("worker-0.1")
         self.refusal: OrderRefusal | None = None
         self.port = ExchangePort(
-            make.pair, KIND, self.books, VirtualClock(self.loop), self.news, self.holder, self.weather, Random(1),
+            make.pair, KIND, self.books, VirtualClock(self.loop), self.news, self.holder, self.network, Random(1),
             self.account, lambda _: self.refusal,
         )  # fmt: skip
         self.order = Order("s1-0-1-1-h0", make.home.market, "sell", Decimal("0.02"), Decimal(140_000_000))
@@ -89,7 +89,7 @@ def test_what_is_executed_is_recorded_whatever_is_told(room) -> None:
 
 
 def test_the_last_execution_is_told_after_the_orders_end_and_before_the_intents(room) -> None:
-    room.weather.late_share = 1.0
+    room.network.late_share = 1.0
 
     async def trade() -> OrderResult:
         result = await room.port.send(room.order)
@@ -108,7 +108,7 @@ def test_the_last_execution_is_told_after_the_orders_end_and_before_the_intents(
 
 
 def test_another_intent_is_concluded_without_waiting(room) -> None:
-    room.weather.late_share = 1.0
+    room.network.late_share = 1.0
 
     async def trade() -> None:
         await room.port.send(room.order)

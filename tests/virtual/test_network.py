@@ -7,8 +7,8 @@ import pytest
 
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
 from arbshard.virtual.network import PendingRequest, Port, PortServer, Straggler, VirtualConnection
+from arbshard.virtual.network_conditions import NetworkConditions
 from arbshard.virtual.rates import STRAGGLERS
-from arbshard.virtual.weather import Weather
 from arbshard.wire import messages
 from arbshard.wire.messages import Fund, Hello, Instructions, encode
 
@@ -16,7 +16,7 @@ from arbshard.wire.messages import Fund, Hello, Instructions, encode
 class Room:
     def __init__(self, loop: VirtualLoop) -> None:
         self.loop = loop
-        self.port = Port(loop, Weather(Random(1)))
+        self.port = Port(loop, NetworkConditions(Random(1)))
         self.arrived: list[bytes] = []
         self.port.listen(PortServer(loop.new_process("risk.1"), self._arrived))
 

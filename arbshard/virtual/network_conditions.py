@@ -9,7 +9,7 @@ _FRAME_NS = (400_000, 2_500_000)
 _CALL_NS = (2_000_000, 25_000_000)
 
 
-class Weather:
+class NetworkConditions:
     """Draws latencies and losses of the network from one seed."""
 
     def __init__(self, random: Random) -> None:
@@ -83,7 +83,7 @@ class Weather:
 
         return Spell(seconds, lambda: change(values), lambda: change(dict.fromkeys(values, 0)), what)
 
-    def clear_up(self) -> None:
+    def restore(self) -> None:
         """Restore the usual latencies, without losses."""
         self.request_slow_ns = self.frame_slow_ns = self.call_slow_ns = 0
         self.call_lost_share = 0.0
