@@ -79,7 +79,7 @@ def ledger_info(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Show what is in it: sessions, dates, counts, size, mode, and whether the last stop was clean."""
+    """Show what is in the ledger: sessions, dates, counts, size, mode, and whether the last stop was clean."""
     from arbshard.ledger.info import look_into
 
     info = look_into(ledger_of(name, config, state_dir))
@@ -130,7 +130,7 @@ def ledger_export(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Write the rows of it and its archives as plain text or Parquet. This also works while a run writes to it."""
+    """Write the rows of the ledger and its archives as text or Parquet, also while a run writes to it."""
     from arbshard.ledger.export import COLUMNS, Format, What, rows_of
     from arbshard.ledger.history import LedgerHistory
     from arbshard.ledger.output import new_file
@@ -203,8 +203,7 @@ def ledger_backup(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Copy it into one new file, and its archives into a folder beside that. This also works while a run writes to
-    it.
+    """Copy the ledger into a new file, and its archives into a folder beside it, also while a run writes to it.
 
     With --into the file is named by date, an archive that the backup before has already is linked and takes no room,
     and the oldest backups are removed once the new one is whole.

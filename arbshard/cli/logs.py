@@ -102,7 +102,7 @@ def _folder(name: str | None, config: Path | None, state_dir: str | None) -> Pat
     running = "" if state_dir else last_state_dir(find_run_dir(instance))
     folder = (Path(running) if running else state_dir_of(name, config, state_dir)) / "logs"
     if not folder.is_dir():
-        raise UsageError(f"logs: there are none of an instance named '{instance}': {folder} is no folder")
+        raise UsageError(f"logs: there are none of an instance named '{instance}': {folder} is not a folder")
     return folder
 
 

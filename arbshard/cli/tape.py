@@ -75,7 +75,7 @@ def tape_info(
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Show what is in it: extent, size, and rows by venue and kind."""
+    """Show what is in the recording: extent, size, and rows by venue and kind."""
     _report(_tape_of("info", folder, state_dir, name, config), as_json=as_json)
 
 
@@ -304,7 +304,7 @@ def _tape_of(
 
 
 def _report(tape: "Tape", *, as_json: bool) -> int:
-    """Print what is in it. Returns the number of faults."""
+    """Print what is in the tape. Returns the number of faults."""
     from arbshard.tape.reading import verify
 
     found = verify(tape)

@@ -44,7 +44,7 @@ def why(
     clock = SystemClock()
     status = Collector(files.dir, clock).collect()
     if status is None:
-        raise UsageError(f"'{instance}' has not got as far as its books")
+        raise UsageError(f"'{instance}' is starting and has no books yet: try again in a few seconds")
     reasons = read_reasons(files, coin, clock, status.halted)
     hour = _last_hour(Path(status.state_dir), reasons.pair, clock.wall_ms() - _HOUR_MS)
     if as_json:

@@ -152,7 +152,7 @@ def line_of_status(note: RiskNote, missing: Missing, now_ms: int) -> str:
         return ""
     left = len(soon) + len(short) - len(named)
     more = f"; and {left} more" if left else ""
-    return f"{'; '.join(named)}{more}: 'arbshard inventory' says what to move"
+    return f"{'; '.join(named)}{more}: 'arbshard inventory' shows what to move"
 
 
 def problems_of_transfers(note: RiskNote) -> Iterator[Problem]:

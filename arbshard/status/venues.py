@@ -42,11 +42,11 @@ def problems_of_wallets(note: RiskNote) -> Iterator[Problem]:
     """Yield a problem for each venue that does not report which deposits and withdrawals are open."""
     for one in note.wallets:
         if one.problem:
-            known = f"what it said at {_at(one.at_ms)} is used" if one.at_ms else "nothing is barred there"
+            known = f"its report of {_at(one.at_ms)} is used" if one.at_ms else "nothing is barred there"
             yield Problem(
                 "wallets",
                 one.venue,
-                f"{one.venue} does not say which deposits and withdrawals are open ({one.problem}): {known}; "
+                f"{one.venue} does not report which deposits and withdrawals are open ({one.problem}): {known}; "
                 "give the key the right to read, or set warnings.wallets_every_s = 0",
             )
 

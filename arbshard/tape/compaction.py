@@ -97,7 +97,7 @@ def import_csv(path: Path, folder: Path) -> CompactReport:
                 exchange, symbol, _, local_us = values[:4]
                 for text in (exchange, symbol):
                     if not _NAME.fullmatch(text):
-                        raise TapeError(f"{path}: {text!r} is no name of a venue or market")
+                        raise TapeError(f"{path}: {text!r} is not the name of a venue or market")
                 place = folder / exchange / kind / _date_of(local_us) / f"{symbol}.parquet"
                 file = files.get(place)
                 if file is None:

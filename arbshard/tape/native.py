@@ -159,7 +159,7 @@ def _parse(line: bytes, adapter: Adapter, where: str) -> tuple[int, Row, bool]:
     else:
         said_ns, data = _ns_of(head, where), rest[-1]
     if not data.startswith((b"{", b"[")):
-        raise TapeError(f"{where}: the message is no JSON object or list")
+        raise TapeError(f"{where}: the message is not a JSON object or list")
     if len(rest) == 2:
         return said_ns, _rest_row(rest[0], data, adapter, where), False
     diff = adapter.diff

@@ -155,7 +155,7 @@ def _number(text: str) -> Decimal | None:
         return None
     number = Decimal(text)
     if not number.is_finite():
-        raise ArithmeticError(f"{text} is no number")
+        raise ArithmeticError(f"{text} is not a number")
     return number
 
 

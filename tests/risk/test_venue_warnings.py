@@ -89,7 +89,7 @@ def test_a_venue_that_cannot_be_asked_leaves_what_was_known() -> None:
     assert [one.at_ms for one in note.wallets] == [5]
     (line,) = (one.text for one in problems_of_wallets(note))
     assert line.startswith(
-        "upbit does not say which deposits and withdrawals are open (out_of_scope): what it said"
+        "upbit does not report which deposits and withdrawals are open (out_of_scope): its report of"
     )
 
 

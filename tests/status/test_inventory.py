@@ -95,7 +95,7 @@ def test_the_line_of_status_names_what_runs_out_first_and_what_is_missing_most()
     assert line_of_status(note, missing, NOW_MS) == (
         "USDT on binance runs out in 5 h; 31 entries were not made for want of upbit KRW; 2 entries were not made "
         "for want of upbit BTC; 1 entries were not made for want of binance ETH; and 1 more: 'arbshard inventory' "
-        "says what to move"
+        "shows what to move"
     )
     assert line_of_status(NO_NOTE, {}, NOW_MS) == ""
 

@@ -259,9 +259,9 @@ def test_csv_of_tardis_goes_in_and_out(tmp_path, kind, is_gzipped):
         ("", "its columns are of no known type"),
         ("a,b,c\n1,2,3\n", "its columns are of no known type of data: a, b, c"),
         (CSV["quotes"].replace("0.5", "half"), "cannot be read"),
-        (CSV["quotes"].replace("0.5", "nan"), "nan is no number"),
+        (CSV["quotes"].replace("0.5", "nan"), "nan is not a number"),
         (CSV["quotes"].replace("0.5", "1e-19"), "cannot be read"),
-        (CSV["quotes"].replace("upbit,KRW-BTC", "../../etc,KRW-BTC"), "is no name of a venue or market"),
+        (CSV["quotes"].replace("upbit,KRW-BTC", "../../etc,KRW-BTC"), "is not the name of a venue or market"),
         (CSV["quotes"].replace("1795824000001234", "soon"), "cannot be read"),
     ],
 )
