@@ -139,7 +139,7 @@ class Tape:
 
 
 class Extent(NamedTuple):
-    """Is the extent of one kind of rows of one venue: their count, the first and the last time."""
+    """Is the extent of one kind of rows of one venue: their number, their size, and the first and last time."""
 
     rows: int
     bytes: int

@@ -63,7 +63,7 @@ class MarketFacts(NamedTuple):
 
 
 class Look(NamedTuple):
-    """Holds the frames of a pair that had arrived when its trade was decided on, the newest first.
+    """Holds the frames of both markets and of FX that had arrived when a trade was decided on, the newest first.
 
     A worker that was delayed may decide before it has processed the newest frame, as long as no book is too old.
     """
