@@ -132,7 +132,7 @@ def _date(line: InventoryLine) -> Text:
     if not line.runs_out_ms:
         return Text("-")
     at = datetime.fromtimestamp(line.runs_out_ms / 1000, UTC)
-    return Text(f"{at:%Y-%m-%d %H:%M}", style="yellow")
+    return Text(f"{at:%Y-%m-%d %H:%M} UTC", style="yellow")
 
 
 def _amount(amount: Decimal) -> str:

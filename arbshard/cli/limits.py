@@ -1,6 +1,5 @@
 """Defines ``arbshard limits …``, which shows and changes what risk refuses to exceed, while it runs."""
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -10,7 +9,7 @@ from arbshard.cli.completion import complete_limits, complete_symbols
 from arbshard.cli.options import ConfigOption, NameOption, running_files
 from arbshard.cli.risk_client import send_to_risk
 from arbshard.errors import UsageError
-from arbshard.status.tables import WholeTable
+from arbshard.status.tables import WholeTable, local_time
 from arbshard.wire.messages import Done, LimitLine, Limits, SetLimits, ShowLimits
 
 app = typer.Typer(no_args_is_help=True, help="See and change limits while it runs.")
@@ -42,8 +41,7 @@ def show_limits(
         return
     console = terminal()
     console.print(_table(shown))
-    ends = datetime.fromtimestamp(shown.day_ends_ms / 1000).astimezone()
-    console.print(f"trading day {shown.day}, until {ends:%Y-%m-%d %H:%M:%S %Z}")
+    console.print(f"trading day {shown.day}, until {local_time(shown.day_ends_ms)}")
     for whose, factor, cause in shown.tightened:
         console.print(Text(f"{whose or 'all'} tightened to {factor}: {cause}", style="yellow"))
     if shown.halted:

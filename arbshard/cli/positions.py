@@ -1,7 +1,9 @@
 """Defines ``arbshard positions`` and ``arbshard trades``, which show open and closed positions."""
 
 import sys
-import time
+from collections.abc import Sequence
+from contextlib import suppress
+from decimal import Decimal
 from typing import Annotated
 
 import msgspec
@@ -22,10 +24,13 @@ from arbshard.cli.options import (
 )
 from arbshard.cli.risk_client import send_to_risk
 from arbshard.cli.trades import closed_positions, trade_row, write_csv
-from arbshard.errors import UsageError
+from arbshard.errors import SharedMemoryError, UsageError
 from arbshard.model.money import BPS, plain
+from arbshard.model.notes import SupervisorNote
 from arbshard.model.position import Position
-from arbshard.status.tables import WholeTable
+from arbshard.model.rundir import RunFiles
+from arbshard.shm.pages import PageReader
+from arbshard.status.tables import WholeTable, local_time
 from arbshard.wire.messages import Positions, ShowPositions, ValuedPosition
 
 JsonOption = Annotated[bool, typer.Option("--json", help="A JSON list.")]
@@ -58,14 +63,31 @@ class OpenPosition(msgspec.Struct, frozen=True):
     """Whether these books are deep enough to close all of it."""
     closing: str
     """Reason why it is being closed; empty when it is not."""
+    is_taken_over: bool = False
+    """Whether an earlier run has opened it; false for all where nothing runs."""
 
 
-def open_rows(answer: Positions, now_ms: int) -> list[OpenPosition]:
-    """Return a row for each position, oldest first, as risk values them."""
+def open_rows(answer: Positions, now_ms: int, began_ms: int = 0) -> list[OpenPosition]:
+    """Return a row for each position, oldest first, as risk values them. ``began_ms``: when the run began."""
     closing = dict(answer.closing)
     values = {one.position_id: one for one in answer.values if one.books_ms}
     ordered = sorted(answer.positions, key=lambda one: one.opened_ms)
-    return [_row(one, values.get(one.position_id), closing.get(one.pair, ""), now_ms) for one in ordered]
+    rows = (_row(one, values.get(one.position_id), closing.get(one.pair, ""), now_ms) for one in ordered)
+    return [msgspec.structs.replace(row, is_taken_over=row.opened_ms < began_ms) for row in rows]
+
+
+def total_of(rows: Sequence[OpenPosition], currency: str) -> str:
+    """Return a sentence with the sums of all positions."""
+    valued = [row.unrealised for row in rows if row.unrealised is not None]
+    missing = len(rows) - len(valued)
+    without = f" without {missing} that {'has' if missing == 1 else 'have'} no value yet" if missing else ""
+    unrealised = f"{sum(valued):+,.0f}{without}" if valued else "not valued"
+    notional = sum(Decimal(row.notional) for row in rows)
+    fees = sum(Decimal(row.fees) for row in rows)
+    what = "1 position" if len(rows) == 1 else f"{len(rows)} positions"
+    return (
+        f"total of {what} in {currency}: notional {notional:,.0f}, fees {fees:,.0f}, unrealised {unrealised}"
+    )
 
 
 def positions(
@@ -84,13 +106,15 @@ def positions(
     use_money_context()
     from supervisor.places import running_pid
 
+    began_ms = 0
     if running_pid(config_of(name, config).name) is not None:
         _, files = running_files(name, config)
         answer = send_to_risk(files, ShowPositions())
         assert isinstance(answer, Positions), answer
+        began_ms = _began_ms(files)
     else:
         answer = _from_ledger(name, config, state_dir)
-    rows = open_rows(answer, SystemClock().wall_ms())
+    rows = open_rows(answer, SystemClock().wall_ms(), began_ms)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
         return
@@ -102,7 +126,16 @@ def positions(
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(*_cells(row))
+    table.caption = total_of(rows, config_of(name, config).reporting)
     _print(table)
+
+
+def _began_ms(files: RunFiles) -> int:
+    """Return when the run began, in ms; 0 while its supervisor has not made its page yet."""
+    with suppress(SharedMemoryError), PageReader.attach(files.supervisor_page) as page:
+        if note := page.note():
+            return msgspec.json.decode(note, type=SupervisorNote).started_ms
+    return 0
 
 
 def _from_ledger(name: NameOption, config: ConfigOption, state_dir: StateOption) -> Positions:
@@ -157,7 +190,7 @@ def trades(
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
-            time.strftime("%m-%d %H:%M:%S", time.localtime(row.closed_ms / 1000)),
+            local_time(row.closed_ms),
             row.symbol,
             row.direction,
             row.reason,
@@ -211,8 +244,13 @@ def _cells(row: OpenPosition) -> tuple[str | Text, ...]:
         _signed(f"{row.unrealised:.0f}") if row.unrealised is not None else "-",
         f"{row.unrealised_bps:+.1f}" if row.unrealised_bps is not None else "-",
         (_span(row.books_age_s) + ("" if row.is_whole else ", thin")) if row.books_age_s is not None else "-",
-        f"closing ({row.closing})" if row.closing else "",
+        _state(row),
     )
+
+
+def _state(row: OpenPosition) -> str:
+    states = ("taken over" if row.is_taken_over else "", f"closing ({row.closing})" if row.closing else "")
+    return ", ".join(filter(None, states))
 
 
 def _table(title: str, headings: tuple[str, ...]) -> WholeTable:

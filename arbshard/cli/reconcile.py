@@ -22,7 +22,7 @@ from arbshard.cli.risk_client import send_to_risk
 from arbshard.errors import UsageError
 from arbshard.model.money import plain
 from arbshard.model.transfer import AdjustmentKind
-from arbshard.status.tables import WholeTable
+from arbshard.status.tables import WholeTable, local_time
 from arbshard.wire.messages import Done
 from arbshard.wire.reconciliation import AcceptDifference, EndIntent, Reconciliation, ShowReconciliation
 
@@ -189,7 +189,7 @@ def _differences(shown: Reconciliation) -> WholeTable:
                 + (f" (± {plain(one.uncertain)} under way)" if one.uncertain else ""),
                 style="bold red",
             ),
-            _clock(one.since_ms),
+            local_time(one.since_ms),
             named + more,
         )
     return table
@@ -207,14 +207,10 @@ def _strays(shown: Reconciliation) -> WholeTable:
             one.client_id,
             one.symbol,
             plain(one.remaining),
-            _clock(one.since_ms),
+            local_time(one.since_ms),
             one.pair or "nothing",
         )
     return table
-
-
-def _clock(at_ms: int) -> str:
-    return time.strftime("%m-%d %H:%M:%S", time.localtime(at_ms / 1000))
 
 
 def _ago(at_ns: int, now_ns: int) -> str:

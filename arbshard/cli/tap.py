@@ -29,8 +29,10 @@ _NAMES_MAX = 12
 _READ_S = 0.1
 _CHECK_S = 1.0
 """Interval in seconds at which it is checked that the instance still runs."""
+_TIME = f"time {datetime.now(UTC).astimezone():%Z}"
+"""Times are in the time zone of this computer."""
 _HEADING = (
-    f"{'time':<12}  {'kind':<7}  {'what':<24}  {'bid × size':>28}  {'ask × size':>28}  {'age':>9}  change"
+    f"{_TIME:<12}  {'kind':<7}  {'what':<24}  {'bid × size':>28}  {'ask × size':>28}  {'age':>9}  change"
 )
 
 

@@ -41,7 +41,7 @@ def tape_ls(
     bad = 0
     tape = _tape_of("ls", folder, state_dir, name, config)
     if not as_json:
-        typer.echo(f"{'segment':<30}  {'recording began':<19}  {'MB':>9}  {'first row':>13}  state")
+        typer.echo(f"{'segment':<30}  {'recording began':<20}  {'MB':>9}  {'first row':>13}  state")
     for path in tape.paths:
         try:
             segment = TapeSegment(path)
@@ -60,7 +60,7 @@ def tape_ls(
             typer.echo(msgspec.json.encode(shown))
         else:
             typer.echo(
-                f"{path.name:<30}  {_time(info.recording * 1_000_000):<19}  {segment.size / 1e6:>9,.2f}  "
+                f"{path.name:<30}  {_time(info.recording * 1_000_000):<20}  {segment.size / 1e6:>9,.2f}  "
                 f"{info.first_row:>13,}  {state}"
             )
     if bad:
@@ -340,4 +340,4 @@ def _report(tape: "Tape", *, as_json: bool) -> int:
 
 
 def _time(wall_ns: int) -> str:
-    return datetime.fromtimestamp(wall_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.fromtimestamp(wall_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

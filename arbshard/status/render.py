@@ -1,5 +1,6 @@
 """Draws a ``Status`` or ``Summary`` as tables for a terminal."""
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -58,7 +59,7 @@ def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> Ren
     """
     parts: list[RenderableType] = [_headline(status)]
     parts.extend(Text(f"! {line}", style=_style_of(line, status)) for line in _problems_first(status))
-    parts.extend(Text(f"  {line}", style="yellow") for line in reversed(status.alerts))
+    parts.extend(Text(f"  {_alert(line)}", style="yellow") for line in reversed(status.alerts))
     parts.extend(_behaviour(status.regime))
     if status.order_mode == RECORDING:
         parts.append(_venues(status))
@@ -171,7 +172,7 @@ def render_summary(summary: Summary) -> RenderableType:
         parts.append(_symbols(summary.symbols, len(summary.symbols)))
     if summary.problems:
         parts.append(Text(f"Not a clean run: {_listed(summary.problems)}", style="bold red"))
-    parts.extend(Text(line, style="yellow") for line in summary.alerts)
+    parts.extend(Text(_alert(line), style="yellow") for line in summary.alerts)
     return Group(*parts)
 
 
@@ -426,6 +427,11 @@ def _metrics(metrics: MetricsStatus) -> Text:
         f"  port {metrics.port or '-'}: /metrics, /health/live, /health/ready  {metrics.requests:,} requests{failed}",
         (f"  {metrics.trouble}" if metrics.trouble else "", "yellow"),
     )
+
+
+def _alert(line: str) -> str:
+    """Return an alert with the zone of the time that it begins with, which is UTC."""
+    return re.sub(r"^\d\d:\d\d:\d\d(?= )", r"\g<0> UTC", line)
 
 
 def _alerting(alerts: AlertsStatus) -> Text:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from rich import box
 from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType, RenderResult
@@ -10,6 +11,11 @@ from rich.table import Table
 
 _UNLIMITED = 10_000
 """Width in columns of a terminal on which every table has room."""
+
+
+def local_time(at_ms: int) -> str:
+    """Return a wall time to the second in the time zone of this computer, and that zone's name."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 @dataclass(frozen=True)

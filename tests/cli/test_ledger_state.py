@@ -93,6 +93,8 @@ class TestCommands:
         assert result.exit_code == 0
         assert "not running: stopped in order" in result.output
         assert "Open positions" in result.stdout
+        assert "total of 1 position in KRW: notional " in " ".join(result.stdout.split())
+        assert "unrealised not valued" in " ".join(result.stdout.split())
         (row,) = json.loads(run("positions", "--json").stdout)
         assert (row["symbol"], row["unrealised"]) == ("BTC", None)
 

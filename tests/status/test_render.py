@@ -162,7 +162,7 @@ class TestStatus:
 
     def test_problems_and_alerts(self, status, drawn):
         text = drawn(render_status(status))
-        for line in ("! shard 1 is quarantined", "! binance is down", "12:00:00 worker-1 given up"):
+        for line in ("! shard 1 is quarantined", "! binance is down", "12:00:00 UTC worker-1 given up"):
             assert line in text
 
     def test_the_halt_problems_and_alerts_come_before_every_table(self, status, drawn):
@@ -180,8 +180,8 @@ class TestStatus:
         lines = [line.rstrip() for line in drawn(drawing).splitlines()]
         assert "HALTED" in lines[0]
         assert lines[1:7] == [
-            f"! {halted}", "! shard 1 is quarantined", "! binance is down", f"! {closing}", "  12:00:01 newest",
-            "  12:00:00 older",
+            f"! {halted}", "! shard 1 is quarantined", "! binance is down", f"! {closing}", "  12:00:01 UTC newest",
+            "  12:00:00 UTC older",
         ]  # fmt: skip
 
     def test_a_run_that_is_not_halted_does_not_say_so(self, status, drawn):
@@ -223,7 +223,7 @@ class TestSummary:
             "1,700,000 received, 940 evaluated, 980 superseded unread, 162 bad",
             "18 logged, 9 restarts",
             "/state/desk",
-            "12:00:00 worker-1 given up",
+            "12:00:00 UTC worker-1 given up",
             "BTC", "ETH", "SOL",
         ):  # fmt: skip
             assert part in text, part
