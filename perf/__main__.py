@@ -17,9 +17,10 @@ from rich.console import Console
 
 from arbshard.config import load_config
 from arbshard.errors import UsageError
-from perf import baseline, report
+from perf import baseline, report, screen
 from perf.budgets import judge
 from perf.conditions import Watch
+from perf.figures import middle_rows
 from perf.load import RATES, receiver_section
 from perf.plan import PARTS, Plan, measure
 from perf.results import Results
@@ -27,7 +28,7 @@ from perf.results import Results
 _OUT = Path(__file__).resolve().parent / "out" / "latest.json"
 _RATE_MAX = 200_000
 _SECONDS, _QUICK_SECONDS = 8.0, 3.0
-_QUICK_RATES = (5_000, 10_000, 20_000, 50_000)
+_QUICK_RATES = (1_000, 5_000, 10_000, 20_000, 50_000)
 _WIDTH = 100
 
 
@@ -60,8 +61,10 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _OneLine(prog="python -m perf", description="Measures speed, and says which budgets are met.")
     parser.add_argument("part", nargs="?", choices=[*PARTS, "all"], default="all", help="default: all")
-    parser.add_argument("--quick", action="store_true", help="shorter windows, fewer rates: about 3 minutes")
-    parser.add_argument("--seconds", type=_seconds, help="measured window of each rate")
+    parser.add_argument("--quick", action="store_true", help="shorter windows, one turn: about 5 minutes")
+    parser.add_argument(
+        "--seconds", type=_seconds, help="measured window of each rate; beside peers 3/8 of it, three times"
+    )
     parser.add_argument("--rates", type=_rates, help="messages per second, comma-separated")
     parser.add_argument("--no-peers", action="store_true", help="leave ccxt.pro and cryptofeed out")
     parser.add_argument("--receiver", help="WebSocket client of the feeds, as in the configuration")
@@ -102,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("stopped")
         return 130
-    results.conditions = watch.conditions()
+    results.conditions = watch.end()
     _show(console, results)
     ratios = baseline.ratios_of(results)
     if kept is not None:
@@ -119,22 +122,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show(console: Console, results: Results) -> None:
+    if results.load:
+        screen.show(console, results)
     report.show_conditions(console, results.conditions)
     if results.stages_us:
         report.show_stages(console, results.stages_us)
     if results.load:
-        report.show_load(console, results.load)
-    if results.highest:
-        report.show_highest(console, results.highest)
+        report.show_load(console, middle_rows(results.load))
     if results.equal:
         rates = {row.rate for row in results.equal}
         ours = [row for row in results.load if row.rate in rates]
-        rows = sorted([*ours, *results.equal], key=lambda row: (row.rate, row.client, row.processes))
-        report.show_equal(console, rows)
-        ratios = baseline.ratios_of(results)
-        report.show_ratios(
-            console, {name: ratio for name, ratio in ratios.items() if name.startswith("peer: ")}
-        )
+        report.show_equal(console, middle_rows([*ours, *results.equal]))
     report.show_rest(console, results)
     report.show_budgets(console, judge(results))
 

@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from perf.results import ARBSHARD, EQUAL_RATES, Results
+from perf.results import ARBSHARD, EQUAL_RATES, PEERS, Results
 from perf.stages import REFERENCE
 
 PATH = Path(__file__).resolve().parent / "baseline.json"
 WORSE = 1.25
 _PEER = "peer: "
 """Ratios whose name begins so are better the larger they are; all others, the smaller."""
-_PEERS = ("ccxt", "cryptofeed")
 _CPU_RATES = (5_000, 20_000)
 
 
@@ -52,7 +51,7 @@ def ratios_of(results: Results) -> dict[str, float]:
                     row.cpu_us("supervisor", row.delivered) / reference
                 )
                 found[f"worker per tick at {rate:,}"] = row.cpu_us("worker", row.decided) / reference
-    for client in _PEERS:
+    for client in PEERS:
         found.update(peer_ratios(results, client))
     return {name: round(ratio, 3) for name, ratio in found.items()}
 

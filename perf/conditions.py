@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from perf import steadiness
 from perf.results import Conditions
 from perf.running import ROOT
 
@@ -22,9 +23,15 @@ class Watch:
     def __init__(self, *, quick: bool) -> None:
         self._quick = quick
         self._load = os.getloadavg()[0]
+        self._steadiness = [steadiness.measure()]
         self._began_s = time.monotonic()
         self._before = _used_s()
         self._machine_s, self._own_s = _machine_s(), _own_s()
+
+    def end(self) -> Conditions:
+        """The conditions of the whole run, with the machine's noise measured once more."""
+        self._steadiness.append(steadiness.measure())
+        return self.conditions()
 
     def conditions(self) -> Conditions:
         """As they are now; other processes are judged since the start."""
@@ -44,6 +51,7 @@ class Watch:
             others_cores=round(
                 max(_machine_s() - self._machine_s - (_own_s() - self._own_s), 0.0) / span_s, 2
             ),
+            steadiness=tuple(self._steadiness),
             commit=_commit(),
             quick=self._quick,
         )

@@ -32,6 +32,14 @@ def faults(row: LoadRow) -> tuple[str, ...]:
     return tuple(found)
 
 
+def step_above(rate: float, ladder: Sequence[int] = LADDER) -> float:
+    """Return by which factor the rung above ``rate`` is higher; that of the last step at the top."""
+    return next(
+        (above / rate for above in ladder if above > rate),
+        ladder[-1] / ladder[-2],
+    )
+
+
 def highest_sustained(
     measure: Callable[[int], LoadRow], start: int, ladder: Sequence[int] = LADDER, tries: int = 2
 ) -> tuple[int, tuple[LoadRow, ...]]:

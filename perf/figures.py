@@ -1,5 +1,8 @@
 """What is measured, as data: percentiles, and a row of the load table. Pure; saved as JSON by ``report``."""
 
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+
 import msgspec
 
 from arbshard.shm.pages import Histogram
@@ -61,6 +64,8 @@ class LoadRow(msgspec.Struct, frozen=True, kw_only=True):
     """Connections lost or dropped."""
     errors: int = 0
     bad_frames: int = 0
+    turn: int = 0
+    """Which of several interleaved turns of all clients this is, from 0 on."""
     details: dict[str, str] = {}
     """Settings worth stating: a peer's version and event loop."""
 
@@ -89,3 +94,38 @@ class LoadRow(msgspec.Struct, frozen=True, kw_only=True):
         """CPU of all that the client runs, in microseconds per delivered message."""
         used_s = sum(used for name, used in self.cpu_s.items() if name != "generator")
         return used_s / self.delivered * 1e6 if self.delivered else 0.0
+
+
+Value = Callable[[LoadRow], float]
+
+
+def turns_by_processes(rows: Iterable[LoadRow]) -> list[list[LoadRow]]:
+    """Return the turns of one client at one rate, a list for each number of processes.
+
+    A number of processes that was given up after a turn is left out beside one that was measured in all.
+    """
+    groups: dict[int, list[LoadRow]] = {}
+    for row in rows:
+        groups.setdefault(row.processes, []).append(row)
+    most = max(map(len, groups.values()), default=0)
+    return [group for group in groups.values() if len(group) == most]
+
+
+def best_turns(rows: Iterable[LoadRow], value: Value) -> list[LoadRow]:
+    """Return the turns with the number of processes whose median of ``value`` is the least."""
+    groups = turns_by_processes(rows)
+    return min(groups, key=lambda group: statistics.median(map(value, group)), default=[])
+
+
+def middle_row(rows: Sequence[LoadRow], value: Value) -> LoadRow | None:
+    """Return the row in the middle by ``value``; the lower one of two."""
+    return sorted(rows, key=value)[(len(rows) - 1) // 2] if rows else None
+
+
+def middle_rows(rows: Iterable[LoadRow]) -> list[LoadRow]:
+    """Return for each rate, client and number of processes the turn in the middle by p99, in this order."""
+    groups: dict[tuple[float, str, int], list[LoadRow]] = {}
+    for row in rows:
+        groups.setdefault((row.rate, row.client, row.processes), []).append(row)
+    found = (middle_row(groups[key], lambda row: row.send_us.p99) for key in sorted(groups))
+    return [row for row in found if row is not None]

@@ -8,12 +8,15 @@ import statistics
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
 from perf import approval, backtest, clients, failover, load, services, stages, startup, touch, wire
+from perf.comparison import FIGURES
 from perf.criterion import LADDER, faults, highest_sustained
 from perf.figures import LoadRow
 from perf.peers.environment import PeerUnavailable
-from perf.peers.run import PEERS, measure_peer
-from perf.results import ARBSHARD, EQUAL_RATES, Highest, Results
+from perf.peers.run import measure_peer
+from perf.results import ARBSHARD, PEERS, Highest, Results
 from perf.running import MeasurementFailed
 
 PARTS = (
@@ -29,8 +32,11 @@ PARTS = (
     "peers",
 )
 _SEARCH_S, _QUICK_SEARCH_S = 4.0, 2.0
-_PEER_STARTS = {"ccxt": 3_000, "cryptofeed": 7_000}
-"""Where the search for a peer's highest rate begins: near what was found the last time."""
+_COMPARED_MAX = 20_000
+"""The highest rate at which peers are measured beside this system: they hold less than that."""
+_TURN_WARM_UP_S = 2.0
+_STARTS = {ARBSHARD: 20_000, "ccxt": 3_000, "cryptofeed": 7_000}
+"""Where the search for a client's highest rate begins: near what was found the last time."""
 _RECEIVERS = ("websockets", "picows")
 _RECEIVERS_RATE = 20_000
 _TRANSPORTS = ("local", "zmq")
@@ -63,6 +69,31 @@ class Plan(NamedTuple):
     def tries(self) -> int:
         """Of each rung of the search."""
         return 1 if self.quick else 2
+
+    @property
+    def turns(self) -> int:
+        """How often clients are measured side by side."""
+        return _QUICK_TURNS if self.quick else _TURNS
+
+    @property
+    def turn_s(self) -> float:
+        """The window of each turn: all turns of a rate together are little longer than one window without peers."""
+        return self.seconds if self.quick else max(self.seconds * 3 / 8, 1.0)
+
+    @property
+    def with_peers(self) -> bool:
+        """Whether this system takes turns with the peers."""
+        return "peers" in self.parts and self.peers
+
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """The rates at which it does."""
+        return tuple(rate for rate in sorted(set(self.rates)) if self.with_peers and rate <= _COMPARED_MAX)
+
+    @property
+    def searches(self) -> bool:
+        """Whether highest rates are searched: with single rates that would take longer than all of them."""
+        return len(self.rates) >= 3
 
     @property
     def approval_s(self) -> float:
@@ -102,7 +133,7 @@ def measure(plan: Plan, results: Results, tell: Tell) -> bool:
     is_whole = not results.not_measured
     if "peers" in plan.parts:
         _peers(plan, results, run)
-    return is_whole
+    return is_whole and not any(part.startswith(ARBSHARD) for part in results.not_measured)
 
 
 class _Runner:
@@ -136,21 +167,16 @@ def _failover(plan: Plan, results: Results, run: _Runner) -> None:
 
 
 def _load(plan: Plan, results: Results, run: _Runner) -> None:
-    equal = EQUAL_RATES if "peers" in plan.parts else ()
-    for rate in sorted({*plan.rates, *equal}):
+    for rate in sorted({*plan.rates} - {*plan.compared}):
 
         def at(rate: int = rate) -> None:
             results.load.append(load.measure(rate, plan.seconds, receiver=plan.receiver))
 
         run(f"{ARBSHARD} at {rate:,} msg/s", at)
-    if len(plan.rates) < 3:
-        return  # somebody looks at single rates: the search would take longer than all of them
-
-    def own(rate: int) -> LoadRow:
-        return load.measure(rate, plan.search_s, receiver=plan.receiver)
-
-    held = max((row.rate for row in results.load if not faults(row)), default=0)
-    _search(ARBSHARD, load.SHARDS, own, int(held), plan.tries, results, run.tell)
+    if not plan.searches:
+        return
+    if not plan.with_peers:  # otherwise it takes turns with the peers
+        _search(ARBSHARD, load.SHARDS, 0, plan.tries, plan, results, run.tell)
     if plan.receiver is None and not plan.quick and load.receiver_section() is not None:
         _receivers(plan, results, run)
 
@@ -175,8 +201,7 @@ def _receivers(plan: Plan, results: Results, run: _Runner) -> None:
 def _feeds(plan: Plan, results: Results, run: _Runner) -> None:
     """What kinds of stream and of transport differ in."""
     if "touch" in plan.parts:
-        turns = _QUICK_TURNS if plan.quick else _TURNS
-        run("touch", lambda: results.more.update({touch.GROUP: touch.measure(plan.seconds, turns)}))
+        run("touch", lambda: results.more.update({touch.GROUP: touch.measure(plan.seconds, plan.turns)}))
     if "transports" in plan.parts:
         _transports(plan, results, run)
 
@@ -184,7 +209,7 @@ def _feeds(plan: Plan, results: Results, run: _Runner) -> None:
 def _transports(plan: Plan, results: Results, run: _Runner) -> None:
     """The same rate over both transports in turn; of each figure the median."""
     rows: dict[str, list[LoadRow]] = {name: [] for name in _TRANSPORTS}
-    for _ in range(_QUICK_TURNS if plan.quick else _TURNS):
+    for _ in range(plan.turns):
         for name, found in rows.items():
 
             def at(name: str = name, found: list[LoadRow] = found) -> None:
@@ -200,19 +225,22 @@ def _transports(plan: Plan, results: Results, run: _Runner) -> None:
                 shown[f"{name}: {figure}"] = statistics.median(value(row) for row in found)
 
 
+def _measure(client: str, processes: int, rate: int, seconds: float, plan: Plan) -> LoadRow:
+    if client == ARBSHARD:
+        warm_up_s = _TURN_WARM_UP_S if plan.with_peers else load.WARM_UP_S
+        return load.measure(rate, seconds, receiver=plan.receiver, warm_up_s=warm_up_s)
+    return measure_peer(client, rate, seconds, processes=processes)
+
+
 def _search(
-    client: str,
-    processes: int,
-    measure_at: Callable[[int], LoadRow],
-    start: int,
-    tries: int,
-    results: Results,
-    tell: Tell,
+    client: str, processes: int, turn: int, tries: int, plan: Plan, results: Results, tell: Tell
 ) -> None:
+    """Find the highest rate that ``client`` holds, from the one found in the turn before on."""
+
     def attempt(rate: int) -> LoadRow:
         tell(f"{client} x {processes}: can it hold {rate:,} msg/s? ...")
         try:
-            row = measure_at(rate)
+            row = _measure(client, processes, rate, plan.search_s, plan)
             tell(f"  {'; '.join(faults(row)) or 'yes'}")
             return row
         except MeasurementFailed as error:
@@ -222,32 +250,78 @@ def _search(
                 client=client, processes=processes, rate=rate, coins=0, seconds=0, offered=0, delivered=0
             )
 
-    rate, _ = highest_sustained(attempt, start, LADDER, tries)
-    results.highest.append(Highest(client=client, processes=processes, rate=rate))
+    before = [one.rate for one in results.highest if (one.client, one.processes) == (client, processes)]
+    rows = [row for row in results.load if row.client == client and not faults(row)]
+    held = max((int(row.rate) for row in rows), default=_STARTS[client])
+    rate, _ = highest_sustained(attempt, before[-1] if before else held, LADDER, tries)
+    results.highest.append(Highest(client=client, processes=processes, rate=rate, turn=turn))
 
 
 def _peers(plan: Plan, results: Results, run: _Runner) -> None:
+    """Measure this system and the peers in turns, each turn in another order."""
     if not plan.peers:
         results.not_measured["peers"] = "left out by --no-peers"
         return
-    for name in PEERS:
-        _peer(name, plan, results, run)
+    if not plan.compared:
+        results.not_measured["peers at these rates"] = f"they are measured up to {_COMPARED_MAX:,} msg/s"
+    clients = [ARBSHARD, *PEERS]
+    for turn in range(plan.turns):
+        for rate in plan.compared:
+            for client in _rotated(clients, turn):
+                if client not in results.not_measured:
+                    _turn(client, rate, turn, plan, results, run)
+        if plan.searches:
+            for client in _rotated(clients, turn):
+                if client not in results.not_measured:
+                    _turn_of_search(client, turn, plan, results, run)
 
 
-def _peer(name: str, plan: Plan, results: Results, run: _Runner) -> None:
-    """Once with one process, once with two that have half the coins each; a quick run takes one."""
-    try:
-        for processes in (1,) if plan.quick else (1, 2):
+def _rotated(clients: list[str], turn: int) -> list[str]:
+    first = turn % len(clients)
+    return clients[first:] + clients[:first]
 
-            def search(rate: int, processes: int = processes) -> LoadRow:
-                return measure_peer(name, rate, plan.search_s, processes=processes)
 
-            for rate in EQUAL_RATES:
+def _turn(client: str, rate: int, turn: int, plan: Plan, results: Results, run: _Runner) -> None:
+    rows = results.load if client == ARBSHARD else results.equal
+    before = [row for row in rows if row.client == client and row.rate == rate]
+    for processes in _processes(client, plan) if turn == 0 else _better(before, client, plan):
 
-                def at(rate: int = rate, processes: int = processes) -> None:
-                    results.equal.append(measure_peer(name, rate, plan.seconds, processes=processes))
+        def at(processes: int = processes) -> None:
+            row = _measure(client, processes, rate, plan.turn_s, plan)
+            rows.append(msgspec.structs.replace(row, turn=turn))
 
-                run(f"{name} x {processes} at {rate:,} msg/s", at)
-            _search(name, processes, search, _PEER_STARTS[name], plan.tries, results, run.tell)
-    except PeerUnavailable as error:
-        results.not_measured[name] = str(error)
+        try:
+            run(f"{client} x {processes} at {rate:,} msg/s, turn {turn + 1} of {plan.turns}", at)
+        except PeerUnavailable as error:
+            results.not_measured[client] = str(error)
+            return
+
+
+def _processes(client: str, plan: Plan) -> tuple[int, ...]:
+    """A peer is tried with one process and with two that have half the coins each; a quick run takes one."""
+    if client == ARBSHARD:
+        return (load.SHARDS,)
+    return (1,) if plan.quick else (1, 2)
+
+
+def _better(rows: list[LoadRow], client: str, plan: Plan) -> tuple[int, ...]:
+    """Return the numbers of processes that go on after the first turn: each that was the best one in something."""
+    first = [row for row in rows if row.turn == 0 and row.decided]
+    if not first:
+        return _processes(client, plan)
+    best = [min(first, key=figure.value) for figure in FIGURES]
+    best.append(min(first, key=lambda row: (bool(faults(row)), row.send_us.p99)))
+    return tuple(sorted({row.processes for row in best}))
+
+
+def _turn_of_search(client: str, turn: int, plan: Plan, results: Results, run: _Runner) -> None:
+    tried = _processes(client, plan)
+    if turn > 0:
+        first = [one for one in results.highest if one.client == client and one.turn == 0]
+        tried = (max(first, key=lambda one: one.rate).processes,) if first else tried
+    for processes in tried:
+        try:
+            _search(client, processes, turn, 1, plan, results, run.tell)
+        except PeerUnavailable as error:
+            results.not_measured[client] = str(error)
+            return

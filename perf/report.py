@@ -9,7 +9,7 @@ from perf.baseline import Change
 from perf.budgets import Judged
 from perf.criterion import faults
 from perf.figures import LoadRow, Percentiles
-from perf.results import ARBSHARD, QUIET_CORES, Conditions, Highest, Results
+from perf.results import ARBSHARD, QUIET_CORES, Conditions, Results
 
 _STYLES = {"met": "green", "missed": "bold red", "not measured": "yellow"}
 
@@ -102,16 +102,6 @@ def _show_faults(console: Console, rows: Sequence[LoadRow]) -> None:
             console.print(f"  not held: {name}: {'; '.join(found)}", highlight=False)
 
 
-def show_highest(console: Console, highest: Sequence[Highest]) -> None:
-    """The same criterion for everybody."""
-    table = _table("Highest sustained rate", ("client",), ("processes", "msg/s"))
-    for one in highest:
-        table.add_row(
-            one.client, str(one.processes), f"{one.rate:,}" if one.rate else "below the lowest tried"
-        )
-    console.print(table)
-
-
 def show_equal(console: Console, rows: Sequence[LoadRow]) -> None:
     """Everybody at the same rates."""
     table = _table(
@@ -125,14 +115,6 @@ def show_equal(console: Console, rows: Sequence[LoadRow]) -> None:
         table.add_row(row.client, held, str(row.processes), f"{row.rate:,.0f}", *latency, cpu)
     console.print(table)
     _show_faults(console, [row for row in rows if row.client != ARBSHARD])
-
-
-def show_ratios(console: Console, ratios: dict[str, float]) -> None:
-    """How many times better than the peers."""
-    table = _table("Times better than the peers", ("",), ("×",))
-    for name, ratio in ratios.items():
-        table.add_row(name.removeprefix("peer: "), f"{ratio:.2f}")
-    console.print(table)
 
 
 def show_rest(console: Console, results: Results) -> None:

@@ -25,7 +25,6 @@ from perf.peers.environment import ensure_environment
 from perf.reading import cpu_s_of
 from perf.running import ROOT, MeasurementFailed, end_process, temporary_place
 
-PEERS = ("ccxt", "cryptofeed")
 _READY_S = 60.0
 _REPLY_S = 20.0
 _POLL_S = 0.02

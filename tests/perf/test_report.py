@@ -59,15 +59,13 @@ def test_all_tables_fit_a_hundred_columns_and_hide_no_number(console, row):
     report.show_conditions(console, results.conditions)
     report.show_stages(console, {"decode upbit": 6.1})
     report.show_load(console, results.load)
-    report.show_highest(console, results.highest)
     report.show_equal(console, results.equal)
-    report.show_ratios(console, {"peer: ccxt, highest sustained rate": 8.0})
     report.show_rest(console, results)
     report.show_budgets(console, judge(results))
     shown = text(console)
     assert max(map(len, shown.splitlines())) <= WIDTH
     assert "…" not in shown
-    for number in ("1,054,526", "100,000", "257.2", "120.00", "6.10", "8.00"):
+    for number in ("1,054,526", "100,000", "257.2", "120.00", "6.10"):
         assert number in shown
     for word in (
         "could not be installed",
