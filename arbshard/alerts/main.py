@@ -210,6 +210,7 @@ class AlertsProcess:
             status = self._status = self._collector.collect()
             note, own = read_risk_note(self._files), self._supervisor_note()
         except SharedMemoryError as error:
+            self._status = None  # The heartbeat must not go on by what was true before.
             get_logger().warning("the run cannot be looked at", why=str(error))
             return
         if status is None or own is None:
@@ -266,10 +267,13 @@ class AlertsProcess:
 
     def _prune(self, now_ms: int) -> None:
         settings = self._config.alerts
+        before = self._store.given_up
         try:
             self._store.prune(now_ms, settings.keep_days, settings.keep_rows)
         except sqlite3.Error as error:
             get_logger().error("old alerts cannot be removed", why=str(error))
+        if given_up := self._store.given_up - before:
+            get_logger().error("the oldest messages that a target has not got are given up", count=given_up)
 
     def _events(self, own: SupervisorNote, facts: dict[str, str], now_ns: int, now_ms: int) -> list[Change]:
         """Return the alerts of the supervisor that are new, by their number."""
@@ -280,6 +284,9 @@ class AlertsProcess:
             return []
         facts["events"] = f"{session} {own.alerts_total}"
         changes: list[Change] = []
+        if (missed := own.alerts_total - seen - len(own.alerts)) > 0:
+            text = f"{missed} alerts of the supervisor came too fast to be kept: its log has them"
+            changes += self._book.add_event("alerts came too fast", text, "logs", now_ns, now_ms)
         for line in own.alerts[-(own.alerts_total - seen) :]:
             clock, _, text = line.partition(" ")
             subject = _FIGURES.sub("#", text)[:200]
@@ -351,7 +358,10 @@ class AlertsProcess:
 
     def show(self, what: Shown) -> str:
         """Return the state, the money or the positions of the run, as of now."""
-        status = self._collector.collect()
+        try:
+            status = self._collector.collect()
+        except ArbshardError as error:
+            return f"The run cannot be looked at: {error}"
         match what:
             case "status":
                 return status_lines(status)
@@ -362,8 +372,8 @@ class AlertsProcess:
 
     def explain(self, coin: str) -> str:
         """Return what stands between a coin and a trade."""
-        status = self._collector.collect()
         try:
+            status = self._collector.collect()
             return "\n".join(
                 lines_of(read_reasons(self._files, coin, self._clock, status.halted if status else ""))
             )

@@ -27,7 +27,8 @@ _PAUSE_S = 5.0
 _PAUSE_MAX_S = 600.0
 _IDLE_S = 0.2
 _ANSWER_S = 60.0
-"""A delivery that takes longer has failed. Nothing else is sent to this target until it has ended."""
+"""A delivery that takes longer has failed. Nothing else is sent to this target until it has ended; it counts as one more
+failure after each pause, so that the next target gets what is due."""
 _FETCH_S = 10.0
 _LATE_S = 60.0
 """A message that waited for longer says so."""
@@ -198,6 +199,8 @@ class Outlet:
         self._in_a_row = 0
         self._next_ns = 0
         self._under_way: asyncio.Future[str] | None = None
+        self._sent: list[tuple[AlertStore, int]] = []
+        """The messages of the delivery that is under way."""
         self._turn = asyncio.Lock()
         """The end of the process sends beside the task: one message must not be taken by both."""
         self._unmarked: list[tuple[AlertStore, int]] = []
@@ -220,11 +223,20 @@ class Outlet:
 
     async def _send_due(self, *, at_once: bool) -> bool:
         now_ns = self._clock.monotonic_ns()
+        store = self._store()
         is_stuck = self._under_way is not None and not self._under_way.done()
+        if is_stuck and now_ns >= self._next_ns:
+            self._failed("a delivery was begun and has not ended", store)
+            return False
+        if self._under_way is not None and not is_stuck:
+            late, self._under_way = self._under_way, None
+            if not late.result():  # It was accepted after all, so it must not be sent again.
+                self._accept(store)
+                return True
         if is_stuck or (now_ns < self._next_ns and not at_once):
+            self._hand_on(store)
             return False
         room = self._allowance.count(now_ns)
-        store = self._store()
         self._mark(store)
         due = store.due(self.name, _DUE_MAX) if room else []
         if not due:
@@ -233,19 +245,25 @@ class Outlet:
         late_s = (self._clock.wall_ms() - message.at_ms) / 1000
         body = f"{message.body}\n{late_line(late_s)}" if late_s > _LATE_S else message.body
         self._allowance.use()
+        self._sent = [(store, one.id) for one in due[:used]]
         trouble = await self._deliver(message._replace(body=body))
         if trouble:
             self._failed(trouble, store)
             return False
-        self._in_a_row, self.trouble, self._next_ns = 0, "", 0
-        self.delivered += used
-        self._unmarked += [(store, one.id) for one in due[:used]]
-        self._mark(store)
+        self._accept(store)
         return True
 
     def unmarked_in(self, store: AlertStore) -> set[int]:
         """Return the messages of ``store`` that are delivered, and of which it does not know that yet."""
         return {number for place, number in self._unmarked if place is store}
+
+    def _accept(self, store: AlertStore) -> None:
+        """Note that the target has accepted what was sent last."""
+        self._in_a_row, self.trouble, self._next_ns = 0, "", 0
+        self.delivered += len(self._sent)
+        self._unmarked += self._sent
+        self._sent = []
+        self._mark(store)
 
     def _mark(self, store: AlertStore) -> None:
         if numbers := self.unmarked_in(store):
@@ -258,7 +276,10 @@ class Outlet:
         )
         self._under_way = under_way
         done, _ = await asyncio.wait({under_way}, timeout=_ANSWER_S)
-        return under_way.result() if done else f"no answer came within {_ANSWER_S:g} s"
+        if not done:
+            return f"no answer came within {_ANSWER_S:g} s"
+        self._under_way = None
+        return under_way.result()
 
     def _failed(self, trouble: str, store: AlertStore | None) -> None:
         self.failures += 1
@@ -266,8 +287,18 @@ class Outlet:
         self.trouble = trouble
         pause_s = min(_PAUSE_S * 2.0 ** min(self._in_a_row - 1, 16), _PAUSE_MAX_S)
         self._next_ns = self._clock.monotonic_ns() + int(pause_s * 1e9)
-        if store is not None and self._in_a_row >= self._fail_over_after:
+        if store is not None:
+            self._hand_on(store)
+
+    def _hand_on(self, store: AlertStore) -> None:
+        """Let the next target send what is due, also what comes during a pause, once this one has failed often."""
+        if self._in_a_row < self._fail_over_after:
+            return
+        try:
             store.hand_on(self.name)
+        except sqlite3.Error as error:
+            self.failures += 1
+            self.trouble = f"the outbox cannot be used: {error}"
 
 
 class Heartbeat:

@@ -155,13 +155,19 @@ class AlertStore(Closable):
         later = self._targets[self._targets.index(target) + 1 :]
         if not later:
             return False
+        new = (
+            "FROM deliveries AS due WHERE target = ? AND delivered_ms IS NULL AND NOT EXISTS "
+            "(SELECT 1 FROM deliveries WHERE message_id = due.message_id AND target = ?)"
+        )
+        # This is asked several times a second while a target fails: it writes only where there is something new.
+        if self._db.execute(f"SELECT 1 {new} LIMIT 1", (target, later[0])).fetchone() is None:
+            return False
         with self._db:
-            added = self._db.execute(
-                "INSERT OR IGNORE INTO deliveries SELECT message_id, ?, NULL FROM deliveries "
-                "WHERE target = ? AND delivered_ms IS NULL",
-                (later[0], target),
-            ).rowcount
-        return added > 0
+            self._db.execute(
+                f"INSERT INTO deliveries SELECT message_id, ?, NULL {new}",
+                (later[0], target, later[0]),
+            )
+        return True
 
     def outbox(self) -> int:
         """Return how many messages no target has got yet."""

@@ -10,7 +10,7 @@ from arbshard.alerts.main import AlertsProcess, _at_ms
 from arbshard.alerts.store import FILE, AlertsReader, AlertStore
 from arbshard.clock import ManualClock
 from arbshard.config import AlertLevels, AlertsConfig, Config, load_config
-from arbshard.errors import ConfigError
+from arbshard.errors import ConfigError, SharedMemoryError
 from arbshard.model.notes import ChildNote, SupervisorNote
 from arbshard.model.risk_note import NO_NOTE, DayNote, HaltNote
 from arbshard.model.rundir import RunFiles
@@ -89,6 +89,29 @@ def test_alerts_of_the_supervisor_are_kept_by_their_number_also_over_a_kill(look
     look.own = replace(look.own, alerts=("11:07:00 of the next run",), alerts_total=1, started_ms=AT_MS)
     look.check()
     assert look.titles() == ["event"] * 4
+
+
+def test_alerts_that_came_too_fast_are_counted_in_one_of_their_own(look):
+    look.own = replace(look.own, alerts=("11:06:39 one", "11:06:40 two"), alerts_total=40)
+    look.check()
+    look.check()
+    bodies = [one.body for one in look.store.due("phone", 9)]
+    assert len(bodies) == 3
+    assert bodies[0].startswith("38 alerts of the supervisor came too fast to be kept")
+
+
+def test_a_run_that_cannot_be_looked_at_is_not_well_and_the_chat_says_so(look, monkeypatch):
+    look.check()
+    assert look.process._is_well()
+
+    def fail():
+        raise SharedMemoryError("its writer died inside a write")
+
+    monkeypatch.setattr(look.process._collector, "collect", fail)
+    look.check()
+    assert not look.process._is_well()
+    for answer in (look.process.show("status"), look.process.explain("BTC")):
+        assert "its writer died inside a write" in answer
 
 
 def test_the_digest_of_a_day_comes_when_the_next_one_begins_also_over_a_restart(look):

@@ -194,6 +194,44 @@ async def test_a_target_that_never_answers_gets_nothing_more(store, clock, monke
     release.set()
     await asyncio.wait({one._under_way})
     assert await one.send_due()
+    # It was accepted after all, so it is not sent again.
+    assert (len(calls), one.delivered, store.outbox()) == (1, 1, 0)
+
+
+async def test_the_second_target_gets_what_is_due_behind_a_delivery_that_never_ends(
+    store, clock, monkeypatch
+):
+    post(store, "a")
+    monkeypatch.setattr(sending, "_ANSWER_S", 0.05)
+    release, second = threading.Event(), Target()
+    one = outlet(store, clock, lambda *_: "it failed at last" if release.wait(10) else "it hangs")
+    other = outlet(store, clock, second, "second")
+    for _ in range(20):
+        await one.send_due()
+        await other.send_due()
+        clock.s += 1
+    assert [title for title, _, _ in second.got] == ["arbshard t: a"]
+    assert one.failures == 3
+    assert "has not ended" in one.trouble
+    release.set()
+    await asyncio.wait({one._under_way})
+
+
+async def test_what_comes_while_a_target_fails_goes_to_the_second_without_a_pause(store, clock):
+    post(store, "a")
+    first, second = Target(), Target()
+    first.trouble = "it is down"
+    one, other = outlet(store, clock, first), outlet(store, clock, second, "second")
+    for _ in range(700):
+        await one.send_due()
+        await other.send_due()
+        clock.s += 1
+    failures = one.failures
+    post(store, "b")
+    await one.send_due()
+    await other.send_due()
+    assert one.failures == failures
+    assert [title for title, _, _ in second.got] == ["arbshard t: a", "arbshard t: b"]
 
 
 def test_allowance_refills_with_time():
