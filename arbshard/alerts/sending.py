@@ -27,8 +27,8 @@ _PAUSE_S = 5.0
 _PAUSE_MAX_S = 600.0
 _IDLE_S = 0.2
 _ANSWER_S = 60.0
-"""A delivery that takes longer has failed. Nothing else is sent to this target until it has ended; it counts as one more
-failure after each pause, so that the next target gets what is due."""
+"""A delivery that takes longer has failed. Nothing else is sent to this target until it has ended; it counts as one
+more failure after each pause, so that the next target gets what is due."""
 _FETCH_S = 10.0
 _LATE_S = 60.0
 """A message that waited for longer says so."""

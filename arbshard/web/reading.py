@@ -49,6 +49,8 @@ _REFUSED_EVERY_NS = 5_000_000_000
 _EVENTS_SEARCHED = 20_000
 """Newest events of the ledger in which refusals of a pair are looked for."""
 _GAPS_KEPT = 2_400
+_GAPS_PAIRS_MAX = 64
+"""Pairs whose gaps are followed: the one that was opened first is forgotten for another one."""
 _SECTIONS = ("head", "money", "balances", "funnel", "work", "places", "events", "facts")
 
 
@@ -212,8 +214,9 @@ class DeskReader:
             shard = owners.get(base, -1)
             found = reasons_of(pair, shard, views, now_ns, self.config, self.note, status.halted)
             board.put_row(base, row_of(found, pair, self.note, now_ms))
-            if found.gap_bps is not None and base in self._gaps:
-                self._gaps[base].append((now_ms, found.gap_bps))
+            points = self._gaps.get(base)
+            if found.gap_bps is not None and points is not None:
+                points.append((now_ms, found.gap_bps))
             if base in self.opened:
                 refused = self._refused_of(base, Path(status.state_dir), now_ns)
                 detail = detail_of(found, pair, views, self.note, self._funnels, refused, now_ms)
@@ -224,10 +227,13 @@ class DeskReader:
 
         What risk has kept of it over the last minutes comes first.
         """
-        if self.universe is None or self.status is None:
+        universe, status = self.universe, self.status  # another thread reads, and may set both to None
+        if universe is None or status is None:
             return []
-        if base not in self._gaps and any(pair.base == base for pair in self.universe.pairs):
-            self._gaps[base] = deque(self._kept_gaps(base, Path(self.status.state_dir)), maxlen=_GAPS_KEPT)
+        if base not in self._gaps and any(pair.base == base for pair in universe.pairs):
+            while len(self._gaps) >= _GAPS_PAIRS_MAX:
+                self._gaps.pop(next(iter(self._gaps)))
+            self._gaps[base] = deque(self._kept_gaps(base, Path(status.state_dir)), maxlen=_GAPS_KEPT)
         return list(self._gaps.get(base, ()))
 
     def _kept_gaps(self, base: str, state_dir: Path) -> Iterator[tuple[int, float]]:

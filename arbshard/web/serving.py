@@ -5,7 +5,7 @@ The instances are read twice per second, once for all who look, and not at all w
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from importlib.resources import files as resources
 from typing import TypeVar
 
@@ -29,6 +29,14 @@ _VIEWERS_MAX = 16
 _WATCHED_MAX = 120
 _BODY_MAX = 65_536
 _SEND_S = 5.0
+_BODY_S = 10.0
+"""A request whose body has not come whole by then is refused."""
+_IDLE_NS = 20_000_000_000
+"""A connection on which no whole header has come for so long is closed: aiohttp itself waits without end."""
+_CONNECTIONS_MAX = 128
+"""Beyond so many connections, those that have been idle for longest are closed."""
+_CLOSING_S = 2.0
+"""How long a browser may take to answer that its stream ends."""
 _ASKED_AT_ONCE = 4
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -85,11 +93,38 @@ class DeskCounts:
 class _Viewer:
     """Keeps what one browser has been sent, and what it shows."""
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
+    def __init__(self, socket: web.WebSocketResponse, key: str | None) -> None:
         self.socket = socket
+        self.key = key
+        """The key of its session."""
         self.news = asyncio.Event()
         self.seen: dict[str, int] = {}
         self.wanted = _Wanted()
+
+
+class _Connections:
+    """Knows on which connections no request is being answered, and closes those that stay so."""
+
+    def __init__(self) -> None:
+        self._busy: set[web.RequestHandler] = set()
+        self._idle_ns: dict[web.RequestHandler, int] = {}
+
+    def begin(self, connection: web.RequestHandler) -> None:
+        """Note that a request is being answered on it."""
+        self._busy.add(connection)
+        self._idle_ns.pop(connection, None)
+
+    def end(self, connection: web.RequestHandler) -> None:
+        """Note that the request is answered."""
+        self._busy.discard(connection)
+
+    def close_idle(self, connections: Collection[web.RequestHandler], now_ns: int) -> None:
+        """Close those that have been idle for too long, and the longest idle ones of too many."""
+        self._idle_ns = {one: self._idle_ns.get(one, now_ns) for one in connections if one not in self._busy}
+        excess = len(connections) - _CONNECTIONS_MAX
+        for number, one in enumerate(sorted(self._idle_ns, key=self._idle_ns.__getitem__)):
+            if number < excess or now_ns - self._idle_ns[one] > _IDLE_NS:
+                one.force_close()
 
 
 class DeskServer:
@@ -102,6 +137,7 @@ class DeskServer:
         self._access: DeskAccess = address.access
         self._clock = clock
         self._viewers: set[_Viewer] = set()
+        self._connections = _Connections()
         self._asking = asyncio.Semaphore(_ASKED_AT_ONCE)
         folder = resources("arbshard.web").joinpath("page")
         self._page = {
@@ -131,14 +167,15 @@ class DeskServer:
         try:
             await web.SockSite(runner, self._address.listener, ssl_context=self._address.tls).start()
             while not is_over():
+                if runner.server is not None:
+                    self._connections.close_idle(runner.server.connections, self._clock.monotonic_ns())
                 if self._viewers:
                     await asyncio.to_thread(self._read_all)
                     for viewer in self._viewers:
                         viewer.news.set()
                 await asyncio.sleep(EVERY_S)
         finally:
-            for viewer in tuple(self._viewers):
-                await viewer.socket.close(code=WSCloseCode.GOING_AWAY)
+            await asyncio.gather(*(one.socket.close(code=WSCloseCode.GOING_AWAY) for one in self._viewers))
             await runner.cleanup()
 
     def _read_all(self) -> None:
@@ -152,6 +189,7 @@ class DeskServer:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        self._connections.begin(request.protocol)
         try:
             response = await self._answer(request, handler)
         except web.HTTPException as error:
@@ -168,6 +206,8 @@ class DeskServer:
             self.counts.failures += 1
             get_logger().error("the desk could not answer", path=request.path, exc_info=error)
             response = _refusal(500, "a defect of the desk; its log says more")
+        finally:
+            self._connections.end(request.protocol)
         if not response.prepared:
             response.headers.update(_HEADERS)
         return response
@@ -187,7 +227,10 @@ class DeskServer:
         return await handler(request)
 
     def _session(self, request: web.Request) -> DeskSession:
-        return self._access.session(request.cookies.get(self._access.cookie), self._clock.monotonic_ns())
+        return self._session_of(request.cookies.get(self._access.cookie))
+
+    def _session_of(self, key: str | None) -> DeskSession:
+        return self._access.session(key, self._clock.monotonic_ns())
 
     def _operator(self, request: web.Request) -> DeskSession:
         """Return the session of an operator. Raises ``HTTPForbidden``."""
@@ -218,11 +261,13 @@ class DeskServer:
         )
 
     async def _sign_in(self, request: web.Request) -> web.Response:
+        body = await _body_of(request)
+        # Only after the body: many requests that wait for theirs must not all pass before the first wrong token.
         now_ns = self._clock.monotonic_ns()
         if pause_s := self._access.pause_s(now_ns):
             self.counts.refused += 1
             return _refusal(429, f"too many wrong tokens: try again in {pause_s:.0f} s")
-        given = _decoded(await request.read(), _SignIn)
+        given = _decoded(body, _SignIn)
         key, proof = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         person = "".join(one for one in given.person if one.isprintable()).strip()[:40]
         session = self._access.sign_in(given.token, person, now_ns, key, proof)
@@ -256,9 +301,11 @@ class DeskServer:
             raise web.HTTPForbidden(reason="looking needs a token: sign in")
         if len(self._viewers) >= _VIEWERS_MAX:
             raise web.HTTPServiceUnavailable(reason=f"{_VIEWERS_MAX} browsers look already")
-        socket = web.WebSocketResponse(heartbeat=10.0, max_msg_size=_BODY_MAX, compress=False)
+        socket = web.WebSocketResponse(
+            timeout=_CLOSING_S, heartbeat=10.0, max_msg_size=_BODY_MAX, compress=False
+        )
         await socket.prepare(request)
-        viewer = _Viewer(socket)
+        viewer = _Viewer(socket, request.cookies.get(self._access.cookie))
         self._viewers.add(viewer)
         self.counts.viewers = len(self._viewers)
         sender = asyncio.create_task(self._send_news(viewer))
@@ -278,6 +325,9 @@ class DeskServer:
             while True:
                 await viewer.news.wait()
                 viewer.news.clear()
+                if not self._session_of(viewer.key).has("viewer"):
+                    await viewer.socket.close(code=WSCloseCode.POLICY_VIOLATION)  # signed out, or too old
+                    return
                 await asyncio.wait_for(viewer.socket.send_str(self._news(viewer)), _SEND_S)
         except (TimeoutError, ConnectionError):
             await viewer.socket.close()  # it takes nothing any more; the page connects again
@@ -312,7 +362,7 @@ class DeskServer:
 
     async def _plan(self, request: web.Request) -> web.Response:
         self._operator(request)
-        action = decode_action(await request.read())
+        action = decode_action(await _body_of(request))
         reader = self._reader(action.instance)
         universe, head = reader.universe, reader.status
         if universe is None or head is None:
@@ -322,7 +372,7 @@ class DeskServer:
 
     async def _act(self, request: web.Request) -> web.Response:
         session = self._operator(request)
-        action = decode_action(await request.read())
+        action = decode_action(await _body_of(request))
         files = self._reader(action.instance).files
         by = f"{session.person or 'operator'}, desk at {request.remote}"
         async with self._asking:
@@ -334,7 +384,7 @@ class DeskServer:
 
     async def _show_limits(self, request: web.Request) -> web.Response:
         self._operator(request)
-        question = _decoded(await request.read(), _Question)
+        question = _decoded(await _body_of(request), _Question)
         files = self._reader(question.instance).files
         async with self._asking:
             shown = await asyncio.to_thread(send_command, files, ShowLimits(question.symbol), "")
@@ -343,7 +393,7 @@ class DeskServer:
 
     async def _show_inventory(self, request: web.Request) -> web.Response:
         self._operator(request)
-        question = _decoded(await request.read(), _Question)
+        question = _decoded(await _body_of(request), _Question)
         reader = self._reader(question.instance)
         async with self._asking:
             shown = await asyncio.to_thread(send_command, reader.files, ShowInventory(), "")
@@ -357,6 +407,15 @@ class DeskServer:
         if reader is None:
             raise UsageError(f"this desk does not show an instance named '{name}'")
         return reader
+
+
+async def _body_of(request: web.Request) -> bytes:
+    """Return the body. Raises ``HTTPRequestTimeout`` when it does not come whole in time."""
+    try:
+        async with asyncio.timeout(_BODY_S):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(reason="the body of the request did not come in time") from None
 
 
 def _decoded(body: bytes, kind: type[_Body]) -> _Body:

@@ -18,6 +18,7 @@ from arbshard.model.rundir import RunFiles
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.pages import PageWriter
+from arbshard.web import reading
 from arbshard.web.reading import DeskReader
 from arbshard.wire.messages import Halt
 from support import world as w
@@ -176,3 +177,12 @@ def test_a_file_of_alerts_that_cannot_be_read_is_counted(run):
     run.look()
     assert run.shown["sections"]["events"]["kept"] == []
     assert run.reader.failures == 1
+
+
+def test_the_gaps_of_so_many_pairs_only_are_followed(run, monkeypatch):
+    monkeypatch.setattr(reading, "_GAPS_PAIRS_MAX", 2)
+    run.begin("BTC", "ETH", "XRP")
+    run.look()
+    for base in ("BTC", "ETH", "BTC", "XRP"):
+        run.reader.gaps_of(base)
+    assert list(run.reader._gaps) == ["ETH", "XRP"]

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import aiohttp
 import pytest
@@ -275,3 +275,107 @@ async def test_beyond_this_computer_both_tokens_and_tls_are_in_force(desk, tmp_p
         with pytest.raises(aiohttp.ClientError):
             async with aiohttp.ClientSession() as plain, plain.get(one.url.replace("https", "http")):
                 pass
+
+
+@asynccontextmanager
+async def connected(one, *lines):
+    """A connection on which only ``lines`` of a request are sent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(one.url.rpartition(":")[2]))
+    try:
+        writer.write("".join(f"{line}\r\n" for line in lines).encode())
+        await writer.drain()
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def sign_in_head(one, length):
+    host = one.url.removeprefix("http://")
+    return (
+        "POST /api/session HTTP/1.1", f"Host: {host}", f"Origin: {one.url}", f"Content-Length: {length}", ""
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("lines", [(), ("GET / HTTP/1.1", "Host: 127.0.0.1")], ids=["nothing", "half"])
+async def test_a_connection_without_a_whole_request_is_closed(desk, monkeypatch, lines):
+    monkeypatch.setattr(serving, "EVERY_S", 0.01)
+    monkeypatch.setattr(serving, "_IDLE_NS", 50_000_000)
+    async with desk() as one, connected(one, *lines) as (reader, _):
+        stream = await one.stream()  # it is answered all the time, so it stays
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        for _ in range(20):
+            await stream.receive_json(timeout=10)
+        await stream.close()
+
+
+async def test_of_too_many_connections_the_longest_idle_ones_are_closed(desk, monkeypatch):
+    monkeypatch.setattr(serving, "EVERY_S", 0.01)
+    monkeypatch.setattr(serving, "_CONNECTIONS_MAX", 2)
+    async with desk() as one, connected(one) as (first, _):
+        await asyncio.sleep(0.1)
+        async with connected(one), connected(one):
+            assert await asyncio.wait_for(first.read(), 10) == b""
+
+
+async def test_a_body_that_does_not_come_is_refused(desk, monkeypatch):
+    monkeypatch.setattr(serving, "_BODY_S", 0.05)
+    async with desk() as one, connected(one, *sign_in_head(one, 100)) as (reader, _):
+        assert b" 408 " in await asyncio.wait_for(reader.readline(), 10)
+
+
+async def test_requests_that_wait_for_their_bodies_do_not_pass_the_pause(desk):
+    body = b'{"token": "wrong-token-0123456789"}'
+    async with desk() as one, AsyncExitStack() as stack:
+        streams = [
+            await stack.enter_async_context(connected(one, *sign_in_head(one, len(body)))) for _ in range(12)
+        ]
+        await asyncio.sleep(0.1)
+        for _, writer in streams:
+            writer.write(body)
+        answers = [await asyncio.wait_for(reader.readline(), 10) for reader, _ in streams]
+        assert [b" 403 " in line for line in answers].count(True) == 5
+        assert [b" 429 " in line for line in answers].count(True) == 7
+
+
+async def test_a_stream_ends_with_its_session(desk, monkeypatch, tmp_path):
+    monkeypatch.setattr(serving, "EVERY_S", 0.01)
+    path = tmp_path / "viewer"
+    path.write_text(VIEWER)
+    path.chmod(0o600)
+    async with desk(viewer_token_file=str(path)) as one:
+        await one.sign_in(VIEWER)
+        stream = await one.stream()
+        await stream.receive_json(timeout=10)
+        await one.ask("DELETE", "/api/session")
+        async with asyncio.timeout(10):
+            while not stream.closed:
+                await stream.receive()
+        assert stream.close_code == aiohttp.WSCloseCode.POLICY_VIOLATION
+
+
+async def test_browsers_that_answer_nothing_do_not_hold_the_end_up(desk, monkeypatch):
+    monkeypatch.setattr(serving, "_CLOSING_S", 0.5)
+    async with AsyncExitStack() as stack, desk() as one:
+        for _ in range(3):
+            await stack.enter_async_context(silent_stream(one))
+        async with asyncio.timeout(10):
+            while one.server.counts.viewers < 3:
+                await asyncio.sleep(0.01)
+        # What opened the desk waits ten seconds for its end.
+
+
+def silent_stream(one):
+    """A browser that opens the stream and then says nothing any more."""
+    return connected(
+        one,
+        "GET /api/stream HTTP/1.1",
+        f"Host: {one.url.removeprefix('http://')}",
+        f"Origin: {one.url}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "",
+    )
