@@ -163,7 +163,7 @@ def _engine_stages(costs: Costs, home_frame: bytes, away_frame: bytes) -> None:
 
     costs.note("edge, no gap", evaluate)
     dear_frame = binance_frame("BTCUSDT", 95_500, 0.01)
-    before = View(binance.decode(dear_frame, RECEIVED_NS - 1), live=True, bad=False)
+    before = View(binance.decode(dear_frame, RECEIVED_NS - 20_000_000), live=True, bad=False)
     engine.observe(pair.away.slot, before)  # a jump waits for a second frame
     dear = View(binance.decode(dear_frame, RECEIVED_NS), live=True, bad=False)
 

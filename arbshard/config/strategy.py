@@ -23,6 +23,8 @@ class DataConfig(Section, frozen=True):
     jump_bps: Annotated[float, Meta(ge=1, le=10_000)] = 100.0
     """A best price further than this from the one before is not acted on before a second frame, the other side of the
     pair, or the supervisor (as for quiet books) confirms it; the FX rate is confirmed by ``max_fx_age_ms`` alone."""
+    jump_settle_ms: NotNegative = 20.0
+    """A second frame confirms such a price when it comes at least so long after the first."""
     quiet_confirm_s: NotNegative = 10.0
     """For so many seconds exits, hedges and unwinds trust a book that does not change while its connection shows
     signs of life. Beyond that REST must have confirmed the book. Entries need frames that are young.

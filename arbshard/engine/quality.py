@@ -19,6 +19,8 @@ class Quality(NamedTuple):
     """A price that is more than this many times the one before has jumped."""
     jump_down: float = 0.0
     """A price that is less than this many times the one before has jumped."""
+    jump_settle_ns: int = 0
+    """Frames of a market confirm a jump only when it has lasted this long."""
 
 
 def quality_of(config: DataConfig) -> Quality:
@@ -29,6 +31,7 @@ def quality_of(config: DataConfig) -> Quality:
         int(config.max_fx_age_ms * 1e6),
         1 + config.jump_bps / 10_000,
         1 / (1 + config.jump_bps / 10_000),
+        int(config.jump_settle_ms * 1e6),
     )
 
 
@@ -83,9 +86,10 @@ class View:
     def compare(self, before: "View", quality: Quality) -> None:
         """Find out whether the top has jumped since ``before``, the market's last view.
 
-        A top that is a jump away from the settled one is in doubt until the next frame confirms it by being close to
+        A top that is a jump away from the settled one is in doubt until a later frame confirms it by being close to
         it. So one wrong frame is never acted on, and the right one after it is not doubted, because it is close to
-        the settled top.
+        the settled top. A stream that sends each change may repeat a wrong price within milliseconds, so frames
+        confirm a jump only when ``jump_settle_ns`` have passed since the first of them.
         """
         settled, top = before.settled, self.top
         if settled is None:
@@ -98,6 +102,7 @@ class View:
                 since_ns
                 and last is not None
                 and last.received_ns != top.received_ns
+                and top.received_ns - since_ns >= quality.jump_settle_ns
                 and not has_jumped(last, top, quality)
             )
             if not is_confirmed:

@@ -36,7 +36,7 @@ def desk(make):
             self.engine.observe(make.fx_leg.slot, make.view(make.fx_book()))
 
         def show(self, gap=0.0, now_ns=make.now_ns, **book):
-            for before_ns in (1, 0):  # two frames, so that no move counts as a jump
+            for before_ns in (20_000_000, 0):  # two frames, so that no move counts as a jump
                 for slot, shown in ((1, make.home_book(gap, **book)), (2, make.away_book(**book))):
                     frame = replace(shown, received_ns=shown.received_ns - before_ns)
                     self.engine.observe(slot, make.view(frame))
@@ -776,8 +776,8 @@ class TestJump:
         desk.use(Config(data_quality=replace(Config().data_quality, jump_bps=50.0)))
         self.now_ns = make.now_ns
 
-        def show(home=None, away=None, fx=None):
-            self.now_ns += self.FRAME_NS
+        def show(home=None, away=None, fx=None, after_ns=self.FRAME_NS):
+            self.now_ns += after_ns
             if home is not None:
                 desk.engine.observe(1, make.view(make.home_book(home, received_ns=self.now_ns)))
             if away is not None:
@@ -801,6 +801,14 @@ class TestJump:
     def test_a_second_frame_confirms(self, desk, shown):
         assert shown(home=-WIDE) is None
         assert isinstance(shown(home=-WIDE), Entry)
+
+    def test_frames_within_milliseconds_confirm_nothing(self, desk, shown):
+        """A stream that sends each change repeats a wrong price at once."""
+        assert shown(home=-WIDE) is None
+        for after_ms in (5, 5, 9):
+            assert shown(home=-WIDE, after_ns=after_ms * 1_000_000) is None
+            assert desk.state.refusal is Refusal.BOOK_JUMPED
+        assert isinstance(shown(home=-WIDE, after_ns=1_000_000), Entry)
 
     def test_the_frame_that_is_put_right_does_not_jump(self, desk, make, shown):
         shown(home=-WIDE)

@@ -39,8 +39,10 @@ def changed(view, **how):
 
 
 def test_settings_become_nanoseconds():
-    config = DataConfig(max_book_age_ms=1.5, max_leg_skew_ms=2.0, max_fx_age_ms=3.25, jump_bps=2500)
-    assert quality_of(config) == Quality(1_500_000, 2_000_000, 3_250_000, 1.25, 0.8)
+    config = DataConfig(
+        max_book_age_ms=1.5, max_leg_skew_ms=2.0, max_fx_age_ms=3.25, jump_bps=2500, jump_settle_ms=7.5
+    )
+    assert quality_of(config) == Quality(1_500_000, 2_000_000, 3_250_000, 1.25, 0.8, 7_500_000)
 
 
 def test_good_data_is_trusted(judge):
