@@ -5,6 +5,10 @@ from typing import NamedTuple
 
 import typer
 
+from arbshard.config import VenuesConfig
+
+HOME, AWAY = VenuesConfig().traded
+"""The venues of the examples."""
 RUN, SEE, ACT, MONEY, STUDY, OTHER = (
     "Run",
     "See what it does",
@@ -95,12 +99,12 @@ COMMANDS: dict[str, CommandHelp] = {
     "balances": CommandHelp(("balances", "balances --json"), panel=MONEY),
     "inventory": CommandHelp(("inventory", "inventory --name desk --json"), panel=MONEY),
     "reconcile": CommandHelp(
-        ("reconcile", "reconcile --accept upbit KRW --as deposit"),
+        ("reconcile", f"reconcile --accept {HOME} KRW --as deposit"),
         "0 nothing is blocked, 1 something is blocked, 2 something you must change",
         MONEY,
     ),
-    "transfer out": CommandHelp(("transfer out upbit BTC 1.5 --to binance",), _RUNNING),
-    "transfer in": CommandHelp(("transfer in t3", "transfer in upbit KRW 1000000 --from outside"), _RUNNING),
+    "transfer out": CommandHelp((f"transfer out {HOME} BTC 1.5 --to {AWAY}",), _RUNNING),
+    "transfer in": CommandHelp(("transfer in t3", f"transfer in {HOME} KRW 1000000 --from outside"), _RUNNING),
     "transfer cancel": CommandHelp(("transfer cancel t3",), _RUNNING),
     "transfer lost": CommandHelp(("transfer lost t3",), _RUNNING),
     "transfer list": CommandHelp(("transfer list",), _RUNNING),
