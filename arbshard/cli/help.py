@@ -104,7 +104,9 @@ COMMANDS: dict[str, CommandHelp] = {
         MONEY,
     ),
     "transfer out": CommandHelp((f"transfer out {HOME} BTC 1.5 --to {AWAY}",), _RUNNING),
-    "transfer in": CommandHelp(("transfer in t3", f"transfer in {HOME} KRW 1000000 --from outside"), _RUNNING),
+    "transfer in": CommandHelp(
+        ("transfer in t3", f"transfer in {HOME} KRW 1000000 --from outside"), _RUNNING
+    ),
     "transfer cancel": CommandHelp(("transfer cancel t3",), _RUNNING),
     "transfer lost": CommandHelp(("transfer lost t3",), _RUNNING),
     "transfer list": CommandHelp(("transfer list",), _RUNNING),
