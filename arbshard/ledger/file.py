@@ -236,8 +236,9 @@ def _lock_directory(descriptor: int, path: Path, *, exclusive: bool) -> None:
 
 def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
     """Return a connection that cannot write. Raises ``sqlite3.Error``."""
+    mode = "mode=ro&immutable=1" if _is_at_rest(path) else "mode=ro"
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro",
+        f"{path.absolute().as_uri()}?{mode}",
         uri=True,
         isolation_level=None,
         timeout=BUSY_S,
@@ -250,6 +251,18 @@ def open_reader(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _is_at_rest(path: Path) -> bool:
+    """Return whether the ledger is in a folder that may only be read, and no program has it open.
+
+    SQLite makes the index of the log in that folder even to read, unless it knows that nothing changes the file. A
+    program that has the ledger open has made log and index already.
+    """
+    if os.access(path.parent, os.W_OK, effective_ids=True):
+        return False
+    log = log_of(path)
+    return not shared_of(path).exists() and (not log.exists() or not log.stat().st_size)
 
 
 def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:

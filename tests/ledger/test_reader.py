@@ -1,11 +1,17 @@
 """Reading beside the writer."""
 
+import os
+import shutil
 import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
-from arbshard.errors import LedgerDamaged, UsageError
+from arbshard.errors import LedgerDamaged, LedgerError, UsageError
 from arbshard.ledger.events import Deposited, Stopped
 from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.store import LedgerStore
@@ -110,3 +116,49 @@ def test_a_row_of_other_types_is_damage(store) -> None:
     connection.close()
     with LedgerReader(store.path) as reader, pytest.raises(LedgerDamaged, match="the row of event 1 holds"):
         list(reader.rows())
+
+
+@contextmanager
+def only_readable(*files: Path) -> Iterator[Path]:
+    """Copy ``files`` into a folder that this process may not write, though it may be root's."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    user = os.geteuid()
+    try:
+        for one in files:
+            shutil.copy(one, folder)
+            (folder / one.name).chmod(0o444)
+        folder.chmod(0o555)
+        if user == 0:
+            os.seteuid(65_534)
+        yield folder
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
+        shutil.rmtree(folder)
+
+
+def test_a_ledger_in_a_folder_that_may_only_be_read(store) -> None:
+    store.append([deposit()])
+    store.close()
+    with only_readable(store.path) as folder:
+        with LedgerReader(folder / "ledger.sqlite") as reader:
+            assert len(list(reader.rows())) == 1
+        assert [one.name for one in folder.iterdir()] == ["ledger.sqlite"]
+
+
+def test_an_empty_log_in_such_a_folder_is_no_obstacle(store, tmp_path) -> None:
+    store.append([deposit()])
+    store.close()
+    log = tmp_path / "ledger.sqlite-wal"
+    log.write_bytes(b"")
+    with only_readable(store.path, log) as folder, LedgerReader(folder / "ledger.sqlite") as reader:
+        assert len(list(reader.rows())) == 1
+
+
+def test_what_only_the_log_holds_is_never_left_out_in_such_a_folder(store) -> None:
+    store.append([deposit()])
+    store.abandon()
+    log = store.path.with_name("ledger.sqlite-wal")
+    assert log.stat().st_size
+    with only_readable(store.path, log) as folder, pytest.raises(LedgerError, match="check owner and mode"):
+        LedgerReader(folder / "ledger.sqlite")
