@@ -19,6 +19,7 @@ from arbshard.cli.options import (
     state_dir_of,
 )
 from arbshard.cli.risk_client import send_to_risk
+from arbshard.config import Config
 from arbshard.errors import UsageError
 from arbshard.model.money import plain
 from arbshard.model.transfer import AdjustmentKind
@@ -78,6 +79,7 @@ def reconcile(
             )
         venue, currency = accept
         worth = amount_of("--price", price) if price is not None else None
+        _require_venue(venue.lower(), name, config)
         _order(name, config, AcceptDifference(venue.lower(), currency.upper(), reason, kind, worth))
         return
     if end_intent is not None:
@@ -94,6 +96,17 @@ def reconcile(
     else:
         _print(shown, is_running=runs)
     raise typer.Exit(1 if shown.differences or shown.strays else 0)
+
+
+def _require_venue(venue: str, name: NameOption, config: ConfigOption) -> None:
+    """Raise ``UsageError`` unless the running instance trades on ``venue``."""
+    instance, files = running_files(name, config)
+    traded = msgspec.json.decode(files.config.read_bytes(), type=Config, strict=False).venues.traded
+    if venue not in traded:
+        raise UsageError(
+            f"reconcile: --accept {venue}: '{instance}' does not trade on such a venue; its venues are "
+            f"{' and '.join(traded)}"
+        )
 
 
 def _order(name: NameOption, config: ConfigOption, command: AcceptDifference | EndIntent) -> None:

@@ -193,6 +193,12 @@ async def test_what_is_blocked_survives_a_kill_and_a_person_resolves_it(run) -> 
 
     code, out, err = await run.command("--accept", "upbit", "krw")
     assert (code, out, err) == (2, "", "arbshard: upbit KRW: venue and ledger do not differ\n")
+    code, out, err = await run.command("--accept", "nowhere", "BTC")
+    assert (code, out) == (2, "")
+    assert err == (
+        "arbshard: reconcile: --accept nowhere: 'run' does not trade on such a venue; its venues are upbit and "
+        "binance\n"
+    )
     code, out, err = await run.command("--accept", "Upbit", "btc")
     assert (code, out, err) == (2, "", "arbshard: nothing is known of the price of BTC: give --price\n")
     code, out, err = await run.command(
