@@ -148,17 +148,25 @@ def main() -> None:
         _end(1, f"the output cannot be written: {error.strerror}", error)
 
 
-def command() -> "Command":
-    """Return the whole command line, with flags shown as flags in its help."""
-    made = typer.main.get_command(app)
+def command(of: typer.Typer = app) -> "Command":
+    """Return the command line of ``of``, whose help shows flags without a value, and texts as they are written."""
+    made = typer.main.get_command(of)
     waiting = [made]
     while waiting:
         one = waiting.pop()
+        one.help, one.epilog = _without_markup(one.help), _without_markup(one.epilog)
         for parameter in one.params:
             if getattr(parameter, "is_flag", False):
                 parameter.metavar = ""
+            if hasattr(parameter, "help"):
+                parameter.help = _without_markup(parameter.help)
         waiting.extend(getattr(one, "commands", {}).values())
     return made
+
+
+def _without_markup(text: str | None) -> str | None:
+    """Return ``text`` so that Rich shows ``[limits]`` and does not read it as markup."""
+    return None if text is None else text.replace("[", "\\[")
 
 
 def _end(code: int, line: str, error: Exception) -> NoReturn:

@@ -32,9 +32,9 @@ class CommandHelp(NamedTuple):
 
     @property
     def epilog(self) -> str:
-        """Return the text below the options, with what Rich takes for markup escaped."""
+        """Return the text below the options."""
         lines = "\n".join(f"  arbshard {example}" for example in self.examples)
-        return f"Examples:\n{lines}\nExit codes: {self.codes}.".replace("[", "\\[")
+        return f"Examples:\n{lines}\nExit codes: {self.codes}."
 
 
 COMMANDS: dict[str, CommandHelp] = {
@@ -74,7 +74,7 @@ COMMANDS: dict[str, CommandHelp] = {
     "tap": CommandHelp(("tap", "tap --help"), _RUNNING, SEE),
     "alerts test": CommandHelp(
         ("alerts test", "alerts test --config desk.toml"),
-        "0 every target took it, 1 one did not, 2 something you must change",
+        "0 all arrived, 1 one did not, 2 something you must change",
     ),
     "halt": CommandHelp(('halt --reason "look at it"', "halt --flatten --name desk"), _RUNNING, ACT),
     "resume": CommandHelp(("resume", "resume BTC ETH --reason checked"), _RUNNING, ACT),

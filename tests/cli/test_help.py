@@ -2,8 +2,11 @@
 
 import re
 import shlex
+from typing import Annotated
 
 import pytest
+import typer
+import typer.main
 from typer.testing import CliRunner
 
 from arbshard.cli import app, command
@@ -49,13 +52,62 @@ def test_help_shows_examples_and_exit_codes(path):
     assert "Exit codes: 0" in shown.output
 
 
-def test_no_help_loses_what_is_in_brackets():
+def commands_below(one, above=()):
+    """Every command below ``one``, and itself, with the words that call it."""
+    yield above, one
+    for name, below in getattr(one, "commands", {}).items():
+        yield from commands_below(below, (*above, name))
+
+
+def bracketed(texts):
+    """What is in brackets in these texts, such as ``[limits]``."""
+    return {word for text in texts if text for word in re.findall(r"\[[^\]\s]+\]", text)}
+
+
+def lost_brackets(of, shown_by):
+    """What is in brackets in the sources of the commands of ``of``, and missing in their help."""
+    for path, one in commands_below(typer.main.get_command(of)):
+        written = bracketed([one.help, one.epilog, *(getattr(part, "help", None) for part in one.params)])
+        if written:
+            yield from ((path, word) for word in written if word not in shown_by(of, path))
+
+
+@pytest.fixture
+def shown_by(capsys, monkeypatch):
+    """Return the help that people see of one command."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def shown(of, path):
+        command(of).main([*path, "--help"], prog_name="arbshard", standalone_mode=False)
+        return capsys.readouterr().out
+
+    return shown
+
+
+def test_no_help_loses_what_is_in_brackets(shown_by):
     """Rich would take it for markup, and show nothing of it."""
-    texts = [info.callback.__doc__ for info in ALL.values()]
-    for path in ALL:
-        one, _ = found(path.split())
-        texts += [parameter.help for parameter in one.params if getattr(parameter, "help", None)]
-    assert [text for text in texts if text and re.search(r"(?<!\\)\[[a-z#/]", text)] == []
+    assert list(lost_brackets(app, shown_by)) == []
+
+
+def test_brackets_are_shown_in_every_place_of_a_help(shown_by):
+    made = typer.Typer(help="Reads [web].")
+
+    @made.callback(epilog="Examples: [run]")
+    def group():
+        """Read [paper] and [alerts.targets]."""
+
+    @made.command(epilog="Exit codes: [0]")
+    def one(
+        name: Annotated[str, typer.Argument(help="Key of [limits].")],
+        way: Annotated[str, typer.Option(help="Key of [sim.faults].")] = "",
+    ):
+        """Change [bold] and [/]."""
+
+    of_group, of_one = shown_by(made, ()), shown_by(made, ("one",))
+    assert {"[web]", "[run]", "[bold]", "[/]"} <= bracketed([of_group])
+    assert {"[limits]", "[sim.faults]", "[bold]", "[/]", "[0]"} <= bracketed([of_one])
+    assert "\\" not in of_group + of_one
+    assert list(lost_brackets(made, shown_by)) == []
 
 
 def test_a_flag_takes_no_value_in_the_help():
