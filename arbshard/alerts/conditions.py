@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from arbshard.config import AlertsConfig, LimitsConfig
 from arbshard.model.notes import ChildNote
 from arbshard.model.risk_note import RiskNote
-from arbshard.status.limits import limit_uses
+from arbshard.status.limits import LimitUse, limit_uses, symbol_notional_uses
 from arbshard.status.model import Problem, Status
 
 Severity = Literal["critical", "warning", "info"]
@@ -134,13 +134,22 @@ def _naked(status: Status, after_s: float) -> Iterator[Condition]:
 
 
 def _limits(note: RiskNote, limits: LimitsConfig, share: float) -> Iterator[Condition]:
+    least = Decimal(repr(share))
     for key, use in limit_uses(note, limits).items():
-        if use.limit and use.share >= Decimal(repr(share)):
-            text = (
-                f"limits.{key}: {use.share:.0%} are used ({use.used:,f} of {use.limit:,f}); entries that would go "
-                "beyond it are refused, exits go on"
-            )
-            yield Condition("limit", key, "warning", text, "limits show", 5)
+        if use.limit and use.share >= least:
+            yield _limit(key, f"limits.{key}", use, "limits show")
+    for pair, use in symbol_notional_uses(note, limits).items():
+        if use.limit and use.share >= least:
+            where = f"limits.symbol_notional_max of {pair}"
+            yield _limit(pair, where, use, f"limits show --symbol {pair}")
+
+
+def _limit(subject: str, where: str, use: LimitUse, command: str) -> Condition:
+    text = (
+        f"{where}: {use.share:.0%} are used ({use.used:,f} of {use.limit:,f}); entries that would go beyond it are "
+        "refused, exits go on"
+    )
+    return Condition("limit", subject, "warning", text, command, 5)
 
 
 def _restarting(name: str, settings: AlertsConfig) -> Condition:

@@ -1,4 +1,4 @@
-"""Calculates how much of each limit on all pairs together is used, from what a run shows. Pure."""
+"""Calculates how much of limits on all pairs together, and on each pair, is used, from what a run shows. Pure."""
 
 from decimal import Decimal
 from typing import NamedTuple
@@ -40,4 +40,19 @@ def limit_uses(note: RiskNote, limits: LimitsConfig) -> dict[str, LimitUse]:
     return {
         key: LimitUse(value, Decimal(note.limits_changed.get(key) or str(getattr(limits, key))))
         for key, value in used.items()
+    }
+
+
+def symbol_notional_uses(note: RiskNote, limits: LimitsConfig) -> dict[str, LimitUse]:
+    """Return the use of ``symbol_notional_max`` by each pair with an open position. ``limits``: as configured."""
+    key = "symbol_notional_max"
+    used: dict[str, Decimal] = {}
+    for position in note.positions:
+        used[position.pair] = used.get(position.pair, ZERO) + Decimal(position.notional)
+    changed = note.limits_changed
+    return {
+        pair: LimitUse(
+            value, Decimal(changed.get(f"{pair} {key}") or changed.get(key) or str(getattr(limits, key)))
+        )
+        for pair, value in used.items()
     }

@@ -13,7 +13,7 @@ from arbshard.alerts.conditions import KINDS, RULES, RestartCounts
 from arbshard.cli import app
 from arbshard.config import AlertLevels
 from arbshard.model.notes import ChildNote
-from arbshard.model.risk_note import EquityNote, NakedNote, PortfolioTally
+from arbshard.model.risk_note import EquityNote, NakedNote, PortfolioTally, PositionNote
 
 SECOND = 1_000_000_000
 
@@ -81,6 +81,17 @@ def test_a_limit_is_a_condition_from_its_share_on(moment):
     assert below.keys(limit_share=0.5) == {("limit", of_100_million)}
     lowered = below.noting(limits_changed={of_100_million: "90000000"})
     assert lowered.keys() == {("limit", of_100_million)}
+
+
+def test_the_notional_limit_of_a_pair_is_a_condition_of_the_pair(moment):
+    held = [("BTC", "2400000"), ("ETH", "2399999")]
+    positions = tuple(
+        PositionNote(f"p-{pair}", pair, "buy_home", "1", "1", "1", worth, 1, 0, None, None)
+        for pair, worth in held
+    )
+    (one,) = moment.noting(positions=positions).picture().conditions
+    assert (one.kind, one.subject, one.command) == ("limit", "BTC", "limits show --symbol BTC")
+    assert "limits.symbol_notional_max of BTC: 80% are used (2,400,000 of 3,000,000)" in one.text
 
 
 def test_a_shard_that_was_given_up_waits_for_nothing(moment):
