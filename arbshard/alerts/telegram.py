@@ -13,6 +13,7 @@ from arbshard.secret import Secret
 
 if TYPE_CHECKING:  # the library is an extra
     from telegram import Bot
+    from telegram.error import TelegramError
 
 _POLL_S = 20
 _PAUSE_S = 1.0
@@ -128,32 +129,18 @@ class TelegramDesk:
         pause_s = _PAUSE_S
         while True:
             try:
-                async with self._bot() as bot:
+                async with _bot_of(self._token, self._settings.api) as bot:
                     while True:
                         await self._answer_all(bot)
                         pause_s, self.trouble = _PAUSE_S, ""
             except TelegramError as error:
                 self.failures += 1
-                # The text of an error may hold the token; its class says enough: InvalidToken, Conflict, TimedOut.
-                self.trouble = f"Telegram: {type(error).__name__}"
+                self.trouble = f"Telegram: {_kind_of(error)}"
                 if isinstance(error, RetryAfter):
                     wanted_s = error.retry_after
                     pause_s = float(wanted_s if isinstance(wanted_s, int) else wanted_s.total_seconds())
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
-
-    def _bot(self) -> "Bot":
-        from telegram import Bot
-        from telegram.request import HTTPXRequest
-
-        api = self._settings.api
-        return Bot(
-            self._token.use(str),
-            base_url=f"{api}/bot",
-            base_file_url=f"{api}/file/bot",
-            request=HTTPXRequest(),
-            get_updates_request=HTTPXRequest(read_timeout=_POLL_S + 10),
-        )
 
     async def _answer_all(self, bot: "Bot") -> None:
         updates = await bot.get_updates(offset=self._offset, timeout=_POLL_S, allowed_updates=["message"])
@@ -186,3 +173,42 @@ class TelegramDesk:
                 return "Nothing was done: the code is wrong or too old. Send /halt again."
             case "help":
                 return HELP
+
+
+async def try_bot(token: Secret, settings: TelegramConfig, text: str) -> dict[str, str]:
+    """Ask Telegram who the bot is, and send ``text`` to each allowed chat.
+
+    Returns why each of these steps failed, empty where it did not, by a name of the step.
+    """
+    from telegram.error import TelegramError
+
+    try:
+        async with _bot_of(token, settings.api) as bot:  # this asks who the bot is
+            outcomes = {f"Telegram bot @{bot.username}": ""}
+            for chat in settings.chats:
+                try:
+                    await bot.send_message(chat, text)
+                    outcomes[f"Telegram chat {chat}"] = ""
+                except TelegramError as error:
+                    outcomes[f"Telegram chat {chat}"] = _kind_of(error)
+            return outcomes
+    except TelegramError as error:
+        return {"Telegram bot": _kind_of(error)}
+
+
+def _bot_of(token: Secret, api: str) -> "Bot":
+    from telegram import Bot
+    from telegram.request import HTTPXRequest
+
+    return Bot(
+        token.use(str),
+        base_url=f"{api}/bot",
+        base_file_url=f"{api}/file/bot",
+        request=HTTPXRequest(),
+        get_updates_request=HTTPXRequest(read_timeout=_POLL_S + 10),
+    )
+
+
+def _kind_of(error: "TelegramError") -> str:
+    """Return the class of an error, such as InvalidToken or Forbidden: its text may hold the token."""
+    return type(error).__name__

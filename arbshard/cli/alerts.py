@@ -68,23 +68,29 @@ def alerts(
 
 @app.command("test")
 def try_targets(name: NameOption = None, config: ConfigOption = None) -> None:
-    """Send one message to each target and fetch the heartbeat, and report whether each arrived.
+    """Send one message to each target and each chat of the Telegram bot, fetch the heartbeat, and report the results.
 
     Example: arbshard alerts test --config desk.toml. Exit code: 0 all arrived, 1 one did not, 2 none is configured.
     """
     import asyncio
 
-    from arbshard.alerts.sending import apprise_sender, fetch, read_addresses, read_secret
-    from arbshard.optional import require_libraries
+    from arbshard.alerts.sending import (
+        apprise_sender,
+        check_alerts,
+        fetch,
+        keep_libraries_quiet,
+        read_addresses,
+        read_secret,
+    )
+    from arbshard.alerts.telegram import try_bot
 
     settings = config_of(name, config)
     chosen = settings.alerts
-    if not chosen.targets and not chosen.heartbeat:
+    if not chosen.targets and not chosen.heartbeat and not chosen.telegram.token:
         raise UsageError(
             "alerts test: no target is configured; name one in [alerts.targets] (docs/alerts.md)"
         )
-    if chosen.targets:
-        require_libraries("alerts.targets", "apprise")
+    check_alerts(chosen)
     outcomes: dict[str, str] = {}
     for target, address in read_addresses(chosen.targets).items():
         send = apprise_sender(address)
@@ -94,7 +100,14 @@ def try_targets(name: NameOption = None, config: ConfigOption = None) -> None:
     if chosen.heartbeat:
         address = read_secret(chosen.heartbeat, "alerts.heartbeat")
         outcomes["heartbeat"] = "" if asyncio.run(fetch(address)) else "it was not accepted"
+    if chosen.telegram.token:
+        keep_libraries_quiet()
+        token = read_secret(chosen.telegram.token, "alerts.telegram.token")
+        text = (
+            f"arbshard {settings.name}: this is a test. Commands from this chat are accepted while it runs."
+        )
+        outcomes |= asyncio.run(try_bot(token, chosen.telegram, text))
     for target, trouble in outcomes.items():
-        typer.echo(f"{target}: {f'FAILED: {trouble}' if trouble else 'delivered'}")
+        typer.echo(f"{target}: {f'FAILED: {trouble}' if trouble else 'works'}")
     if any(outcomes.values()):
         raise typer.Exit(1)

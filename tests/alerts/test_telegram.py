@@ -10,7 +10,7 @@ from aiohttp import web
 import arbshard.alerts.main
 import arbshard.alerts.telegram
 from arbshard.alerts.sending import keep_libraries_quiet
-from arbshard.alerts.telegram import HELP, ChatCommands, ChatRequest, TelegramDesk
+from arbshard.alerts.telegram import HELP, ChatCommands, ChatRequest, TelegramDesk, try_bot
 from arbshard.clock import SystemClock
 from arbshard.config import TelegramConfig
 from arbshard.secret import Secret
@@ -173,3 +173,24 @@ async def test_a_token_that_is_refused_is_not_shown():
         task.cancel()
         await asyncio.wait({task})
     assert desk.trouble == "Telegram: InvalidToken"
+
+
+@pytest.mark.needs("telegram")
+async def test_trying_the_bot_reaches_each_chat_and_names_what_failed():
+    keep_libraries_quiet()
+    api = FakeTelegram()
+    api.token, api.blocked = TOKEN, {43}
+    async with served(api) as address:
+        settings = TelegramConfig(token="env:X", chats=(MINE, 43, 44), api=address)
+        tried = await try_bot(Secret(TOKEN), settings, "this is a test")
+        refused = await try_bot(Secret("1:other"), settings, "this is a test")
+    assert tried == {
+        "Telegram bot @desk_bot": "",
+        f"Telegram chat {MINE}": "",
+        "Telegram chat 43": "Forbidden",
+        "Telegram chat 44": "",
+    }
+    assert api.sent == [(MINE, "this is a test"), (44, "this is a test")]
+    assert refused == {"Telegram bot": "InvalidToken"}
+    gone = await try_bot(Secret(TOKEN), settings, "this is a test")
+    assert gone == {"Telegram bot": "NetworkError"}

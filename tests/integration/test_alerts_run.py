@@ -311,7 +311,7 @@ def test_targets_are_tried_by_hand_and_a_failure_has_exit_code_1(tmp_path, recei
     with Desk(tmp_path, config, environment={"PHONE": address(receiver)}) as desk:
         tried = desk.call("alerts", "test")
         assert tried.code == 1
-        assert tried.out.startswith("phone: delivered\ndesk: FAILED: ")
+        assert tried.out.startswith("phone: works\ndesk: FAILED: ")
         assert receiver.titles == ["test"]
         file.chmod(0o644)
         refused = desk.call("alerts", "test")
@@ -366,6 +366,10 @@ async def test_a_halt_by_telegram_is_in_the_ledger_and_resuming_is_not_possible(
             assert "halted" in status["halted"]
             events = str(desk.events("Halted"))
             assert "Telegram, chat 42" in events
+            tried = await asyncio.to_thread(desk.call, "alerts", "test")
+            assert tried.code == 0, tried
+            assert tried.out == "Telegram bot @desk_bot: works\nTelegram chat 42: works\n"
+            assert "this is a test" in api.sent[-1][1]
             assert (await asyncio.to_thread(desk.stop)).code in (0, 1)
             desk.has_no_secret()
     assert not desk.leftovers()

@@ -18,6 +18,10 @@ class FakeTelegram:
         self.calls: list[tuple[str, str]] = []
         self.refusals = 0
         """So many of the next requests for updates are answered with an error."""
+        self.token = ""
+        """The only token that is accepted; empty: all are."""
+        self.blocked: set[int] = set()
+        """Chats that have blocked the bot."""
         self._number = 0
 
     def write(self, chat: int, text: str) -> None:
@@ -36,24 +40,30 @@ class FakeTelegram:
         token, method = request.match_info["token"], request.match_info["method"]
         self.calls.append((token, method))
         data = {key: str(value) for key, value in {**await request.post(), **request.query}.items()}
+        if self.token and token != self.token:
+            return self._refusal(401, "Unauthorized")
         match method:
             case "getMe":
                 return self._ok({"id": 1, "is_bot": True, "first_name": "desk", "username": "desk_bot"})
             case "getUpdates":
                 if self.refusals:
                     self.refusals -= 1
-                    return web.json_response(
-                        {"ok": False, "error_code": 502, "description": "bad"}, status=502
-                    )
+                    return self._refusal(502, "bad")
                 self.waiting = [one for one in self.waiting if one["update_id"] >= int(data.get("offset", 0))]
                 if not self.waiting:
                     await asyncio.sleep(0.05)
                 return self._ok(self.waiting)
+            case "sendMessage" if int(data["chat_id"]) in self.blocked:
+                return self._refusal(403, "Forbidden: bot was blocked by the user")
             case "sendMessage":
                 self.sent.append((int(data["chat_id"]), data["text"]))
                 chat = {"id": int(data["chat_id"]), "type": "private"}
                 return self._ok({"message_id": 1, "date": 1, "chat": chat, "text": data["text"]})
         raise AssertionError(method)
+
+    @staticmethod
+    def _refusal(code: int, why: str) -> web.Response:
+        return web.json_response({"ok": False, "error_code": code, "description": why}, status=code)
 
     @staticmethod
     def _ok(result: object) -> web.Response:
