@@ -140,7 +140,7 @@ async def test_the_bot_answers_over_real_http_and_survives_errors(caplog):
         assert desk.trouble.startswith("Telegram: ")
         for text in ("/resume", "/halt lunch", "/confirm 4821"):
             api.write(MINE, text)
-        await until(lambda: len(api.sent) == 5)
+        await until(lambda: desk.answered == 5)
         task.cancel()
         await asyncio.wait({task})
     assert [text for _, text in api.sent[:3]] == ["this is status", "why BTC", HELP]
