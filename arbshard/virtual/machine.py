@@ -160,9 +160,13 @@ class Simulation:
             except Exception as error:  # noqa: BLE001 - a defect of the simulated system, or of the simulation
                 if not self.oracle.violations:
                     self.oracle.violations.append(f"defect: {error!r}")
+            finally:
+                # A fuzz that is stopped leaves the loop while virtual processes are at work. The interpreter
+                # would close their coroutines while they count as alive, and each would report a defect.
+                defects = tuple(self._loop.defects)
+                self._loop.finish()
             if not self.oracle.violations:  # otherwise the rest was broken off in the middle
-                self.oracle.violations += [f"defect: {defect}" for defect in self._loop.defects]
-            self._loop.finish()
+                self.oracle.violations += [f"defect: {defect}" for defect in defects]
         if self._is_broken_off:
             raise BrokenOff
         virtual_s = (self._loop.now_ns - START_NS) / 1e9

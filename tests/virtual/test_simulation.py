@@ -1,5 +1,6 @@
 """The whole system on virtual time: a fixed set of seeds, some fresh ones, and the same seed twice."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -32,6 +33,27 @@ def test_the_invariants_hold_with_heavy_faults(seed: int) -> None:
     report = Simulation(Settings(seed, hours=effort(6, 12) / 100, faults="heavy")).run()
     _hold(report)
     assert sum(report.faults.values()) > effort(7, 15)
+
+
+def test_what_ends_the_whole_process_leaves_no_process_that_reports_a_defect(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A fuzz that is stopped does this. Coroutines that await in a ``finally`` refuse to be closed at once."""
+    lines = 0
+
+    def write(_line: str) -> None:
+        nonlocal lines
+        lines += 1
+        if lines == 1500:
+            sys.exit(1)
+
+    simulation = Simulation(Settings(1, hours=0.2, mode="live"), write)
+    with pytest.raises(SystemExit):
+        simulation.run()
+    del simulation
+    gc.collect()
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")
 
 
 @pytest.mark.nightly
