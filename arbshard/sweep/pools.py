@@ -12,10 +12,20 @@ from multiprocessing.connection import Connection, wait
 from time import monotonic
 from typing import Any, Protocol
 
+import msgspec
+
 from arbshard.errors import UsageError
 from arbshard.optional import require_libraries
 from arbshard.process import leave_ending_to_the_supervisor
-from arbshard.sweep.tasks import BacktestFunction, SweepTask, TaskResult, failed, run_task
+from arbshard.sweep.tasks import (
+    BacktestFunction,
+    SweepTask,
+    TaskResult,
+    failed,
+    run_sent_task,
+    run_task,
+    source_digest,
+)
 
 TASK_S_MAX = 3600.0
 """A task that takes longer than this, in seconds, has failed."""
@@ -175,7 +185,7 @@ class RayPool:
         self._jobs = jobs
         self._function = function
         self._task_s_max = task_s_max
-        self._remote = ray.remote(num_cpus=1, max_retries=RAY_TRIES - 1)(run_task)
+        self._remote = ray.remote(num_cpus=1, max_retries=RAY_TRIES - 1)(run_sent_task)
         self._running: dict[Any, tuple[SweepTask, float]] = {}
         self._cores = 0
         self._count_cores()
@@ -189,7 +199,8 @@ class RayPool:
 
     def submit(self, task: SweepTask) -> None:
         """Hand the task to the cluster."""
-        self._running[self._remote.remote(task, self._function)] = (task, monotonic())
+        sent = msgspec.json.encode(task)
+        self._running[self._remote.remote(sent, source_digest(), self._function)] = (task, monotonic())
 
     def wait(self, timeout_s: float) -> list[TaskResult]:
         """Return what has ended. A task whose machine is lost is begun again elsewhere, a few times."""
@@ -204,12 +215,14 @@ class RayPool:
             task, began_s = self._running.pop(reference)
             try:
                 # A result on a machine that was lost is computed again meanwhile.
-                results.append(self._ray.get(reference, timeout=self._task_s_max))
+                answer: TaskResult | str = self._ray.get(reference, timeout=self._task_s_max)
             except self._ray.exceptions.RayError as error:
                 # The last line of a traceback is the one that says what went wrong.
                 lines = (str(error) or type(error).__name__).strip().splitlines()
-                reason = f"{type(error).__name__}: {lines[-1]}"
-                results.append(failed(task, reason, monotonic() - began_s, "ray"))
+                answer = f"{type(error).__name__}: {lines[-1]}"
+            if isinstance(answer, str):
+                answer = failed(task, answer, monotonic() - began_s, "ray")
+            results.append(answer)
         for reference, (task, began_s) in list(self._running.items()):
             if (took_s := monotonic() - began_s) > self._task_s_max:
                 del self._running[reference]

@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from shutil import rmtree
@@ -100,6 +101,33 @@ def task_of(
     config_hash = blake2b(text, digest_size=16).hexdigest()
     written = msgspec.json.encode(values).decode()
     return SweepTask(str(folder), part, config, config_hash, written, delay_frames, __version__)
+
+
+@cache
+def source_digest() -> str:
+    """Return a digest of the source of this arbshard: two checkouts with the same code have the same digest."""
+    found = blake2b(digest_size=8)
+    root = Path(__file__).parents[2]
+    for package in ("arbshard", "supervisor"):
+        for path in sorted((root / package).rglob("*.py")):
+            text = path.read_bytes()
+            found.update(f"{path.relative_to(root)} {len(text)}\n".encode())
+            found.update(text)
+    return found.hexdigest()
+
+
+def run_sent_task(sent: bytes, source: str, function: BacktestFunction) -> TaskResult | str:
+    """Carry out a task that another machine has sent, whose ``source_digest`` is ``source``.
+
+    ``sent`` is the task as JSON. It is not decoded by other code, which may have other keys of the configuration, or
+    other defaults: then the answer is a sentence that says so.
+    """
+    if source != source_digest():
+        return (
+            f"{platform.node()} has other code of arbshard (version {__version__}, source {source_digest()}) than "
+            f"the machine that began the sweep (source {source}): install the same version or commit on both"
+        )
+    return run_task(msgspec.json.decode(sent, type=SweepTask), function)
 
 
 def run_task(task: SweepTask, function: BacktestFunction, work_dir: str | None = None) -> TaskResult:

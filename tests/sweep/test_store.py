@@ -1,15 +1,18 @@
 """Results on the disk: what was added is there again, whatever happened meanwhile."""
 
 from decimal import Decimal
+from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from arbshard.config import Config
 from arbshard.errors import UsageError
+from arbshard.sweep import tasks as sweep_tasks
 from arbshard.sweep.parts import cut
 from arbshard.sweep.store import SweepRequest, opened, stored_request
-from arbshard.sweep.tasks import failed, run_task, task_of
+from arbshard.sweep.tasks import failed, run_sent_task, run_task, source_digest, task_of
 from support.sweep_rig import formula, troubled, write_tape
 
 pytestmark = pytest.mark.needs("tape")
@@ -115,3 +118,32 @@ def test_another_tape_or_program_is_refused(task):
     part = replace(task.part, digest="0" * 32)
     assert "is not the tape that the sweep began with" in run_task(task._replace(part=part), formula).failure
     assert "the sweep needs 9.9" in run_task(task._replace(version="9.9"), formula).failure
+
+
+def test_a_task_that_was_sent_has_the_result_that_it_has_here(task):
+    found = run_sent_task(msgspec.json.encode(task), source_digest(), formula)
+    assert found._replace(took_s=0.0) == run_task(task, formula)._replace(took_s=0.0)
+
+
+def test_other_code_refuses_a_task_before_it_reads_it():
+    """Its configuration may have other keys, and the complaint about them would hide the cause."""
+    refusal = run_sent_task(b"a task of another version", "0123456789abcdef", formula)
+    assert isinstance(refusal, str)
+    assert f"source {source_digest()}" in refusal
+    assert "the machine that began the sweep (source 0123456789abcdef)" in refusal
+    assert "\n" not in refusal
+
+
+def test_the_digest_of_the_source_is_that_of_every_file(tmp_path, monkeypatch):
+    def digest_with(text):
+        for name in ("arbshard/sweep", "supervisor"):
+            (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "supervisor" / "run.py").write_text(text)
+        monkeypatch.setattr(sweep_tasks, "__file__", str(tmp_path / "arbshard/sweep/tasks.py"))
+        return source_digest.__wrapped__()
+
+    assert digest_with("a = 1") == digest_with("a = 1")
+    assert digest_with("a = 1") != digest_with("a = 2")
+    monkeypatch.undo()
+    assert Path(sweep_tasks.__file__).is_file()
+    assert source_digest() == source_digest.__wrapped__()
