@@ -68,6 +68,8 @@ class PeerAt(NamedTuple):
     """For each of ``FIGURES``, None where no turn of both has it; empty where ``note`` is not."""
     note: str
     """In the place of ratios, where one of the two did not hold the rate in most turns: the verdict and why."""
+    is_unclear: bool
+    """Whether the generator was late in too many turns, so that there is no verdict."""
 
 
 class AtRate(NamedTuple):
@@ -149,23 +151,23 @@ def _peer_at(client: str, ours: Sequence[LoadRow], rows: Sequence[LoadRow], nois
     groups = turns_by_processes(rows)
     held = max(map(held_of, groups))
     own, peer = _holding([ours]), _holding(groups)
-    if own != "held" or peer != "held":
-        return PeerAt(client, held, (), _note(own, peer, min(len(ours), held[1])))
+    is_unclear = "unclear" in (own, peer)
+    if "not held" in (own, peer):
+        return PeerAt(client, held, (), _note(own, peer, min(len(ours), held[1])), is_unclear)
+    decided = [row for row in rows if row.decided]  # others have no latency, which is not the best one
     ratios: list[Ratio | None] = []
     for figure in FIGURES:
-        by_turn = {row.turn: figure.value(row) for row in best_turns(rows, figure.value)}
+        by_turn = {row.turn: figure.value(row) for row in best_turns(decided, figure.value)}
         pairs = [(figure.value(row), by_turn[row.turn]) for row in ours if row.turn in by_turn]
         pairs = [(ours_us, peer_us) for ours_us, peer_us in pairs if ours_us > 0 and peer_us > 0]
         if not pairs:
             ratios.append(None)
             continue
         own_values, peer_values = zip(*pairs, strict=True)
-        ratios.append(
-            compare(
-                own_values, peer_values, noise_share=figure.noise_share(noise), noise=figure.noise_us(noise)
-            )
-        )
-    return PeerAt(client, held, tuple(ratios), "")
+        share, us = figure.noise_share(noise), figure.noise_us(noise)
+        ratio = compare(own_values, peer_values, noise_share=share, noise=us)
+        ratios.append(ratio._replace(verdict=_UNKNOWN) if is_unclear else ratio)
+    return PeerAt(client, held, tuple(ratios), "", is_unclear)
 
 
 def _holding(groups: Sequence[Sequence[LoadRow]]) -> Holding:

@@ -123,6 +123,10 @@ def _show_meaning(
         "the spread of either client or the machine's noise is as large as the difference.",
         highlight=False,
     )
+    if any(peer.is_unclear for rate in rates for peer in rate.peers):
+        console.print(
+            "At rates where the generator was late in most turns there is no verdict.", highlight=False
+        )
     turns = min([peer.held[1] for rate in rates for peer in rate.peers] + [ratio.turns for ratio in ratios])
     if turns < TURNS_MIN:
         number = "one turn" if turns == 1 else "two turns"

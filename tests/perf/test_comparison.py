@@ -98,6 +98,16 @@ def test_what_was_given_up_after_a_turn_counts_for_nothing(turns):
     assert rates_of(results)[0].peers[0].ratios[0].extent == (2.0, 2.0, 2.0)
 
 
+def test_turns_without_a_decision_are_not_the_best_ones(turns):
+    results = results_of()
+    results.load = turns("arbshard", (100, 100, 100))
+    results.equal = [
+        *turns("ccxt", (0, 0, 0), processes=1, decided=0),
+        *turns("ccxt", (200, 200, 200), processes=2),
+    ]
+    assert rates_of(results)[0].peers[0].ratios[0].extent == (2.0, 2.0, 2.0)
+
+
 def test_a_turn_that_failed_on_one_side_is_left_out(turns):
     results = results_of()
     results.load = turns("arbshard", (100, 100, 100))
@@ -142,7 +152,17 @@ def test_who_does_not_hold_the_rate_has_no_ratios(turns, ours, theirs, count, no
 def test_a_late_generator_says_nothing_about_a_client(turns, ours, theirs):
     results = results_of()
     results.load = turns("arbshard", (100, 100, 100), late=ours)
-    results.equal = turns("ccxt", (100, 100, 100), late=theirs)
+    results.equal = turns("ccxt", (900, 900, 900), late=theirs)
+    (peer,) = rates_of(results)[0].peers
+    assert peer.is_unclear
+    assert peer.ratios[0].extent == (9.0, 9.0, 9.0)
+    assert {ratio.verdict for ratio in peer.ratios} == {"can't tell"}
+
+
+def test_a_late_generator_beside_a_client_that_does_not_hold_the_rate_is_no_verdict(turns):
+    results = results_of()
+    results.load = turns("arbshard", (100, 100, 100), late=9_999)
+    results.equal = turns("ccxt", (900, 900, 900), lost=9)
     assert rates_of(results)[0].peers[0].note == "can't tell: generator late"
 
 
