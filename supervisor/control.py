@@ -76,6 +76,12 @@ class ControlServer:
         if handler is None:
             return control.ControlDenied(f"{type(order).__name__}: not possible in this run")
         try:
-            return handler(order)
+            answer = handler(order)
         except UsageError as error:
-            return control.ControlDenied(str(error))
+            answer = control.ControlDenied(str(error))
+        if isinstance(order, control.ChangingOrder):
+            # Nothing else records who has moved pairs or stopped the run: the ledger is of risk.
+            said = answer.why if isinstance(answer, control.ControlDenied) else getattr(answer, "text", "")
+            kind = type(order).__name__
+            get_logger().info("order", kind=kind, by=order.by[:200] or "unknown", answer=said[:200])
+        return answer

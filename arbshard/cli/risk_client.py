@@ -21,15 +21,16 @@ def send_to_risk(files: RunFiles, command: Command) -> CommandReply:
 
     Raises ``UsageError`` when risk refuses it, and ``TransportError`` when risk does not answer.
     """
-    return send_command(files, command, f"{_user()}, command line")
+    return send_command(files, command, commanding_user())
 
 
-def _user() -> str:
-    """Return the name of the person whose account runs this command."""
+def commanding_user() -> str:
+    """Return who runs this command, and that it is the command line."""
     try:
-        return getpass.getuser()
+        user = getpass.getuser()
     except (KeyError, OSError):
-        return f"user {os.getuid()}"  # a container's user often has no name
+        user = f"user {os.getuid()}"  # a container's user often has no name
+    return f"{user}, command line"
 
 
 def wait_until_flat(instance: str, files: RunFiles, pairs: tuple[str, ...], wait_s: float) -> None:

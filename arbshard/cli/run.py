@@ -109,20 +109,17 @@ def stop(
     ] = 30.0,
 ) -> None:
     """Stop a running instance in order: no new entries, positions closed, ledger closed."""
+    from arbshard.cli.risk_client import commanding_user
     from arbshard.model.money import use_money_context
     from arbshard.wire import control
-    from arbshard.wire.request import ask
+    from arbshard.wire.operator_client import send_order
     from supervisor.places import find_run_dir, running_pid
 
     use_money_context()
     if running_pid(config_of(name, config).name) is None:
         _refuse_to_stop(name, config)
     instance, files = running_files(name, config)
-    answer = control.decode_answer(
-        ask(files.control_endpoint, control.encode(control.Stop(keep_positions)), 3000)
-    )
-    if isinstance(answer, control.ControlDenied):
-        raise UsageError(answer.why)
+    answer = send_order(files, control.Stop(keep_positions), commanding_user())
     assert isinstance(answer, control.ControlDone), answer
     typer.echo(f"{instance}: {answer.text}")
     state_dir = last_state_dir(find_run_dir(instance))

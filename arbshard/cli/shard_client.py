@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from arbshard.cli.risk_client import commanding_user
 from arbshard.errors import RequestTimeout, UsageError
 from arbshard.model.rundir import RunFiles
 from arbshard.wire import control
@@ -21,7 +22,7 @@ _LOOK_EVERY_S = 0.05
 
 def fetch_shards(files: RunFiles) -> control.Shards:
     """Return all shards and pairs. Raises ``TransportError``."""
-    shown = send_order(files, control.ShowShards())
+    shown = send_order(files, control.ShowShards(), "")
     assert isinstance(shown, control.Shards), shown
     return shown
 
@@ -32,7 +33,7 @@ def carry_out(instance: str, files: RunFiles, order: control.Order, wait_s: floa
 
     Raises ``UsageError`` when something else must be requested.
     """
-    answer = send_order(files, order)
+    answer = send_order(files, order, commanding_user())
     if isinstance(answer, control.ControlDone):
         typer.echo(f"{instance}: {answer.text}")
         return

@@ -126,7 +126,7 @@ def carry_out(files: RunFiles, action: DeskAction, by: str) -> str:
     """
     request = request_of(action, by)
     if isinstance(request, control.MovePairs):
-        answer = send_order(files, request)
+        answer = send_order(files, request, by)
         return f"to be done: {answer.text}" if isinstance(answer, control.Accepted) else _text_of(answer)
     assert isinstance(request, Command), request
     return _text_of(send_command(files, request, by))

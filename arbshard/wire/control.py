@@ -8,7 +8,14 @@ from arbshard.errors import ProtocolError
 from arbshard.wire.messages import UNREADABLE
 
 
-class Stop(msgspec.Struct, frozen=True, tag=True):
+class ChangingOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """Is the part that all orders have that change something."""
+
+    by: str = ""
+    """Who gives the order, and by which means, for the supervisor's log."""
+
+
+class Stop(ChangingOrder, frozen=True, tag=True):
     """Asks to end the run in order."""
 
     keep_positions: bool = False
@@ -22,7 +29,7 @@ class ShowShards(msgspec.Struct, frozen=True, tag=True):
     """Asks which shard has which pairs, and which changes are under way. Answer: ``Shards``."""
 
 
-class MovePairs(msgspec.Struct, frozen=True, tag=True):
+class MovePairs(ChangingOrder, frozen=True, tag=True):
     """Asks to move pairs to another shard. Answer: ``Accepted`` or ``ControlDenied``."""
 
     symbols: tuple[str, ...]
@@ -30,7 +37,7 @@ class MovePairs(msgspec.Struct, frozen=True, tag=True):
     shard: int
 
 
-class BalanceShards(msgspec.Struct, frozen=True, tag="Balance"):
+class BalanceShards(ChangingOrder, frozen=True, tag="Balance"):
     """Asks to move the fewest pairs that balance the load.
 
     Answer: ``Accepted``, or ``ControlDone`` when nothing is moved.
@@ -40,13 +47,13 @@ class BalanceShards(msgspec.Struct, frozen=True, tag="Balance"):
     """Whether to only report what would be moved."""
 
 
-class AddSymbols(msgspec.Struct, frozen=True, tag=True):
+class AddSymbols(ChangingOrder, frozen=True, tag=True):
     """Asks to trade more pairs. Answer: ``Accepted`` or ``ControlDenied``."""
 
     symbols: tuple[str, ...]
 
 
-class RemoveSymbols(msgspec.Struct, frozen=True, tag=True):
+class RemoveSymbols(ChangingOrder, frozen=True, tag=True):
     """Asks to stop trading these pairs. Answer: ``Accepted`` or ``ControlDenied``."""
 
     symbols: tuple[str, ...]
@@ -54,7 +61,7 @@ class RemoveSymbols(msgspec.Struct, frozen=True, tag=True):
     """Whether open positions are left open."""
 
 
-class RestartShard(msgspec.Struct, frozen=True, tag=True):
+class RestartShard(ChangingOrder, frozen=True, tag=True):
     """Asks to replace a shard's worker, or to start a shard that was given up. Answer: ``Accepted`` or
     ``ControlDenied``.
     """

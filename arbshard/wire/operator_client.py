@@ -39,11 +39,13 @@ def send_command(files: RunFiles, command: Command, by: str) -> CommandReply:
     return answer
 
 
-def send_order(files: RunFiles, order: control.Order) -> control.Answer:
-    """Send ``order`` to the supervisor and return its answer.
+def send_order(files: RunFiles, order: control.Order, by: str) -> control.Answer:
+    """Send ``order`` to the supervisor and return its answer. ``by``: who gives it, and by which means, for its log.
 
     Raises ``UsageError`` when it denies it, ``TransportError`` when it does not answer.
     """
+    if isinstance(order, control.ChangingOrder):
+        order = replace(order, by=by)
     payload = ask(files.control_endpoint, control.encode(order), _SUPERVISOR_TIMEOUT_MS)
     answer = control.decode_answer(payload)
     if isinstance(answer, control.ControlDenied):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from arbshard.cli import app
@@ -31,7 +32,11 @@ def supervisor(monkeypatch, tmp_path):
     asked, answers = [], []
 
     def ask(endpoint, payload, timeout_ms):
-        asked.append(control.decode_order(payload))
+        order = control.decode_order(payload)
+        if isinstance(order, control.ChangingOrder):
+            assert order.by.endswith(", command line")
+            order = replace(order, by="")
+        asked.append(order)
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer

@@ -1,6 +1,7 @@
 """Orders of people: answered by whoever took them on, denied otherwise."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from arbshard.errors import UsageError
 from arbshard.model.rundir import RunFiles
@@ -44,3 +45,24 @@ def test_what_cannot_be_done_is_denied_in_words(desk):
 
 def test_garbage_is_denied(desk):
     assert isinstance(ask(desk, b"\x00garbage"), control.ControlDenied)
+
+
+def test_who_changes_something_is_logged_whatever_the_answer_is(desk):
+    answers = [control.Accepted(1, "move BTC to shard 1"), UsageError("there is no shard 9")]
+
+    def answer(_):
+        given = answers.pop(0)
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    desk.on(control.MovePairs, answer)
+    desk.on(control.Ping, lambda _: control.ControlDone("here"))
+    with capture_logs() as lines:
+        ask(desk, control.encode(control.MovePairs(("BTC",), 1, by="anna, desk at 127.0.0.1")))
+        ask(desk, control.encode(control.MovePairs(("BTC",), 9)))
+        ask(desk, control.encode(control.Ping()))
+    assert [(line["kind"], line["by"], line["answer"]) for line in lines] == [
+        ("MovePairs", "anna, desk at 127.0.0.1", "move BTC to shard 1"),
+        ("MovePairs", "unknown", "there is no shard 9"),
+    ]
