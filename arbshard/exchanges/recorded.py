@@ -275,6 +275,10 @@ def _ignore(_loss: RecordedLoss) -> None:
     """Do nothing about a loss."""
 
 
+def _accept(_late_ns: int) -> None:
+    """Do nothing about a delay."""
+
+
 class RecordedWorld:
     """Holds the markets of a recording, and is its own schedule."""
 
@@ -297,6 +301,10 @@ class RecordedWorld:
         self._place_of = {(venue, market.symbol): place for place, (venue, market) in enumerate(self.places)}
         self.on_loss: Callable[[RecordedLoss], None] = _ignore
         """Is called with each loss when it is due."""
+        self.late_ns = 0
+        """How much later than at the asked speed the recording is played by now."""
+        self.on_late: Callable[[int], None] = _accept
+        """Is called with ``late_ns`` each time it has grown."""
         self.with_trades: set[str] = set()
         """The venues whose trades were recorded."""
         self.played = 0
@@ -384,6 +392,8 @@ class RecordedWorld:
         if late_ns <= _LATE_NS:
             return False
         self._start_ns += late_ns
+        self.late_ns += late_ns
+        self.on_late(self.late_ns)
         return True
 
     def step(self, place: int) -> Place:

@@ -13,6 +13,7 @@ from arbshard.errors import ConfigError
 from arbshard.exchanges.exchanges import Exchanges
 from arbshard.exchanges.main import ExchangesServer
 from arbshard.exchanges.recorded import RecordedLoss, RecordedWorld, ReplayPace
+from arbshard.exchanges.session import SECOND_NS
 from arbshard.last_words import write_stderr_line
 from arbshard.private_files import open_private
 from arbshard.replay.events import TapeEvents
@@ -60,6 +61,7 @@ def replay(
         sim, clock, about, ready_file=places.ready_file, accounts_file=places.accounts_file, world=world
     )
     world.on_loss = _loss_in(server.exchanges)
+    world.on_late = LateReports(pace.speed, write_stderr_line).add
     if events.without_book:
         write_stderr_line(f"left out because no book was recorded: {' '.join(events.without_book)}")
     if places.config_dir is not None:
@@ -70,7 +72,31 @@ def replay(
         left_out = "".join(
             f", {count} left out ({reason})" for reason, count in sorted(events.refused.items())
         )
-        write_stderr_line(f"replay: {world.played} events played, {world.rounds} times to the end{left_out}")
+        late = (
+            f", {world.late_ns / SECOND_NS:.1f} s later than at speed {pace.speed:g}" if world.late_ns else ""
+        )
+        write_stderr_line(
+            f"replay: {world.played} events played, {world.rounds} times to the end{late}{left_out}"
+        )
+
+
+class LateReports:
+    """Reports that a replay does not keep its speed: at first, and each time when it is twice as late."""
+
+    def __init__(self, speed: float, write: Callable[[str], None]) -> None:
+        self._speed = speed
+        self._write = write
+        self._next_ns = 0
+
+    def add(self, late_ns: int) -> None:
+        """Report that the replay is ``late_ns`` late by now, if that is due."""
+        if late_ns < self._next_ns:
+            return
+        self._next_ns = 2 * late_ns
+        self._write(
+            f"replay: {late_ns / SECOND_NS:.1f} s later than at speed {self._speed:g}: this computer does not keep "
+            "up, or the replay was suspended; nothing is left out, and a lower --speed is kept"
+        )
 
 
 class _RecordedClock:

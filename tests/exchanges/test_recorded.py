@@ -293,10 +293,13 @@ async def test_a_loop_begins_anew_and_a_hole_is_shortened() -> None:
 
 async def test_after_a_standstill_nothing_is_left_out() -> None:
     show = Show(three(), ReplayPace())
+    late_ns: list[int] = []
+    show.world.on_late = late_ns.append
     await show.advance(0)
     assert await show.advance(60_000) == 2
     assert show.counters.time_jumps == 1
     assert await show.advance(40) == 3
+    assert late_ns == [show.world.late_ns] == [60 * NS - 40_000_000]
     await show.end()
 
 
