@@ -12,6 +12,7 @@ import typer
 from arbshard.cli.completion import complete_configs, complete_names
 from arbshard.config import REGIMES, Config, find_config, load_config
 from arbshard.errors import UsageError
+from arbshard.model.money import typed_amount
 from arbshard.model.rundir import RunFiles
 
 NameOption = Annotated[
@@ -126,7 +127,7 @@ def names_of_instances() -> list[str]:
 def amount_of(option: str, text: str) -> Decimal:
     """Return the amount that ``option`` was given. Raises ``UsageError``."""
     try:
-        value = Decimal(text.replace(",", ""))
+        value = typed_amount(text)
     except InvalidOperation as error:
         raise UsageError(f"{option} {text}: not an amount such as 20000 or 1.5") from error
     if not value.is_finite() or value < 0:

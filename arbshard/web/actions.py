@@ -11,6 +11,7 @@ import msgspec
 from arbshard.config import Config
 from arbshard.errors import ProtocolError, UsageError
 from arbshard.model.market import Pair
+from arbshard.model.money import typed_amount
 from arbshard.model.risk_note import PositionNote, RiskNote
 from arbshard.model.rundir import RunFiles
 from arbshard.wire import control
@@ -230,7 +231,7 @@ def _listed(names: list[str] | tuple[str, ...]) -> str:
 
 def _amount(what: str, text: str) -> Decimal:
     try:
-        value = Decimal(text.strip().replace(",", ""))
+        value = typed_amount(text)
     except InvalidOperation as error:
         raise UsageError(f"{what} '{text}' is not an amount such as 20000 or 1.5") from error
     if not value.is_finite() or not 0 <= value < _AMOUNT_MAX:

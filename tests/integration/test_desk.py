@@ -128,6 +128,7 @@ def test_it_shows_what_status_shows_and_operators_act_there(tmp_path):
             page, f"{base} (shard {shard}) to shard {1 - shard}"
         )
         run.wait_for(lambda: next(pair.shard for pair in run_pairs(run) if pair.base == base) == 1 - shard)
+        assert "anna, desk at 127.0.0.1" in (run.state / "logs" / "supervisor.jsonl").read_text()
         assert [one for one in page.problems if "403" not in one] == []
 
 
@@ -188,6 +189,10 @@ def test_two_instances_are_added_up(tmp_path):
             page.wait_for("document.querySelectorAll('.health.good, .health.warn, .health.bad').length === 2")
             page.wait_for("document.querySelector('#pair-count').innerText === '(16)'", timeout_s=60)
             assert page.text("[data-limit=portfolio_positions_max] span").startswith("Open positions (")
+            os.kill(two.pid, signal.SIGKILL)
+            page.wait_for(
+                "document.querySelector('#left-out')?.innerText.startsWith('Without two: not running')"
+            )
             page.click("#instances button:last-child")
             page.wait_for("document.querySelector('#pair-count').innerText === '(8)'")
             assert page.text("#health").startswith("one ")

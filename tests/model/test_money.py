@@ -1,13 +1,21 @@
 """Exact money: rounding, and the way of a venue's text through a float and back."""
 
-from decimal import Decimal, getcontext, localcontext
+from decimal import Decimal, InvalidOperation, getcontext, localcontext
 from threading import Thread
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbshard.model.money import MONEY_CONTEXT, ceil_to, exact, floor_to, plain, use_money_context
+from arbshard.model.money import (
+    MONEY_CONTEXT,
+    ceil_to,
+    exact,
+    floor_to,
+    plain,
+    typed_amount,
+    use_money_context,
+)
 
 amounts = st.decimals(min_value=0, max_value=10**15, places=8)
 steps = st.sampled_from(
@@ -99,3 +107,25 @@ def test_context_is_set_for_the_thread_that_asks():
     thread.join()
     assert seen == [28, 50]
     assert getcontext() is not MONEY_CONTEXT  # a copy: nobody can change it for all
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("20000", "20000"),
+        ("1.5", "1.5"),
+        ("20,000", "20000"),
+        (" 1,234,567.25 ", "1234567.25"),
+        ("1e3", "1000"),
+    ],
+)
+def test_an_amount_is_read_as_people_write_it(text, amount):
+    assert typed_amount(text) == Decimal(amount)
+
+
+@pytest.mark.parametrize(
+    "text", ["1,5", "0,25", "1,50", "12,34.5", "1,0000", ",5", "1.000,5", "1,000,5", "abc", ""]
+)
+def test_a_comma_that_may_be_a_decimal_point_is_refused(text):
+    with pytest.raises(InvalidOperation):
+        typed_amount(text)

@@ -104,6 +104,16 @@ function withInstance(columns) {
 // what is selected
 
 const chosen = () => [...boards.entries()].filter(([name]) => selected.has(name));
+const GONE = ["dead", "ended", "not running"];
+const isGone = (board) => GONE.includes(board.sections.head?.state);
+// What an instance showed before it ended belongs in no sum with instances that run.
+const counted = () => {
+  const all = chosen();
+  const running = all.filter(([, board]) => !isGone(board));
+  return running.length ? running : all;
+};
+const leftOut = () => chosen().map(([name]) => name).filter((name) => !counted().some(([one]) => one === name));
+const countedOf = (key) => counted().filter(([, board]) => board.sections[key]).map(([name, board]) => [name, board.sections[key]]);
 const sectionsOf = (key) =>
   chosen().filter(([, board]) => board.sections[key]).map(([name, board]) => [name, board.sections[key]]);
 const listed = (key, field) =>
@@ -145,7 +155,7 @@ function drawHead() {
   );
   $("health").replaceChildren(...sectionsOf("head").map(([, head]) => healthOf(head)));
   const heads = sectionsOf("head").map(([, head]) => head);
-  document.documentElement.classList.toggle("is-gone", heads.length > 0 && heads.every((head) => ["dead", "ended", "not running"].includes(head.state)));
+  document.documentElement.classList.toggle("is-gone", heads.length > 0 && heads.every((head) => GONE.includes(head.state)));
   $("actions").hidden = session.right !== "operator";
   title();
 }
@@ -183,7 +193,7 @@ function choose(name) {
 }
 
 function drawFacts() {
-  const facts = sectionsOf("facts").map(([, one]) => one);
+  const facts = countedOf("facts").map(([, one]) => one);
   if (!facts.length) return;
   const sum = (key) => facts.reduce((total, one) => total + one[key], 0);
   const slowest = Math.max(...facts.map((one) => one.p99_us));
@@ -196,7 +206,7 @@ function drawFacts() {
 }
 
 function drawMoney() {
-  const all = sectionsOf("money").map(([, one]) => one);
+  const all = countedOf("money").map(([, one]) => one);
   if (!all.length) return;
   const currencies = [...new Set(all.map((one) => one.run.currency))];
   if (currencies.length > 1) {
@@ -216,7 +226,9 @@ function drawMoney() {
   const beside = sum((one) => one.ledger.beside);
   if (beside) tiles.push(["beside", "Of it beside trading", signed(beside), "transfers, differences", toneOf(beside)]);
   tiles.push(["fx", "FX rate", all[0].fx.split(" per ")[0], all[0].fx_doubt ? "IN DOUBT: nothing is entered" : `per ${all[0].fx.split(" per ").slice(1).join(" per ") || "–"}`, all[0].fx_doubt ? "bad" : ""]);
-  $("tiles").replaceChildren(...tiles.map(([key, name, value, text, tone]) =>
+  const gone = leftOut();
+  const note = gone.length ? [h("p", { class: "nothing", id: "left-out" }, `Without ${gone.join(", ")}: not running, so the last figures are old.`)] : [];
+  $("tiles").replaceChildren(...note, ...tiles.map(([key, name, value, text, tone]) =>
     h("div", { class: "tile", "data-tile": key }, h("span", {}, name), h("b", { class: tone }, value), h("small", {}, text))));
   drawBars(all);
 }
@@ -230,7 +242,7 @@ function winRate(all) {
 function drawBars(all) {
   // Each instance has limits of its own, so the fullest of each kind is drawn when several are selected.
   const fullest = new Map();
-  sectionsOf("money").forEach(([name, one]) => one.bars.forEach((bar) => {
+  countedOf("money").forEach(([name, one]) => one.bars.forEach((bar) => {
     if (!fullest.has(bar.key) || fullest.get(bar.key).share < bar.share) fullest.set(bar.key, { ...bar, name });
   }));
   $("bars").replaceChildren(...[...fullest.values()].map((bar) => {
@@ -243,7 +255,7 @@ function drawBars(all) {
 }
 
 function drawFunnel() {
-  const all = sectionsOf("funnel").map(([, one]) => one);
+  const all = countedOf("funnel").map(([, one]) => one);
   if (!all.length) return;
   const stages = all[0].stages.map((stage, index) => ({
     ...stage,
@@ -295,7 +307,7 @@ function drawWork() {
     { title: "fees", number: true, text: (one) => amount(one.fees) },
     { title: "unrealised", number: true, text: (one) => (one.unrealised === null ? "–" : signed(one.unrealised)), tone: (one) => toneOf(one.unrealised ?? 0) },
     { title: "bps", number: true, text: (one) => bps(one.unrealised_bps) },
-    { title: "state", text: (one) => (closing.has(`${one.instance} ${one.pair}`) ? `closing (${closing.get(`${one.instance} ${one.pair}`)})` : one.is_whole ? "" : "books are thin") },
+    { title: "state", text: (one) => (isGone(boards.get(one.instance)) ? "OLD: its instance does not run" : closing.has(`${one.instance} ${one.pair}`) ? `closing (${closing.get(`${one.instance} ${one.pair}`)})` : one.is_whole ? "" : "books are thin") },
   ];
   if (session.right === "operator") {
     columns.push({ title: "", make: (one) => h("button", { type: "button", class: "plain", onclick: () => openAction("close", { instance: one.instance, symbols: one.pair }) }, "Close…") });
@@ -584,7 +596,9 @@ function heard(message) {
   for (const [name, news] of Object.entries(message.instances)) {
     const board = boards.get(name);
     if (!board) continue;
+    const wasGone = isGone(board);
     Object.assign(board.sections, news.sections);
+    if (isGone(board) !== wasGone) drawAll();
     mark(...Object.keys(news.sections).map((key) => (key.startsWith("detail ") ? "detail" : key)));
     for (const base of news.gone) board.rows.delete(base);
     for (const row of news.rows) {
