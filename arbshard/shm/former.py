@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from arbshard.errors import SharedMemoryError
+from arbshard.log import get_logger
 from arbshard.shm.pages import Histogram, PageReader
 
 FORMER = ".former"
@@ -53,7 +54,7 @@ def keep_counts(page: Path, gauges: Collection[str]) -> None:
     """Add the counts of the page at ``page`` to those of its predecessors, before it is made anew.
 
     ``gauges``: names of the page's counters that say something of one incarnation only. What a process adds after
-    its successor has begun is not counted. Raises ``OSError``.
+    its successor has begun is not counted. Counts that cannot be read or written are lost, and that is logged.
     """
     try:
         with PageReader.attach(page) as former:
@@ -61,7 +62,11 @@ def keep_counts(page: Path, gauges: Collection[str]) -> None:
             histograms = {name: former.histogram(name) for name in former.histograms}
     except SharedMemoryError:
         return  # there is none
-    known = read_former(page)
+    try:
+        known = read_former(page)
+    except (OSError, msgspec.MsgspecError) as error:
+        _log_loss(page, error)
+        known = FormerCounts()
     if counters["pid"] in (0, known.pid):
         return  # its owner never began, or a process between it and this one has added it
     sums = FormerCounts(
@@ -77,8 +82,16 @@ def keep_counts(page: Path, gauges: Collection[str]) -> None:
     )
     target = page.with_name(page.name + FORMER)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    unfinished.write_bytes(msgspec.json.encode(sums))
-    unfinished.replace(target)
+    try:
+        unfinished.write_bytes(msgspec.json.encode(sums))
+        unfinished.replace(target)
+    except OSError as error:
+        _log_loss(page, error)
+
+
+def _log_loss(page: Path, error: Exception) -> None:
+    """Log that counts are lost: nothing is decided by them, so they keep no process from its start."""
+    get_logger().error("counts of former processes are lost", page=str(page), why=str(error))
 
 
 _decoder = msgspec.json.Decoder(FormerCounts)

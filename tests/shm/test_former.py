@@ -1,8 +1,9 @@
 """Counts of replaced processes: added once each, and read beside the page of their successor."""
 
 import pytest
+from structlog.testing import capture_logs
 
-from arbshard.shm.former import FormerCounts, keep_counts, read_former
+from arbshard.shm.former import FORMER, FormerCounts, keep_counts, read_former
 from arbshard.shm.pages import PageReader, PageWriter
 
 GAUGES = {"pid", "pairs"}
@@ -69,3 +70,18 @@ def test_nothing_unfinished_is_left(path):
     incarnation(path, 7, 5)
     incarnation(path, 8, 5)
     assert sorted(one.name for one in path.parent.iterdir()) == ["page-worker-0", "page-worker-0.former"]
+
+
+@pytest.mark.parametrize("damage", ["nonsense", "folder"])
+def test_counts_that_cannot_be_read_or_written_keep_no_process_from_its_start(path, damage):
+    incarnation(path, 7, 5)
+    kept = path.with_name(path.name + FORMER)
+    if damage == "folder":
+        kept.mkdir()
+    else:
+        kept.write_bytes(b"nonsense")
+    with capture_logs() as lines:
+        incarnation(path, 8, 2)
+    assert {line["event"] for line in lines} == {"counts of former processes are lost"}
+    if damage == "nonsense":
+        assert totals(path)["orders"] == 7
