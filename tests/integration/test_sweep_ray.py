@@ -128,3 +128,14 @@ def test_backtests_on_a_cluster_decide_what_they_decide_here(tmp_path, cluster):
     assert os.getpid() not in {int(one.place.rpartition(":")[2]) for one in on_ray.values()}
     assert comparable(on_ray) == comparable(carried_out("local", tasks, tmp_path / "local"))
     assert len({one.pnl for one in on_ray.values()}) > 1
+
+
+def test_a_node_with_other_code_says_so_in_one_line(tmp_path, cluster, monkeypatch):
+    tape = write_tape(tmp_path / "tape", 31)
+    (part,) = cut(tape, 1)
+    monkeypatch.setattr("arbshard.sweep.pools.source_digest", lambda: "0123456789abcdef")
+    task = task_of(tape, part, Config(), {}, 0)
+    (one,) = carried_out("ray", [task], tmp_path / "ray").values()
+    assert "has other code of arbshard" in one.failure
+    assert "(source 0123456789abcdef)" in one.failure
+    assert "\n" not in one.failure
