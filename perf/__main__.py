@@ -1,7 +1,10 @@
-"""``make perf``: measure, print tables, save JSON in ``perf/out/latest.json``. ``--help`` says what is measured
-alone.
+"""Runs the measurements of ``make perf``, prints their tables, and saves them as JSON in
+``perf/out/latest.json``.
 
-Exit codes: 0 measured (budgets met or not), 1 this system could not be measured, 2 wrong arguments, 130 Ctrl-C.
+``python -m perf --help`` lists the parts that can be measured alone.
+
+Exit codes: 0 when the parts were measured, whether budgets are met or not; 1 when this system could not be
+measured; 2 for wrong arguments; 130 after Ctrl-C.
 """
 
 import argparse
@@ -47,14 +50,14 @@ def _seconds(text: str) -> float:
 
 
 class _OneLine(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Is an argument parser that reports a mistake in one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends the run as Ctrl-C does: every process it started with it."""
+    """End the run on SIGTERM as on Ctrl-C, so that the processes that it started end too."""
     raise KeyboardInterrupt
 
 
@@ -82,7 +85,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code."""
+    """Measure the chosen parts, print and save the results, and return the exit code."""
     given = _parse(arguments)
     console = Console(width=_WIDTH if not sys.stdout.isatty() else None)
     signal.signal(signal.SIGTERM, _interrupt)

@@ -1,6 +1,7 @@
-"""Decision → risk approval on paper: the normal embedded exchanges, a world full of gaps, light load.
+"""Measures how long risk takes to approve a decision, on paper.
 
-From the workers' pages: the time a worker waits for ``Approved``, the ledger's commit included.
+The system is a normal one on the embedded exchanges, with many gaps and a light load. The workers' pages
+give the time that a worker waits for ``Approved``, which includes the commit of the ledger.
 """
 
 import time
@@ -15,11 +16,13 @@ _WARM_UP_S = 2.0
 
 
 def measure(seconds: float = 20.0) -> Percentiles:
-    """Raises ``MeasurementFailed``, also when nothing was approved."""
+    """Return the percentiles over ``seconds``. Raises ``MeasurementFailed``, also when nothing was
+    approved.
+    """
     config = {
         "run": {"shards": _SHARDS, "log_level": "warning"},
         "sim": {"coins": _COINS, "updates_per_s": 10.0, "regime": "high-win"},
-        # Positions are left again soon: more approvals in the same time, of entries and exits.
+        # Positions are closed soon, so there are more approvals in the same time, of entries and exits.
         "strategy": {"max_hold_s": 2.0, "cooldown_ms": 100.0},
     }
     with System(("-m", "arbshard", "run"), config) as system:

@@ -1,10 +1,11 @@
-"""How fast a tape is traded: frames per second of CPU, memory, and the size of the tape; peers on the same data.
+"""Measures how fast a tape is traded: frames per second of CPU time, peak memory, and the size of the tape.
 
-The tape is made in virtual time (``tapes``): 30 pairs on two venues. Nothing trades with every frame fed, with
-screening for the first time, when the best prices are parsed, and with screening again; then it is traded as usual.
-The same tape is used for all, in one run, each in a process of its own. Where nothing trades the same is done with
-NautilusTrader's engine, and hftbacktest keeps the books alone, in environments of their own (``peers``). All take
-turns, and the least CPU time of each is taken: what else the machine does only adds to it.
+``tapes`` makes the tape in virtual time, with 30 pairs on two venues. Three kinds of runs never trade: the
+first one with screening, which also parses the best prices; later ones with screening; and those in which
+every frame is fed to the engine. A fourth kind trades as usual. All use the same tape, and each run has a
+process of its own. NautilusTrader's engine does the same where nothing trades, and hftbacktest only keeps
+the books; both have environments of their own (``peers``). All take turns, and the least CPU time of each
+counts, because other work on the machine can only add to it.
 """
 
 import json
@@ -42,7 +43,7 @@ _NOTHING = "strategy.entry_bps=450"
 _TIMEOUT_S = 600.0
 _TURNS = 3
 _LEVELS = 5
-"""Of each book that hftbacktest gets."""
+"""Levels per side of each book that hftbacktest gets."""
 
 
 class _Measured(NamedTuple):
@@ -52,7 +53,10 @@ class _Measured(NamedTuple):
 
 
 def measure(*, quick: bool = False) -> dict[str, float]:
-    """Return the figures by their names. Peers that cannot be had here are left out. Raises ``MeasurementFailed``."""
+    """Return the figures by their names. Raises ``MeasurementFailed``.
+
+    A peer that cannot be installed here is left out, and a line on standard error says why.
+    """
     with tempfile.TemporaryDirectory(prefix="arbshard-perf-") as scratch:
         place = Path(scratch)
         tape = place / "tape"
@@ -89,7 +93,7 @@ def measure(*, quick: bool = False) -> dict[str, float]:
 
 
 def _nautilus(tape: Path, place: Path) -> Callable[[Path], _Measured]:
-    """Write the tape as a catalog; return what trades it once. Raises ``PeerUnavailable``."""
+    """Write the tape as a catalog; return the function that trades it once. Raises ``PeerUnavailable``."""
     python = ensure_environment("nautilus", (3, 12))
     segment = next(Tape(tape).segments())
     write_catalog(place / "parquet", place / "catalog", universe_on_tape(segment.info, segment.path).legs())
@@ -99,7 +103,9 @@ def _nautilus(tape: Path, place: Path) -> Callable[[Path], _Measured]:
 
 
 def _hftbacktest(tape: Path, place: Path) -> Callable[[Path], _Measured]:
-    """Write the events of all markets; return what reads them once. Raises ``PeerUnavailable``."""
+    """Write the events of all markets; return the function that reads them once. Raises
+    ``PeerUnavailable``.
+    """
     python = ensure_environment("hftbacktest")
     events = place / "events"
     events.mkdir()
@@ -113,7 +119,7 @@ def _hftbacktest(tape: Path, place: Path) -> Callable[[Path], _Measured]:
 
 
 def _peer(*command: str) -> _Measured:
-    """Run a peer's script once."""
+    """Return the figures that a peer's script prints. Raises ``MeasurementFailed`` when the script fails."""
     ended = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     if ended.returncode:
         raise MeasurementFailed(
@@ -124,7 +130,10 @@ def _peer(*command: str) -> _Measured:
 
 
 def _run(tape: Path, out: Path, *options: str) -> _Measured:
-    """One backtest in a process of its own. The CPU time leaves out the start of the interpreter."""
+    """Run one backtest in a process of its own. Raises ``MeasurementFailed``.
+
+    The CPU time excludes the start of the interpreter.
+    """
     command = [sys.executable, "-m", "arbshard", "backtest", str(tape), "--out", str(out), "--json", *options]
     with (out.parent / f"{out.name}.txt").open("w+", encoding="utf-8") as printed:
         process = subprocess.Popen(command, cwd=ROOT, stdout=printed, stderr=subprocess.STDOUT)

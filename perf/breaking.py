@@ -1,8 +1,8 @@
-"""Breaks one thing after another in a running system, and looks until its work is done again.
+"""Injects one fault after another into a running system, and measures how long each recovery takes.
 
-A victim is killed (or stopped) while nobody knows; the pages tell when its work was first done again. The latency of
-the shards that are not concerned is compared with the seconds before. Used by ``failover`` and the tests of
-supervision.
+A process is killed or stopped without notice to the others, and the pages in shared memory show when its
+work was first done again. The latency of the shards that are not concerned is compared with that of the
+seconds before. ``failover`` and the tests of supervision use this.
 """
 
 import os
@@ -25,32 +25,34 @@ UPDATES_PER_S = 10.0
 TIMEOUT_S = 15.0
 _WINDOW_S = 2.0
 _STEADY_S = 11.0
-"""A connection that held for less is made anew with a pause."""
+"""A connection that is lost before it has held this long is opened again only after a pause."""
 _SETTLE_S = 0.5
 
 Kind = Literal["SIGKILL", "SIGSTOP", "disconnect"]
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
-    """One fault and its end."""
+    """Holds one fault and the recovery from it."""
 
     victim: str
     kind: Kind
     took_ms: float
-    """Until the work was first done again."""
+    """Milliseconds from the fault until the work was first done again."""
     before: Histogram
-    """Receive → decision of the shards not concerned, in the seconds before."""
+    """Receive → decision latency of the shards that are not concerned, in the seconds before the fault."""
     during: Histogram
-    """Likewise from the fault on."""
+    """The same latency from the fault on."""
 
     @property
     def slowed(self) -> float:
-        """How many times longer the 99th percentile of the others was."""
+        """Return how many times longer the 99th percentile of the other shards was than before the fault."""
         return slowed_of([self])
 
 
 def slowed_of(recoveries: list[Recovery]) -> float:
-    """The same over several; 0 when nothing was decided before."""
+    """Return the ratio of ``Recovery.slowed`` over several recoveries; 0 when nothing was decided before
+    the faults.
+    """
     before, during = Histogram(), Histogram()
     for one in recoveries:
         before, during = before.merge(one.before), during.merge(one.during)
@@ -59,7 +61,10 @@ def slowed_of(recoveries: list[Recovery]) -> float:
 
 
 def config_of(*, spares: int, shards: int = SHARDS, coins: int = COINS) -> dict[str, Any]:
-    """What differs from the defaults. Every death counts as the first: what is measured is no back-off."""
+    """Return the settings that differ from the defaults.
+
+    The window of restarts is so short that every death counts as the first one, so no back-off is measured.
+    """
     return {
         "run": {
             "shards": shards,
@@ -75,7 +80,7 @@ def config_of(*, spares: int, shards: int = SHARDS, coins: int = COINS) -> dict[
 
 
 class Breaker:
-    """Breaks one thing after another in one system, and waits until it is whole again."""
+    """Injects one fault after another into one system, and waits until the system is whole again."""
 
     def __init__(
         self,
@@ -87,7 +92,11 @@ class Breaker:
         window_s: float = _WINDOW_S,
         steady_s: float = _STEADY_S,
     ) -> None:
-        """``window_s``: of the latency before, and after. ``steady_s``: between two losses of the exchanges."""
+        """Set the durations, in seconds.
+
+        ``window_s`` is how long latency is measured before a fault and from it on. ``steady_s`` is the
+        least time between two losses of the exchanges.
+        """
         self._steady_s = steady_s
         self._lost_s = 0.0
         self._window_s = window_s
@@ -97,7 +106,7 @@ class Breaker:
         self._spares = spares
 
     def worker(self, shard: int, kind: Kind) -> Recovery:
-        """Until the pairs of ``shard`` are decided on again."""
+        """Kill or stop the worker of ``shard``; measure until another worker has decided on its pairs."""
         pid = self._watcher.workers[shard].value("pid")
         return self._measured(
             f"worker-{shard}",
@@ -108,7 +117,9 @@ class Breaker:
         )
 
     def worker_with_stopped_spare(self, shard: int) -> Recovery:
-        """A worker is killed, and the spare that should follow it stands still: until its pairs are decided on."""
+        """Kill a worker whose spare has just been stopped; measure until another worker has decided on its
+        pairs.
+        """
         page = self._watcher.workers[shard]
         pid = page.value("pid")
 
@@ -120,14 +131,14 @@ class Breaker:
         return self._measured(f"worker-{shard}", "SIGKILL", fault, healed, self._all - {shard})
 
     def risk(self, kind: Kind) -> Recovery:
-        """Until somebody has an answer from risk again."""
+        """Kill or stop risk; measure until another risk process has answered a request."""
         pid = self._watcher.risk.value("pid")
         return self._measured(
             "risk", kind, lambda: _send(pid, kind), lambda: self._watcher.answers(pid), self._all
         )
 
     def accounts(self, kind: Kind) -> Recovery:
-        """Live: until another accounts process hears both venues."""
+        """Kill or stop accounts in a live run; measure until another accounts process is ready."""
         page = self._watcher.accounts
         pid = page.value("pid")
         return self._measured(
@@ -139,12 +150,12 @@ class Breaker:
         )
 
     def sim(self, kind: Kind) -> Recovery:
-        """Until every book is live again."""
+        """Kill or stop the embedded exchanges; measure until every book is live again."""
         pid = self._child_pid("sim")
-        return self._after_dark("sim", kind, lambda: _send(pid, kind))
+        return self._after_disconnect("sim", kind, lambda: _send(pid, kind))
 
     def connections(self) -> Recovery:
-        """All connections of both venues are cut: until every book is live again."""
+        """Cut all connections of both venues; measure until every book is live again."""
         ready = msgspec.json.decode(self._system.files.sim_ready.read_bytes())
         urls = [f"{ready[venue]['rest_url']}/sim/faults" for venue in ("upbit", "binance")]
 
@@ -155,17 +166,18 @@ class Breaker:
                 body = b'{"once":{"disconnect":{"times":1}}}'
                 urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=5).close()
 
-        return self._after_dark("connections", "disconnect", cut)
+        return self._after_disconnect("connections", "disconnect", cut)
 
     def spare(self, kind: Kind) -> Recovery:
-        """Until there is another spare worker that is ready."""
+        """Kill or stop the spare worker; measure until another spare worker is ready."""
         self.settle()
         pid = spare_pid(self._system)
         last, renewed = self._system.note(), 0
 
         def replaced() -> bool:
-            # A note is up to a quarter of a second old, and a spare may be replaced between two of them. So the
-            # second note since the kill counts; the frames that have come make each note another one.
+            # A note is up to 250 ms old, and the spare may be replaced between two notes. So only the second new
+            # note since the kill is sure to be younger than the kill. Each note differs from the one before,
+            # because it counts the frames.
             nonlocal last, renewed
             if (note := self._system.note()) != last:
                 last, renewed = note, renewed + 1
@@ -174,16 +186,20 @@ class Breaker:
         return self._measured("spare", kind, lambda: _send(pid, kind), replaced, self._all)
 
     def child(self, name: str, kind: Kind) -> Recovery:
-        """Any other child, by its name in status: until another incarnation of it runs."""
+        """Kill or stop the child that status calls ``name``; measure until another incarnation of it runs."""
         pid = self._child_pid(name)
         return self._measured(
             name, kind, lambda: _send(pid, kind), lambda: self._child_pid(name) not in (pid, 0), self._all
         )
 
     def settle(self) -> None:
-        """Wait until everything is whole: all shards decide, risk answers, all books are live, the spare is ready."""
+        """Wait until all books are live, risk is ready, every shard decides, and the spare workers are
+        ready.
+
+        Raises ``MeasurementFailed``.
+        """
         watcher = self._watcher
-        watcher.until(lambda: not watcher.dark(), TIMEOUT_S, "every book live")
+        watcher.until(lambda: not watcher.disconnected(), TIMEOUT_S, "every book live")
         watcher.until(lambda: watcher.risk.value("ready") == 1, TIMEOUT_S, "risk ready")
         ticks = [page.value("ticks") for page in watcher.workers]
         watcher.until(
@@ -215,16 +231,18 @@ class Breaker:
             during=watcher.decisions_of(others).minus(broken),
         )
 
-    def _after_dark(self, victim: str, kind: Kind, fault: Callable[[], None]) -> Recovery:
-        """Healed is what was dark and has new frames."""
+    def _after_disconnect(self, victim: str, kind: Kind, fault: Callable[[], None]) -> Recovery:
+        """Measure a fault that disconnects slots, until no slot is disconnected any more."""
         seen = False
 
         def healed() -> bool:
             nonlocal seen
-            dark = self._watcher.dark()
-            seen = seen or bool(dark)
-            return seen and not dark
+            # The slots are disconnected only some time after the fault, so they must have been seen as such first.
+            slots = self._watcher.disconnected()
+            seen = seen or bool(slots)
+            return seen and not slots
 
+        # After a shorter time the supervisor would pause before it connects again, and the pause would be measured.
         time.sleep(max(self._lost_s + self._steady_s - time.monotonic(), 0.0))
         recovery = self._measured(victim, kind, fault, healed, self._all)
         self._lost_s = time.monotonic()
@@ -243,14 +261,13 @@ class Breaker:
 
 
 def spare_pid(system: System) -> int:
-    """The pid of a spare worker; 0 when there is none."""
+    """Return the pid of a spare worker; 0 when there is none."""
     note = system.note()
     named = {child.pid for child in note.children} if note is not None else set()
     for child in psutil.Process(system.pid).children():
         try:
-            is_spare = (
-                child.pid not in named and "--spare" in child.cmdline()
-            )  # one that took over says so, too
+            # A spare that took over keeps the argument, but then status names it as a worker.
+            is_spare = child.pid not in named and "--spare" in child.cmdline()
             if is_spare and child.status() != psutil.STATUS_ZOMBIE:
                 return int(child.pid)
         except psutil.NoSuchProcess:

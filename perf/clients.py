@@ -1,8 +1,9 @@
-"""Call → last byte of the order at the venue, for the project's own client and for ccxt's, in one run.
+"""Measures how long an order takes from the call to its last byte at the venue, for the own client and for
+ccxt's.
 
-The venue is a process that answers every order at once and stamps the arrival of its last byte. Both clients send the
-same order through ``VenueClient.call``, taking turns at a fixed rate (open loop), so the machine treats them alike:
-what counts is the ratio. ``python -m perf.clients PORT_FILE`` is the venue.
+The venue is a process that answers every order at once and stamps the arrival of its last byte. Both
+clients send the same order through ``VenueClient.call``, in turns at a fixed rate (open loop), so that the
+machine affects both alike: the ratio is what counts. ``python -m perf.clients PORT_FILE`` is the venue.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ from perf.running import MeasurementFailed
 GROUP = "order clients, call → last byte at the venue"
 _VENUE, _CCXT_VENUE = "binance", "binanceus"
 _RATE = 20.0
-"""Orders per second of all clients together. ccxt's own pause between calls is on, as in the product."""
+"""Orders per second of all clients together. ccxt's own pause between calls is on, as in a real run."""
 _WARM_UP = 30
 _READY_S = 10.0
 _FILL = {"price": "60000", "qty": "0.001", "commission": "0.000001", "commissionAsset": "BTC", "tradeId": 5}
@@ -62,7 +63,10 @@ _LISTED = msgspec.json.encode(
 
 
 def measure(seconds: float) -> dict[str, float]:
-    """Microseconds, and the ratios. Raises ``MeasurementFailed``; without ccxt the own client is measured alone."""
+    """Return times in microseconds, and ratios, by name. Raises ``MeasurementFailed``.
+
+    Without ccxt only the project's own client is measured.
+    """
     with tempfile.TemporaryDirectory() as folder:
         ready = Path(folder, "port")
         venue = subprocess.Popen([sys.executable, "-m", "perf.clients", str(ready)])
@@ -139,24 +143,24 @@ def _order(venue: str, symbol: str) -> Order:
 
 
 class _Stamper(asyncio.Protocol):
-    """Answers a request when its last byte has come."""
+    """Answers a request when its last byte has arrived."""
 
     def __init__(self) -> None:
-        self._heard = b""
+        self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not derive from asyncio's.
         self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
-        self._heard += data
-        head, found, rest = self._heard.partition(b"\r\n\r\n")
+        self._received += data
+        head, found, rest = self._received.partition(b"\r\n\r\n")
         lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         length = int(lengths[0].partition(b":")[2]) if lengths else 0
         if not found or len(rest) < length:
             return
         stamp_ns = time.monotonic_ns()
-        self._heard = rest[length:]
+        self._received = rest[length:]
         body = _PLACED if head.startswith(b"POST") else _LISTED
         self._transport.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Stamp: %d\r\nContent-Length: %d\r\n\r\n%b"

@@ -1,4 +1,4 @@
-"""When a rate counts as sustained, the same for every client; and the search for the highest such rate. Pure."""
+"""Defines when a rate counts as sustained, for every client alike, and finds the highest such rate. Pure."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,7 +15,7 @@ LADDER = (
 
 
 def faults(row: LoadRow) -> tuple[str, ...]:
-    """What speaks against calling the row's rate sustained; nothing when it is."""
+    """Return the reasons why the row's rate does not count as sustained; none when it does."""
     found = []
     if row.delivered_share < DELIVERED_SHARE_MIN:
         found.append(f"delivered {row.delivered_share:.1%}")
@@ -33,7 +33,7 @@ def faults(row: LoadRow) -> tuple[str, ...]:
 
 
 def step_above(rate: float, ladder: Sequence[int] = LADDER) -> float:
-    """Return by which factor the rung above ``rate`` is higher; that of the last step at the top."""
+    """Return the factor from ``rate`` to the next rung above it; at the top, that of the last step."""
     return next(
         (above / rate for above in ladder if above > rate),
         ladder[-1] / ladder[-2],
@@ -43,10 +43,12 @@ def step_above(rate: float, ladder: Sequence[int] = LADDER) -> float:
 def highest_sustained(
     measure: Callable[[int], LoadRow], start: int, ladder: Sequence[int] = LADDER, tries: int = 2
 ) -> tuple[int, tuple[LoadRow, ...]]:
-    """The highest rate of ``ladder`` that ``measure`` finds sustained, and every row measured for it.
+    """Return the highest rate of ``ladder`` that ``measure`` finds sustained, and every row measured for
+    it.
 
-    Begins at the rung at or below ``start`` and climbs until a rung fails ``tries`` times in a row (one
-    failure may be the machine's); when the first rung fails, goes down until one holds. 0 when none does.
+    The search begins at the rung at or below ``start`` and climbs until a rung fails ``tries`` times in a
+    row, because a single failure may be caused by the machine. When the first rung fails, the search goes
+    down until a rung holds. The rate is 0 when none holds.
     """
     rung = max((index for index, rate in enumerate(ladder) if rate <= start), default=0)
     rows: list[LoadRow] = []

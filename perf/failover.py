@@ -1,7 +1,7 @@
-"""What becomes of the system when one of its processes dies, stands still, or loses its exchange, and how soon.
+"""Measures how soon the system recovers when one of its processes dies, is stopped, or loses its exchange.
 
-Real processes on the embedded exchanges: 3 shards, 20 coins, ten updates a second each (``breaking``). Each figure is
-the worst of several times.
+The processes are real and use the embedded exchanges: 3 shards, and 20 coins with ten updates a second each
+(``breaking``). Each figure is the worst of several measurements.
 """
 
 import os
@@ -36,7 +36,9 @@ _SIMULATION_S = 240.0
 
 
 def measure(times: int = 5) -> dict[str, float]:
-    """Figures by name. Raises ``MeasurementFailed``, also when the system is not whole afterwards."""
+    """Return the figures by name. Raises ``MeasurementFailed``, also when the system is not whole
+    afterwards.
+    """
     with _running(spares=1) as system, Watcher(system, SHARDS) as watcher:
         breaker = Breaker(system, watcher)
         killed, stopped, risks, drops = [], [], [], []
@@ -76,7 +78,7 @@ def measure(times: int = 5) -> dict[str, float]:
 
 
 def _orphaned() -> float:
-    """Milliseconds from the supervisor's death until the last of its children is gone."""
+    """Return the milliseconds from the supervisor's death until the last of its children has ended."""
     with _running(spares=1) as system:
         family = psutil.Process(system.pid).children(recursive=True)
         began_ns = time.monotonic_ns()
@@ -89,7 +91,9 @@ def _orphaned() -> float:
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Whether it still does anything; who has ended may stay in the process table until somebody buries it."""
+    """Return whether ``process`` still runs. One that has ended may remain in the process table as a
+    zombie.
+    """
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -97,7 +101,7 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def _accounts(times: int) -> dict[str, float]:
-    """Of a live run."""
+    """Measure the recovery of accounts in a live run; return the figures by name."""
     config = {**config_of(spares=1), "mode": "live"}
     with (
         _Started(("-m", "arbshard", "run", "--live"), config) as system,
@@ -108,15 +112,17 @@ def _accounts(times: int) -> dict[str, float]:
         stopped = breaker.accounts("SIGSTOP")
         _require_whole(system)
     return {
-        "live, accounts killed → hears both venues again, ms": _worst(killed),
-        "live, accounts stopped → hears both venues again, ms": stopped.took_ms,
+        "live, accounts killed → another one is ready, ms": _worst(killed),
+        "live, accounts stopped → another one is ready, ms": stopped.took_ms,
     }
 
 
 def simulation_speed(mode: Literal["paper", "live"]) -> float:
-    """How many virtual seconds ``arbshard simulate`` makes of a second of the CPU, start-up included.
+    """Return the virtual seconds that ``arbshard simulate`` simulates in a second of CPU time, start-up
+    included.
 
-    By the CPU's time and not by the clock's, so that what runs beside it counts little. Raises ``MeasurementFailed``.
+    CPU time is used in place of wall time, so that other work on the machine matters little. Raises
+    ``MeasurementFailed``.
     """
     command = [sys.executable, "-m", "arbshard", "simulate", "--seed", "1", "--mode", mode]
     command += ["--hours", str(_SIMULATED_HOURS), "--pairs", str(_SIMULATED_PAIRS)]
@@ -146,7 +152,7 @@ def _running(*, spares: int) -> System:
 
 
 class _Started(System):
-    """Entered only once it runs and decides."""
+    """Is a system whose ``with`` block is entered only once it runs and decides."""
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -160,7 +166,10 @@ class _Started(System):
 
 
 def _require_whole(system: System) -> None:
-    """After all that: it ends in order, says that there were restarts, and its ledger holds."""
+    """Ensure that the system ends in order and reports its restarts, and that its ledger is valid.
+
+    Raises ``MeasurementFailed``.
+    """
     code = system.end(40.0)
     if code != 1:  # a run with restarts is not a clean one
         raise MeasurementFailed(f"the run ended with code {code}, not 1: {system.last_words()}")

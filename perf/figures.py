@@ -1,4 +1,6 @@
-"""What is measured, as data: percentiles, and a row of the load table. Pure; saved as JSON by ``report``."""
+"""Defines what is measured, as data: percentiles, and a row of the load table. Pure; ``results`` collects
+them.
+"""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +11,7 @@ from arbshard.shm.pages import Histogram
 
 
 class Percentiles(msgspec.Struct, frozen=True):
-    """Of a latency, in microseconds."""
+    """Holds the percentiles of a latency, in microseconds."""
 
     p50: float = 0.0
     p90: float = 0.0
@@ -20,78 +22,82 @@ class Percentiles(msgspec.Struct, frozen=True):
 
 
 def percentiles_of(histogram: Histogram) -> Percentiles:
-    """All zero when nothing was recorded."""
+    """Return the percentiles in microseconds; all are zero when nothing was recorded."""
     p50, p90, p99, p999 = (round(histogram.percentile_ns(p) / 1000, 1) for p in (50, 90, 99, 99.9))
     return Percentiles(p50, p90, p99, p999, round(histogram.max_ns / 1000, 1), histogram.count)
 
 
 class LoadRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One client (this system, or a peer) at one rate. Times over the measured window only."""
+    """Holds what was measured of one client (this system, or a peer) at one rate, in the measured window
+    only.
+    """
 
     client: str
-    """``arbshard``, ``ccxt``, ``cryptofeed``."""
+    """``arbshard``, ``ccxt`` or ``cryptofeed``."""
     processes: int
-    """Shards, or processes of a peer."""
+    """Shards of this system, or processes of a peer."""
     rate: float
-    """Offered messages per second, both venues and FX."""
+    """Offered messages per second, of both venues and FX."""
     coins: int
     seconds: float
     offered: int
     """Messages the generator had to send in the window."""
     delivered: int
-    """Messages that arrived in the client."""
+    """Messages that arrived at the client."""
     receive_us: Percentiles = Percentiles()
-    """Receive → decision; peers cannot tell when they received."""
+    """Time from receiving to the decision; empty for peers, which do not record when they received."""
     send_us: Percentiles = Percentiles()
-    """Intended send → decision."""
+    """Time from the intended send to the decision."""
     decided: int = 0
     """Ticks evaluated."""
     conflated: int = 0
-    """Messages replaced by newer ones of their market before they were looked at."""
+    """Messages that newer ones of their market replaced before they were evaluated."""
     unstamped: int = 0
     """Decisions without a send time; there should be none."""
     cpu_s: dict[str, float] = {}
-    """Process → CPU seconds."""
+    """CPU seconds by process."""
     rss_mb: dict[str, float] = {}
     uss_mb: dict[str, float] = {}
     slot_age_ms: float = 0.0
-    """Age of the oldest live slot ever seen, less its own update interval."""
+    """Age of the oldest live slot that was seen, less its own update interval, in milliseconds."""
     late: int = 0
     """Messages that left the generator more than 1 ms after they were due."""
     skipped: int = 0
-    """Messages it never sent because it stood still."""
+    """Messages that the generator never sent because its process was paused for more than a second."""
     lost: int = 0
     """Connections lost or dropped."""
     errors: int = 0
     bad_frames: int = 0
     turn: int = 0
-    """Which of several interleaved turns of all clients this is, from 0 on."""
+    """Number of the turn, from 0, where all clients take several turns."""
     details: dict[str, str] = {}
-    """Settings worth stating: a peer's version and event loop."""
+    """Further settings: a peer's version and event loop."""
 
     @property
     def delivered_share(self) -> float:
-        """Of what was offered."""
+        """Return the share of the offered messages that were delivered."""
         return self.delivered / self.offered if self.offered else 0.0
 
     @property
     def late_share(self) -> float:
-        """Of what was offered: late or never sent."""
+        """Return the share of the offered messages that were sent late or never."""
         return (self.late + self.skipped) / self.offered if self.offered else 0.0
 
     @property
     def conflated_share(self) -> float:
-        """Of what was delivered."""
+        """Return the share of the delivered messages that newer ones replaced before they were evaluated."""
         return self.conflated / self.delivered if self.delivered else 0.0
 
     def cpu_us(self, prefix: str, per: int) -> float:
-        """CPU of all processes whose name begins with ``prefix``, in microseconds for each of ``per``."""
+        """Return the CPU time of the processes whose names begin with ``prefix``, in microseconds for each
+        of ``per``.
+        """
         used_s = sum(used for name, used in self.cpu_s.items() if name.startswith(prefix))
         return used_s / per * 1e6 if per else 0.0
 
     @property
     def client_cpu_us(self) -> float:
-        """CPU of all that the client runs, in microseconds per delivered message."""
+        """Return the CPU time of all processes of the client, in microseconds per delivered message."""
         used_s = sum(used for name, used in self.cpu_s.items() if name != "generator")
         return used_s / self.delivered * 1e6 if self.delivered else 0.0
 
@@ -102,7 +108,8 @@ Value = Callable[[LoadRow], float]
 def turns_by_processes(rows: Iterable[LoadRow]) -> list[list[LoadRow]]:
     """Return the turns of one client at one rate, a list for each number of processes.
 
-    A number of processes that was given up after a turn is left out beside one that was measured in all.
+    Only the numbers of processes with the most turns are kept: one that was given up after a turn is left
+    out.
     """
     groups: dict[int, list[LoadRow]] = {}
     for row in rows:

@@ -18,7 +18,7 @@ _KEPT = 10_000
 
 
 class FirstSeenMeter(WorkerMeter):
-    """Records each stamp once: a touch comes again with the levels, and that is not news."""
+    """Records each stamp once: a touch that comes again with the levels is not counted."""
 
     further_histograms = (SEND_DECISION,)
 

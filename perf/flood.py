@@ -1,7 +1,7 @@
-"""Sends frames to one WebSocket client as fast as it takes them: ``python -m perf.flood COUNT``. Used by
-``services``.
+"""Sends frames to one WebSocket client as fast as it accepts them: ``python -m perf.flood COUNT``.
 
-Prints its port, waits for the client's first message, sends, and waits for the client to close.
+The process prints its port, waits for the client's first message, sends, and waits for the client to close.
+``services`` uses it.
 """
 
 import asyncio

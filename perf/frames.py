@@ -1,8 +1,9 @@
-"""Prepared frames: what each stream says, made once per market in a few versions, cut open where the stamp
-goes.
+"""Prepares the frames of each stream: they are made once per market, in a few versions, and split at the
+stamp.
 
-``replay`` joins the pieces. The embedded exchanges' own text is used, so the bytes are those of the real protocol.
-Prices stand still and sizes change: no gap arises to trade on, and no client has to delete a level.
+``replay`` joins the pieces. The text is that of the embedded exchanges, so the bytes are those of the real
+protocol. Prices are constant and sizes change, so that no gap arises to trade on and no client has to
+delete a level.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,34 +24,34 @@ from perf.stamp import BASE
 
 VERSIONS = 4
 UPBIT_LEVELS = 15
-"""Whatever a client asks for: all get the same number of levels."""
+"""The most levels in a frame of Upbit, whatever depth a client asks for."""
 BINANCE_LEVELS = 20
 CHANGES = 12
 """Levels whose size differs between two versions."""
 IDS_PER_EVENT = 2 * BINANCE_LEVELS
-"""A diff event sets every level, so it uses up one update id for each."""
+"""Update ids of a diff event: it sets every level, and each level uses one."""
 FIRST_ID = 10**9
-"""Ids keep ten digits for as long as any run lasts."""
+"""Start of the update ids; they have ten digits for as long as any run lasts."""
 _MARK = str(BASE)
 _FIRST_MARK, _LAST_MARK = "1111111111", "2222222222"
 
 Plain = tuple[tuple[bytes, bytes], ...]
-"""By version: before the stamp, behind it."""
+"""The versions of a frame, each as the bytes before the stamp and those behind it."""
 Diff = tuple[tuple[bytes, bytes, bytes, bytes], ...]
-"""By version: before the first id, between the ids, up to the stamp, behind it."""
+"""The versions of a diff event: the bytes before the first id, between the ids, up to the stamp, and behind it."""
 
 
 class Place(NamedTuple):
-    """A market's place in the order of sending."""
+    """Is one market in the order of sending."""
 
     venue: str
     market: GeneratedMarket
     price: float
-    """In quote."""
+    """Price around which the frames are made, in the quote currency."""
 
 
 def settings_of(config: SimConfig) -> SimConfig:
-    """``config`` with as many levels as are sent: a client's book from a snapshot holds what the frames set."""
+    """Return ``config`` with as many levels as frames have, so that they set each level of a snapshot."""
     return SimConfig(
         seed=config.seed,
         regime="calm",
@@ -64,7 +65,7 @@ def settings_of(config: SimConfig) -> SimConfig:
 
 
 def places_of(world: SimWorld, coins: int) -> tuple[Place, ...]:
-    """Every market, the two venues in turn, FX first."""
+    """Return every market in the order of sending: FX first, then the two venues in turn."""
     places = [Place("upbit", world.upbit[FX_SYMBOL], FX_START)]
     for coin in coin_table(coins):
         places.append(Place("upbit", world.upbit[f"KRW-{coin.base}"], coin.price_usdt * FX_START))
@@ -74,7 +75,7 @@ def places_of(world: SimWorld, coins: int) -> tuple[Place, ...]:
 
 @contextmanager
 def _marked(side: Side, text: str) -> Iterator[None]:
-    """``text`` in the place of the best size, for as long as frames are made."""
+    """Put ``text`` in the place of the best size while the block makes a frame."""
     kept = side.amounts[0]
     side.amounts[0] = text
     try:
@@ -84,17 +85,17 @@ def _marked(side: Side, text: str) -> Iterator[None]:
 
 
 class FrameMaker:
-    """The frames of every stream anybody subscribed to, each made once."""
+    """Makes the frames of every subscribed stream, each of them once."""
 
     def __init__(self, places: Mapping[tuple[str, str], Place], now_ms: int) -> None:
-        """``places`` by venue and symbol; ``now_ms`` is the exchange time that all frames carry."""
+        """Take the places by venue and symbol; ``now_ms`` is the exchange time that all frames carry."""
         self._places = places
         self._now_ms = now_ms
         self._plain: dict[tuple[str, SharedStream], Plain] = {}
         self._diff: dict[tuple[str, SharedStream], Diff] = {}
 
     def plain(self, venue: str, stream: SharedStream) -> Plain | None:
-        """The versions of a stream of whole books; None when ``stream`` is of another kind."""
+        """Return the versions of a stream of whole books; None when ``stream`` is of another kind."""
         if stream.kind not in ("orderbook", "depth"):
             return None
         made = self._plain.get((venue, stream))
@@ -103,7 +104,7 @@ class FrameMaker:
         return made
 
     def diff(self, venue: str, stream: SharedStream) -> Diff | None:
-        """The versions of a diff stream; None when ``stream`` is of another kind."""
+        """Return the versions of a diff stream; None when ``stream`` is of another kind."""
         if stream.kind != "diff":
             return None
         made = self._diff.get((venue, stream))
@@ -128,7 +129,7 @@ class FrameMaker:
             yield head, middle, levels, tail
 
     def _frame(self, venue: str, market: GeneratedMarket, stream: SharedStream) -> bytes:
-        """One whole WebSocket message, with the mark where the stamp goes."""
+        """Return one whole WebSocket message, with the mark in the place of the stamp."""
         bids = market.book.bids
         if venue == "upbit":
             levels = min(stream.depth, UPBIT_LEVELS)

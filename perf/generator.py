@@ -1,8 +1,10 @@
-"""The load generator: ``python -m perf.generator``, with the command line of ``python -m arbshard.exchanges``.
+"""Generates the load: ``python -m perf.generator``, with the command line of ``python -m
+arbshard.exchanges``.
 
-Listens like the embedded exchanges (their sessions and connections), and replays prepared frames at the exact rate
-(2 x coins + 1 markets) x ``updates_per_s``, FX included. Counts on a page beside the ready file. The supervisor
-starts it in the place of the exchanges; ``peers`` starts it alone.
+The generator listens like the embedded exchanges (with their sessions and connections), and replays
+prepared frames at the exact rate of (2 x coins + 1 markets) x ``updates_per_s``, FX included. Its counters
+are on a page beside the ready file. The supervisor starts it in the place of the exchanges; ``peers``
+starts it alone.
 """
 
 import argparse
@@ -37,14 +39,14 @@ from perf.unhurried import UnhurriedSession
 COUNTERS = ("pid", "sent", "late", "skipped", "clients", "clients_seen", "dropped", "written_bytes")
 HISTOGRAMS = ("lateness",)
 PAGE = "page-generator"
-"""Name of its page, beside the ready file."""
+"""Name of the generator's page, which is beside the ready file."""
 _TICK_S = 0.25
 _NICE = -10
-"""Where this user may: a generator that must wait for its clients' turn is no open loop."""
+"""Priority, where the user may set it: a generator that has to wait for its clients would be no open loop."""
 
 
 class Generator:
-    """Both venues of one world, replayed."""
+    """Replays both venues of one world."""
 
     def __init__(self, config: SimConfig, clock: SystemClock) -> None:
         self.config = config = settings_of(config)
@@ -77,12 +79,12 @@ class Generator:
             await one.start(listener)
 
     def on_time(self) -> None:
-        """Let every session see the time."""
+        """Pass the current time to every session."""
         for one in self.servers:
             one.on_time()
 
     async def stop(self) -> None:
-        """Send all clients away and close both ports."""
+        """Close the connections of all clients, and both ports."""
         await asyncio.gather(*(one.stop() for one in self.servers))
 
 
@@ -139,6 +141,7 @@ async def _run(config: SimConfig, ready_file: Path, parent_pid: int | None) -> N
                 page.set(sent, replay.sent)
                 page.set(late, replay.late)
 
+        # The prepared frames live as long as the process. A collection that scans them would delay messages.
         gc.collect()
         gc.freeze()
         loop.add_reader(timer.fileno(), on_grid)
@@ -166,7 +169,7 @@ def _count(page: PageWriter, generator: Generator) -> None:
 
 
 def _write_ready(path: Path, addresses: Sequence[str]) -> None:
-    """In one piece: a reader sees nothing or all of it."""
+    """Write the ready file atomically: a reader sees nothing or all of it."""
     upbit, binance = addresses
     ready = {
         "pid": os.getpid(),
@@ -179,14 +182,17 @@ def _write_ready(path: Path, addresses: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until told to stop; the exit code: 0, or 2 when settings are wrong or a port is taken."""
+    """Run until a signal or the end of the parent; return the exit code.
+
+    The code is 0, or 2 when settings are wrong or a port is taken.
+    """
     parser = argparse.ArgumentParser(prog="python -m perf.generator")
     parser.add_argument("--settings", default="{}", help="the [sim] table as JSON; -: from standard input")
     parser.add_argument("--ready-file", type=Path, required=True)
     parser.add_argument("--accounts-file", type=Path, help="not used: there are no accounts")
     parser.add_argument("--parent-pid", type=int)
     given = parser.parse_args(arguments)
-    with suppress(PermissionError):  # then it competes with its clients, and its lateness is counted
+    with suppress(PermissionError):  # it then competes with its clients, and its lateness is counted
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     try:
         settings = sys.stdin.read() if given.settings == "-" else given.settings

@@ -30,8 +30,8 @@ PATH = Path(__file__).resolve().parent / "instructions.json"
 ROOT = PATH.parent.parent
 REFERENCE = "reference: a loop of Python"
 WORSE, WORSE_ELSEWHERE = 1.05, 1.2
-"""A stage that takes this many times the instructions of before is worse: with the interpreter of before, whose
-counts differ by 0.2 % from run to run, and with another build, where they were found to differ by up to 9 %.
+"""Factors above which a stage counts as worse: with the same interpreter, whose counts differ by 0.2 % from run to
+run, and with another build, where counts were found to differ by up to 9 %.
 """
 _CALLS, _WARM_UP = 200, 50
 _THREADED = "zmq"
@@ -133,7 +133,7 @@ def count() -> dict[str, float]:
 
 
 def compare(now: dict[str, float], kept: Kept, interpreter: str) -> list[Change]:
-    """Compare counts per call with those of before, dearest stage first."""
+    """Compare counts per call with those of before; the most expensive stage comes first."""
     limit = WORSE if interpreter == kept.interpreter else WORSE_ELSEWHERE
     changes = []
     for name, counted in sorted(now.items(), key=lambda item: -item[1]):
@@ -144,7 +144,7 @@ def compare(now: dict[str, float], kept: Kept, interpreter: str) -> list[Change]
 
 
 def main() -> int:
-    """Return the exit code."""
+    """Count and compare the instructions of each stage; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m perf.instructions", description=__doc__)
     parser.add_argument("--save", action="store_true", help=f"write {PATH.name}")
     parser.add_argument("--stages", action="store_true", help=argparse.SUPPRESS)

@@ -1,7 +1,8 @@
-"""How long a ledger of a million events takes to open, and what keeping it so costs.
+"""Measures how long a ledger of a million events takes to open, and what the snapshots that shorten this
+cost.
 
-``python -m perf.ledger_open``; options: ``--events``, ``--pairs``, ``--folder`` (kept if named). The ledger is made
-by the tests' generator; it stands on disk, and is read cold or warm as the machine has it.
+Options of ``python -m perf.ledger_open``: ``--events``, ``--pairs``, ``--folder`` (a named folder is kept).
+The ledger is made by the tests' generator. It is on disk, and it may be in the page cache or not.
 """
 
 import argparse
@@ -37,15 +38,15 @@ def _ms(call: Callable[[], object]) -> float:
 
 
 def _snapshot_costs(store: LedgerStore, codec: PortfolioCodec, state: PortfolioState) -> dict[str, Value]:
-    """The two pauses, and that ``store`` will leave one when it is closed."""
+    """Return the two pauses in milliseconds, and let ``store`` write a snapshot when it is closed."""
     store.keep_snapshots(codec.version, lambda: codec.dump(state))
     prepared = [_ms(lambda: codec.dump(state)) for _ in range(_TIMES)]
     state_hash, body = codec.dump(state)
     snapshot = snapshots.Snapshot(store.last_seq, 0, codec.version, state_hash, store.balances, body)
     ready = snapshots.prepare(snapshot)
-    writer = store._writer()  # noqa: SLF001 - what the store does in its own time is measured from outside
+    writer = store._writer()  # noqa: SLF001 - the store does this in the background; here it is timed directly
     written = [_ms(lambda: snapshots.save(writer, ready)) for _ in range(_TIMES)]
-    store._files.wrote()  # noqa: SLF001 - otherwise the store takes these writes for somebody else's
+    store._files.wrote()  # noqa: SLF001 - otherwise the store takes these writes for another program's
     return {
         "snapshot, size_mb": round(len(body) / 1e6, 1),
         "snapshot, prepare (median)": statistics.median(prepared),
@@ -56,7 +57,7 @@ def _snapshot_costs(store: LedgerStore, codec: PortfolioCodec, state: PortfolioS
 
 
 def measure(path: Path, events: int, pairs: int) -> dict[str, Value]:
-    """Make the ledger unless it is there, and measure; times in milliseconds."""
+    """Make the ledger unless it exists, and return the figures by name; times are in milliseconds."""
     use_money_context()
     codec = PortfolioCodec()
     rows: dict[str, Value] = {"events": events, "pairs": pairs}
@@ -117,7 +118,7 @@ store.abandon()
 
 
 def main() -> int:
-    """Measure, print as JSON."""
+    """Measure, print the figures as JSON, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m perf.ledger_open")
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--pairs", type=int, default=1_000)

@@ -1,7 +1,6 @@
-"""The running system at one moment, from its pages and the operating system; the difference of two is a
-``LoadRow``.
+"""Observes the running system through its pages and the operating system; two readings make a ``LoadRow``.
 
-Asks nobody: neither supervisor nor workers notice. Used by ``load``.
+No process is asked for anything, so neither supervisor nor workers are disturbed. ``load`` uses this.
 """
 
 import time
@@ -22,11 +21,11 @@ _MB = 1e6
 
 
 class Reading(NamedTuple):
-    """Everything that only grows, and the memory."""
+    """Holds all counters and the memory at one moment."""
 
     at_ns: int
     written: int
-    """Frames in all slots since the start."""
+    """Frames written to all slots since the start."""
     cpu_s: dict[str, float]
     receive: Histogram
     send: Histogram
@@ -43,7 +42,9 @@ class Reading(NamedTuple):
 
 
 def cpu_s_of(process: psutil.Process) -> float:
-    """CPU seconds used so far, all threads. Raises ``MeasurementFailed`` when it has ended."""
+    """Return the CPU seconds used so far by all threads. Raises ``MeasurementFailed`` when the process has
+    ended.
+    """
     try:
         times = process.cpu_times()
     except psutil.NoSuchProcess as error:
@@ -52,7 +53,7 @@ def cpu_s_of(process: psutil.Process) -> float:
 
 
 class Observer:
-    """Takes readings of one running system, and looks for old slots in between."""
+    """Takes readings of one running system, and checks the age of its slots in between."""
 
     def __init__(self, system: System, shards: int, rate: float, coins: int) -> None:
         self._system = system
@@ -65,11 +66,11 @@ class Observer:
         self._oldest_ns = 0
 
     def close(self) -> None:
-        """Unmap the feed."""
+        """Unmap the books."""
         self._books.close()
 
     def read(self) -> Reading:
-        """Now. Raises ``MeasurementFailed`` when a part of the system is missing."""
+        """Return a reading of now. Raises ``MeasurementFailed`` when a part of the system is missing."""
         self._system.require_alive()
         try:
             return self._read()
@@ -116,7 +117,10 @@ class Observer:
         )
 
     def look_at_slots(self, share: float = 0.1) -> None:
-        """Note the oldest of some live slots, the next ones at each call: looking costs the system time."""
+        """Note the age of the oldest of some live slots.
+
+        Each call reads only the next ones, because reading them costs the system time.
+        """
         books = self._books
         for _ in range(max(int(books.slot_count * share), min(books.slot_count, 64))):
             self._next_slot = (self._next_slot + 1) % books.slot_count
@@ -125,11 +129,11 @@ class Observer:
                 self._oldest_ns = max(self._oldest_ns, time.monotonic_ns() - found[1])
 
     def forget_slots(self) -> None:
-        """Begin anew: the window starts."""
+        """Forget the oldest age, because the measured window starts."""
         self._oldest_ns = 0
 
     def row(self, first: Reading, last: Reading) -> LoadRow:
-        """What happened in between."""
+        """Return what happened between the two readings."""
         span_s = (last.at_ns - first.at_ns) / 1e9
         send, receive = last.send.minus(first.send), last.receive.minus(first.receive)
         return LoadRow(
@@ -158,5 +162,5 @@ class Observer:
 
 
 def _name(child: str) -> str:
-    """The generator runs in the place of the exchanges."""
+    """Return the name of a child in the row: in the place of ``sim``, the exchanges, the generator runs."""
     return "generator" if child == "sim" else child

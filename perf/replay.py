@@ -1,10 +1,12 @@
-"""Who gets what, and the sending itself: the generator's hot path.
+"""Sends each message to its subscribers: this is the generator's hot path.
 
-``ReplayHub`` stands in the place of a venue's ``Hub``: connections join and leave streams as they do with the
-embedded exchanges. What is due in one turn leaves in one write per connection.
+``ReplayHub`` replaces a venue's ``Hub``: connections join and leave streams as they do with the embedded
+exchanges. All messages that are due in one turn leave in one write per connection.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+
+from typing_extensions import override
 
 from arbshard.exchanges.hub import Hub, StreamSubscriber
 from arbshard.exchanges.session import SharedStream
@@ -14,11 +16,11 @@ from perf.schedule import LATE_NS, Schedule
 from perf.stamp import stamp_of
 
 MESSAGES_MAX = 2_000
-"""Sent in one turn; then the sockets get theirs. The grid fires again at once."""
+"""The most messages of one turn. The event loop then serves the sockets until the timer fires again."""
 
 
 class Batch(WsFrame):
-    """Several whole frames on their way to one client. Never compressed, which every client must accept."""
+    """Joins several whole frames for one client. They are never compressed, which every client must accept."""
 
     __slots__ = ("_wire",)
 
@@ -26,13 +28,13 @@ class Batch(WsFrame):
         super().__init__(b"", binary=True)
         self._wire = wire
 
-    def wire(self, window_bits: int) -> bytes:  # noqa: ARG002 - the frame's shape
-        """The frames."""
+    @override
+    def wire(self, window_bits: int) -> bytes:
         return self._wire
 
 
 class _Outbox:
-    """What leaves for one client at the end of the turn."""
+    """Collects what leaves for one client at the end of the turn."""
 
     __slots__ = ("number", "owner", "pieces", "streams")
 
@@ -44,7 +46,7 @@ class _Outbox:
 
 
 class _Track:
-    """The members of one market's streams."""
+    """Holds the subscribers of one market's streams."""
 
     __slots__ = ("diff", "plain", "updates")
 
@@ -52,23 +54,26 @@ class _Track:
         self.plain: list[tuple[_Outbox, Plain]] = []
         self.diff: list[tuple[_Outbox, Diff]] = []
         self.updates = 0
-        """Sent so far: says which version comes next, and numbers diff events."""
+        """Updates so far: they determine the next version, and number the diff events."""
 
     def connection(self) -> int:
-        """Number of the connection that the market's messages leave through; the first of several."""
+        """Return the number of the connection that the market's messages leave through.
+
+        The number is the lowest of several, and -1 when there is none.
+        """
         return min((outbox.number for outbox, _ in (*self.plain, *self.diff)), default=-1)
 
 
 class ReplayHub(Hub):
-    """The subscriptions of one venue."""
+    """Forwards the subscriptions of one venue to the replay."""
 
     def __init__(self, venue: str, replay: "Replay", *, binary: bool) -> None:
         super().__init__(binary=binary)
         self._venue = venue
         self._replay = replay
 
+    @override
     def change(self, who: StreamSubscriber, old: Iterable[SharedStream], new: Iterable[SharedStream]) -> None:
-        """See ``Hub``."""
         for stream in old:
             self._replay.leave(self._venue, stream, who)
         for stream in new:
@@ -76,7 +81,7 @@ class ReplayHub(Hub):
 
 
 class Replay:
-    """All markets of both venues and their schedule. Time is an argument."""
+    """Sends the messages of all markets of both venues when they are due. Time is an argument."""
 
     def __init__(self, places: Sequence[Place], maker: FrameMaker, schedule: Schedule) -> None:
         self._maker = maker
@@ -85,19 +90,19 @@ class Replay:
             (place.venue, place.market.symbol): _Track() for place in places
         }
         self._order = list(self._tracks.values())
-        """The order of sending, every market once per round."""
+        """The order of sending, with every market once per round."""
         self._is_sorted = True
         self._connections = 0
         self._outboxes: dict[StreamSubscriber, _Outbox] = {}
         self.sent = 0
         """Messages handed to connections."""
         self.late = 0
-        """Of them, those that left more than a millisecond after they were due."""
+        """Those of them that left more than a millisecond after they were due."""
         self.behind_ns = 0
-        """How late the oldest message of the last turn was."""
+        """How late the oldest message of the last turn was, in nanoseconds."""
 
     def join(self, venue: str, stream: SharedStream, who: StreamSubscriber) -> None:
-        """``who`` gets ``stream`` from now on. Streams of other kinds than books stay silent."""
+        """Send ``stream`` to ``who`` from now on. Nothing is ever sent on streams that are not books."""
         track = self._tracks[venue, stream.symbol]
         outbox = self._outboxes.get(who)
         if outbox is None:
@@ -112,7 +117,7 @@ class Replay:
             track.diff.append((outbox, diff))
 
     def leave(self, venue: str, stream: SharedStream, who: StreamSubscriber) -> None:
-        """``who`` gets ``stream`` no more."""
+        """Stop sending ``stream`` to ``who``."""
         track = self._tracks[venue, stream.symbol]
         plain, diff = self._maker.plain(venue, stream), self._maker.diff(venue, stream)
         track.plain = [one for one in track.plain if one[0].owner is not who or one[1] is not plain]
@@ -123,7 +128,9 @@ class Replay:
             del self._outboxes[who]
 
     def last_id(self, symbol: str) -> int:
-        """Update id of the last diff event of a Binance market: what a REST snapshot carries now."""
+        """Return the update id of the last diff event of a Binance market, which a REST snapshot carries
+        now.
+        """
         return FIRST_ID + IDS_PER_EVENT * self._tracks["binance", symbol].updates
 
     def turn(self, now_ns: int) -> None:
@@ -176,6 +183,6 @@ class Replay:
         self.behind_ns = behind_ns
 
     def _sort(self) -> None:
-        """Markets that leave through one connection stand together: few writes, as in the bursts of real venues."""
+        """Sort the markets by connection: a turn then needs few writes, in bursts as those of real venues."""
         self._order.sort(key=_Track.connection)
         self._is_sorted = True

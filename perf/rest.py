@@ -1,6 +1,8 @@
-"""The few REST calls that clients make before they listen: listings, depth snapshots, the time. Pure.
+"""Answers the few REST calls that clients make before they subscribe: listings, depth snapshots, the time.
+Pure.
 
-Used by ``server``. Without the limits of the real interfaces: clients under test come up as fast as they can.
+``server`` uses it. The limits of the real interfaces are left out, so that clients under test start as fast
+as they can.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +21,7 @@ _ORDER_TYPES = ("LIMIT", "LIMIT_MAKER", "MARKET")
 
 
 def upbit_calls(markets: Mapping[str, SimMarket]) -> dict[str, Answer]:
-    """Upbit's calls by path."""
+    """Return the answers to Upbit's calls, by path."""
     rows = [
         {
             "market": market.symbol,
@@ -36,7 +38,10 @@ def upbit_calls(markets: Mapping[str, SimMarket]) -> dict[str, Answer]:
 def binance_calls(
     markets: Mapping[str, SimMarket], last_id: Callable[[str], int], now_ms: Callable[[], int]
 ) -> dict[str, Answer]:
-    """Binance's calls by path. ``last_id``: update id of the last diff event of a symbol."""
+    """Return the answers to Binance's calls, by path.
+
+    ``last_id`` returns the update id of the last diff event of a symbol.
+    """
     listed = msgspec.json.encode([_symbol(market) for market in markets.values()])
 
     def exchange_info(_: Params) -> bytes:

@@ -1,8 +1,9 @@
-"""The system under test as a child process: started in a place of its own, found through its pages, ended by
-pid. It is the tests' ``Instance``, in memory and with the errors of a measurement.
+"""Provides the system under test as a child process, in a directory of its own and with the errors of a
+measurement.
 
-Used by ``load``, ``approval`` and ``startup``. Nothing of the user's is touched: run directory and state stand in
-a temporary directory, in memory where there is such a place.
+It is the tests' ``Instance``: observed through its pages, and ended by pid. ``load``, ``approval`` and
+``startup`` use it. Nothing of the user's is touched: run directory and state are in a temporary directory,
+in memory where that is possible.
 """
 
 import json
@@ -31,18 +32,18 @@ _END_S = 12.0
 
 
 class MeasurementFailed(Exception):
-    """The thing to be measured did not come up, or went away; the message says what it said."""
+    """The system to be measured did not start, or it ended; the message has the end of its output."""
 
 
 def temporary_place() -> Path:
-    """A new directory of our own, in memory where that is possible."""
+    """Create a temporary directory, in memory where that is possible; return its path."""
     memory = Path("/dev/shm")
     usable = memory.is_dir() and os.access(memory, os.W_OK)
     return Path(tempfile.mkdtemp(prefix="arbperf-", dir=memory if usable else None))
 
 
 def end_process(process: "subprocess.Popen[bytes]", timeout_s: float = _END_S) -> None:
-    """SIGTERM, and SIGKILL when that has not helped in time."""
+    """Send SIGTERM, and SIGKILL when the process has not ended in time. Waits for its end."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
@@ -53,7 +54,7 @@ def end_process(process: "subprocess.Popen[bytes]", timeout_s: float = _END_S) -
 
 
 def as_toml(config: Mapping[str, Any], table: str = "") -> str:
-    """A configuration of plain values and tables as TOML: its scalars are those of JSON."""
+    """Return a configuration of plain values and tables as TOML, whose scalars are written as in JSON."""
     lines = [f"[{table}]"] if table else []
     lines += [
         f"{key} = {json.dumps(value)}" for key, value in config.items() if not isinstance(value, Mapping)
@@ -67,12 +68,15 @@ def as_toml(config: Mapping[str, Any], table: str = "") -> str:
 
 
 class System(Instance):
-    """A running system. ``with System([...], {...}) as system``; the run has ended when the block is left."""
+    """Is a running system: ``with System([...], {...}) as system``. The run has ended when the block is
+    left.
+    """
 
     def __init__(self, program: Sequence[str], config: Mapping[str, Any]) -> None:
-        """``program``: arguments of the interpreter, which takes ``--config FILE``.
+        """Take the arguments of the interpreter, whose program accepts ``--config FILE``, and the
+        configuration.
 
-        ``config``: what differs from the defaults. Entries do not wait until gaps are known to return.
+        ``config`` holds what differs from the defaults. Entries do not wait until gaps are known to return.
         """
         super().__init__(
             temporary_place(),
@@ -108,18 +112,18 @@ class System(Instance):
         return super().start(*arguments, **environment)
 
     def risk_value(self, counter: str) -> int:
-        """A counter of risk; 0 before it has a page."""
+        """Return a counter of risk; 0 before risk has a page."""
         return self.risk().get(counter, 0)
 
     def end(self, timeout_s: float = _END_S) -> int:
-        """End it in order, however it has ended before; its exit code."""
+        """End the run in order unless it has ended already; return its exit code."""
         if self.process.poll() is None:
             self.remember_children()
         end_process(self.process, timeout_s)
         return self.process.returncode
 
     def require_alive(self) -> None:
-        """Raises ``MeasurementFailed`` with the system's last words when it has ended."""
+        """Raise ``MeasurementFailed`` with the end of the system's output when the system has ended."""
         if self.process.poll() is not None:
             raise MeasurementFailed(
                 f"the system ended with code {self.process.returncode}: {self.last_words()}"
@@ -127,14 +131,14 @@ class System(Instance):
 
     @override
     def until_running(self, timeout_s: float = _READY_S) -> SupervisorNote:
-        """Wait until it and all its workers run. Raises ``MeasurementFailed``."""
+        """Wait until the supervisor and all its workers run. Raises ``MeasurementFailed``."""
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
             self.require_alive()
             note = self.note()
             if (
                 note is not None
-                and note.pid == self.pid  # not what a predecessor that was killed has left
+                and note.pid == self.pid  # a predecessor that was killed leaves its note
                 and note.state == "running"
                 and all(
                     self.worker(shard).get("state") == WorkerState.RUNNING for shard in range(note.shards)
@@ -146,7 +150,11 @@ class System(Instance):
         raise MeasurementFailed(f"the system was not running within {timeout_s:g} s: {self.last_words()}")
 
     def until_deciding(self, timeout_s: float = _READY_S) -> int:
-        """Wait until any worker has evaluated a tick; nanoseconds since the start of the process."""
+        """Wait until any worker has evaluated a tick; return the nanoseconds since the start of the
+        process.
+
+        Raises ``MeasurementFailed``.
+        """
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
             self.require_alive()
@@ -157,11 +165,11 @@ class System(Instance):
         raise MeasurementFailed(f"no decision within {timeout_s:g} s: {self.last_words()}")
 
     def last_words(self) -> str:
-        """The end of what it printed."""
-        return " | ".join(self.output.strip().splitlines()[-3:]) or "it said nothing"
+        """Return the last three lines that the system printed, in one line."""
+        return " | ".join(self.output.strip().splitlines()[-3:]) or "it printed nothing"
 
     def processes(self) -> dict[str, psutil.Process]:
-        """Every process of the run by name, the supervisor first."""
+        """Return every process of the run by name, the supervisor first."""
         found = {"supervisor": psutil.Process(self.pid)}
         for name, child in self.children().items():
             try:

@@ -1,7 +1,8 @@
-"""One replayed venue on its own port: the embedded exchanges' sessions and connections, and the few REST calls.
+"""Serves one replayed venue on its own port: the embedded exchanges' sessions and connections, and few REST
+calls.
 
-``generator`` makes one per venue. Less than ``sim.server`` on purpose: no accounts, no limits, nothing between the
-frames and the socket.
+``generator`` makes one server per venue. It does less than the embedded exchanges' server on purpose: there
+are no accounts and no limits, so nothing is between the frames and the socket.
 """
 
 import asyncio
@@ -18,13 +19,13 @@ from perf.replay import ReplayHub
 from perf.rest import Answer
 
 Opener = Callable[[web.Request], ClientSession | None]
-"""The session that a WebSocket request gets, or None where the venue has no socket."""
+"""Returns the session of a WebSocket request; None where the venue has no socket at the path."""
 _MESSAGE_BYTES_MAX = 1 << 20
 _SHUTDOWN_S = 0.3
 
 
 class ReplayServer:
-    """A venue, listening."""
+    """Is a venue that listens on a port."""
 
     def __init__(self, hub: ReplayHub, calls: Mapping[str, Answer], opener: Opener, clock: Clock) -> None:
         self._hub = hub
@@ -43,14 +44,14 @@ class ReplayServer:
         await web.SockSite(self._runner, listener, backlog=1024).start()
 
     async def stop(self) -> None:
-        """Send every client away and close the port."""
+        """Close the connections of all clients, and the port."""
         for connection in self._connections:
             connection.go_away()
         await asyncio.sleep(0.05)  # let the close frames leave
         await self._runner.cleanup()
 
     def on_time(self) -> None:
-        """Let every session see the time: pings, idle clients."""
+        """Pass the current time to every session, for pings and idle clients."""
         now_ns = self._clock.monotonic_ns()
         for connection in tuple(self._connections):
             connection.on_time(now_ns)
@@ -72,7 +73,7 @@ class ReplayServer:
         await response.prepare(request)
         transport = request.transport
         if transport is None:
-            return response  # the client is gone again
+            return response  # the client has already disconnected
         connection = ClientConnection(response, transport, session, self._hub, self.counters, self._clock)
         self._connections.add(connection)
         try:

@@ -1,5 +1,5 @@
-"""Stages that need another process or a disk: receive, the round trip to risk, the ledger's commit. In
-microseconds.
+"""Measures the stages for which another process or a disk is needed: receive, round trip to risk, ledger
+commit.
 
 Together with ``stages`` these are all the costs between an exchange's frame and an approved order.
 """
@@ -38,7 +38,10 @@ _TIMEOUT_S = 20.0
 
 
 def measure() -> dict[str, float]:
-    """Stage → µs: CPU of the receiving process per frame; medians of the others. Raises ``MeasurementFailed``."""
+    """Return the cost of each stage in microseconds. Raises ``MeasurementFailed``.
+
+    The cost of receiving is CPU time of the process per frame; the others are percentiles of elapsed time.
+    """
     use_money_context()
     costs = {}
     for label, module in (("websockets", "websockets.asyncio.client"), ("picows", "picows.websockets")):
@@ -51,7 +54,9 @@ def measure() -> dict[str, float]:
 
 
 def _receive(client: Any) -> float:
-    """CPU of one frame through the client library: nothing else is done with it."""
+    """Return the CPU time of one frame in the client library, in microseconds; nothing else is done with
+    the frame.
+    """
     command = [sys.executable, "-m", "perf.flood", str(_FRAMES)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
     try:
@@ -65,7 +70,7 @@ def _receive(client: Any) -> float:
 
 
 async def _drain(client: Any, url: str) -> float:
-    # As the supervisor connects: no compression, a deep queue.
+    # The supervisor connects with these settings: no compression, and a deep queue.
     async with (
         asyncio.timeout(_TIMEOUT_S),
         client.connect(url, compression=None, max_queue=4096, ping_interval=None) as socket,
@@ -82,7 +87,9 @@ async def _drain(client: Any, url: str) -> float:
 
 
 def _commit(*, durable: bool) -> float:
-    """``LedgerStore.append`` of what one approved intent writes."""
+    """Return the median time of ``LedgerStore.append`` for the event of an approved intent, in
+    microseconds.
+    """
     took = []
     with tempfile.TemporaryDirectory(prefix="arbperf-") as folder:
         path = Path(folder) / "ledger.sqlite"
@@ -99,7 +106,7 @@ def _commit(*, durable: bool) -> float:
 
 
 def approval_event(number: int) -> IntentApproved:
-    """Return what one approved intent adds to the ledger."""
+    """Return the event that an approved intent adds to the ledger."""
     name = f"s1-0-1-{number}"
     home = Order(
         f"{name}-h0", Market("upbit", "KRW-BTC", "BTC", "KRW"), "buy", exact(0.01), exact(137_000_000), "leg"
@@ -128,11 +135,12 @@ def approval_event(number: int) -> IntentApproved:
 
 
 def _round_trips() -> dict[str, float]:
-    """Of a question that risk answers from memory, asked while the system runs with next to no load.
+    """Measure a request that risk answers from memory, while the system runs with next to no load.
 
-    Over both transports in turn, so that whatever else the machine does meets both alike.
+    The transports take turns, so that other work on the machine affects both alike. Times are in
+    microseconds.
     """
-    config = config_of(50.0, 1, 1, transport="zmq")  # then risk answers on both
+    config = config_of(50.0, 1, 1, transport="zmq")  # with this setting risk answers on both transports
     with System(("-m", "perf.system"), config) as system:
         note = system.until_running()
         epoch = next(child.epoch for child in note.children if child.name == "worker-0")
@@ -145,7 +153,7 @@ def _round_trips() -> dict[str, float]:
 
 
 async def _ask_in_turn(endpoints: Sequence[str], epoch: int) -> list[list[float]]:
-    """How long each question took, by endpoint."""
+    """Return how many microseconds each request took, in a list for each endpoint."""
     question = encode(Instructions(0, epoch))
     took: list[list[float]] = [[] for _ in endpoints]
     with ExitStack() as opened:

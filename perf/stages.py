@@ -1,7 +1,8 @@
-"""CPU of each stage of the tick path, alone: best of several repetitions, in microseconds per call.
+"""Measures how long each stage of the tick path takes alone: the best of several repetitions, in µs per
+call.
 
-Frames are those of the embedded exchanges' size: 15 levels of Upbit SIMPLE, 20 levels of Binance partial depth.
-Stages that need another process stand in ``services``.
+Frames have the size of the embedded exchanges' frames: 15 levels of Upbit SIMPLE, 20 levels of Binance
+partial depth. Stages that need another process are in ``services``.
 """
 
 import json
@@ -29,7 +30,7 @@ from arbshard.wire.doorbell import BusBell, BusRinger
 
 RECEIVED_NS = 1_000_000_000
 REFERENCE = "decode binance"
-"""The stage that others are compared with across machines."""
+"""The stage that the others are divided by when machines are compared."""
 RICH = tuple(
     (venue, currency, Decimal(10) ** 9)
     for venue, currency in (("upbit", "KRW"), ("upbit", "BTC"), ("binance", "USDT"), ("binance", "BTC"))
@@ -39,7 +40,7 @@ _SUBSCRIBED_S = 5.0
 
 
 def upbit_frame(code: str, mid: float, tick: float, levels: int = 15) -> bytes:
-    """A SIMPLE order-book frame as Upbit would send it."""
+    """Return a SIMPLE order-book frame as Upbit would send it."""
     units = [
         {"ap": mid + tick * (n + 1), "bp": mid - tick * (n + 1), "as": 0.5 + n / 7, "bs": 0.4 + n / 9}
         for n in range(levels)
@@ -49,7 +50,7 @@ def upbit_frame(code: str, mid: float, tick: float, levels: int = 15) -> bytes:
 
 
 def binance_frame(symbol: str, mid: float, tick: float, levels: int = 20) -> bytes:
-    """A combined ``@depth20@100ms`` frame as Binance would send it."""
+    """Return a combined ``@depth20@100ms`` frame as Binance would send it."""
     bids = [[f"{mid - tick * (n + 1):.8f}", f"{0.4 + n / 9:.8f}"] for n in range(levels)]
     asks = [[f"{mid + tick * (n + 1):.8f}", f"{0.5 + n / 7:.8f}"] for n in range(levels)]
     data = {"lastUpdateId": 160, "bids": bids, "asks": asks}
@@ -58,10 +59,10 @@ def binance_frame(symbol: str, mid: float, tick: float, levels: int = 20) -> byt
 
 
 class Costs(Protocol):
-    """What measures the stages, one after the other."""
+    """Is an object that measures the stages, one after the other."""
 
     def note(self, name: str, call: Callable[[], object], calls: int = _CALLS) -> None:
-        """Measure ``call`` under ``name``; ``calls`` says how often it is worth repeating."""
+        """Measure ``call`` under ``name``; ``calls`` is the number of calls that is worth its time."""
 
 
 class _Times:
@@ -164,7 +165,7 @@ def _engine_stages(costs: Costs, home_frame: bytes, away_frame: bytes) -> None:
     costs.note("edge, no gap", evaluate)
     dear_frame = binance_frame("BTCUSDT", 95_500, 0.01)
     before = View(binance.decode(dear_frame, RECEIVED_NS - 20_000_000), live=True, bad=False)
-    engine.observe(pair.away.slot, before)  # a jump waits for a second frame
+    engine.observe(pair.away.slot, before)  # the engine trades on a jump only with a second frame
     dear = View(binance.decode(dear_frame, RECEIVED_NS), live=True, bad=False)
 
     def trade() -> Entry:

@@ -1,8 +1,8 @@
-"""How long ``arbshard run`` takes to its first decision, and what it takes up.
+"""Measures how long ``arbshard run`` takes to its first decision, and how much memory it uses.
 
-Memory is judged as the operating system would have it back: what each process has for itself (USS), and what they
-share once. The sum of resident sizes counts shared pages once per process; it is shown as well. The simulated
-exchanges are not counted: with real ones they are not there.
+The total is what the operating system would get back: what each process has for itself (USS), and once what
+they share. The sum of resident sizes counts shared pages once per process; it is shown as well. The
+simulated exchanges are not counted, because a run on real ones does not have them.
 """
 
 import time
@@ -20,31 +20,31 @@ _STARTS = 3
 
 
 class Footprint(msgspec.Struct, frozen=True, kw_only=True):
-    """Memory of a running system, in MB of 1,000,000 bytes."""
+    """Holds the memory of a running system, in MB of 1,000,000 bytes."""
 
     pairs: int
     shards: int
     total_mb: float
-    """All USS, and the largest shared part once."""
+    """Sum of all USS, and the largest shared part once."""
     uss_mb: float
     rss_mb: float
-    """Shared pages counted in every process."""
+    """Sum of the resident sizes, which counts shared pages in every process."""
     worker_rss_mb: float
-    """Of the largest worker."""
+    """Resident size of the largest worker."""
     exchanges_rss_mb: float
-    """Of the simulated exchanges or the generator, not in the others."""
+    """Resident size of the simulated exchanges or the generator, which the other figures exclude."""
 
 
 class Startup(msgspec.Struct, frozen=True, kw_only=True):
-    """Times and memory."""
+    """Holds the times and the memory of start-up."""
 
     first_decision_s: tuple[float, ...]
-    """``arbshard run --shards 4``, from the start of the process to the first evaluated tick; each try."""
+    """Seconds from the start of ``arbshard run --shards 4`` to the first evaluated tick, for each try."""
     footprints: tuple[Footprint, ...]
 
 
 def measure(starts: int = _STARTS) -> Startup:
-    """Raises ``MeasurementFailed``."""
+    """Return the times and the memory. Raises ``MeasurementFailed``."""
     took, small = [], None
     for number in range(starts):
         with System((*_CLI, "--shards", "4"), {}) as system:

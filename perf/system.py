@@ -1,6 +1,6 @@
-"""The system under test: ``python -m perf.system``, ``arbshard run`` with the harness's own exchanges and workers.
+"""Launches the system under test: ``arbshard run`` with the harness's own exchanges and workers.
 
-Started by ``load``. Everything else is as in a real run.
+``load`` starts it with ``python -m perf.system``. Everything else is as in a real run.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from supervisor.processes.specs import Programs
 
 
 def main() -> int:
-    """Run until told to stop; the exit code."""
+    """Run until a signal ends the run; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m perf.system")
     parser.add_argument("--config", required=True, type=Path)
     parser.add_argument("--exchanges", default="perf.generator")

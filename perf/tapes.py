@@ -1,7 +1,9 @@
-"""Makes a tape without a recording: the embedded exchanges' world in virtual time, seconds for an hour.
+"""Makes a tape without a recording, from the embedded exchanges' world in virtual time: an hour takes
+seconds.
 
-Both venues' sessions make the frames, one stream of each brings them with the latencies of the simulation, and the
-tape's own writer writes them. There are no decisions on such a tape, because no system runs meanwhile.
+Both venues' sessions make the frames, one stream of each brings them with the latencies of the simulation,
+and the tape's own writer writes them. There are no decisions on such a tape, because no system runs
+meanwhile.
 """
 
 import asyncio
@@ -41,9 +43,10 @@ def make_tape(
     base: Config | None = None,
     is_fused: bool = False,
 ) -> Config:
-    """Write a tape into ``folder``; the configuration that is on it. ``base``: all that is not an argument.
+    """Write a tape into ``folder``; return the configuration that is on it.
 
-    ``is_fused``: with levels every 100 ms and touches at once; otherwise levels come with every update.
+    ``base`` holds all that is not an argument. With ``is_fused`` levels come every 100 ms and touches at
+    once; otherwise levels come with every update.
     """
     config = base if base is not None else Config()
     config = replace(

@@ -1,7 +1,8 @@
-"""A periodic timer as a descriptor: the event loop's own timers are too coarse (uvloop: 1 ms).
+"""Provides a periodic timer as a descriptor, because the event loop's own timers are too coarse (uvloop: 1
+ms).
 
-Used by ``generator``. Linux only. ``os.timerfd_create`` comes with Python 3.13; until then the C library is
-called.
+``generator`` uses it. It works on Linux only. ``os.timerfd_create`` comes with Python 3.13; until then the
+C library is called.
 """
 
 import ctypes
@@ -39,18 +40,18 @@ class PeriodicTimer:
             raise OSError(error, "timerfd_settime")
 
     def fileno(self) -> int:
-        """The descriptor to wait for."""
+        """Return the descriptor to wait for."""
         return self._descriptor
 
     def clear(self) -> int:
-        """Periods that went by since the last call; 0 when none has."""
+        """Return how many periods have passed since the last call; 0 when none has."""
         try:
             return int.from_bytes(os.read(self._descriptor, 8), "little")
         except BlockingIOError:
             return 0
 
     def close(self) -> None:
-        """Give the descriptor back. May be called again."""
+        """Close the descriptor. May be called again."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -18,7 +18,7 @@ STREAMS = ("partial", "fused")
 _SHARDS = 2
 _COINS = 30
 _UPDATES_PER_S = 7.3
-"""The steps of a market drift through the interval of its levels."""
+"""A rate whose steps fall on all parts of the interval between two sets of levels."""
 _WARM_UP_S = 3.0
 
 

@@ -1,5 +1,7 @@
-"""A running system watched from outside, a millisecond apart: pages that whoever takes over makes anew, and when
-something came true. Used by ``breaking`` and the tests of supervision.
+"""Observes a running system from outside, every millisecond: its pages, and when a condition became true.
+
+A process that replaces another one makes its page anew, and the new page is read from then on. ``breaking``
+and the tests of supervision use this.
 """
 
 import time
@@ -17,7 +19,7 @@ RECEIVE_DECISION = "receive_decision"
 
 
 class FollowedPage:
-    """The page at a path, whichever incarnation made it."""
+    """Follows the page at a path, whichever incarnation of the process made it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -25,17 +27,17 @@ class FollowedPage:
         self._inode = 0
 
     def value(self, counter: str) -> int:
-        """A counter now; 0 while there is no page."""
+        """Return the current value of a counter; 0 while there is no page."""
         page = self._newest()
         return page.value(counter) if page is not None else 0
 
     def histogram(self, name: str) -> Histogram:
-        """A histogram now; empty while there is no page."""
+        """Return a histogram as it is now; empty while there is no page."""
         page = self._newest()
         return page.histogram(name) if page is not None else Histogram()
 
     def close(self) -> None:
-        """Unmap it. May be called again."""
+        """Unmap the page. May be called again."""
         if self._page is not None:
             self._page.close()
             self._page = None
@@ -48,12 +50,12 @@ class FollowedPage:
                 self.close()
                 self._page, self._inode = page, inode
         except (OSError, SharedMemoryError):
-            pass  # none yet, or its successor is just being made: the old one still tells
+            pass  # no page exists yet, or the next one is being made: the old page has the last values
         return self._page
 
 
 class Watcher:
-    """All pages and books of one system."""
+    """Holds all pages and the books of one system."""
 
     def __init__(self, system: System, shards: int) -> None:
         self._system = system
@@ -71,9 +73,10 @@ class Watcher:
         self._books.close()
 
     def until(self, holds: Callable[[], bool], timeout_s: float, what: str) -> int:
-        """The monotonic nanoseconds at which it was first seen to hold, looked at every millisecond.
+        """Wait until ``holds`` is true; return the monotonic nanoseconds at which that was first seen.
 
-        Raises ``MeasurementFailed``.
+        ``holds`` is called every millisecond. Raises ``MeasurementFailed`` after ``timeout_s``; ``what``
+        names the condition.
         """
         deadline_ns = time.monotonic_ns() + int(timeout_s * 1e9)
         while not holds():
@@ -84,26 +87,26 @@ class Watcher:
         return time.monotonic_ns()
 
     def decides(self, shard: int, pid: int) -> bool:
-        """Whether another process than ``pid`` has decided on pairs of ``shard``."""
+        """Return whether another process than ``pid`` has decided on pairs of ``shard``."""
         page = self.workers[shard]
         return page.value("pid") not in (pid, 0) and page.value("ticks") > 0
 
     def answers(self, pid: int) -> bool:
-        """Whether another risk process than ``pid`` is ready and has answered somebody."""
+        """Return whether another risk process than ``pid`` is ready and has answered a request."""
         risk = self.risk
         return risk.value("pid") not in (pid, 0) and risk.value("ready") == 1 and risk.value("requests") > 0
 
-    def dark(self) -> list[int]:
-        """Slots that have had a frame and whose connection is not up."""
+    def disconnected(self) -> list[int]:
+        """Return the slots that have had a frame and whose connection is not up."""
         books = self._books
         return [slot for slot in range(books.slot_count) if books.sequence(slot) > 0 and not books.live(slot)]
 
     def frames(self) -> int:
-        """Changes of all slots."""
+        """Return the sum of the sequence numbers of all slots, which grow with each frame."""
         return sum(self._books.sequence(slot) for slot in range(self._books.slot_count))
 
     def decisions_of(self, shards: set[int]) -> Histogram:
-        """Receive → decision of these shards, all together, since their workers began."""
+        """Return the receive → decision latency of ``shards`` together, since their workers began."""
         found = Histogram()
         for shard in shards:
             found = found.merge(self.workers[shard].histogram(RECEIVE_DECISION))

@@ -1,7 +1,7 @@
-"""Decision → order on the wire: a live run on the embedded exchanges, with everything in it.
+"""Measures how long a decision takes to be an order on the wire, in a live run on the embedded exchanges.
 
-Planning, risk's approval with its durable commit, the rate budget, signing, and the request handed to the socket:
-what the workers' pages call ``decision_wire``.
+It contains planning, risk's approval with its durable commit, the rate budget, signing, and the transfer of
+the request to the socket: what the workers' pages call ``decision_wire``.
 """
 
 import time
@@ -16,7 +16,7 @@ _WARM_UP_S = 4.0
 
 
 def measure(seconds: float = 20.0) -> Percentiles:
-    """Raises ``MeasurementFailed``, also when nothing was sent."""
+    """Return the percentiles over ``seconds``. Raises ``MeasurementFailed``, also when nothing was sent."""
     config = {
         "mode": "live",
         "run": {"shards": _SHARDS, "log_level": "warning"},

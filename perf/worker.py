@@ -1,4 +1,9 @@
-"""A worker that also records exchange-send → decision: ``python -m perf.worker``, started by the supervisor."""
+"""Provides a worker that also records the time from the exchange's intended send to the decision.
+
+The supervisor starts it with ``python -m perf.worker``.
+"""
+
+from typing_extensions import override
 
 from arbshard.model.book import BookTop
 from arbshard.shm.pages import PageWriter
@@ -10,7 +15,7 @@ SEND_DECISION = "send_decision"
 
 
 class PerfMeter(WorkerMeter):
-    """Reads the send time from the size of the best bid."""
+    """Is a meter that also records send → decision; it reads the send time from the size of the best bid."""
 
     further_histograms = (SEND_DECISION,)
 
@@ -18,11 +23,11 @@ class PerfMeter(WorkerMeter):
         super().__init__(page, pid, epoch, pairs)
         self._send_decision = page.histogram(SEND_DECISION)
 
+    @override
     def decided(self, top: BookTop, now_ns: int) -> None:
-        """See ``WorkerMeter``. Frames without a stamp (the venue's first snapshot) are left out."""
         super().decided(top, now_ns)
         sent_ns = sent_ns_of(top.bid_size)
-        if sent_ns is not None:
+        if sent_ns is not None:  # the venue's first snapshot has no stamp
             self._record(self._send_decision, now_ns - sent_ns)
 
 

@@ -1,3 +1,3 @@
-"""Other libraries on the same frames, in environments of their own. Nothing here imports arbshard in their
-processes.
+"""Measures other libraries on the same frames, in environments of their own, where arbshard is not
+imported.
 """

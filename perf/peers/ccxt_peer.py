@@ -1,8 +1,8 @@
-"""ccxt.pro on the generator: ``watch_order_book`` in a loop per symbol, as its manual shows. Runs in its own
-environment.
+"""Connects ccxt.pro to the generator: ``watch_order_book`` in a loop per symbol, as its manual shows.
 
-Given to it: uvloop, orjson and the rest of what it installs; no rate limit of its own at the start; as few sockets
-as its limit of 200 subscriptions each allows; Upbit's subscription sent once instead of once per symbol.
+This runs in an environment of its own. ccxt has uvloop, orjson and the other packages that it installs; no
+rate limit of its own at the start; as few sockets as its limit of 200 subscriptions each allows; and it
+subscribes to Upbit once instead of once per symbol.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any
 
 from perf.peers.measure import Addresses, Desk, arguments_of, serve
 
-# Not a dependency of this project: known only to the environment this runs in.
+# These are no dependencies of the project: only the environment in which this runs has them.
 ccxt: Any = importlib.import_module("ccxt.pro")
 uvloop: Any = importlib.import_module("uvloop")
 
@@ -20,7 +20,7 @@ _RETRY_S = 0.2
 
 
 def _counted(venue: type[Any], desk: Desk) -> type[Any]:
-    """``venue``, counting the book messages that come in."""
+    """Return a subclass of ``venue`` that counts the book messages that it receives."""
 
     class Counted(venue):  # type: ignore[misc]
         def handle_order_book(self, client: Any, message: Any) -> None:
@@ -76,7 +76,7 @@ async def _run(addresses: Addresses, bases: list[str]) -> None:
     upbit, binance = _venues(addresses, desk, len(bases))
     try:
         await asyncio.gather(upbit.load_markets(), binance.load_markets())
-        # By market: the library gives some coins names of its own.
+        # Symbols are found by market id, because the library renames some coins.
         home = {base: upbit.markets_by_id[f"KRW-{base}"][0]["symbol"] for base in [*bases, "USDT"]}
         away = {base: binance.markets_by_id[f"{base}USDT"][0]["symbol"] for base in bases}
         await upbit.watch_public_multiple(list(home.values()), "orderbook")
@@ -90,7 +90,7 @@ async def _run(addresses: Addresses, bases: list[str]) -> None:
         await asyncio.wait([serving, *tasks], return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             if task.done():
-                task.result()  # a loop that ended is a failure: say which
+                task.result()  # a loop that has ended has failed: this raises its error
             task.cancel()
         await serving
     finally:

@@ -1,7 +1,8 @@
-"""cryptofeed on the generator: L2 book callbacks of both venues. Runs in its own environment.
+"""Connects cryptofeed to the generator, with L2 book callbacks for both venues.
 
-Given to it: uvloop, which it sets by itself; book objects in C, which are its default. It insists on ``wss://``
-addresses; they are turned back into ``ws://`` before it connects.
+This runs in an environment of its own. cryptofeed has uvloop, which it sets by itself, and book objects in
+C, which are its default. It requires ``wss://`` addresses; they are turned back into ``ws://`` before it
+connects.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 
 from perf.peers.measure import Addresses, Desk, arguments_of, serve
 
-# Not a dependency of this project: known only to the environment this runs in.
+# These are no dependencies of the project: only the environment in which this runs has them.
 cryptofeed: Any = importlib.import_module("cryptofeed")
 connection: Any = importlib.import_module("cryptofeed.connection")
 defines: Any = importlib.import_module("cryptofeed.defines")
@@ -19,7 +20,7 @@ uvloop: Any = importlib.import_module("uvloop")
 
 
 def _plain(venue: type[Any], rest: str, ws: str) -> type[Any]:
-    """``venue`` at other addresses, without TLS."""
+    """Return a subclass of ``venue`` with other addresses, and without TLS."""
 
     class Plain(venue):  # type: ignore[misc]
         rest_endpoints: ClassVar[list[Any]] = [
@@ -72,11 +73,11 @@ def _start(addresses: Addresses, bases: list[str], desk: Desk) -> Any:
 
 
 def main() -> None:
-    """Run until told to stop."""
+    """Run until the line ``stop`` arrives on standard input."""
     addresses, bases = arguments_of("cryptofeed_peer")
     desk = Desk(bases)
     handler = _start(addresses, bases, desk)
-    loop = asyncio.new_event_loop()  # of uvloop's policy, which the handler has set
+    loop = asyncio.new_event_loop()  # a uvloop one, because the handler has set its policy
     asyncio.set_event_loop(loop)
     handler.run(start_loop=False, install_signal_handlers=False)
     loop.run_until_complete(serve(desk, lambda: {"version": "2.4.1", "loop": type(loop).__module__}))

@@ -1,4 +1,4 @@
-"""An environment of its own for each peer, made once below ``perf/out/peers``. Used by ``run``."""
+"""Makes an environment for each peer, once, below ``perf/out/peers``. ``run`` and ``backtest`` use it."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ class PeerUnavailable(Exception):
 def ensure_environment(name: str, oldest: tuple[int, int] = (3, 11)) -> Path:
     """Return the interpreter of the peer's environment. Raises ``PeerUnavailable``.
 
-    ``oldest``: the oldest version of Python that it runs on.
+    ``oldest`` is the oldest version of Python that the peer supports.
     """
     return environment_of(name, _HERE / f"requirements-{name}.txt", _PLACE / name, interpreter_of(oldest))
 
@@ -35,7 +35,7 @@ def interpreter_of(oldest: tuple[int, int]) -> str:
     folders = [*map(Path, os.get_exec_path()), *Path.home().glob(".pyenv/versions/*/bin")]
     for path in (folder / name for name in names for folder in folders):
         if path.is_file():
-            # What pyenv has on the search path may be there and not work.
+            # A program of pyenv on the search path may exist and not work.
             tried = subprocess.run([str(path), "-c", ""], capture_output=True, timeout=60, check=False)
             if not tried.returncode:
                 return str(path)
@@ -43,9 +43,10 @@ def interpreter_of(oldest: tuple[int, int]) -> str:
 
 
 def environment_of(name: str, requirements: Path, place: Path, maker: str = "") -> Path:
-    """The interpreter of the environment at ``place``, made when it is not there or its requirements have changed.
+    """Return the interpreter of the environment at ``place``. Raises ``PeerUnavailable``.
 
-    ``maker``: the interpreter that makes it; this one where none is given. Raises ``PeerUnavailable``.
+    The environment is made when it is missing or its requirements have changed. ``maker`` is the
+    interpreter that makes it; the current one when it is empty.
     """
     wanted = hashlib.blake2b(requirements.read_bytes() + sys.version.encode(), digest_size=8).hexdigest()
     python, made = place / "bin" / "python", place / "made"
@@ -67,5 +68,5 @@ def _run(command: list[str], name: str) -> None:
     except subprocess.TimeoutExpired as error:
         raise PeerUnavailable(f"{name} could not be installed within {_TIMEOUT_S:g} s") from error
     if ended.returncode:
-        said = [line for line in ended.stderr.strip().splitlines() if "WARNING" not in line]
-        raise PeerUnavailable(f"{name} could not be installed: {said[-1] if said else ended.returncode}")
+        errors = [line for line in ended.stderr.strip().splitlines() if "WARNING" not in line]
+        raise PeerUnavailable(f"{name} could not be installed: {errors[-1] if errors else ended.returncode}")

@@ -1,8 +1,8 @@
-"""hftbacktest's engine over books alone, in an environment of its own: ``FOLDER``, with one ``.npz`` for each market.
+"""Measures hftbacktest's engine on books alone: ``FOLDER`` has one ``.npz`` file for each market.
 
-All markets are read at once, and every second of the tape the best prices of each are looked at. There is no order
-and no strategy, so this is the speed of its book keeping. Prints one JSON object; the time leaves out start,
-compilation and loading of data.
+The script runs in an environment of its own. All markets are read at once, and the best prices of each are
+read once per second of the tape. There are no orders and no strategy, so this is the speed of keeping the
+books. One JSON object is printed; its time excludes start, compilation and loading of data.
 """
 
 import json
@@ -20,7 +20,7 @@ STEP_NS = 1_000_000_000
 
 
 def _run(hbt: Any, markets: int) -> int:
-    """Go on to the end; return how many best bids were seen."""
+    """Run to the end of the data; return how many best bids were seen."""
     seen = 0
     while hbt.elapse(STEP_NS) == 0:
         for number in range(markets):
@@ -54,7 +54,7 @@ def engine_of(events: list[Any], ticks: list[float]) -> Any:
 
 
 def main() -> None:
-    """Run the engine once, and before that a little, to compile it."""
+    """Run the engine once, after a short run that compiles it."""
     events = [np.load(path)["data"] for path in sorted(Path(sys.argv[1]).glob("*.npz"))]
     snapshots = sum(len(np.unique(one["exch_ts"])) for one in events)
     ticks = [tick_of(one) for one in events]

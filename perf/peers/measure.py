@@ -1,8 +1,9 @@
-"""What both peers do with a book update: the pair's edge, the latency, the count. Runs in the peer's
-environment.
+"""Defines what the peers do with a book update: they calculate the pair's edge, measure the latency, and
+count.
 
-Uses the standard library only. ``run`` talks to it over standard input and output, a line each way: the peer says
-``ready``, is told ``start`` and ``stop``, and answers with its figures as JSON.
+This runs in the peer's environment, and uses the standard library only. ``run`` exchanges lines with it
+over standard input and output: the peer prints ``ready``, receives ``start`` and ``stop``, and prints its
+figures as JSON.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 STAMP_BASE = 10**14
-"""See ``perf.stamp``: a larger size is the microsecond at which the frame was due."""
+"""Equals ``perf.stamp.BASE``: a size from here on is this plus the microsecond at which the frame was due."""
 BUCKETS = 320
 _HOME_FEE, _AWAY_FEE = 5e-4, 1e-3
 _SETTLED_US = 50_000
@@ -28,7 +29,10 @@ _BPS = 1e4
 
 
 def bucket_of(ns: int) -> int:
-    """Log-linear, eight per power of two: the same as ``arbshard.shm.pages``, so percentiles are alike."""
+    """Return the bucket of a latency: log-linear, eight per power of two, as in ``arbshard.shm.pages``.
+
+    With the same buckets the percentiles can be compared.
+    """
     if ns < 16:
         return max(ns, 0)
     shift = ns.bit_length() - 4
@@ -38,7 +42,10 @@ def bucket_of(ns: int) -> int:
 def edges_bps(
     home_bid: float, home_ask: float, away_bid: float, away_ask: float, fx_bid: float, fx_ask: float
 ) -> tuple[float, float]:
-    """Net edge of the first unit, (buy home, buy away): as ``arbshard.engine.edge.top_edge_bps`` has it."""
+    """Return the net edge of the first unit in basis points, for buying home and for buying away.
+
+    The formula is that of ``arbshard.engine.edge.top_edge_bps``.
+    """
     buy_home = away_bid / home_ask * fx_bid * (1 - _AWAY_FEE) / (1 + _HOME_FEE)
     buy_away = home_bid / away_ask / fx_ask * (1 - _AWAY_FEE) * (1 - _HOME_FEE)
     return (buy_home - 1) * _BPS, (buy_away - 1) * _BPS
@@ -46,7 +53,7 @@ def edges_bps(
 
 @dataclass
 class Pair:
-    """Best prices of one base on both venues."""
+    """Holds the best prices of one base on both venues."""
 
     home_bid: float = 0.0
     home_ask: float = 0.0
@@ -57,7 +64,7 @@ class Pair:
 
 
 class Addresses(NamedTuple):
-    """Where the generator listens."""
+    """Holds the URLs at which the generator listens."""
 
     upbit_rest: str
     upbit_ws: str
@@ -74,26 +81,26 @@ class Desk:
         self.best_bps = -_BPS
         self.errors = 0
         self.messages = 0
-        """Book messages the library took in."""
+        """Book messages that the library has received."""
         self.reset()
 
     def reset(self) -> None:
-        """Begin to measure anew."""
+        """Set everything that is measured to zero."""
         self.messages = self.decided = self.unstamped = self.total_ns = self.max_ns = 0
         self.buckets = [0] * BUCKETS
 
     def on_fx(self, bid: float, ask: float) -> None:
-        """The FX book changed."""
+        """Update the best prices of FX."""
         self.fx_bid, self.fx_ask = bid, ask
 
     def on_home(self, base: str, bid: float, ask: float, bid_size: float) -> None:
-        """A home book changed."""
+        """Update the best prices of a home book, and evaluate the pair."""
         pair = self.pairs[base]
         pair.home_bid, pair.home_ask = bid, ask
         self._decide(pair, "home", bid_size)
 
     def on_away(self, base: str, bid: float, ask: float, bid_size: float) -> None:
-        """An away book changed."""
+        """Update the best prices of an away book, and evaluate the pair."""
         pair = self.pairs[base]
         pair.away_bid, pair.away_ask = bid, ask
         self._decide(pair, "away", bid_size)
@@ -120,12 +127,12 @@ class Desk:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every book is there and moves."""
+        """Return whether FX has prices and every pair has received stamped frames from both venues."""
         return bool(self.fx_ask) and all(len(pair.stamped) == 2 for pair in self.pairs.values())
 
     @property
     def median_us(self) -> float:
-        """Rough: the upper end of the bucket that holds the median; 0 when there is none."""
+        """Return a rough median in microseconds, the upper end of its bucket; 0 when nothing was measured."""
         left = (sum(self.buckets) + 1) // 2
         for bucket, count in enumerate(self.buckets):
             left -= count
@@ -135,7 +142,7 @@ class Desk:
 
 
 def arguments_of(name: str) -> tuple[Addresses, list[str]]:
-    """What the command line gives: addresses and bases."""
+    """Return the addresses and bases that the command line gives."""
     parser = argparse.ArgumentParser(prog=name)
     for option in Addresses._fields:
         parser.add_argument(f"--{option.replace('_', '-')}", required=True)
@@ -145,9 +152,11 @@ def arguments_of(name: str) -> tuple[Addresses, list[str]]:
 
 
 async def serve(desk: Desk, details: Callable[[], dict[str, str]]) -> None:
-    """Say when everything is there, measure between ``start`` and ``stop``, say what was measured.
+    """Print ``ready`` once every book has arrived, measure between ``start`` and ``stop``, and print the
+    figures.
 
-    ``details``: settings worth stating beside the figures.
+    ``details`` returns further settings that are shown beside the figures. Raises ``SystemExit`` when books
+    are missing or another line than the expected one arrives.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _READY_S
@@ -182,7 +191,7 @@ async def serve(desk: Desk, details: Callable[[], dict[str, str]]) -> None:
 
 
 async def _settle(desk: Desk) -> None:
-    """Let what piled up during the start run off, as far as it does."""
+    """Wait until the backlog of the start is gone (a median below 50 ms), but at most 10 seconds."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _SETTLE_S
     while loop.time() < deadline:
@@ -193,7 +202,9 @@ async def _settle(desk: Desk) -> None:
 
 
 async def _line(wanted: str) -> None:
-    """Wait for a line of standard input. The end of the input ends the program."""
+    """Wait for the line ``wanted`` on standard input. Raises ``SystemExit`` on another line and on the end
+    of input.
+    """
     loop = asyncio.get_running_loop()
     arrived: asyncio.Future[str] = loop.create_future()
 

@@ -1,9 +1,10 @@
-"""NautilusTrader's backtest engine on the two-leg task, in an environment of its own: ``CATALOG ENTRY_BPS``.
+"""Measures how fast NautilusTrader's backtest engine does the two-leg task: ``CATALOG ENTRY_BPS``.
 
-Each quote of a pair is compared with the newest one of the other venue and with the FX rate, fees included, as
-``arbshard.engine.edge.top_edge_bps`` does. When the edge reaches ENTRY_BPS both legs are sent as IOC limit orders.
-There are no limits, ledger, baselines or age of books. Quotes are used and no depth, which is the least that the
-engine can be given. Prints one JSON object; the time leaves out start and loading of data.
+The script runs in an environment of its own. Each quote of a pair is compared with the newest one of the
+other venue and with the FX rate, fees included, as ``arbshard.engine.edge.top_edge_bps`` does. When the
+edge reaches ENTRY_BPS both legs are sent as IOC limit orders. There are no limits, ledger, baselines or age
+of books. Quotes are used and no depth, which is the least that the engine can be given. One JSON object is
+printed; its time excludes start and loading of data.
 """
 
 import json
@@ -26,7 +27,7 @@ KRW = Currency.from_str("KRW")
 KRW_USDT = "KRW-USDT.UPBIT"
 BPS = 1e4
 _COST = 100.0
-"""Of each leg, in the quote of the venue where it buys."""
+"""Cost of each leg, in the quote currency of the venue on which it is bought."""
 
 
 class TwoLegs(Strategy):  # type: ignore[misc]
@@ -42,12 +43,12 @@ class TwoLegs(Strategy):  # type: ignore[misc]
         self.orders = 0
 
     def on_start(self) -> None:
-        """Read the quotes of all markets."""
+        """Subscribe to the quotes of all markets."""
         for one in (*self.pairs, InstrumentId.from_str(KRW_USDT)):
             self.subscribe_quote_ticks(one)
 
     def on_quote_tick(self, tick: Any) -> None:
-        """Compare both directions of the quote's pair."""
+        """Compare both directions of the quote's pair, and send orders when an edge is large enough."""
         instrument = tick.instrument_id
         bid, ask = tick.bid_price.as_double(), tick.ask_price.as_double()
         pair = self.pairs.get(instrument)

@@ -1,6 +1,7 @@
-"""A peer at a fixed rate, on the same generator and frames as ``load``: one row of the table.
+"""Measures a peer that is sent messages at a fixed rate, by the same generator as in ``load``: one row of
+the table.
 
-With two processes each has half the coins, as our two shards have.
+With two processes each has half of the coins, as this system's two shards have.
 """
 
 import os
@@ -31,7 +32,7 @@ _POLL_S = 0.02
 
 
 class _Figures(msgspec.Struct, frozen=True):
-    """What a peer says at the end; see ``measure.serve``."""
+    """Holds the figures that a peer prints at the end (``measure.serve``)."""
 
     seconds: float
     cpu_s: float
@@ -56,7 +57,7 @@ class _Ready(msgspec.Struct, frozen=True):
 
 
 class _Child:
-    """A peer's process, spoken to line by line."""
+    """Is a peer's process, with which lines are exchanged."""
 
     def __init__(self, command: Sequence[str], errors: IO[bytes]) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -66,24 +67,26 @@ class _Child:
         self._rest = b""
         self.pid = self._process.pid
 
-    def say(self, word: str) -> None:
-        """Send a line."""
+    def send_line(self, line: str) -> None:
+        """Send a line. Raises ``MeasurementFailed`` when the peer has ended."""
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(word.encode() + b"\n")
+            self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError as error:
             raise MeasurementFailed("the peer has ended") from error
 
-    def hear(self, timeout_s: float) -> bytes:
-        """The next line. Raises ``MeasurementFailed`` when none comes in time or the peer has ended."""
+    def receive_line(self, timeout_s: float) -> bytes:
+        """Return the next line. Raises ``MeasurementFailed`` when none arrives in time or the peer has
+        ended.
+        """
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
         deadline_s = time.monotonic() + timeout_s
         while b"\n" not in self._rest:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0 or not select.select([descriptor], [], [], left_s)[0]:
-                raise MeasurementFailed(f"the peer said nothing for {timeout_s:g} s")
+                raise MeasurementFailed(f"the peer sent no line for {timeout_s:g} s")
             read = os.read(descriptor, 65536)
             if not read:
                 raise MeasurementFailed("the peer has ended")
@@ -92,7 +95,7 @@ class _Child:
         return line
 
     def end(self) -> None:
-        """Whatever it does."""
+        """End the process, whatever it does, and close its pipes."""
         end_process(self._process, 3.0)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -105,7 +108,10 @@ class _Child:
 def measure_peer(
     name: str, rate: float, seconds: float, *, processes: int = 1, coins: int | None = None
 ) -> LoadRow:
-    """One row. Raises ``PeerUnavailable``, ``MeasurementFailed``."""
+    """Return the row of a peer. Raises ``PeerUnavailable`` and ``MeasurementFailed``.
+
+    ``rate`` is in messages per second; ``coins`` is derived from it when it is not given.
+    """
     python = ensure_environment(name)
     coins = coins or coins_at(rate)
     place = temporary_place()
@@ -134,8 +140,10 @@ def measure_peer(
                 )
             return _measure(name, rate, seconds, coins, children, psutil.Process(generator.pid), place)
     except MeasurementFailed as error:
-        said = (place / "errors").read_text(errors="replace").strip().splitlines()
-        raise MeasurementFailed(f"{name} at {rate:,.0f}/s: {error}: {said[-1] if said else ''}") from error
+        printed = (place / "errors").read_text(errors="replace").strip().splitlines()
+        raise MeasurementFailed(
+            f"{name} at {rate:,.0f}/s: {error}: {printed[-1] if printed else ''}"
+        ) from error
     finally:
         for child in children:
             child.end()
@@ -169,19 +177,19 @@ def _measure(
     place: Path,
 ) -> LoadRow:
     for child in children:
-        child.hear(_READY_S)
+        child.receive_line(_READY_S)
     with PageReader.attach(place / PAGE) as page:
         for child in children:
-            child.say("start")
+            child.send_line("start")
         before, used_s = page.values(), cpu_s_of(generator)
         time.sleep(seconds)
         memory = {
             f"{name}-{n}": psutil.Process(child.pid).memory_full_info() for n, child in enumerate(children)
         }
         for child in children:
-            child.say("stop")
+            child.send_line("stop")
         after, used_s = page.values(), cpu_s_of(generator) - used_s
-    figures = [msgspec.json.decode(child.hear(_REPLY_S), type=_Figures) for child in children]
+    figures = [msgspec.json.decode(child.receive_line(_REPLY_S), type=_Figures) for child in children]
     latency = Histogram.of(())
     for one in figures:
         latency = latency.merge(Histogram(one.buckets, one.total_ns, one.max_ns))
