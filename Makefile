@@ -17,9 +17,6 @@ SEED   ?=
 MINUTES ?= 10
 RATE    ?= 5000
 
-# The texts that scripts/check_prose.py has been through. Without a list it checks everything.
-PROSE := arbshard/*.py arbshard/accounts arbshard/backtest arbshard/campaign arbshard/cli arbshard/config arbshard/data arbshard/doctor arbshard/engine arbshard/exchanges arbshard/execution arbshard/ledger arbshard/metrics arbshard/model arbshard/replay arbshard/report arbshard/risk arbshard/runner arbshard/series arbshard/shm arbshard/status arbshard/sweep arbshard/tape arbshard/venues arbshard/virtual arbshard/web arbshard/wire arbshard/worker supervisor/*.py supervisor/feeds supervisor/processes supervisor/shards docs scripts examples README.md CONTRIBUTING.md SECURITY.md
-
 .PHONY: help run test nightly coverage test-wheel check perf instructions clients torture fuzz fuzz-messages soak setup ray lock clean
 
 # `make` alone says what there is; it starts nothing.
@@ -64,7 +61,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell arbshard supervisor configs deploy docs examples perf scripts tests *.md --skip "*.tsv,*/out"
-	$(BIN)/python scripts/check_prose.py $(PROSE)
+	$(BIN)/python scripts/check_prose.py
 
 perf: setup
 	$(BIN)/python -m perf $(ARGS)
