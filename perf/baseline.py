@@ -1,8 +1,9 @@
-"""The baseline: ratios that can be compared across machines, with the commit they came from. Pure but for its
-file.
+"""Keeps the baseline: ratios that can be compared across machines, and the commit that they were measured
+on.
 
-Costs are told relative to one reference stage, peers relative to ourselves. ``make perf ARGS="--save-baseline"``
-writes it; every run says what got worse by more than a quarter.
+Costs are relative to one reference stage, and peers are relative to this system. ``make perf
+ARGS="--save-baseline"`` writes the baseline; every run prints what got worse by more than a quarter. All
+functions but ``load`` and ``save`` are pure.
 """
 
 from pathlib import Path
@@ -16,19 +17,19 @@ from perf.stages import REFERENCE
 PATH = Path(__file__).resolve().parent / "baseline.json"
 WORSE = 1.25
 _PEER = "peer: "
-"""Ratios whose name begins so are better the larger they are; all others, the smaller."""
+"""Beginning of the names of ratios that are better when larger; all others are better when smaller."""
 _CPU_RATES = (5_000, 20_000)
 
 
 class Baseline(msgspec.Struct, frozen=True):
-    """What was kept."""
+    """Holds the ratios that were kept, and their commit."""
 
     commit: str
     ratios: dict[str, float]
 
 
 class Change(NamedTuple):
-    """A ratio that is in both."""
+    """Holds a ratio now and in the baseline, and whether it became worse."""
 
     name: str
     before: float
@@ -37,7 +38,7 @@ class Change(NamedTuple):
 
 
 def ratios_of(results: Results) -> dict[str, float]:
-    """Every ratio that can be told from what was measured."""
+    """Return every ratio that can be calculated from the results."""
     found: dict[str, float] = {}
     reference = results.stages_us.get(REFERENCE, 0.0)
     if reference:
@@ -57,7 +58,7 @@ def ratios_of(results: Results) -> dict[str, float]:
 
 
 def peer_ratios(results: Results, client: str) -> dict[str, float]:
-    """How many times better than ``client`` we are, a ratio per row."""
+    """Return how many times better than ``client`` this system is, as a ratio for each row."""
     found: dict[str, float] = {}
     ours, theirs = results.highest_of(ARBSHARD), results.highest_of(client)
     if ours and theirs:
@@ -74,7 +75,7 @@ def peer_ratios(results: Results, client: str) -> dict[str, float]:
 
 
 def compare(before: dict[str, float], now: dict[str, float]) -> tuple[Change, ...]:
-    """Ratios that are in both, in the order of ``now``."""
+    """Compare the ratios that are in both, in the order of ``now``."""
     changes = []
     for name, ratio in now.items():
         old = before.get(name)
@@ -85,7 +86,7 @@ def compare(before: dict[str, float], now: dict[str, float]) -> tuple[Change, ..
 
 
 def load(path: Path = PATH) -> Baseline | None:
-    """The baseline; None when there is none. Raises ``ValueError`` when the file cannot be read as one."""
+    """Return the baseline; None when there is none. Raises ``ValueError`` when the file is not a valid one."""
     if not path.exists():
         return None
     try:
@@ -95,5 +96,5 @@ def load(path: Path = PATH) -> Baseline | None:
 
 
 def save(baseline: Baseline, path: Path = PATH) -> None:
-    """Write it."""
+    """Write the baseline."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(baseline)) + b"\n")

@@ -1,4 +1,4 @@
-"""The budgets as data, and the verdict on each. Pure."""
+"""Defines the budgets as data, and judges whether each is met. Pure."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -11,18 +11,18 @@ Verdict = Literal["met", "missed", "not measured"]
 
 
 class Budget(NamedTuple):
-    """One promise."""
+    """Is a limit that a measured number has to keep."""
 
     name: str
     limit: float
     unit: str
     at_most: bool
     found: Found
-    """The number to compare; None when it was not measured."""
+    """Returns the number to compare; None when it was not measured."""
 
 
 class Judged(NamedTuple):
-    """A budget and what became of it."""
+    """Is a budget with the measured number and the verdict."""
 
     budget: Budget
     number: float | None
@@ -34,7 +34,7 @@ def _cpu(rate: int, process: Literal["supervisor", "worker"]) -> Found:
         row = results.load_at(rate)
         if row is None:
             return None
-        # A worker is charged for each tick it evaluated: conflation must not make it look cheap.
+        # A worker's CPU time is divided by the ticks it evaluated: conflation must not make it look cheap.
         return row.cpu_us(process, row.delivered if process == "supervisor" else row.decided)
 
     return found
@@ -159,7 +159,7 @@ BUDGETS = (
 
 
 def judge(results: Results) -> tuple[Judged, ...]:
-    """Every budget with its number and verdict."""
+    """Return every budget with its number and verdict."""
     return tuple(_judge(budget, budget.found(results)) for budget in BUDGETS)
 
 

@@ -1,6 +1,7 @@
-"""Ratios of this system to a peer over turns, and what can be said about them. Pure.
+"""Compares this system with a peer by their ratios over several turns, and decides what they prove. Pure.
 
-Everything is a factor: a ratio of 1.5 with a spread of 1.6 on either side says nothing, and one of 3 does.
+All comparisons are factors: a ratio of 1.5 with a spread of 1.6 on either side proves nothing, and one of 3
+does.
 """
 
 import statistics
@@ -20,7 +21,7 @@ _UNKNOWN: Verdict = "can't tell"
 
 
 class Extent(NamedTuple):
-    """The least, the median and the most of some turns."""
+    """Holds the least, the median and the greatest value of several turns."""
 
     low: float
     median: float
@@ -28,12 +29,12 @@ class Extent(NamedTuple):
 
     @property
     def factor(self) -> float:
-        """How many times more the most is than the least."""
+        """Return how many times the least value the greatest one is; infinite when the least one is 0."""
         return self.high / self.low if self.low > 0 else float("inf")
 
 
 class Ratio(NamedTuple):
-    """How many times better this system is than a peer, turn by turn, and the verdict."""
+    """Holds how many times better this system is than a peer, turn by turn, and the verdict."""
 
     extent: Extent
     verdict: Verdict
@@ -41,14 +42,14 @@ class Ratio(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A figure of a row that clients are compared by; less is better."""
+    """Is a figure of a row that clients are compared by; less is better."""
 
     name: str
     value: Callable[[LoadRow], float]
     noise_share: Callable[[Noise], float]
-    """The share of the figure that the machine may change."""
+    """Returns the share of the figure that the machine may change."""
     noise_us: Callable[[Noise], float]
-    """The difference that the machine may make, however large the figure is."""
+    """Returns the difference in microseconds that the machine may make, however large the figure is."""
 
 
 FIGURES = (
@@ -59,31 +60,31 @@ FIGURES = (
 
 
 class PeerAt(NamedTuple):
-    """A peer beside this system at one rate."""
+    """Compares a peer with this system at one rate."""
 
     client: str
     held: tuple[int, int]
-    """In how many turns of how many it held the rate."""
+    """The number of turns in which the peer held the rate, and the number of all turns."""
     ratios: tuple[Ratio | None, ...]
-    """For each of ``FIGURES``, None where no turn of both has it; empty where ``note`` is not."""
+    """One for each of ``FIGURES``, None where no turn of both has it; empty where there is a ``note``."""
     note: str
-    """In the place of ratios, where one of the two did not hold the rate in most turns: the verdict and why."""
+    """Verdict and reason in the place of ratios, where one of both did not hold the rate in most turns."""
     is_unclear: bool
     """Whether the generator was late in too many turns, so that there is no verdict."""
 
 
 class AtRate(NamedTuple):
-    """One rate: this system's figures, and every peer that was measured there."""
+    """Holds one rate, with this system's figures and every peer that was measured there."""
 
     rate: float
     held: tuple[int, int]
     ours: tuple[Extent, ...]
-    """For each of ``FIGURES``."""
+    """One for each of ``FIGURES``."""
     peers: tuple[PeerAt, ...]
 
 
 class HighestHeld(NamedTuple):
-    """The highest sustained rate of a client, and the ratio to it; None for this system itself."""
+    """Holds the highest sustained rate of a client, and the ratio to it; None for this system itself."""
 
     client: str
     processes: int
@@ -92,7 +93,7 @@ class HighestHeld(NamedTuple):
 
 
 def extent_of(values: Sequence[float]) -> Extent:
-    """Return the extent of ``values``, at least one."""
+    """Return the extent of ``values``, which has at least one value."""
     return Extent(min(values), statistics.median(values), max(values))
 
 
@@ -106,9 +107,10 @@ def compare(
 ) -> Ratio:
     """Compare two clients by their values, turn by turn: as many of each, all above 0.
 
-    Nothing can be told from fewer than ``TURNS_MIN`` turns, when the turns disagree about who is better, or when the
-    spread of either side (its most to its least) or the noise is as large as the difference of the medians.
-    ``noise_share`` is relative, ``noise`` is in the unit of the values.
+    The verdict is "can't tell" when there are fewer than ``TURNS_MIN`` turns, when the turns disagree about
+    which client is better, or when the spread of either side (its greatest to its least value) or the noise
+    is as large as the difference of the medians. ``noise_share`` is relative, ``noise`` is in the unit of
+    the values.
     """
     pairs = list(zip(ours, theirs, strict=True))
     extent = extent_of([own / peer if more_is_better else peer / own for own, peer in pairs])
@@ -147,14 +149,15 @@ def held_of(rows: Sequence[LoadRow]) -> tuple[int, int]:
 
 
 def _peer_at(client: str, ours: Sequence[LoadRow], rows: Sequence[LoadRow], noise: Noise) -> PeerAt:
-    """Compare at one rate, in each figure with the number of processes that is the peer's better one in it."""
+    """Compare at one rate. Each figure is that of the peer's better number of processes in this figure."""
     groups = turns_by_processes(rows)
     held = max(map(held_of, groups))
     own, peer = _holding([ours]), _holding(groups)
     is_unclear = "unclear" in (own, peer)
     if "not held" in (own, peer):
         return PeerAt(client, held, (), _note(own, peer, min(len(ours), held[1])), is_unclear)
-    decided = [row for row in rows if row.decided]  # others have no latency, which is not the best one
+    # Rows without decisions have a latency of 0, which must not count as the best.
+    decided = [row for row in rows if row.decided]
     ratios: list[Ratio | None] = []
     for figure in FIGURES:
         by_turn = {row.turn: figure.value(row) for row in best_turns(decided, figure.value)}
@@ -173,7 +176,8 @@ def _peer_at(client: str, ours: Sequence[LoadRow], rows: Sequence[LoadRow], nois
 def _holding(groups: Sequence[Sequence[LoadRow]]) -> Holding:
     """Return whether the client held its rate in most turns, with any number of processes.
 
-    A turn in which the generator was late shows nothing about the client: other work on the machine does that too.
+    A turn in which the generator was late proves nothing about the client: other work on the machine makes
+    it late, too.
     """
     found: set[Holding] = set()
     for rows in groups:
@@ -185,7 +189,7 @@ def _holding(groups: Sequence[Sequence[LoadRow]]) -> Holding:
 
 
 def _note(own: Holding, peer: Holding, turns: int) -> str:
-    """Say in the place of ratios what is known about a rate that not both have held."""
+    """Return what is known about a rate that not both have held, to be shown in the place of ratios."""
     if "unclear" in (own, peer):
         return f"{_UNKNOWN}: generator late"
     if own == peer:

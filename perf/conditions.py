@@ -1,4 +1,4 @@
-"""What the figures were measured on: machine, interpreter, commit, and who else was busy."""
+"""Records the conditions of a run, which are machine, interpreter, commit, and the load by other programs."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ _GIT_S = 5.0
 
 
 class Watch:
-    """From the start of a run to its end."""
+    """Observes the machine from the start of a run to its end."""
 
     def __init__(self, *, quick: bool) -> None:
         self._quick = quick
@@ -29,12 +29,12 @@ class Watch:
         self._machine_s, self._own_s = _machine_s(), _own_s()
 
     def end(self) -> Conditions:
-        """The conditions of the whole run, with the machine's noise measured once more."""
+        """Return the conditions of the whole run, with the machine's noise measured once more."""
         self._steadiness.append(steadiness.measure())
         return self.conditions()
 
     def conditions(self) -> Conditions:
-        """As they are now; other processes are judged since the start."""
+        """Return the conditions up to now; the use of CPU by other processes is counted from the start."""
         span_s = max(time.monotonic() - self._began_s, 0.001)
         others = []
         for process, used_s in _used_s().items():
@@ -63,19 +63,19 @@ def _used_s() -> dict[psutil.Process, float]:
         try:
             times = process.cpu_times()
         except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue  # gone, or not ours to look at
+            continue  # it has ended, or may not be read by this user
         used[process] = float(times.user + times.system)
     return used
 
 
 def _machine_s() -> float:
-    """CPU seconds that the machine was at work, for anybody."""
+    """Return the CPU seconds that all programs have used since the machine started."""
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
 
 def _own_s() -> float:
-    """CPU seconds of this process and of all that it started and that have ended."""
+    """Return the CPU seconds of this process and of all its children that have ended."""
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
@@ -97,7 +97,10 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str:
-    """The commit checked out here, with a plus sign when files differ from it; empty outside a repository."""
+    """Return the commit that is checked out, with a plus sign when files differ from it.
+
+    The text is empty outside a repository.
+    """
     try:
         name = _git("rev-parse", "--short=12", "HEAD")
         return name + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
@@ -106,6 +109,6 @@ def _commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    command = ["git", *arguments]  # whichever git the user has
+    command = ["git", *arguments]  # the user's git, wherever it is installed
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_GIT_S, check=True)
     return ended.stdout.strip()

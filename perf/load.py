@@ -1,6 +1,7 @@
-"""The whole system at a fixed rate: real processes and sockets, prepared frames, an open loop.
+"""Measures the whole system, which is real processes and sockets, at a fixed rate of prepared frames (open loop).
 
-``measure`` is one row of the table: start, warm up, read the pages, wait, read them again, end.
+``measure`` makes one row of the table: it starts the system, warms it up, reads the pages, waits, reads
+them again, and ends the system.
 """
 
 import time
@@ -16,25 +17,25 @@ from perf.running import System
 SHARDS = 2
 RATES = (1_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 WARM_UP_S = 3.0
-_LOOK_S = 0.05
+_CHECK_S = 0.05
 _COINS = ((5_000, 60), (20_000, 300), (100_000, 1_000))
-"""(up to this rate, coins): as many messages per market as real venues send at most."""
+"""Pairs of (highest rate, coins): each market gets as many messages as real venues send at most."""
 
 
 def coins_at(rate: float) -> int:
-    """Coins that share ``rate`` messages per second among them, on both venues."""
+    """Return how many coins share ``rate`` messages per second, on both venues."""
     return next((coins for highest, coins in _COINS if rate <= highest), _COINS[-1][1])
 
 
 def updates_of(rate: float, coins: int) -> float:
-    """Updates of each market per second: two markets a coin, and FX."""
+    """Return the updates per second of each market: there are two markets per coin, and FX."""
     return rate / (2 * coins + 1)
 
 
 def config_of(
     rate: float, coins: int, shards: int, receiver: str | None = None, transport: str = "local"
 ) -> dict[str, Any]:
-    """What differs from the default configuration."""
+    """Return what differs from the default configuration."""
     config: dict[str, Any] = {
         "run": {"shards": shards, "spare_workers": 1, "log_level": "warning", "transport": transport},
         "sim": {"coins": coins, "updates_per_s": updates_of(rate, coins), "regime": "calm"},
@@ -49,7 +50,9 @@ def config_of(
 
 
 def receiver_section() -> str | None:
-    """The section of the configuration in which the WebSocket client is chosen; None where there is no choice."""
+    """Return the section of the configuration that chooses the WebSocket client; None where there is no
+    choice.
+    """
     config = Config()
     return next(
         (name for name in config.__struct_fields__ if hasattr(getattr(config, name), "receiver")), None
@@ -66,7 +69,10 @@ def measure(
     transport: str = "local",
     warm_up_s: float = WARM_UP_S,
 ) -> LoadRow:
-    """One row. Raises ``MeasurementFailed`` when the system does not come up or does not stay."""
+    """Return one row. Raises ``MeasurementFailed`` when the system does not start, or ends before its time.
+
+    ``rate`` is in messages per second; ``coins`` is derived from it when it is not given.
+    """
     coins = coins or coins_at(rate)
     with System(("-m", "perf.system"), config_of(rate, coins, shards, receiver, transport)) as system:
         system.until_running()
@@ -88,5 +94,5 @@ def measure(
 def _watch(observer: Observer, seconds: float) -> None:
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
-        observer.look_at_slots()
-        time.sleep(_LOOK_S)
+        observer.check_slots()
+        time.sleep(_CHECK_S)

@@ -1,6 +1,6 @@
-"""What a run measures, in which order, and how long. ``__main__`` makes the plan, ``measure`` carries it out.
+"""Decides what a run measures, in which order and how long. ``__main__`` makes the plan for ``measure``.
 
-Parts are independent: each fills its place in the results, and one that cannot be measured says why.
+Parts are independent: each adds its results, and a part that cannot be measured leaves the reason.
 """
 
 import importlib.util
@@ -33,10 +33,10 @@ PARTS = (
 )
 _SEARCH_S, _QUICK_SEARCH_S = 4.0, 2.0
 _COMPARED_MAX = 20_000
-"""The highest rate at which peers are measured beside this system: they hold less than that."""
+"""The highest rate at which peers are measured beside this system; the peers sustain less than that."""
 _TURN_WARM_UP_S = 2.0
 _STARTS = {ARBSHARD: 20_000, "ccxt": 3_000, "cryptofeed": 7_000}
-"""Where the search for a client's highest rate begins: near what was found the last time."""
+"""Rates at which the search for a client's highest rate begins, near those that were found before."""
 _RECEIVERS = ("websockets", "picows")
 _RECEIVERS_RATE = 20_000
 _TRANSPORTS = ("local", "zmq")
@@ -50,13 +50,13 @@ _TRANSPORT_FIGURES: dict[str, Callable[[LoadRow], float]] = {
 }
 _APPROVAL_S, _QUICK_APPROVAL_S = 20.0, 8.0
 _FAILOVERS, _QUICK_FAILOVERS = 5, 1
-"""Times that each fault is made."""
+"""How many times each fault is injected."""
 
-Tell = Callable[[str], None]
+OnStep = Callable[[str], None]
 
 
 class Plan(NamedTuple):
-    """What to do."""
+    """Holds what is measured, and how long."""
 
     parts: tuple[str, ...]
     rates: tuple[int, ...]
@@ -67,51 +67,57 @@ class Plan(NamedTuple):
 
     @property
     def tries(self) -> int:
-        """Of each rung of the search."""
+        """Return how often each rung of the search is tried before it counts as not held."""
         return 1 if self.quick else 2
 
     @property
     def turns(self) -> int:
-        """How often clients are measured side by side."""
+        """Return how many turns clients take side by side."""
         return _QUICK_TURNS if self.quick else _TURNS
 
     @property
     def turn_s(self) -> float:
-        """The window of each turn: all turns of a rate together are little longer than one window without peers."""
+        """Return the window of each turn, in seconds.
+
+        All turns of a rate together take little longer than one window without peers.
+        """
         return self.seconds if self.quick else max(self.seconds * 3 / 8, 1.0)
 
     @property
     def with_peers(self) -> bool:
-        """Whether this system takes turns with the peers."""
+        """Return whether this system takes turns with the peers."""
         return "peers" in self.parts and self.peers
 
     @property
     def compared(self) -> tuple[int, ...]:
-        """The rates at which it does."""
+        """Return the rates at which this system takes turns with the peers, in messages per second,
+        ascending.
+        """
         return tuple(rate for rate in sorted(set(self.rates)) if self.with_peers and rate <= _COMPARED_MAX)
 
     @property
     def searches(self) -> bool:
-        """Whether highest rates are searched: with single rates that would take longer than all of them."""
+        """Return whether highest rates are searched, which would take longer than one or two single rates."""
         return len(self.rates) >= 3
 
     @property
     def approval_s(self) -> float:
-        """How long approvals and orders are watched."""
+        """Return how long approvals and orders are measured, in seconds."""
         return _QUICK_APPROVAL_S if self.quick else _APPROVAL_S
 
     @property
     def search_s(self) -> float:
-        """Window of each rung of the search."""
+        """Return the window of each rung of the search, in seconds."""
         return _QUICK_SEARCH_S if self.quick else _SEARCH_S
 
 
-def measure(plan: Plan, results: Results, tell: Tell) -> bool:
-    """Carry ``plan`` out into ``results``; ``tell`` gets a line for each step.
+def measure(plan: Plan, results: Results, on_step: OnStep) -> bool:
+    """Carry out ``plan``, add to ``results``, and return whether all of this system was measured.
 
-    Whether all of this system was measured. What could not be stands with its reason in ``results.not_measured``.
+    ``on_step`` receives a line for each step. ``results.not_measured`` has the reason of what was not
+    measured.
     """
-    run = _Runner(results, tell)
+    run = _Runner(results, on_step)
     if "stages" in plan.parts:
         run("stages", lambda: results.stages_us.update(stages.measure(3 if plan.quick else 7)))
         run("stages with other processes", lambda: results.stages_us.update(services.measure()))
@@ -137,19 +143,19 @@ def measure(plan: Plan, results: Results, tell: Tell) -> bool:
 
 
 class _Runner:
-    """Says what is being done, and notes what could not be."""
+    """Reports each step, and stores why a step could not be measured."""
 
-    def __init__(self, results: Results, tell: Tell) -> None:
+    def __init__(self, results: Results, on_step: OnStep) -> None:
         self._results = results
-        self.tell = tell
+        self.on_step = on_step
 
     def __call__(self, name: str, step: Callable[[], object]) -> None:
         """Do ``step``, which may raise ``MeasurementFailed``."""
-        self.tell(f"{name} ...")
+        self.on_step(f"{name} ...")
         try:
             step()
         except MeasurementFailed as error:
-            self.tell(f"  failed: {error}")
+            self.on_step(f"  failed: {error}")
             self._results.not_measured[name] = str(error)
 
 
@@ -176,17 +182,17 @@ def _load(plan: Plan, results: Results, run: _Runner) -> None:
     if not plan.searches:
         return
     if not plan.with_peers:  # otherwise it takes turns with the peers
-        _search(ARBSHARD, load.SHARDS, 0, plan.tries, plan, results, run.tell)
+        _search(ARBSHARD, load.SHARDS, 0, plan.tries, plan, results, run.on_step)
     if plan.receiver is None and not plan.quick and load.receiver_section() is not None:
         _receivers(plan, results, run)
 
 
 def _receivers(plan: Plan, results: Results, run: _Runner) -> None:
-    """The same rate with each WebSocket client there is."""
+    """Measure the same rate with each WebSocket client that is installed."""
     found = results.more.setdefault(f"WebSocket clients at {_RECEIVERS_RATE:,} msg/s, µs", {})
     for name in _RECEIVERS:
         if importlib.util.find_spec(name) is None:
-            run.tell(f"{name} is not installed")
+            run.on_step(f"{name} is not installed")
             continue
 
         def at(name: str = name) -> None:
@@ -199,7 +205,7 @@ def _receivers(plan: Plan, results: Results, run: _Runner) -> None:
 
 
 def _feeds(plan: Plan, results: Results, run: _Runner) -> None:
-    """What kinds of stream and of transport differ in."""
+    """Measure what kinds of streams and of transports differ in."""
     if "touch" in plan.parts:
         run("touch", lambda: results.more.update({touch.GROUP: touch.measure(plan.seconds, plan.turns)}))
     if "transports" in plan.parts:
@@ -207,7 +213,7 @@ def _feeds(plan: Plan, results: Results, run: _Runner) -> None:
 
 
 def _transports(plan: Plan, results: Results, run: _Runner) -> None:
-    """The same rate over both transports in turn; of each figure the median."""
+    """Measure the same rate over both transports in turn; the median of each figure is stored."""
     rows: dict[str, list[LoadRow]] = {name: [] for name in _TRANSPORTS}
     for _ in range(plan.turns):
         for name, found in rows.items():
@@ -233,18 +239,18 @@ def _measure(client: str, processes: int, rate: int, seconds: float, plan: Plan)
 
 
 def _search(
-    client: str, processes: int, turn: int, tries: int, plan: Plan, results: Results, tell: Tell
+    client: str, processes: int, turn: int, tries: int, plan: Plan, results: Results, on_step: OnStep
 ) -> None:
-    """Find the highest rate that ``client`` holds, from the one found in the turn before on."""
+    """Find the highest rate that ``client`` sustains, beginning at the rate of the turn before."""
 
     def attempt(rate: int) -> LoadRow:
-        tell(f"{client} x {processes}: can it hold {rate:,} msg/s? ...")
+        on_step(f"{client} x {processes}: can it hold {rate:,} msg/s? ...")
         try:
             row = _measure(client, processes, rate, plan.search_s, plan)
-            tell(f"  {'; '.join(faults(row)) or 'yes'}")
+            on_step(f"  {'; '.join(faults(row)) or 'yes'}")
             return row
         except MeasurementFailed as error:
-            tell(f"  {error}")
+            on_step(f"  {error}")
             # A client that does not even come up at this rate has not held it.
             return LoadRow(
                 client=client, processes=processes, rate=rate, coins=0, seconds=0, offered=0, delivered=0
@@ -298,7 +304,10 @@ def _turn(client: str, rate: int, turn: int, plan: Plan, results: Results, run: 
 
 
 def _processes(client: str, plan: Plan) -> tuple[int, ...]:
-    """A peer is tried with one process and with two that have half the coins each; a quick run takes one."""
+    """Return the numbers of processes that a client is measured with.
+
+    A peer has one process, and also two with half of the coins each; in a quick run it has one only.
+    """
     if client == ARBSHARD:
         return (load.SHARDS,)
     return (1,) if plan.quick else (1, 2)
@@ -321,7 +330,7 @@ def _turn_of_search(client: str, turn: int, plan: Plan, results: Results, run: _
         tried = (max(first, key=lambda one: one.rate).processes,) if first else tried
     for processes in tried:
         try:
-            _search(client, processes, turn, 1, plan, results, run.tell)
+            _search(client, processes, turn, 1, plan, results, run.on_step)
         except PeerUnavailable as error:
             results.not_measured[client] = str(error)
             return

@@ -116,7 +116,7 @@ class Observer:
             uss_mb={name: round(found.uss / _MB, 1) for name, found in memory.items()},
         )
 
-    def look_at_slots(self, share: float = 0.1) -> None:
+    def check_slots(self, share: float = 0.1) -> None:
         """Note the age of the oldest of some live slots.
 
         Each call reads only the next ones, because reading them costs the system time.

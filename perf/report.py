@@ -1,4 +1,4 @@
-"""The tables, for a terminal of 100 columns. Decides nothing."""
+"""Prints the tables, for a terminal of 100 columns. It decides nothing."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ _LATENCY = ("p50", "p90", "p99", "p99.9", "max")
 
 
 def show_conditions(console: Console, conditions: Conditions) -> None:
-    """The machine."""
+    """Print the machine, and what else ran on it."""
     commit = f", commit {conditions.commit}" if conditions.commit else ""
     console.print(f"Python {conditions.python}, {conditions.cores} cores, {conditions.cpu}{commit}")
     console.print(f"load before {conditions.load_before:.2f}, after {conditions.load_after:.2f}", end="")
@@ -42,12 +42,12 @@ def show_conditions(console: Console, conditions: Conditions) -> None:
     console.print(f"all others together used {conditions.others_cores:.2f} cores", highlight=False)
     if conditions.others_cores > QUIET_CORES:
         console.print(
-            "[bold yellow]the machine was busy with other work: times and rates are worse than they are"
+            "[bold yellow]the machine was busy with other work: times and rates are worse than on a quiet machine"
         )
 
 
 def show_stages(console: Console, stages: dict[str, float]) -> None:
-    """Costs alone."""
+    """Print the cost of each stage alone."""
     table = _table("Stages alone, µs of CPU (p50: of time)", ("stage",), ("µs",))
     for name, cost in stages.items():
         table.add_row(name, f"{cost:,.2f}")
@@ -55,7 +55,7 @@ def show_stages(console: Console, stages: dict[str, float]) -> None:
 
 
 def show_load(console: Console, rows: Sequence[LoadRow]) -> None:
-    """This system at the fixed rates: latency, then costs."""
+    """Print this system's latency at the fixed rates, and then its costs."""
     table = _table(
         f"{rows[0].processes} shards, generator on the same cores, µs" if rows else "Load",
         ("", "held"),
@@ -95,7 +95,7 @@ def show_load(console: Console, rows: Sequence[LoadRow]) -> None:
 
 
 def _show_faults(console: Console, rows: Sequence[LoadRow]) -> None:
-    """Why a rate does not count as held."""
+    """Print why rates do not count as held."""
     for row in rows:
         if found := faults(row):
             name = f"{row.client} x {row.processes}, {row.rate:,.0f} msg/s"
@@ -103,7 +103,7 @@ def _show_faults(console: Console, rows: Sequence[LoadRow]) -> None:
 
 
 def show_equal(console: Console, rows: Sequence[LoadRow]) -> None:
-    """Everybody at the same rates."""
+    """Print all clients at the same rates."""
     table = _table(
         "Equal rates, same frames: send → decision, µs; CPU of the client per message, µs",
         ("client", "held"),
@@ -118,7 +118,7 @@ def show_equal(console: Console, rows: Sequence[LoadRow]) -> None:
 
 
 def show_rest(console: Console, results: Results) -> None:
-    """Approval, orders, start-up, memory, and whatever else was measured."""
+    """Print approval, orders, start-up, memory, and all other measurements."""
     found = {"risk approval, paper": results.approval_us, "order on the wire, live": results.wire_us}
     if any(found.values()):
         table = _table("From the decision on, µs", ("to",), (*_LATENCY, "times"))
@@ -148,7 +148,7 @@ def show_rest(console: Console, results: Results) -> None:
 
 
 def show_budgets(console: Console, judged: Sequence[Judged]) -> None:
-    """Met or missed."""
+    """Print whether each budget is met or missed."""
     table = _table("Budgets", ("budget",), ("found", "limit", "verdict"))
     for budget, number, verdict in judged:
         found = "-" if number is None else f"{number:,.2f} {budget.unit}"
@@ -158,7 +158,7 @@ def show_budgets(console: Console, judged: Sequence[Judged]) -> None:
 
 
 def show_changes(console: Console, commit: str, changes: Sequence[Change]) -> None:
-    """Against the baseline: only what got worse, and how many did not."""
+    """Print which ratios are worse than in the baseline, and how many were compared."""
     worse = [change for change in changes if change.is_worse]
     console.print(
         f"baseline of commit {commit}: {len(changes)} ratios compared, {len(worse)} worse by more than 25 %",

@@ -1,4 +1,4 @@
-"""The first screen: this system beside its peers, what the machine's noise was, and a verdict for each figure.
+"""Prints the first screen, which has this system beside its peers, the machine's noise, and the verdicts.
 
 It fits a terminal of 100 columns and 40 lines. Everything is decided in ``comparison``.
 """
@@ -14,7 +14,7 @@ RATES_MAX = 8
 _STYLES = {"better": "green", "worse": "bold red", "can't tell": "yellow"}
 _UNIT_MAX = 10_000
 _UNITS = (("", 1), (" ms", 1_000), (" s", 1_000_000))
-"""What microseconds are shown in, so that no number is wider than its column."""
+"""Units in which microseconds are shown, with their divisors, so that no number is wider than its column."""
 _HELD_WIDTH = 4
 
 

@@ -1,6 +1,7 @@
-"""The machine's noise: how much the time of a fixed loop and of a timer varies when nothing of ours runs.
+"""Measures the machine's noise, which is how much the time of a fixed loop and of a timer varies.
 
-``conditions`` measures it at the start of a run and at its end, and ``comparison`` weighs differences against it.
+Nothing of ours runs meanwhile. ``conditions`` measures it at the start of a run and at its end, and
+``comparison`` weighs differences against it.
 """
 
 import select
@@ -20,21 +21,21 @@ _TIMER_WAIT_MS = 1_000
 
 
 class Steadiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Measured once, within about a second."""
+    """Holds the noise of the machine, as it was measured within about a second."""
 
     loop_ms: float
-    """The time of the loop, median."""
+    """Median time of the loop, in milliseconds."""
     loop_share: float
-    """The spread of the loop's time from the 10th to the 90th percentile, as a share of the 10th."""
+    """Spread of the loop's time from the 10th to the 90th percentile, as a share of the 10th."""
     cpu_share: float
-    """The same of the CPU that the loop was charged with."""
+    """The same spread of the loop's CPU time."""
     late_p50_us: float = 0.0
-    """How late a timer wakes its process; 0 where the system has no such timer."""
+    """How many microseconds late a timer wakes its process; 0 where the system has no such timer."""
     late_p99_us: float = 0.0
 
 
 class Noise(msgspec.Struct, frozen=True, kw_only=True):
-    """What the machine alone may change in a figure."""
+    """Holds what the machine alone may change in a figure."""
 
     time_share: float = 0.0
     cpu_share: float = 0.0
@@ -43,7 +44,7 @@ class Noise(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure() -> Steadiness:
-    """Run the loop and the timer."""
+    """Run the loop and the timer; return how much they vary."""
     times_s, cpu_s = [], []
     for _ in range(_LOOPS):
         at_s, used_s = time.perf_counter(), time.process_time()
@@ -63,14 +64,14 @@ def measure() -> Steadiness:
 
 
 def noise_of(measured: Sequence[Steadiness]) -> Noise:
-    """Return the worst of ``measured``; a loop that became slower or faster meanwhile counts as its spread does."""
+    """Return the worst of ``measured``; a change of the loop's time between them counts as a spread does."""
     if not measured:
         return Noise()
     loops_ms = [one.loop_ms for one in measured]
     drift = max(loops_ms) / min(loops_ms) - 1 if min(loops_ms) > 0 else 0.0
     return Noise(
         time_share=max(drift, *(one.loop_share for one in measured)),
-        # A drift of the loop's time is other work as often as a slower core: it says nothing about CPU.
+        # A drift of the loop's time comes from other work as often as from a slower core, so CPU excludes it.
         cpu_share=max(one.cpu_share for one in measured),
         p50_us=max(one.late_p50_us for one in measured),
         p99_us=max(one.late_p99_us for one in measured),

@@ -21,8 +21,10 @@ CHECKED = (
     "supervisor",
     "scripts",
     "examples",
+    "perf",
     "docs",
     "README.md",
+    "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
 )
