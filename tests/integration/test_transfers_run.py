@@ -13,7 +13,7 @@ CONFIG = f"""{LIVE}
 [sim]
 coins = 4
 [strategy]
-entry_bps = 900.0
+entry_bps = 490.0
 [run]
 shards = 1
 """

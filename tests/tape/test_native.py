@@ -108,7 +108,7 @@ def test_lines_without_a_time_have_that_of_the_venue_and_never_fall(tmp_path):
         (b"", "upbit", "the files hold no message"),
         (b"yesterday\t{}\n", "upbit", "line 1: does not begin with a time in seconds since 1970"),
         (b"-1\t{}\n", "upbit", "line 1: does not begin with a time"),
-        (b"1618678263.1\t{}\n1618678263.1\tnonsense\n", "upbit", "line 2: the message is no JSON"),
+        (b"1618678263.1\t{}\n1618678263.1\tnonsense\n", "upbit", "line 2: the message is not a JSON"),
         (TRADE + b"\n", "upbit", "line 1: neither the line nor its message has a time"),
         (
             b"1618678263.1\tsymbol=BTCUSDT\t{}\n",

@@ -102,7 +102,7 @@ class Watched:
         self.out = run.folder / "watch.json"
         campaign = CampaignFile(
             name="t", about="x", duration_s=60.0, symbols=("BTC",), sample_s=0.1, rules=RULES,
-            config={"strategy": {"max_hold_s": 0.5}},
+            config={"strategy": {"max_hold_s": 0.5}, "baseline": {"is_required": False}},
         )  # fmt: skip
         file = run.folder / "campaign.json"
         file.write_bytes(msgspec.json.encode(campaign))
