@@ -143,7 +143,7 @@ def _install_into(python: str, package: str) -> None:
 def _build(work: Path) -> Path:
     """Build the wheel of a copy: setuptools would also pack what an earlier build left in the checkout."""
     source = work / "source"
-    for name in ("arbshard", "supervisor"):
+    for name in ("arbshard", "supervisor", "configs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
