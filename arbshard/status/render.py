@@ -407,26 +407,25 @@ def _ledger(ledger: LedgerStatus) -> Text:
     )
 
 
+def _companion(name: str, state: str, text: str, trouble: str) -> Text:
+    """Return the line of a process beside the run; ``trouble`` is why it could not do its work, or empty."""
+    return Text.assemble(
+        (f"{name} ", "bold"), _state(state), f"  {text}", (trouble and f"  {trouble}", "yellow")
+    )
+
+
 def _series(series: SeriesStatus) -> Text:
     lost = f", {series.lost_rows:,} rows lost" if series.lost_rows else ""
     missed = f", {series.missed} missed" if series.missed else ""
     restarted = f", {series.restarts} restarts" if series.restarts else ""
-    return Text.assemble(
-        ("Series ", "bold"),
-        _state(series.state),
-        f"  {series.samples:,} samples{missed}{lost}{restarted}  {series.kept_mb:,.1f} MB kept",
-        (f"  {series.trouble}" if series.trouble else "", "yellow"),
-    )
+    text = f"{series.samples:,} samples{missed}{lost}{restarted}  {series.kept_mb:,.1f} MB kept"
+    return _companion("Series", series.state, text, series.trouble)
 
 
 def _metrics(metrics: MetricsStatus) -> Text:
     failed = f", {metrics.failures:,} failed" if metrics.failures else ""
-    return Text.assemble(
-        ("Metrics ", "bold"),
-        _state(metrics.state),
-        f"  port {metrics.port or '-'}: /metrics, /health/live, /health/ready  {metrics.requests:,} requests{failed}",
-        (f"  {metrics.trouble}" if metrics.trouble else "", "yellow"),
-    )
+    text = f"port {metrics.port or '-'}: /metrics, /health/live, /health/ready  {metrics.requests:,} requests{failed}"
+    return _companion("Metrics", metrics.state, text, metrics.trouble)
 
 
 def _alert(line: str) -> str:
@@ -437,23 +436,15 @@ def _alert(line: str) -> str:
 def _alerting(alerts: AlertsStatus) -> Text:
     waits = f", {alerts.outbox:,} wait to be delivered" if alerts.outbox else ""
     failed = f", {alerts.failures:,} tries failed" if alerts.failures else ""
-    return Text.assemble(
-        ("Alerts ", "bold"),
-        _state(alerts.state),
-        f"  {alerts.holding:,} hold, {alerts.delivered:,} messages delivered{waits}{failed}",
-        (f"  {alerts.trouble}" if alerts.trouble else "", "yellow"),
-    )
+    text = f"{alerts.holding:,} hold, {alerts.delivered:,} messages delivered{waits}{failed}"
+    return _companion("Alerts", alerts.state, text, alerts.trouble)
 
 
 def _web(web: WebStatus) -> Text:
     refused = f", {web.refused:,} requests refused" if web.refused else ""
     failed = f", {web.failures:,} failed" if web.failures else ""
-    return Text.assemble(
-        ("Desk ", "bold"),
-        _state(web.state),
-        f"  {web.url or 'not up yet'}  {web.viewers} looking, {web.actions} actions{refused}{failed}",
-        (f"  {web.trouble}" if web.trouble else "", "yellow"),
-    )
+    text = f"{web.url or 'not up yet'}  {web.viewers} looking, {web.actions} actions{refused}{failed}"
+    return _companion("Desk", web.state, text, web.trouble)
 
 
 def _ledger_at_end(summary: Summary) -> Text:
