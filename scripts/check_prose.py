@@ -12,6 +12,7 @@ import sys
 import tokenize
 import tomllib
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,11 @@ VERBS = frozenset(_WORDS["verbs"].split())
 FINITE = frozenset(_WORDS["finite"].split())
 NOUNS = frozenset(_WORDS["nouns"].split())
 FIGURES: dict[str, str] = _WORDS["figures"]
+
+
+_BLOCKS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_VAGUE = ("It ", "Of ", "See ")
+"""Beginnings of docstrings of attributes that do not say what they are about."""
 
 
 class Finding(NamedTuple):
@@ -88,6 +94,17 @@ def of_docstrings(path: Path, tree: ast.Module) -> Iterator[Finding]:
             yield Finding(path, line, f'the docstring has no verb: "{summary[:60]}"')
 
 
+def of_attributes(path: Path, tree: ast.Module) -> Iterator[Finding]:
+    """Find the docstrings of attributes that do not say what they are about."""
+    for node in ast.walk(tree):
+        for before, after in pairwise(node.body if isinstance(node, _BLOCKS) else ()):
+            if not isinstance(before, ast.Assign | ast.AnnAssign) or not isinstance(after, ast.Expr):
+                continue
+            text = after.value.value if isinstance(after.value, ast.Constant) else None
+            if isinstance(text, str) and text.startswith(_VAGUE):
+                yield Finding(path, after.lineno, f'the text names no subject: "{text[:60]}"')
+
+
 def texts(source: str) -> Iterator[tuple[int, str]]:
     """Yield the comments and strings of ``source`` with their lines."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -113,7 +130,9 @@ def findings(places: Iterable[Path]) -> Iterator[Finding]:
                 continue
             if path.suffix == ".py":
                 source = path.read_text(encoding="utf-8")
-                yield from of_docstrings(path, ast.parse(source))
+                tree = ast.parse(source)
+                yield from of_docstrings(path, tree)
+                yield from of_attributes(path, tree)
                 yield from of_figures(path, texts(source))
             elif path.suffix == ".md":
                 yield from of_figures(path, enumerate(path.read_text(encoding="utf-8").splitlines(), 1))

@@ -58,3 +58,9 @@ def test_figure_of_speech_is_found_in_strings_comments_and_documents(tmp_path: P
 )
 def test_third_person(verb: str, third: str) -> None:
     assert check_prose.third_person(verb) == third
+
+
+@pytest.mark.parametrize("text", ["It is None on paper.", "Of the limit."])
+def test_attribute_without_a_subject_is_found(tmp_path: Path, text: str) -> None:
+    found = check(tmp_path, f'"""Holds one value."""\n\nX = 1\n"""{text}"""\n')
+    assert found == [f'4: the text names no subject: "{text}"']

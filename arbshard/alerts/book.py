@@ -36,7 +36,7 @@ class Change(NamedTuple):
     at_ms: int
     is_sent: bool
     lasted_s: float = 0.0
-    """Of ``repeats`` and ``over``: since it began."""
+    """The time since it began, for ``repeats`` and ``over``."""
 
 
 class OpenAlert(NamedTuple):

@@ -21,7 +21,7 @@ class Rule(NamedTuple):
     """A key of ``[alerts.levels]``."""
     severity: Severity
     begins_after_s: float
-    """It must hold for so long without a break: what ends by itself before that is no alert."""
+    """The problem must hold for so long without a break: what ends by itself before that is no alert."""
     command: str
     """What shows or cures it, after ``arbshard``. ``{subject}`` is the problem's."""
 

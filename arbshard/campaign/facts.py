@@ -57,7 +57,7 @@ class TradingFacts(msgspec.Struct, frozen=True, kw_only=True):
     measured: int = 0
     """Number of entries whose edge at arrival is known."""
     same: int = 0
-    """Of these, entries whose edge at arrival is the edge at the decision, to a hundredth of a basis point."""
+    """Entries among them whose edge at arrival is the edge at the decision, to a hundredth of a basis point."""
     not_finite: tuple[str, ...] = ()
     """Figures that are not finite numbers, a few at most."""
     open: tuple[str, ...] = ()

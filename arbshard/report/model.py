@@ -124,7 +124,7 @@ class SymbolReport(msgspec.Struct, frozen=True):
     kept_bps: float | None
     """Mean result of the same entries."""
     arrived_as_decided: int
-    """Of these, entries whose edge at arrival is the edge at the decision (to a hundredth of a basis point)."""
+    """Entries among them whose edge at arrival is the edge at the decision (to a hundredth of a basis point)."""
     measured: int
     """Closed positions of which both edges are known."""
 

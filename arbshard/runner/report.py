@@ -26,7 +26,7 @@ class TradeReport(msgspec.Struct, frozen=True):
     reason: str
     """Why it was tried: ``net_edge``, ``take_profit``, ``shutdown`` …"""
     edge_bps: float
-    """Of an entry: the net edge that the books promised. Of an exit: the net result of the whole round trip at the
+    """The net edge that the books promised, for an entry; for an exit, the net result of the whole round trip at the
     books of the decision. In basis points of the cost."""
     at_ms: int
     """When the trade ended, in milliseconds since the Unix epoch."""

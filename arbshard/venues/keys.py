@@ -18,7 +18,7 @@ class Keys:
         self.venue = venue
         self.key = key if isinstance(key, Secret) else Secret(key)
         self.secret = secret if isinstance(secret, Secret) else Secret(secret)
-        """It may be the PEM of an Ed25519 key."""
+        """The secret may be the PEM of an Ed25519 key."""
 
     def put_into(self, exchange: object) -> None:
         """Set the key and the secret of a ccxt exchange, so that it can sign."""

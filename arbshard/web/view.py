@@ -41,7 +41,7 @@ _BARS = {
 }
 """The limits that are drawn as bars."""
 _SCALED = frozenset({"portfolio_notional_max", "fx_exposure_max"})
-"""Of these, the ones that a rule tightens."""
+"""The keys among them that a rule tightens."""
 _NEAR = 0.8
 """From this share on a limit is near."""
 _CURRENCIES_SHOWN = 60
@@ -80,7 +80,7 @@ class LimitBar(msgspec.Struct, frozen=True):
     used: str
     limit: str
     share: float
-    """Of the limit; above 1 when it is exceeded."""
+    """The used share of the limit; above 1 when it is exceeded."""
     tone: Tone
 
 

@@ -92,9 +92,9 @@ class WorkerPorts(NamedTuple):
     """Names of histograms that the page has beside the usual ones."""
     make_executors: MakeExecutors = ExecutorFactory
     open_live: OpenLive | None = None
-    """It is None on paper."""
+    """None on paper."""
     on_trading: Callable[[], None] = _nothing
-    """It is called once, when the worker has begun to trade."""
+    """Called once, when the worker has begun to trade."""
     timer_s: float | None = None
     """Period in seconds of the worker's timer, which limits every sleep of its loop; None for the period that
     ``run.stuck_after_ms`` requires."""

@@ -68,9 +68,9 @@ class Desk:
         self._closed_ns = 0
         """When ``close_positions`` last closed anything (monotonic nanoseconds)."""
         self.on_decision: Callable[[Trade], None] = _ignore
-        """It is called with each trade before it is carried out."""
+        """Called with each trade before it is carried out."""
         self.on_adopted: Callable[[], None] = _nothing
-        """It is called when pairs were added, whose entry terms are not yet known."""
+        """Called when pairs were added, whose entry terms are not yet known."""
         self._prefix = ""
         self._intents = 0
 

@@ -82,7 +82,7 @@ class RiskLink:
         self._shard = shard
         self._epoch = epoch
         self._on_silence = on_silence
-        """It is called each time a question stayed without an answer."""
+        """Called each time a question stayed without an answer."""
         self._pair_of: dict[str, str] = {}
         """Pairs of open intents, by intent."""
         self._refused: dict[str, Refusal] = {}

@@ -147,7 +147,7 @@ class BookConfirmation:
         """The newest sign of life of each of a group's connections at its last round, by the group's first
         connection."""
         self._is_due = asyncio.Event()
-        """It is set while REST is to be asked about a market."""
+        """Set while REST is to be asked about a market."""
         self.confirmed = 0
         """Number of books that REST has shown unchanged."""
         self.dead = 0

@@ -37,9 +37,9 @@ class ConnectionState(Enum):
     CONNECTING = "connecting"
     CONNECTED = "connected"
     RENEWING = "renewing"
-    """It is connected, and its successor is being opened."""
+    """The feed is connected, and its successor is being opened."""
     DOWN = "down"
-    """It waits before the next attempt."""
+    """The feed waits before the next attempt."""
 
 
 class _RunningLink:

@@ -15,13 +15,13 @@ from arbshard.venues.base.market import ControlFrame, Venue
 from supervisor.feeds.contest import Contest
 
 Notify = Callable[[int], None]
-"""It is called with the slot that has changed."""
+"""Called with the slot that has changed."""
 Target = tuple[int, tuple[Notify, ...]]
 """Slot, and what is notified of its changes: the shards' rings, and an observer if there is one."""
 
 OnControl = Callable[[ControlFrame], None]
 Peek = Callable[[int], bytes | None]
-"""It returns the frame that is in a slot."""
+"""Returns the frame that is in a slot."""
 
 
 class WritableSlots(Protocol):

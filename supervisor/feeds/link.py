@@ -62,7 +62,7 @@ class Dial(NamedTuple):
     opener: Opener
     receiver: Receiver
     connects: Bucket
-    """It is shared by all connections of the venue."""
+    """Shared by all connections of the venue."""
     intake: MakeIntake
     record: RecordTopic | None = None
     """Publishes what the streams receive; None where no process can subscribe to it."""

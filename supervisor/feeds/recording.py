@@ -27,7 +27,7 @@ _GATHERED_BYTES_MAX = 60_000
 """Above 64 KB pyzmq keeps a message until its thread has sent it, which costs more than a copy does."""
 
 FollowRecording = Callable[[bool], None]
-"""It is called when recording begins (True) and ends (False)."""
+"""Called when recording begins (True) and ends (False)."""
 
 
 class RecordTopic:

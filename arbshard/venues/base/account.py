@@ -69,7 +69,7 @@ class ReportedOrder(NamedTuple):
     symbol: str
     side: Side
     state: OrderState
-    """It is UNKNOWN if the venue's name of the state is in no table."""
+    """UNKNOWN if the venue's name of the state is in no table."""
     filled: Decimal
     """Quantity of the base executed so far."""
     remaining: Decimal

@@ -37,7 +37,7 @@ class Adapter(NamedTuple):
     diff: DiffVenue | None = None
     """Order books kept from their changes; None where the venue has no such stream."""
     fused: FusedVenue | None = None
-    """It makes order books of two streams, levels and touches; None where the venue has no such streams."""
+    """Makes order books of two streams, levels and touches; None where the venue has no such streams."""
     exact_levels: DecodeExactly | None = None
     """The exact numbers of order-book frames; None where they are not kept exactly."""
     exact_trade: DecodeTrade | None = None

@@ -35,7 +35,7 @@ WireLevel = tuple[str, str]
 """(price, size) as the venue writes them, always with the same decimals, so the text of a price is its exact key."""
 
 EVENTS_HELD_MAX = 1_000
-"""It is 100 s of events at 100 ms, and no snapshot takes that long. The oldest are dropped first, which only makes
+"""This is 100 s of events at 100 ms, and no snapshot takes that long. The oldest are dropped first, which only makes
 a newer snapshot necessary."""
 LEVELS_MAX = 20_000
 """Levels per side; beyond it the book starts anew from a snapshot around the current price."""
@@ -50,7 +50,7 @@ class DiffOutcome(Enum):
     IGNORED = "ignored"
     """The book already contains it."""
     HELD = "held"
-    """It is held until a snapshot comes."""
+    """The event is held until a snapshot comes."""
     STALE = "stale"
     """The snapshot ends before the events held begin: fetch again."""
     GAP = "gap"

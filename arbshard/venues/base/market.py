@@ -70,17 +70,17 @@ class FrameKind(Enum):
     """Is the kind of a frame that is not an order book."""
 
     ACK = "ack"
-    """It answers a request of ours."""
+    """The frame answers a request of ours."""
     ERROR = "error"
     """The venue refused something."""
     STATUS = "status"
-    """It answers a keep-alive."""
+    """The frame answers a keep-alive."""
     SHUTDOWN = "shutdown"
     """The server is about to close: reconnect at once."""
     OTHER = "other"
-    """It belongs to a stream that is known and not used: trade, ticker, differential depth and so on."""
+    """The frame belongs to a stream that is known and not used: trade, ticker, differential depth and so on."""
     GARBAGE = "garbage"
-    """It is cut, not JSON, or of a form that the venue does not document."""
+    """The frame is cut, not JSON, or of a form that the venue does not document."""
 
 
 class ControlFrame(msgspec.Struct, frozen=True):
@@ -97,7 +97,7 @@ class ListedMarket(msgspec.Struct, frozen=True):
     market: Market
     rules: MarketRules
     tradable: bool = True
-    """It is False while the venue accepts no orders on it."""
+    """False while the venue accepts no orders on it."""
     note: str = ""
     """Why it is not tradable, in the venue's own terms; empty otherwise."""
     warnings: tuple[tuple[MarketWarningKind, str], ...] = ()

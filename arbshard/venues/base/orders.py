@@ -26,7 +26,7 @@ class OrderStatus(NamedTuple):
 
     venue_order_id: str
     state: OrderState
-    """It is UNKNOWN if the venue's name of the state is in no table."""
+    """UNKNOWN if the venue's name of the state is in no table."""
     filled: Decimal
     """Quantity of the base executed so far. ``fills`` may add up to less if the answer does not list them all."""
     fills: tuple[Fill, ...]

@@ -18,7 +18,7 @@ class SignedRequest(NamedTuple):
     target: str
     """Path and query, percent-encoded, exactly as they are to be sent."""
     body: bytes | None
-    """It is None for a request without a body."""
+    """None for a request without a body."""
     headers: Mapping[str, Secret]
 
 

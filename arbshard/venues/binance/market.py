@@ -41,7 +41,7 @@ from arbshard.venues.frame import (
 DEPTHS = (5, 10, 20)
 """Numbers of levels per side that a subscription may ask for."""
 STREAMS_PER_MESSAGE = 100
-"""It keeps a SUBSCRIBE message near 3 KB."""
+"""This many keep a SUBSCRIBE message near 3 KB."""
 CHANGE_IDS_FROM = 1001
 """First request number of a connection that is subscribed already."""
 _QUOTE = "USDT"

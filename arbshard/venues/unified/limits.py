@@ -10,7 +10,7 @@ from arbshard.shm.budget import Window
 from arbshard.venues.base.limits import WindowUse
 
 _CALLS_PER_S = 8
-"""It is lower than the limit of every venue that ``data.ccxt_client`` trades on."""
+"""This is lower than the limit of every venue that ``data.ccxt_client`` trades on."""
 
 
 def cost_of(name: str) -> Mapping[str, int]:
