@@ -119,8 +119,11 @@ def _hftbacktest(tape: Path, place: Path) -> Callable[[Path], _Measured]:
 
 
 def _peer(*command: str) -> _Measured:
-    """Return the figures that a peer's script prints. Raises ``MeasurementFailed`` when the script fails."""
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    """Return the figures that a peer's script prints. Raises ``MeasurementFailed`` when it fails or hangs."""
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise MeasurementFailed(f"{command[1]} did not end within {_TIMEOUT_S:g} s") from error
     if ended.returncode:
         raise MeasurementFailed(
             f"{command[1]} ended with code {ended.returncode}: {ended.stderr.strip()[-500:]}"
