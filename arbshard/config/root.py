@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from arbshard.config.alerts import AlertsConfig
+from arbshard.config.cluster import ClusterConfig
 from arbshard.config.execution import ExecutionConfig, PaperConfig
 from arbshard.config.inventory import InventoryConfig
 from arbshard.config.ledger import LedgerConfig
@@ -72,6 +73,9 @@ class Config(Section, frozen=True):
     web: WebConfig = msgspec.field(default_factory=WebConfig)
     live: LiveConfig = msgspec.field(default_factory=LiveConfig)
     sim: SimConfig = msgspec.field(default_factory=SimConfig)
+
+    cluster: ClusterConfig | None = None
+    """The other hosts of this run; None for a run on one host. ``arbshard run --cluster`` reads it from its file."""
 
     @property
     def regime(self) -> str:

@@ -32,6 +32,8 @@ OWN_NAMES = frozenset(
         "page-metrics",
         "page-alerts",
         "page-web",
+        "page-cluster",
+        "cluster-universe.json",
         "budget-accounts",
         "risk.ipc",
         "risk.sock",
@@ -85,6 +87,9 @@ class RunFiles:
         self.metrics_page = run_dir / "page-metrics"
         self.alerts_page = run_dir / "page-alerts"
         self.web_page = run_dir / "page-web"
+        self.cluster_page = run_dir / "page-cluster"
+        self.cluster_universe = run_dir / "cluster-universe.json"
+        """The newest universe of the cluster, where another host leads."""
         self.raw_socket = run_dir / "raw.ipc"
 
     def worker_page(self, shard: int) -> Path:

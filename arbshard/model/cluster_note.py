@@ -1,0 +1,85 @@
+"""Defines what the cluster agent of a host shows on its page: counters that processes of the host act on, and a note
+for people.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+COUNTERS = (
+    "pid", "beat", "beat_ns", "ready", "errors",
+    "term",  # the term of the leader that this host knows
+    "leads",  # 1: this host's supervisor shall run risk, in this term
+    "lead_until_ns",  # until when the leader may decide, by its lease (ns, the clock of leases)
+    "valid_until_ns",  # until when the workers of this host may send orders (ns, the clock of leases)
+    "universe",  # serial of the newest universe of the cluster
+    "phase",  # 1: the cluster shall end
+    "relayed", "unrelayed", "bad_messages", "votes", "claims", "claims_refused",
+    "stored_seq",  # last event of this host's replica
+    "copies",  # number of whole copies of the ledger that this host had to take
+)  # fmt: skip
+
+
+def counters(shards: int) -> Sequence[str]:
+    """Return the names of all counters: ``grant_<shard>`` is the grant of a shard that this host may run, or 0."""
+    return (*COUNTERS, *(f"grant_{shard}" for shard in range(shards)))
+
+
+class ShardPlace(msgspec.Struct, frozen=True):
+    """States where a shard is."""
+
+    shard: int
+    grant: int
+    epoch: int
+    universe: int
+    """Serial of the universe that its worker has carried out; -1 while none is up."""
+
+
+class HostView(msgspec.Struct, frozen=True):
+    """Describes a host to the others."""
+
+    host: str
+    at_ms: int
+    """When it was written (wall time of that host)."""
+    version: str
+    """Version of arbshard."""
+    leads: bool
+    term: int
+    seq: int
+    """Last event of its replica."""
+    shards: tuple[ShardPlace, ...]
+    frames_s: float
+    """Frames per second that its feeds receive."""
+    cpu: float
+    """Share of a core that its processes use."""
+    nats: bool
+    """Whether it is connected to NATS."""
+    note: str = ""
+    """What a person should know about it; empty when all is well."""
+
+
+class ClusterNote(msgspec.Struct, frozen=True):
+    """Is the note of the page."""
+
+    cluster: str
+    host: str
+    leader: str
+    """Name of the leader's host; empty while none is known."""
+    term: int
+    nats: bool
+    """Whether this host is connected to NATS."""
+    contact_ms: float
+    """Time since the leader last confirmed a beat of this host; -1 for never."""
+    hosts: tuple[HostView, ...]
+    """The newest view of each host, as NATS has it; its age is ``at_ms``."""
+    placement: tuple[tuple[int, str], ...] = ()
+    """(shard, host) as the leader wants it."""
+    kept: tuple[str, ...] = ()
+    """Commands of operators that wait until the leader can be reached."""
+    why: str = ""
+    """Why this host does not trade; empty when it does."""
+
+
+def decode_cluster_note(data: bytes) -> ClusterNote:
+    """Return the note. Raises ``msgspec.MsgspecError``."""
+    return msgspec.json.decode(data, type=ClusterNote)
