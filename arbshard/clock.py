@@ -27,6 +27,16 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
 
+_LEASE_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def lease_ns() -> int:
+    """Return the time of the clock of leases: monotonic, and where the system has such a clock, it goes on while the
+    machine is suspended. All processes of a machine can compare its times.
+    """
+    return time.clock_gettime_ns(_LEASE_CLOCK)
+
+
 def monotonic_of(at_ms: int, now_ns: int, now_ms: int) -> int:
     """Return an instant of the wall clock as monotonic nanoseconds; one in the future counts as now.
 

@@ -4,6 +4,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import zmq
 
@@ -59,11 +60,24 @@ class RouterChannel:
             self._on_reply(unpack(frames))
 
 
+class OpenServer(Protocol):
+    """Opens a ROUTER socket."""
+
+    def __call__(self, endpoint: str, *, high_water: int) -> Socket:
+        """Return a socket bound to ``endpoint``. Raises ``TransportError``."""
+        ...
+
+
+def _open_server(endpoint: str, *, high_water: int) -> Socket:
+    return open_socket(zmq.ROUTER, endpoint, bind=True, high_water=high_water)
+
+
 class RouterListener:
     """Receives requests by a ROUTER socket: a ``serve.Listener``."""
 
-    def __init__(self, endpoint: str) -> None:
-        self.socket = open_socket(zmq.ROUTER, endpoint, bind=True, high_water=_LISTENER_HIGH_WATER)
+    def __init__(self, endpoint: str, open_server: OpenServer = _open_server) -> None:
+        """Bind ``endpoint`` by ``open_server``; that of ``links.HostLinks`` serves other hosts."""
+        self.socket = open_server(endpoint, high_water=_LISTENER_HIGH_WATER)
         # Without this a reply that cannot be delivered would vanish uncounted.
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._reader: SocketReader | None = None

@@ -43,13 +43,19 @@ class ReplyServer(Closable):
     """Binds ``endpoint`` and those of ``also``; ``handler`` gets the payloads of all new requests that wait at once.
 
     A repeated request id gets its stored reply without a call of ``handler``. Endpoints are ``unix://`` or ZeroMQ's
-    own. Raises ``TransportError``.
+    own; ``listeners`` are further ones, which it closes. Raises ``TransportError``.
     """
 
     def __init__(
-        self, endpoint: str, handler: Handler, stored_replies: int = 65536, *, also: Sequence[str] = ()
+        self,
+        endpoint: str,
+        handler: Handler,
+        stored_replies: int = 65536,
+        *,
+        also: Sequence[str] = (),
+        listeners: Sequence[Listener] = (),
     ) -> None:
-        self._listeners: list[Listener] = []
+        self._listeners: list[Listener] = [*listeners]
         try:
             for each in (endpoint, *also):
                 self._listeners.append(

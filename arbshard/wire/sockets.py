@@ -25,14 +25,26 @@ _RECONNECT_MS = 10
 _RECONNECT_MAX_MS = 200
 
 
+def _as_it_is(_: Socket) -> None:
+    """Set no further option."""
+
+
 def open_socket(
-    kind: int, endpoint: str, *, bind: bool, high_water: int, frame_max: int = FRAME_BYTES_MAX
+    kind: int,
+    endpoint: str,
+    *,
+    bind: bool,
+    high_water: int,
+    frame_max: int = FRAME_BYTES_MAX,
+    context: "zmq.Context[Socket] | None" = None,
+    prepare: Callable[[Socket], None] = _as_it_is,
 ) -> Socket:
     """Return a socket bound or connected to ``endpoint``, with at most ``high_water`` messages per peer and
     direction.
 
     A peer that sends a frame of more than ``frame_max`` bytes is disconnected before the frame is read, and so is
-    one that connects and sends nothing. Raises ``TransportError``.
+    one that connects and sends nothing. ``context``: None for the one of the process. ``prepare`` sets further
+    options. Raises ``TransportError``.
     """
     assert high_water > 0, high_water  # 0 would mean no limit
     path = endpoint.removeprefix("ipc://")
@@ -42,7 +54,7 @@ def open_socket(
             f"{endpoint}: the path is {size} bytes long, a socket's may have {IPC_PATH_BYTES_MAX}; "
             "choose a shorter run directory"
         )
-    socket: Socket = zmq.Context.instance().socket(kind)
+    socket: Socket = (zmq.Context.instance() if context is None else context).socket(kind)
     try:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, high_water)
@@ -51,6 +63,7 @@ def open_socket(
         socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
         socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
+        prepare(socket)
         if bind:
             socket.bind(endpoint)
         else:

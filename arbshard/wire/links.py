@@ -1,0 +1,305 @@
+"""Carries messages between the hosts of a cluster: ZeroMQ over TCP, encrypted and authenticated by CURVE.
+
+``HostLinks`` opens all sockets of one process. A server accepts only clients whose public key is that of a host in
+the cluster file, and knows by this key which host has sent a message; whoever else connects is refused and counted.
+A client accepts only the server whose public key it was given.
+
+Every queue is bounded, and nothing waits in a queue while there is no connection: ``send`` then returns False. A
+connection on which nothing arrives for ``lease_ms`` is closed and made anew, so that a host which was cut off does
+not receive afterwards what was meant for earlier.
+"""
+
+import socket as sockets
+from collections.abc import Callable
+from functools import partial
+
+import zmq
+from zmq.utils import z85
+
+from arbshard.closable import Closable
+from arbshard.config.cluster import ClusterConfig
+from arbshard.errors import TransportError
+from arbshard.secret import Secret
+from arbshard.wire.envelope import REPLY_BYTES_MAX, pack, unpack
+from arbshard.wire.sockets import Socket, SocketReader, is_readable, open_socket, receive
+
+LINK_BYTES_MAX = REPLY_BYTES_MAX
+"""Size in bytes of the longest message between two hosts."""
+_AUTHENTICATOR = "inproc://zeromq.zap.01"
+"""Where ZeroMQ asks whether a client's key is accepted (its RFC 27)."""
+_REFUSED = b"400", b"the key is not one of a host of this cluster"
+_ACCEPTED = b"200", b"OK"
+_ZAP_FRAMES = 7
+"""Number of frames of a question about a CURVE key."""
+_CONNECT_MS = 1000
+_DRAIN = 256
+"""Number of messages received in one turn of the loop."""
+
+
+class HostLinks(Closable):
+    """Opens the sockets between this host and the others. For use in a running loop; close it after them."""
+
+    def __init__(self, cluster: ClusterConfig, secret: Secret) -> None:
+        """Answer which keys are accepted from now on. ``secret`` is this host's secret key."""
+        self._cluster = cluster
+        self._secret = secret
+        self._hosts = {z85.decode(one.key): name for name, one in cluster.hosts.items()}
+        self._beat_ms = max(cluster.lease_ms // 4, 50)
+        self.refused = 0
+        """Number of connections refused because their key is not one of a host of the cluster."""
+        self._context = zmq.Context()
+        try:
+            self._authenticator = open_socket(
+                zmq.REP, _AUTHENTICATOR, bind=True, high_water=_DRAIN, context=self._context
+            )
+            self._reader = SocketReader(self._authenticator, self._authenticate)
+        except BaseException:
+            self._context.destroy(linger=0)
+            raise
+
+    def bind(self, endpoint: str, *, high_water: int) -> Socket:
+        """Return a ROUTER socket at ``endpoint``, one of this host's own. Raises ``TransportError``."""
+        return open_socket(
+            zmq.ROUTER,
+            _local(endpoint),
+            bind=True,
+            high_water=high_water,
+            frame_max=LINK_BYTES_MAX,
+            context=self._context,
+            prepare=self._serve,
+        )
+
+    def connect(self, host: str, endpoint: str, *, high_water: int) -> Socket:
+        """Return a DEALER socket that connects to ``endpoint`` of ``host``. Raises ``TransportError``."""
+        return open_socket(
+            zmq.DEALER,
+            endpoint,
+            bind=False,
+            high_water=high_water,
+            frame_max=LINK_BYTES_MAX,
+            context=self._context,
+            prepare=partial(self._ask, self._cluster.hosts[host].key),
+        )
+
+    def close(self) -> None:
+        """Close every socket that is still open. May be called again."""
+        self._reader.close()
+        self._context.destroy(linger=0)
+
+    def _serve(self, socket: Socket) -> None:
+        self._prepare(socket)
+        # Without this a message that cannot be delivered would vanish uncounted.
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.ZAP_DOMAIN, b"cluster")
+        # Without it a server whose authenticator is closed would accept every key.
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        self._secret.use_encoded(partial(socket.setsockopt, zmq.CURVE_SECRETKEY))
+
+    def _ask(self, server_key: str, socket: Socket) -> None:
+        self._prepare(socket)
+        socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing is queued before there is a connection
+        socket.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_MS)
+        socket.setsockopt(zmq.CURVE_SERVERKEY, server_key.encode())
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, self._cluster.own.key.encode())
+        self._secret.use_encoded(partial(socket.setsockopt, zmq.CURVE_SECRETKEY))
+
+    def _prepare(self, socket: Socket) -> None:
+        socket.setsockopt(zmq.IPV6, 1)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, self._beat_ms)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, self._cluster.lease_ms)
+        socket.setsockopt(zmq.HEARTBEAT_TTL, self._cluster.lease_ms)
+
+    def _authenticate(self) -> None:
+        """Answer ZeroMQ's question about one client."""
+        asked = receive(self._authenticator)
+        if asked is None:
+            return
+        host = None
+        if len(asked) == _ZAP_FRAMES and asked[5] == b"CURVE":
+            host = self._hosts.get(asked[6])
+        self.refused += host is None
+        code, text = _REFUSED if host is None else _ACCEPTED
+        name = (host or "").encode()
+        self._authenticator.send_multipart((*asked[:2], code, text, name, b""), zmq.NOBLOCK)
+
+
+class HostServer(Closable):
+    """Receives messages of other hosts and answers them. Each connection is a route of its own.
+
+    ``on_message`` is called with route, name of the host, and message.
+    """
+
+    def __init__(
+        self,
+        links: HostLinks,
+        endpoint: str,
+        on_message: Callable[[bytes, str, bytes], None],
+        *,
+        high_water: int = 1024,
+    ) -> None:
+        """Listen at ``endpoint``. Raises ``TransportError``."""
+        self._on_message = on_message
+        self._socket = links.bind(endpoint, high_water=high_water)
+        self._reader = SocketReader(self._socket, self._drain)
+        self.bad = 0
+        """Number of messages of the wrong form."""
+        self.unsent = 0
+        """Number of messages that could not be sent, because the host had gone or does not read."""
+
+    def send(self, route: bytes, message: bytes) -> bool:
+        """Send to the host at ``route``. Return whether that is possible; it is not when its queue is full."""
+        try:
+            self._socket.send_multipart((route, message), zmq.NOBLOCK)
+        except zmq.ZMQError:
+            self.unsent += 1
+            return False
+        finally:
+            self._reader.poke()
+        return True
+
+    def close(self) -> None:
+        """Close the socket. May be called again."""
+        self._reader.close()
+        self._socket.close()
+
+    def _drain(self) -> None:
+        for _ in range(_DRAIN):
+            if self._socket.closed or not is_readable(self._socket):
+                return
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            if len(frames) != 2:
+                self.bad += 1
+                continue
+            host = frames[1].get("User-Id")  # set by our own authenticator
+            self._on_message(frames[0].bytes, str(host), frames[1].bytes)
+
+
+class HostClient(Closable):
+    """Sends messages to another host's ``HostServer``, and receives its answers.
+
+    It connects again by itself after a connection was lost, but not after its key was refused. So an owner that hears
+    nothing for long makes another client.
+    """
+
+    def __init__(
+        self,
+        links: HostLinks,
+        host: str,
+        endpoint: str,
+        on_message: Callable[[bytes], None],
+        *,
+        high_water: int = 1024,
+    ) -> None:
+        """Connect to ``endpoint`` of ``host``. Raises ``TransportError``."""
+        self._on_message = on_message
+        self._socket = links.connect(host, endpoint, high_water=high_water)
+        self._reader = SocketReader(self._socket, self._drain)
+        self.bad = 0
+        """Number of messages of the wrong form."""
+        self.unsent = 0
+        """Number of messages that could not be sent, because there is no connection or its queue is full."""
+
+    def send(self, message: bytes) -> bool:
+        """Send to the host. Return whether that is possible."""
+        try:
+            self._socket.send(message, zmq.NOBLOCK)
+        except zmq.ZMQError:
+            self.unsent += 1
+            return False
+        finally:
+            self._reader.poke()
+        return True
+
+    def close(self) -> None:
+        """Close the socket. May be called again."""
+        self._reader.close()
+        self._socket.close()
+
+    def _drain(self) -> None:
+        for _ in range(_DRAIN):
+            if self._socket.closed:
+                return
+            frames = receive(self._socket)
+            if frames is None:
+                return
+            if len(frames) != 1:
+                self.bad += 1
+                continue
+            self._on_message(frames[0])
+
+
+class HostChannel:
+    """Sends requests to the ``RouterListener`` of another host: a ``request.Channel`` on which many may be out."""
+
+    WINDOW = 64
+
+    def __init__(
+        self,
+        links: HostLinks,
+        host: str,
+        endpoint: str,
+        on_reply: Callable[[tuple[bytes, bytes] | None], None],
+        *,
+        high_water: int = 4096,
+    ) -> None:
+        """Make a channel. ``on_reply`` gets (request id, payload), or None for an invalid reply."""
+        self._open = partial(links.connect, host, endpoint, high_water=high_water)
+        self._endpoint = endpoint
+        self._on_reply = on_reply
+        self._socket: Socket | None = None
+        self._reader: SocketReader | None = None
+
+    def connect(self) -> None:
+        """Begin to connect, so that the first request can be sent. Raises ``TransportError``."""
+        if self._socket is None:
+            self._socket = self._open()
+            self._reader = SocketReader(self._socket, self._drain)
+
+    def send(self, request_id: bytes, payload: bytes) -> None:
+        """Send a request. Raises ``TransportError`` while there is no connection, or when its queue is full."""
+        self.connect()
+        assert self._socket is not None
+        assert self._reader is not None
+        try:
+            # The empty frame is what a REQ socket would add.
+            self._socket.send_multipart((b"", *pack(request_id, payload)), zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            raise TransportError(f"{self._endpoint}: cannot send: {error.strerror}") from error
+        finally:
+            self._reader.poke()
+
+    def drop(self) -> None:
+        """Close the connection, so that no late reply comes over it. May be called again."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _drain(self) -> None:
+        for _ in range(_DRAIN):
+            if self._socket is None:  # dropped by the receiver of a reply
+                return
+            frames = receive(self._socket)
+            if frames is None:
+                return
+            self._on_reply(unpack(frames[1:]) if frames[0] == b"" else None)
+
+
+def _local(endpoint: str) -> str:
+    """Return ``endpoint`` with an address that can be bound: ZeroMQ does not look up names for that.
+
+    Raises ``TransportError``.
+    """
+    name, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    try:
+        found = sockets.getaddrinfo(name.strip("[]"), int(port), type=sockets.SOCK_STREAM)
+    except (OSError, ValueError) as error:
+        raise TransportError(f"{endpoint}: there is no such address: {error}") from error
+    family, _, _, _, address = found[0]
+    return f"tcp://[{address[0]}]:{port}" if family == sockets.AF_INET6 else f"tcp://{address[0]}:{port}"

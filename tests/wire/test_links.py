@@ -1,0 +1,281 @@
+"""Only hosts of the cluster file get a connection, the server knows which one it is, and nothing waits unbounded."""
+
+import asyncio
+import socket
+
+import pytest
+import zmq
+
+from arbshard.config.cluster import ClusterConfig, HostConfig
+from arbshard.errors import TransportError
+from arbshard.secret import Secret
+from arbshard.wire.envelope import pack
+from arbshard.wire.links import LINK_BYTES_MAX, HostChannel, HostClient, HostLinks, HostServer
+from arbshard.wire.router import RouterListener
+from arbshard.wire.serve import ReplyServer
+
+
+def free_ports(count):
+    """Return the first of ``count`` ports in a row that are free."""
+    for _ in range(100):
+        with socket.socket() as first:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+        try:
+            for one in range(port, port + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", one))
+        except OSError:
+            continue
+        return port
+    raise AssertionError("no ports are free")
+
+
+class Hosts:
+    """Makes the links of hosts that share a cluster file."""
+
+    def __init__(self, *names, **settings):
+        self.secrets = {}
+        hosts = {}
+        for name in names:
+            public, secret = zmq.curve_keypair()
+            self.secrets[name] = Secret(secret.decode())
+            hosts[name] = HostConfig("127.0.0.1", public.decode(), free_ports(3))
+        self.config = ClusterConfig("demo", hosts, ("nats://127.0.0.1:4222",), **settings)
+        self._opened = []
+
+    def links(self, name, **changes):
+        config = ClusterConfig(
+            self.config.name, self.config.hosts, self.config.nats, lease_ms=self.config.lease_ms, host=name
+        )
+        links = HostLinks(config, changes.get("secret", self.secrets[name]))
+        self._opened.append(links)
+        return links
+
+    def endpoint(self, name):
+        return self.config.hosts[name].follow_endpoint
+
+    def close(self):
+        for links in self._opened:
+            links.close()
+
+
+@pytest.fixture
+async def hosts():
+    made = Hosts("a", "b", "c", lease_ms=300)
+    yield made
+    made.close()
+
+
+class Echo:
+    def __init__(self, links, endpoint):
+        self.got = []
+        self.server = HostServer(links, endpoint, self.receive)
+
+    def receive(self, route, host, message):
+        self.got.append((host, message))
+        self.server.send(route, b"re: " + message)
+
+
+async def test_a_server_knows_which_host_has_sent_each_message(hosts, until):
+    echo = Echo(hosts.links("a"), hosts.endpoint("a"))
+    answers = {}
+    for name in ("b", "c"):
+        heard = answers[name] = []
+        client = HostClient(hosts.links(name), "a", hosts.endpoint("a"), heard.append)
+        await until(lambda client=client, name=name: client.send(name.encode()))
+    await until(lambda: all(answers.values()))
+    assert sorted(echo.got) == [("b", b"b"), ("c", b"c")]
+    assert answers == {"b": [b"re: b"], "c": [b"re: c"]}
+
+
+async def test_a_key_that_is_not_in_the_cluster_file_is_refused_and_counted(hosts, until):
+    links = hosts.links("a")
+    echo = Echo(links, hosts.endpoint("a"))
+    strangers = Hosts("a", "b")
+    # It knows the server's public key, and the server does not know it.
+    strangers.config.hosts["a"] = hosts.config.hosts["a"]
+    try:
+        client = HostClient(strangers.links("b"), "a", hosts.endpoint("a"), lambda _: None)
+        await until(lambda: links.refused)
+        assert not client.send(b"let me in")
+        assert echo.got == []
+    finally:
+        strangers.close()
+
+
+async def test_a_peer_without_encryption_is_not_heard(hosts, until):
+    links = hosts.links("a")
+    echo = Echo(links, hosts.endpoint("a"))
+    plain = zmq.Context.instance().socket(zmq.DEALER)
+    try:
+        plain.setsockopt(zmq.LINGER, 0)
+        plain.connect(hosts.endpoint("a"))
+        plain.send(b"in clear")
+        client = HostClient(hosts.links("b"), "a", hosts.endpoint("a"), lambda _: None)
+        await until(lambda: client.send(b"hello"))
+        await until(lambda: echo.got)
+        await asyncio.sleep(0.05)
+        assert echo.got == [("b", b"hello")]
+    finally:
+        plain.close()
+
+
+async def test_a_server_with_another_key_gets_nothing(hosts):
+    """A program that answers at the leader's address without its secret key cannot read what is sent."""
+    impostor = Hosts("a")
+    impostor.config.hosts["b"] = hosts.config.hosts["b"]
+    try:
+        echo = Echo(impostor.links("a"), hosts.endpoint("a"))
+        client = HostClient(hosts.links("b"), "a", hosts.endpoint("a"), lambda _: None)
+        for _ in range(20):
+            assert not client.send(b"secret")
+            await asyncio.sleep(0.01)
+        assert echo.got == []
+    finally:
+        impostor.close()
+
+
+async def test_nothing_is_queued_for_a_host_that_is_not_there(hosts, until):
+    client = HostClient(hosts.links("b"), "a", hosts.endpoint("a"), lambda _: None)
+    assert not client.send(b"one")
+    assert client.unsent == 1
+    echo = Echo(hosts.links("a"), hosts.endpoint("a"))
+    await until(lambda: client.send(b"two"))
+    await until(lambda: echo.got)
+    assert echo.got == [("b", b"two")]
+
+
+async def test_a_message_to_a_host_that_has_gone_is_counted(hosts, until):
+    routes = []
+    server = HostServer(hosts.links("a"), hosts.endpoint("a"), lambda route, *_: routes.append(route))
+    client = HostClient(hosts.links("b"), "a", hosts.endpoint("a"), lambda _: None)
+    await until(lambda: client.send(b"hello"))
+    await until(lambda: routes)
+    client.close()
+    await until(lambda: not server.send(routes[0], b"still there?"))
+    assert server.unsent == 1
+
+
+async def test_a_host_that_does_not_read_fills_a_bounded_queue(hosts, until):
+    routes = []
+    server = HostServer(
+        hosts.links("a"), hosts.endpoint("a"), lambda route, *_: routes.append(route), high_water=8
+    )
+    client = HostClient(hosts.links("b"), "a", hosts.endpoint("a"), lambda _: None, high_water=8)
+    await until(lambda: client.send(b"hello"))
+    await until(lambda: routes)
+    client._reader.close()  # it reads no more, and its connection lives
+    sent = 0
+    while sent < 1000 and server.send(routes[0], bytes(1_000_000)):
+        sent += 1
+    assert 8 <= sent < 1000
+
+
+async def test_a_message_beyond_the_limit_closes_the_connection(hosts, until):
+    echo = Echo(hosts.links("a"), hosts.endpoint("a"))
+    client = HostClient(hosts.links("b"), "a", hosts.endpoint("a"), lambda _: None)
+    await until(lambda: client.send(bytes(LINK_BYTES_MAX + 1)))
+    await until(lambda: (client.send(b"small"), echo.got)[1])  # some may be lost with the connection
+    assert set(echo.got) == {("b", b"small")}
+
+
+async def test_requests_of_another_host_are_answered_many_at_a_time(hosts, until, endpoint):
+    own_endpoint = endpoint
+    links = hosts.links("a")
+    endpoint = hosts.config.hosts["a"].requests_endpoint
+    listener = RouterListener(endpoint, links.bind)
+    server = ReplyServer(
+        own_endpoint,
+        lambda batch: [b"re: " + one for one in batch],
+        listeners=(listener,),
+    )
+    server.start(lambda error: pytest.fail(str(error)))
+    replies = []
+    channel = HostChannel(hosts.links("b"), "a", endpoint, replies.append)
+    channel.connect()
+    try:
+
+        def is_sent(number):
+            try:
+                channel.send(b"id-%d" % number, b"%d" % number)
+            except TransportError:
+                return False
+            return True
+
+        await until(lambda: is_sent(0))
+        for number in range(1, 50):
+            assert is_sent(number)
+        await until(lambda: len(replies) >= 50)
+        assert sorted(replies) == sorted((b"id-%d" % one, b"re: %d" % one) for one in range(50))
+    finally:
+        channel.drop()
+        channel.drop()
+        server.close()
+
+
+async def test_a_dropped_channel_begins_anew(hosts, until):
+    endpoint = hosts.config.hosts["a"].requests_endpoint
+    listener = RouterListener(endpoint, hosts.links("a").bind)
+    got = []
+    listener.start(lambda: got.extend(listener.receive(10)))
+    replies = []
+    channel = HostChannel(hosts.links("b"), "a", endpoint, replies.append)
+
+    def is_sent(name):
+        try:
+            channel.send(name, b"")
+        except TransportError:
+            return False
+        return True
+
+    await until(lambda: is_sent(b"first"))
+    await until(lambda: got)
+    channel.drop()
+    got[0].reply(b"too late")
+    await until(lambda: is_sent(b"second"))
+    await until(lambda: len(got) == 2)
+    got[1].reply(b"in time")
+    await until(lambda: replies)
+    assert replies == [(b"second", b"in time")]
+    channel.drop()
+    listener.close()
+
+
+async def test_an_invalid_reply_is_given_as_none(hosts, until):
+    routes, replies = [], []
+    links = hosts.links("a")
+    server = links.bind(hosts.endpoint("a"), high_water=10)
+    channel = HostChannel(hosts.links("b"), "a", hosts.endpoint("a"), replies.append)
+
+    def is_sent():
+        try:
+            channel.send(b"id", b"")
+        except TransportError:
+            return False
+        return True
+
+    await until(is_sent)
+    await until(lambda: server.poll(0))
+    routes.append(server.recv_multipart()[0])
+    server.send_multipart((routes[0], b"no envelope"))
+    server.send_multipart((routes[0], b"", *pack(b"id", b"payload")))
+    await until(lambda: len(replies) == 2)
+    assert replies == [None, (b"id", b"payload")]
+    channel.drop()
+    server.close()
+
+
+async def test_an_address_that_is_not_known_is_an_error_with_its_name(hosts):
+    links = hosts.links("a")
+    with pytest.raises(TransportError, match=r"tcp://nowhere\.invalid:7400: there is no such address"):
+        links.bind("tcp://nowhere.invalid:7400", high_water=1)
+    with pytest.raises(TransportError, match="cannot bind"):
+        links.bind("tcp://192.0.2.1:7400", high_water=1)
+
+
+async def test_a_name_is_bound_by_its_address(hosts):
+    port = free_ports(1)
+    bound = hosts.links("a").bind(f"tcp://localhost:{port}", high_water=1)
+    assert bound.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").endswith(b":%d" % port)
+    bound.close()
