@@ -12,6 +12,8 @@ Version 3 added fenced shards.
 Version 4 allows earlier periods to be in archives, so that the events do not begin with number 1
 (``ledger.period``).
 
+Clusters added ``LeaderBegan`` and ``ShardGranted`` without a new version: no ledger of a single host has them.
+
 Version 5 gives orders that were not accepted a state of their own, ``NOT_ACCEPTED``. Older programs called them
 ``CANCELED`` and gave the reason in ``detail``; ``decode_event`` reads such an event as it was meant.
 """
@@ -90,6 +92,26 @@ class ShardFenced(_Event, frozen=True, kw_only=True):
     """The last epoch that is refused."""
     reason: str
     """The end of a sentence, for people."""
+
+
+class LeaderBegan(_Event, frozen=True, kw_only=True):
+    """Records that a host has begun to lead a cluster: its risk decides for all hosts from here on."""
+
+    term: int
+    """Number of the leadership, which grows."""
+    host: str
+
+
+class ShardGranted(_Event, frozen=True, kw_only=True):
+    """Records that a host of a cluster may run a shard, and no other host any more.
+
+    Its epochs begin with ``grant * 1000 + 1``; lower ones are refused from here on.
+    """
+
+    shard: int
+    host: str
+    grant: int
+    """Number of the grant, which grows for each shard."""
 
 
 DepositKind = Literal[
@@ -444,6 +466,8 @@ Event = (
     | Stopped
     | ShardJoined
     | ShardFenced
+    | LeaderBegan
+    | ShardGranted
     | Deposited
     | TransferAnnounced
     | TransferEnded

@@ -20,6 +20,7 @@ from arbshard.ledger.events import (
     IntentApproved,
     IntentConcluded,
     IntentRefused,
+    LeaderBegan,
     LimitsChanged,
     LimitsScaled,
     OrderExtended,
@@ -30,6 +31,7 @@ from arbshard.ledger.events import (
     RefusalsCounted,
     Resumed,
     ShardFenced,
+    ShardGranted,
     ShardJoined,
     Started,
     Stopped,
@@ -51,9 +53,19 @@ from arbshard.risk.portfolio.settlement import fee_value
 
 KINDS = (
     *("ClosesOrdered", "CoinConfirmed", "Deposited", "DifferenceFound", "DifferenceResolved", "EquityMarked"),
-    *("Halted", "IntentApproved", "IntentConcluded", "IntentRefused", "LimitsChanged", "LimitsScaled"),
+    *("Halted", "IntentApproved", "IntentConcluded", "IntentRefused", "LeaderBegan", "LimitsChanged"),
+    "LimitsScaled",
     *("OrderExtended", "OrderReported", "PairReleased", "PairSetApart", "PositionClosed", "RefusalsCounted"),
-    *("Resumed", "ShardFenced", "ShardJoined", "Started", "Stopped", "StrayFound", "StrayGone"),
+    *(
+        "Resumed",
+        "ShardFenced",
+        "ShardGranted",
+        "ShardJoined",
+        "Started",
+        "Stopped",
+        "StrayFound",
+        "StrayGone",
+    ),
     *("TransferEnded", "VenueStateChanged"),
 )
 """The kinds of events that ``RunFacts`` counts."""
@@ -304,6 +316,10 @@ class RunFacts:
             case ShardFenced():
                 self.fenced[event.shard] += 1
                 self._note(event, "warn", f"shard {event.shard}", f"was fenced: {event.reason}")
+            case LeaderBegan():
+                self._note(event, "warn", "cluster", f"host {event.host} leads in term {event.term}")
+            case ShardGranted():
+                self._note(event, "note", f"shard {event.shard}", f"was given to host {event.host}")
             case _:
                 self._incident(event)
 

@@ -16,7 +16,9 @@ from arbshard.ledger.events import (
     Halted,
     IntentApproved,
     IntentRefused,
+    LeaderBegan,
     OrderReported,
+    ShardGranted,
     Started,
     Stopped,
 )
@@ -49,7 +51,7 @@ from arbshard.risk.operators import REASON_MAX, Operators
 from arbshard.risk.portfolio.attempts import retry_of
 from arbshard.risk.portfolio.operator_state import set_apart
 from arbshard.risk.portfolio.results import TradingDays
-from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.risk.portfolio.state import GrantedShard, PortfolioState
 from arbshard.risk.portfolio.venue_states import unclosable
 from arbshard.risk.reconcile.reconciler import Reconciler, reconciliation_of
 from arbshard.risk.reconcile.tolerance import Tolerances
@@ -115,6 +117,7 @@ class RiskCore:
         self._pairs = self.ownership.pairs
         self.state = state
         self._tag = tag
+        self._has_cluster = config.cluster is not None
         self.valuation = Valuation(state)
         self.reconciler: Reconciler | None = None
         """The comparison with the venues; None on paper, where no venue keeps accounts."""
@@ -275,6 +278,16 @@ class RiskCore:
         self._apply(events)
         return events
 
+    def lead(self, term: int, host: str, now_ms: int) -> list[Event]:
+        """Begin a leadership of a cluster."""
+        return self._applied(LeaderBegan(at_ms=now_ms, term=term, host=host))
+
+    def grant(self, shard: int, host: str, number: int, now_ms: int) -> list[Event]:
+        """Allow a host of the cluster to run a shard, and no other one. Nothing new when that is so."""
+        if self.state.grants.get(shard) == GrantedShard(host, number):
+            return []
+        return self._applied(ShardGranted(at_ms=now_ms, shard=shard, host=host, grant=number))
+
     def note_break(self, broken: str, now_ms: int) -> list[Event]:
         """Halt because the books do not balance. Nothing changes when that is known."""
         is_known, self.broken = self.broken is not None, broken
@@ -383,7 +396,11 @@ class RiskCore:
 
     def _hello(self, request: Hello, now_ms: int) -> Decision:
         known = self.state.shards.get(request.shard)
-        objection = greeting_objection(known, request)
+        grant = None
+        if self._has_cluster:
+            granted = self.state.grants.get(request.shard)
+            grant = granted.number if granted is not None else 0
+        objection = greeting_objection(known, request, grant)
         if objection is not None:
             return _refused(*objection)
         events = joined(known, request, now_ms)
@@ -672,6 +689,11 @@ class RiskCore:
         over = intent_id in self.state.outcomes
         detail = f"{intent_id} is over" if over else f"no intent {intent_id} is open"
         return _refused(Refusal.UNKNOWN_INTENT, detail)
+
+    def _applied(self, event: Event) -> list[Event]:
+        events = [event]
+        self._apply(events)
+        return events
 
     def _apply(self, events: list[Event]) -> None:
         for event in events:

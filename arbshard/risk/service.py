@@ -21,6 +21,7 @@ from arbshard.ledger.events import (
     DifferenceResolved,
     Event,
     Halted,
+    LeaderBegan,
     LimitsChanged,
     LimitsScaled,
     PairReleased,
@@ -28,6 +29,7 @@ from arbshard.ledger.events import (
     ReconciliationEvent,
     Resumed,
     ShardFenced,
+    ShardGranted,
     ShardJoined,
     StrayFound,
     StrayGone,
@@ -196,6 +198,19 @@ class RiskService:
         events = self._core.fence(shard, reason, self._clock.wall_ms())
         self._keep(events)
         self._page.add(self._fenced, len(events))
+
+    def lead(self, term: int, host: str) -> None:
+        """Begin a leadership of a cluster; before ``start``. Raises ``LedgerError``."""
+        self._keep(self._core.lead(term, host, self._clock.wall_ms()))
+
+    def grant(self, shard: int, host: str, number: int) -> int:
+        """Allow a host of the cluster to run a shard, and no other one.
+
+        Return the last event that this rests on. Raises ``LedgerError``.
+        """
+        self._keep(self._core.grant(shard, host, number, self._clock.wall_ms()))
+        self.show_fences()
+        return self._store.last_seq
 
     def show_fences(self) -> None:
         """Put on the page which epochs may still trade: workers and the supervisor act on it."""
@@ -370,8 +385,8 @@ def _log_event(event: Event) -> None:
             get_logger().warning("halted", cause=event.cause, reason=event.reason, exits=exits, by=event.by)
         case Resumed():
             get_logger().warning("resumed", reason=event.reason, by=event.by)
-        case ShardFenced():
-            get_logger().warning("fenced", shard=event.shard, epoch=event.epoch, reason=event.reason)
+        case ShardFenced() | LeaderBegan() | ShardGranted():
+            _log_shard(event)
         case ClosesOrdered():
             get_logger().warning("closing", pairs=list(event.pairs), reason=event.reason, by=event.by)
         case PairSetApart() | PairReleased() | CoinConfirmed() | VenueStateChanged():
@@ -390,6 +405,17 @@ def _log_event(event: Event) -> None:
             _log_move(event)
         case _:
             pass
+
+
+def _log_shard(event: ShardFenced | LeaderBegan | ShardGranted) -> None:
+    """Log who may trade."""
+    match event:
+        case ShardFenced():
+            get_logger().warning("fenced", shard=event.shard, epoch=event.epoch, reason=event.reason)
+        case LeaderBegan():
+            get_logger().warning("leading", host=event.host, term=event.term)
+        case ShardGranted():
+            get_logger().info("granted", shard=event.shard, host=event.host, grant=event.grant)
 
 
 def _log_move(event: Deposited | TransferAnnounced | TransferEnded) -> None:

@@ -15,6 +15,7 @@ from arbshard.ledger.events import (
     DifferenceResolved,
     Event,
     Halted,
+    LeaderBegan,
     LimitsChanged,
     LimitsScaled,
     OrderReported,
@@ -22,6 +23,7 @@ from arbshard.ledger.events import (
     PairSetApart,
     RefusalsCounted,
     Resumed,
+    ShardGranted,
     Started,
     Stopped,
     StrayFound,
@@ -77,6 +79,13 @@ RECONCILED = (
 """What venues say."""
 
 
+CLUSTERED = (
+    LeaderBegan(at_ms=1, term=3, host="a"),
+    ShardGranted(at_ms=2, shard=0, host="b", grant=7),
+)
+"""What happens in a cluster."""
+
+
 @pytest.fixture
 def events() -> list[Event]:
     """Of every kind at least one."""
@@ -95,7 +104,7 @@ def events() -> list[Event]:
     world.conclude(leg)
     world.events += world.core.fence(world.shard, "no beat for 1.02 s", world.now_ms)
     world.stop()
-    return [*world.events, *ORDERED, *RECONCILED]
+    return [*world.events, *ORDERED, *RECONCILED, *CLUSTERED]
 
 
 def w_extend(world, intent_id, order):

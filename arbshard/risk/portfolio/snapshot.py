@@ -19,7 +19,7 @@ from arbshard.model.position import Position
 from arbshard.risk.portfolio.holdings import Trade
 from arbshard.risk.portfolio.state import PortfolioState
 
-VERSION: Final = 13
+VERSION: Final = 14
 """Raise it with every change of what the state's fields are or mean."""
 
 _LEGACY_DIGITS: Final = 32

@@ -26,6 +26,7 @@ from arbshard.ledger.events import (
     IntentApproved,
     IntentConcluded,
     IntentRefused,
+    LeaderBegan,
     LimitsChanged,
     LimitsScaled,
     OrderExtended,
@@ -39,6 +40,7 @@ from arbshard.ledger.events import (
     RefusalsCounted,
     Resumed,
     ShardFenced,
+    ShardGranted,
     ShardJoined,
     Started,
     Stopped,
@@ -73,6 +75,7 @@ from arbshard.risk.portfolio.results import ALL, Results, Totals, day_of
 from arbshard.risk.portfolio.settlement import away_cost_after, settle
 from arbshard.risk.portfolio.transfers import Transfers
 from arbshard.risk.portfolio.venue_states import VenueStates
+from arbshard.wire.cluster import EPOCHS_PER_GRANT
 
 CLOSED_KEPT = 1000
 OUTCOMES_KEPT = 2048
@@ -101,6 +104,14 @@ class Shard(msgspec.Struct, frozen=True):
     def is_fenced(self) -> bool:
         """Return whether no incarnation may send requests for the shard before a new one comes."""
         return self.epoch < self.fence
+
+
+class GrantedShard(msgspec.Struct, frozen=True):
+    """States which host of a cluster may run a shard."""
+
+    host: str
+    number: int
+    """Number of the grant; epochs are this times ``EPOCHS_PER_GRANT`` and more."""
 
 
 def _no_exposures() -> dict[Direction, Decimal]:
@@ -153,6 +164,12 @@ class PortfolioState(Part):
     transfers: Transfers = msgspec.field(default_factory=Transfers)
     due: tuple[str, Position, bool] | None = None
     """(intent, position, is new) that the next event must state."""
+    term: int = 0
+    """Number of the last leadership of a cluster; 0 for a ledger that was never one of a cluster."""
+    leader: str = ""
+    """The host that leads in this term."""
+    grants: dict[int, GrantedShard] = msgspec.field(default_factory=dict)
+    """The host that may run each shard, in a cluster."""
 
     def __post_init__(self) -> None:
         """Give all parts one journal; called for a fresh state and for one that was read from a snapshot."""
@@ -233,7 +250,15 @@ class PortfolioState(Part):
         match event:
             case Deposited() | TransferAnnounced() | TransferEnded():
                 self._move(event)
-            case Started() | Stopped() | RefusalsCounted() | ShardJoined() | ShardFenced():
+            case (
+                Started()
+                | Stopped()
+                | RefusalsCounted()
+                | ShardJoined()
+                | ShardFenced()
+                | LeaderBegan()
+                | ShardGranted()
+            ):
                 self._apply_housekeeping(event)
             case (
                 Halted()
@@ -328,6 +353,24 @@ class PortfolioState(Part):
                 new = replace(known, fence=event.epoch + 1, fenced_for=event.reason)
         self._journal.set_item(self.shards, event.shard, new)
 
+    def _apply_cluster(self, event: LeaderBegan | ShardGranted) -> None:
+        if isinstance(event, LeaderBegan):
+            if event.term <= self.term:
+                raise LedgerDamaged(f"term {event.term} follows term {self.term}")
+            self._journal.keep_fields(self)
+            self.term, self.leader = event.term, event.host
+            return
+        known = self.grants.get(event.shard)
+        if known is not None and event.grant <= known.number:
+            raise LedgerDamaged(
+                f"grant {event.grant} of shard {event.shard} follows its grant {known.number}"
+            )
+        self._journal.set_item(self.grants, event.shard, GrantedShard(event.host, event.grant))
+        shard = self.shards.get(event.shard, Shard(0, 0))
+        lowest = max(shard.fence, event.grant * EPOCHS_PER_GRANT)
+        new = replace(shard, fence=lowest, fenced_for=f"it was granted to {event.host}")
+        self._journal.set_item(self.shards, event.shard, new)
+
     def _move(self, event: Deposited | TransferAnnounced | TransferEnded) -> None:
         """Change a balance otherwise than by trading. What a transfer is going to take away is held for it."""
         match event:
@@ -359,11 +402,14 @@ class PortfolioState(Part):
             self.balances.hold(event.venue, event.currency, -released)
 
     def _apply_housekeeping(
-        self, event: Started | Stopped | RefusalsCounted | ShardJoined | ShardFenced
+        self,
+        event: Started | Stopped | RefusalsCounted | ShardJoined | ShardFenced | LeaderBegan | ShardGranted,
     ) -> None:
         match event:
             case ShardJoined() | ShardFenced():
                 self._apply_shard(event)
+            case LeaderBegan() | ShardGranted():
+                self._apply_cluster(event)
             case Started():
                 if event.session != self.session + 1:
                     raise LedgerDamaged(f"session {event.session} follows session {self.session}")

@@ -14,6 +14,7 @@ from arbshard.model.refusal import Refusal
 from arbshard.model.universe import Universe
 from arbshard.risk.portfolio.state import PortfolioState, Shard
 from arbshard.risk.validation import Objection, maker_of
+from arbshard.wire.cluster import EPOCHS_PER_GRANT
 from arbshard.wire.messages import Available, Hello, Refused, Request, Welcome
 
 _EPOCHS_MAX = 2**31
@@ -126,12 +127,18 @@ class HandOver:
         return self.welcome(named, shard)
 
 
-def greeting_objection(known: Shard | None, hello: Hello) -> Objection | None:
-    """Return why this incarnation may not begin; None when it may."""
+def greeting_objection(known: Shard | None, hello: Hello, grant: int | None = None) -> Objection | None:
+    """Return why this incarnation may not begin; None when it may.
+
+    ``grant`` is the number under which a host of a cluster may run the shard, 0 for no host; None without a cluster.
+    """
     if not (0 <= hello.shard < SHARDS_MAX and 0 <= hello.epoch < _EPOCHS_MAX):
         return Objection(
             Refusal.MALFORMED, f"shard {hello.shard}, epoch {hello.epoch}: there is no such incarnation"
         )
+    if grant is not None and hello.epoch // EPOCHS_PER_GRANT != grant:
+        whose = f"is granted as {grant}" if grant else "is granted to no host"
+        return Objection(Refusal.STALE_EPOCH, f"shard {hello.shard} {whose}, this is epoch {hello.epoch}")
     return _stale(hello, known.lowest) if known is not None and hello.epoch < known.lowest else None
 
 

@@ -18,6 +18,7 @@ from arbshard.ledger.events import (
     Halted,
     Hold,
     IntentConcluded,
+    LeaderBegan,
     LimitsChanged,
     LimitsScaled,
     OrderReported,
@@ -28,6 +29,8 @@ from arbshard.ledger.events import (
     RefusalsCounted,
     Resumed,
     ShardFenced,
+    ShardGranted,
+    ShardJoined,
     Started,
     Stopped,
     StrayFound,
@@ -40,7 +43,7 @@ from arbshard.model.money import ONE
 from arbshard.model.order import Order
 from arbshard.model.refusal import Refusal
 from arbshard.risk.portfolio.holdings import Balance
-from arbshard.risk.portfolio.state import PortfolioState
+from arbshard.risk.portfolio.state import GrantedShard, PortfolioState
 from arbshard.wire.messages import Approved, Extend
 from support import world as w
 
@@ -169,6 +172,49 @@ def test_a_restart_of_risk_within_a_run_keeps_the_results_of_the_run(world) -> N
 def test_shards_keep_their_epochs_within_a_run_only(world) -> None:
     assert world.restart("run-1").state.shards[0].epoch == 1
     assert world.restart("run-2").state.shards == {}
+
+
+def test_a_grant_refuses_the_epochs_of_every_older_one(world) -> None:
+    state = world.state
+    state.apply(ShardGranted(at_ms=1, shard=0, host="b", grant=4))
+    assert state.shards[0].lowest == 4_000
+    assert state.shards[0].is_fenced
+    state.apply(ShardJoined(at_ms=2, shard=0, epoch=4_001, pid=1))
+    assert not state.shards[0].is_fenced
+    state.apply(ShardFenced(at_ms=3, shard=0, epoch=4_001, reason="no beat"))
+    state.apply(ShardGranted(at_ms=4, shard=0, host="a", grant=5))
+    assert state.shards[0].lowest == 5_000
+    assert state.grants == {0: GrantedShard("a", 5)}
+    with pytest.raises(LedgerDamaged, match="joined at the fenced epoch 4002"):
+        state.apply(ShardJoined(at_ms=5, shard=0, epoch=4_002, pid=1))
+
+
+@pytest.mark.parametrize("grant", [4, 5])
+def test_a_grant_whose_number_does_not_grow_is_damage(grant) -> None:
+    state = PortfolioState()
+    state.apply(ShardGranted(at_ms=1, shard=2, host="b", grant=5))
+    with pytest.raises(LedgerDamaged, match=f"grant {grant} of shard 2 follows its grant 5"):
+        state.apply(ShardGranted(at_ms=2, shard=2, host="a", grant=grant))
+
+
+@pytest.mark.parametrize("term", [6, 7])
+def test_a_term_that_does_not_grow_is_damage(term) -> None:
+    state = PortfolioState()
+    state.apply(LeaderBegan(at_ms=1, term=7, host="a"))
+    assert (state.term, state.leader) == (7, "a")
+    with pytest.raises(LedgerDamaged, match=f"term {term} follows term 7"):
+        state.apply(LeaderBegan(at_ms=2, term=term, host="b"))
+
+
+def test_grants_and_term_outlive_the_run(world) -> None:
+    world.state.apply(ShardGranted(at_ms=1, shard=0, host="b", grant=4))
+    world.state.apply(LeaderBegan(at_ms=1, term=7, host="a"))
+    world.events += [
+        ShardGranted(at_ms=1, shard=0, host="b", grant=4),
+        LeaderBegan(at_ms=1, term=7, host="a"),
+    ]
+    state = world.restart("run-2").state
+    assert (state.term, state.grants) == (7, {0: GrantedShard("b", 4)})
 
 
 def reported(world, intent, **changes) -> OrderReported:
@@ -367,6 +413,8 @@ def every_kind_of_event() -> list[Event]:
         LimitsScaled(at_ms=5, symbol="", factor=Decimal("0.5"), cause="x"),
         RefusalsCounted(at_ms=6, counts=(("ETH", Refusal.HALTED, 7),)),
         ShardFenced(at_ms=7, shard=0, epoch=1, reason="no beat"),
+        LeaderBegan(at_ms=7, term=3, host="a"),
+        ShardGranted(at_ms=7, shard=0, host="b", grant=4),
         AccountOpened(at_ms=8, venue="upbit"),
         DifferenceFound(at_ms=9, venue="upbit", currency="KRW", stated=Decimal(7), booked=Decimal(9)),
         StrayFound(at_ms=10, venue="upbit", client_id="x", symbol="KRW-ETH", remaining=ONE, pair="ETH"),

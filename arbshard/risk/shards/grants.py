@@ -1,0 +1,120 @@
+"""Decides which host may run a shard of a cluster. Pure; ``leadership.following`` uses it.
+
+A grant is a number that only grows, and it is stored in the ledger before its host learns of it, so a host that holds
+an older one is refused by every leader. A shard that another host was granted is given away only when that host has
+released it, or when it certainly trades no more because its validity has expired.
+
+All times are of the leader's clock of leases. A host's validity counts from the moment at which it sent the beat that
+was confirmed, which is before the leader received it; ``SLACK`` allows for clocks that run at different rates.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from arbshard.risk.portfolio.state import GrantedShard
+from arbshard.wire.cluster import Claim, ClaimRefused, Granted, HeldShard, Release
+
+SLACK = 1.2
+"""By which factor the leader waits longer than a lease, because another host's clock may be slower."""
+GRANT_MAX = 999_999
+"""The highest number of a grant: an epoch is part of every intent's id, whose length venues limit."""
+
+
+class BeatAnswer(NamedTuple):
+    """Is what a beat of a host leads to."""
+
+    is_valid: bool
+    """Whether the beat may be confirmed: the host runs nothing that the ledger has given to another one."""
+    messages: tuple[Granted | ClaimRefused, ...] = ()
+    """What the host does not know."""
+
+
+class ShardGrants:
+    """Knows the hosts that run the shards, for the leader of one term."""
+
+    def __init__(
+        self, granted: Mapping[int, GrantedShard], *, shards: int, lease_ns: int, elected_ns: int
+    ) -> None:
+        """Begin a term. ``granted`` is the state's table, which the events change.
+
+        ``elected_ns``: when this leader was elected. No host was confirmed by an earlier leader after that.
+        """
+        self._granted = granted
+        self._shards = shards
+        self._lease_ns = lease_ns
+        self._expiry_ns = int(lease_ns * SLACK)
+        self._elected_ns = elected_ns
+        self._contacts: dict[str, int] = {}
+        """When the last beat of each host was received."""
+        self._released: dict[int, int] = {}
+        """By shard: the number of the grant that its host has released."""
+        self._reminded_ns: dict[int, int] = {}
+        """By shard: when its host was last sent the grant."""
+
+    def contact_ns(self, host: str) -> int | None:
+        """Return when the last beat of ``host`` was received; None for never."""
+        return self._contacts.get(host)
+
+    def beat(self, host: str, held: Sequence[HeldShard], now_ns: int) -> BeatAnswer:
+        """Note a beat of ``host``, which runs the shards ``held``."""
+        self._contacts[host] = now_ns
+        messages: list[Granted | ClaimRefused] = []
+        for one in held:
+            if not self._is_granted(host, one.shard, one.grant):
+                why = f"shard {one.shard} is not granted to {host} as {one.grant}"
+                messages.append(ClaimRefused(one.shard, self._lowest(one.shard), why, is_lasting=True))
+        is_valid = not messages
+        listed = {(one.shard, one.grant) for one in held}
+        for shard, granted in self._granted.items():
+            known = (shard, granted.number)
+            if granted.host != host or self._released.get(shard) == granted.number:
+                continue
+            if known in listed:
+                self._reminded_ns.pop(shard, None)
+                continue
+            since_ns = self._reminded_ns.setdefault(shard, now_ns)
+            if now_ns - since_ns >= self._lease_ns:
+                self._reminded_ns[shard] = now_ns
+                messages.append(Granted(*known))
+        return BeatAnswer(is_valid, tuple(messages))
+
+    def release(self, host: str, message: Release) -> None:
+        """Note that ``host`` runs a shard no more, and never will under this number."""
+        if self._is_granted(host, message.shard, message.grant):
+            self._released[message.shard] = message.grant
+
+    def answer(self, host: str, claim: Claim, now_ns: int) -> Granted | ClaimRefused:
+        """Answer a claim of ``host``. A grant that the state does not have yet is to be stored before it is sent."""
+        shard, number, lowest = claim.shard, claim.grant, self._lowest(claim.shard)
+        if not 0 <= shard < self._shards:
+            return ClaimRefused(shard, lowest, f"there is no shard {shard}", is_lasting=True)
+        if self._is_granted(host, shard, number):
+            return Granted(shard, number)
+        if not lowest <= number <= GRANT_MAX:
+            why = f"the number of a grant must be from {lowest} to {GRANT_MAX}, this is {number}"
+            return ClaimRefused(shard, lowest, why, is_lasting=True)
+        contact_ns = self._contacts.get(host)
+        if contact_ns is None or now_ns - contact_ns > self._lease_ns:
+            return ClaimRefused(shard, lowest, f"no beat of {host} has come lately")
+        wait_ns = self._wait_ns(host, shard, now_ns)
+        if wait_ns > 0:
+            holder = self._granted[shard].host
+            return ClaimRefused(shard, lowest, f"{holder} may run it for another {wait_ns / 1e9:.2f} s")
+        self._reminded_ns[shard] = now_ns
+        return Granted(shard, number)
+
+    def _is_granted(self, host: str, shard: int, number: int) -> bool:
+        known = self._granted.get(shard)
+        return known == GrantedShard(host, number) and self._released.get(shard) != number
+
+    def _lowest(self, shard: int) -> int:
+        known = self._granted.get(shard)
+        return known.number + 1 if known is not None else 1
+
+    def _wait_ns(self, host: str, shard: int, now_ns: int) -> int:
+        """Return for how long the shard may still be run by another host than ``host``."""
+        known = self._granted.get(shard)
+        if known is None or known.host == host or self._released.get(shard) == known.number:
+            return 0
+        last_ns = max(self._contacts.get(known.host, self._elected_ns), self._elected_ns)
+        return last_ns + self._expiry_ns - now_ns
