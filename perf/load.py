@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 
 from arbshard.config import Config
+from arbshard.exchanges.coins import coin_table
+from arbshard.venues.registry import ADAPTERS
 from perf.figures import LoadRow
 from perf.reading import Observer
 from perf.running import System
@@ -21,14 +23,22 @@ _CHECK_S = 0.05
 _COINS = ((5_000, 60), (20_000, 300), (100_000, 1_000))
 """Pairs of (highest rate, coins): each market gets as many messages as real venues send at most."""
 
+_FEE_COINS = frozenset(coin for adapter in ADAPTERS.values() for coin in adapter.rules.fee_coins)
+"""Coins in which a venue's fees are paid. arbshard does not trade them, so it does not subscribe to them."""
+
 
 def coins_at(rate: float) -> int:
     """Return how many coins share ``rate`` messages per second, on both venues."""
     return next((coins for highest, coins in _COINS if rate <= highest), _COINS[-1][1])
 
 
+def traded_of(coins: int) -> int:
+    """Return how many of the generator's first ``coins`` arbshard trades."""
+    return sum(coin.base not in _FEE_COINS for coin in coin_table(coins))
+
+
 def updates_of(rate: float, coins: int) -> float:
-    """Return the updates per second of each market: there are two markets per coin, and FX."""
+    """Return the updates per second of each market that is subscribed to: two for each of ``coins``, and FX."""
     return rate / (2 * coins + 1)
 
 
@@ -38,7 +48,7 @@ def config_of(
     """Return what differs from the default configuration."""
     config: dict[str, Any] = {
         "run": {"shards": shards, "spare_workers": 1, "log_level": "warning", "transport": transport},
-        "sim": {"coins": coins, "updates_per_s": updates_of(rate, coins), "regime": "calm"},
+        "sim": {"coins": coins, "updates_per_s": updates_of(rate, traded_of(coins)), "regime": "calm"},
         # The generator sends the same frames again and again, with the exchange time at which they were made.
         "data_quality": {"max_lag_ms": 0},
     }

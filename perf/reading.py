@@ -142,7 +142,7 @@ class Observer:
             rate=self._rate,
             coins=self._coins,
             seconds=round(span_s, 3),
-            offered=round(self._rate * span_s),
+            offered=last.sent + last.skipped - first.sent - first.skipped,
             delivered=last.written - first.written,
             receive_us=percentiles_of(receive),
             send_us=percentiles_of(send),

@@ -1,7 +1,7 @@
 import pytest
 
 from arbshard.config import load_config
-from perf.load import RATES, coins_at, config_of, updates_of
+from perf.load import RATES, coins_at, config_of, traded_of, updates_of
 from perf.running import as_toml
 
 
@@ -12,7 +12,7 @@ def test_every_rate_makes_a_configuration_that_the_system_takes(tmp_path, rate):
     config = load_config(path)
     assert config.name == "perf"
     assert config.run.shards == 2
-    markets = 2 * config.sim.coins + 1
+    markets = 2 * traded_of(config.sim.coins) + 1
     assert markets * config.sim.updates_per_s == pytest.approx(rate)
 
 
@@ -21,6 +21,10 @@ def test_every_rate_makes_a_configuration_that_the_system_takes(tmp_path, rate):
 )
 def test_higher_rates_are_shared_among_more_coins(rate, coins):
     assert coins_at(rate) == coins
+
+
+def test_the_coin_in_which_fees_are_paid_is_not_traded():
+    assert (traded_of(5), traded_of(60)) == (5, 59)
 
 
 def test_fx_is_a_market_too():
