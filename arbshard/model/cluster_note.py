@@ -45,6 +45,7 @@ class HostView(msgspec.Struct, frozen=True):
     """Version of arbshard."""
     leads: bool
     term: int
+    """Term of the leader that has confirmed its beats within a lease; 0 for none."""
     seq: int
     """Last event of its replica."""
     shards: tuple[ShardPlace, ...]
@@ -56,6 +57,8 @@ class HostView(msgspec.Struct, frozen=True):
     """Whether it is connected to NATS."""
     note: str = ""
     """What a person should know about it; empty when all is well."""
+    leaving: bool = False
+    """Whether it gives up its shards, because an operator ordered so."""
 
 
 class ClusterNote(msgspec.Struct, frozen=True):

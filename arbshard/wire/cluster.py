@@ -18,7 +18,8 @@ VERSION = 1
 """Version of these messages; hosts of different versions refuse each other."""
 EPOCHS_PER_GRANT = 1000
 """An epoch is the number of its grant times this, plus the number of the incarnation within the grant."""
-
+UNLIMITED_NS = 2**62
+"""A duration without a limit."""
 
 Message = TypeVar("Message")
 
@@ -47,6 +48,8 @@ class Voted(msgspec.Struct, frozen=True, tag=True):
     host: str
     term: int
     granted: bool
+    position: LogPosition
+    """What the voter's ledger has."""
     why: str = ""
     """Why it was not granted."""
 
@@ -178,6 +181,8 @@ class Valid(_Leader, frozen=True):
 
     term: int
     number: int
+    left_ns: int = UNLIMITED_NS
+    """How much longer the leader may lead when it sends this: nothing that it makes valid lasts longer."""
 
 
 class Granted(_Leader, frozen=True):

@@ -1,0 +1,150 @@
+"""Keeps one lease at NATS: a key that one host writes again and again, each time over the revision it knows.
+
+Nothing here makes anything safe: NATS may lose what it acknowledged, answer with old entries or exist twice. A lease
+says which host should ask for a vote or for a grant, so that hosts do not compete.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+
+
+class LeaseValue(msgspec.Struct, frozen=True):
+    """Is what the key of a lease has."""
+
+    host: str
+    """The holder; empty after it has given the lease up."""
+    serial: int
+    """Number of the write, counted by its host."""
+    term: int = 0
+    """For the lease of risk: the term that its holder leads; 0 while it does not lead."""
+
+
+class PutLease(NamedTuple):
+    """Is an action: write ``value`` if the key's revision is still ``revision`` (0: if it does not exist)."""
+
+    key: str
+    value: bytes
+    revision: int
+    serial: int
+    sent_ns: int
+    """When the action was returned. The lease counts from here."""
+
+
+class LeaseKeeper:
+    """Observes one key, and holds it while ``is_wanted``."""
+
+    def __init__(self, key: str, host: str, lease_ns: int, patience_ns: int) -> None:
+        self.key = key
+        self._host = host
+        self._lease_ns = lease_ns
+        self._patience_ns = patience_ns
+        self.is_wanted = False
+        self.term = 0
+        """Is written with the lease."""
+        self.held_until_ns = 0
+        """Until when the lease holds, counted from the sending of the last write that succeeded."""
+        self.value: LeaseValue | None = None
+        """The newest value that was seen; None for an absent one, or one that cannot be read."""
+        self._revision = -1
+        """Revision that was seen last; -1 before any."""
+        self._seen_ns = 0
+        """When this revision was first seen."""
+        self._own = -1
+        """Revision of the own last write; -1 while none is known to be in force."""
+        self._is_in_doubt = True
+        """Whether the key must be read before it may be written."""
+        self._pending: PutLease | None = None
+        self._serial = 0
+        self._sent_ns = -(2**62)
+        self._written_term = 0
+
+    def is_held(self, now_ns: int) -> bool:
+        """Return whether the lease holds."""
+        return now_ns < self.held_until_ns
+
+    @property
+    def wants_entry(self) -> bool:
+        """Return whether the key has to be read: it is wanted, and another host's, or in doubt."""
+        return self._pending is None and (self._is_in_doubt or self._own < 0)
+
+    def entry(self, revision: int, data: bytes | None, now_ns: int) -> None:
+        """Note what the key has; ``data`` is None for an absent or deleted key."""
+        if self._pending is not None:
+            return  # It may be older or newer than the write under way; the answer to that decides.
+        value = _decode(data)
+        if revision != self._revision or value != self.value:
+            self._revision, self.value, self._seen_ns = revision, value, now_ns
+        if self._own >= 0 and not self._is_in_doubt:
+            return  # An entry may be old. Only a refused write shows that the lease is lost.
+        self._is_in_doubt = False
+        self._own = -1
+        if data is not None and (value is None or value.host != self._host):
+            self.held_until_ns = 0
+
+    def written(self, put: PutLease, revision: int | None, now_ns: int) -> None:
+        """Note the outcome of a write: its revision, or None when it was refused or its outcome is not known."""
+        if self._pending is None or put.serial != self._pending.serial:
+            return  # It was given up; the key is read instead.
+        self._pending = None
+        if revision is None:
+            self._doubt()
+            return
+        value = _decode(put.value)
+        self._revision, self.value, self._seen_ns = revision, value, now_ns
+        self._is_in_doubt = False
+        if value is not None and value.host == self._host:
+            self._own = revision
+            self.held_until_ns = put.sent_ns + self._lease_ns
+        else:
+            self._own = -1
+            self.held_until_ns = 0
+
+    def tick(self, now_ns: int, *, holder_is_gone: bool = False) -> PutLease | None:
+        """Return the write that is due. ``holder_is_gone``: the holder is known to be gone by other means."""
+        if self._pending is not None:
+            if now_ns - self._pending.sent_ns < self._lease_ns // 2:
+                return None
+            self._pending = None
+            self._doubt()
+        if self._is_in_doubt:
+            return None
+        if not self.is_wanted:
+            self.held_until_ns = 0
+            is_own = self._own >= 0 or (self.value is not None and self.value.host == self._host)
+            return self._put("", self._revision, now_ns) if is_own else None
+        if self._own >= 0:
+            is_due = now_ns - self._sent_ns >= self._lease_ns // 4 or self.term != self._written_term
+            return self._put(self._host, self._own, now_ns) if is_due else None
+        return (
+            self._put(self._host, self._revision, now_ns) if self._may_take(now_ns, holder_is_gone) else None
+        )
+
+    def _may_take(self, now_ns: int, holder_is_gone: bool) -> bool:
+        holder = self.value.host if self.value is not None else None
+        if holder in ("", self._host) or holder_is_gone:
+            return True
+        if self._revision == 0 and self.is_held(now_ns):
+            return True  # NATS has lost the lease that this host holds.
+        return now_ns - self._seen_ns >= self._patience_ns
+
+    def _put(self, host: str, revision: int, now_ns: int) -> PutLease:
+        self._serial += 1
+        self._sent_ns = now_ns
+        self._written_term = self.term
+        value = msgspec.json.encode(LeaseValue(host, self._serial, self.term if host else 0))
+        self._pending = PutLease(self.key, value, revision, self._serial, now_ns)
+        return self._pending
+
+    def _doubt(self) -> None:
+        self._is_in_doubt = True
+        self._own = -1
+
+
+def _decode(data: bytes | None) -> LeaseValue | None:
+    if data is None:
+        return None
+    try:
+        return msgspec.json.decode(data, type=LeaseValue)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,271 @@
+"""The pure core of the agent, step by step; ``tests/virtual/cluster`` has several of them with faults."""
+
+import msgspec
+import pytest
+
+from arbshard.cluster.host import (
+    RISK_KEY,
+    Follow,
+    HostCore,
+    Lead,
+    Persist,
+    SendToLeader,
+    SendVote,
+    StepDown,
+    Unfollow,
+    WorkerUp,
+    shard_key,
+)
+from arbshard.cluster.leases import LeaseValue, PutLease
+from arbshard.cluster.terms import Promise
+from arbshard.config.cluster import ClusterConfig, HostConfig
+from arbshard.wire.cluster import (
+    VERSION,
+    AskVote,
+    Claim,
+    ClaimRefused,
+    Events,
+    Granted,
+    HostBeat,
+    Joined,
+    LogPosition,
+    Release,
+    Valid,
+    Voted,
+)
+
+MS = 1_000_000
+KEY = "k" * 40
+
+
+def config(host: str = "a", hosts: str = "abc", shards: int = 2) -> ClusterConfig:
+    return ClusterConfig(
+        name="x",
+        hosts={name: HostConfig(address=name, key=KEY) for name in hosts},
+        nats=("nats://n",),
+        shards=shards,
+        host=host,
+    )
+
+
+class Driver:
+    """One core, a NATS that always works, and everything that the core asked for."""
+
+    def __init__(self, host: str = "a", hosts: str = "abc") -> None:
+        self.now_ns = 1_000_000 * MS
+        self.core = HostCore(config(host, hosts), Promise(), self.now_ns)
+        self.actions: list[object] = []
+        self.kv: dict[str, tuple[int, bytes]] = {}
+        self.revision = 0
+        self.is_nats_up = True
+        self.renewing: LeaseValue | None = None
+        """The lease of risk that another host renews all the time."""
+        self.core.nats_state(connected=True)
+        self.add(self.core.replica(LogPosition(0, 5), self.now_ns))
+
+    def add(self, actions) -> None:
+        for action in actions:
+            self.actions.append(action)
+            if isinstance(action, PutLease) and self.is_nats_up:
+                found = self.kv.get(action.key, (0, b""))
+                if found[0] == action.revision:
+                    self.write(action.key, action.value)
+                    self.add(self.core.lease_written(action, self.revision, self.now_ns))
+                else:
+                    self.add(self.core.lease_written(action, None, self.now_ns))
+            elif type(action).__name__ == "ReadEntry" and self.is_nats_up:
+                revision, value = self.kv.get(action.key, (0, None))
+                self.add(self.core.kv_entry(action.key, revision, value, self.now_ns))
+            elif isinstance(action, Lead):
+                self.add(self.core.replica(None, self.now_ns))
+
+    def write(self, key: str, value: bytes) -> None:
+        self.revision += 1
+        self.kv[key] = self.revision, value
+
+    def run(self, ms: int) -> list[object]:
+        """Return the actions of so many ms."""
+        before = len(self.actions)
+        for _ in range(0, ms, 10):
+            self.now_ns += 10 * MS
+            if self.renewing is not None and self.now_ns % (250 * MS) == 0:
+                self.write(RISK_KEY, msgspec.json.encode(self.renewing))
+            self.add(self.core.tick(self.now_ns))
+        return self.actions[before:]
+
+    def told(self, message, term: int | None = None) -> list[object]:
+        before = len(self.actions)
+        self.add(self.core.leader_message(self.core.term if term is None else term, message, self.now_ns))
+        return self.actions[before:]
+
+    def voted(self, message) -> list[object]:
+        before = len(self.actions)
+        self.add(self.core.vote_message(message, self.now_ns))
+        return self.actions[before:]
+
+
+def of(kind: type, actions: list[object]) -> list:
+    return [one for one in actions if isinstance(one, kind)]
+
+
+def to_leader(kind: type, actions: list[object]) -> list:
+    return [one.message for one in of(SendToLeader, actions) if isinstance(one.message, kind)]
+
+
+@pytest.fixture
+def follower() -> Driver:
+    """A host that has voted for b in term 3 and was accepted by it."""
+    driver = Driver()
+    driver.renewing = LeaseValue("b", 1)
+    driver.run(1300)
+    driver.voted(AskVote(VERSION, "b", 3, LogPosition(0, 5)))
+    driver.told(Joined(3, must_copy=False))
+    return driver
+
+
+def keep_valid(driver: Driver, ms: int) -> None:
+    for _ in range(0, ms, 50):
+        for beat in to_leader(HostBeat, driver.run(50)):
+            driver.told(Valid(driver.core.term, beat.number))
+
+
+def granted(driver: Driver, shard: int = 0) -> int:
+    """Place the shard here and grant it; returns the grant."""
+    hosts = ["b", "b"]
+    hosts[shard] = "a"
+    driver.write("run/placement", msgspec.json.encode({"term": 3, "serial": 1, "hosts": hosts}))
+    for _ in range(50):
+        keep_valid(driver, 50)
+        claims = to_leader(Claim, driver.actions)
+        if claims:
+            break
+    beat = to_leader(HostBeat, driver.told(Granted(shard, claims[-1].grant)))[-1]
+    driver.told(Valid(3, beat.number))
+    return claims[-1].grant
+
+
+def test_a_host_alone_is_elected_after_the_patience_of_its_own_vote():
+    driver = Driver(hosts="a")
+    driver.run(1190)
+    assert not of(Lead, driver.actions)
+    actions = driver.run(400)
+    kinds = [type(one) for one in actions if isinstance(one, Persist | Lead | Follow)]
+    assert kinds[:3] == [Persist, Lead, Follow]
+    assert driver.core.leads
+    assert driver.core.lead_until_ns > driver.now_ns
+
+
+def test_a_promise_is_stored_before_the_vote_leaves_and_after_the_old_link_is_closed(follower):
+    follower.run(1300)
+    actions = follower.voted(AskVote(VERSION, "c", 4, LogPosition(0, 5)))
+    assert [type(one) for one in actions] == [Unfollow, Persist, SendVote, Follow]
+    assert actions[1].promise == Promise(4, "c")
+    assert actions[2].message.granted
+
+
+@pytest.mark.parametrize(
+    ("ask", "objection"),
+    [
+        (AskVote(VERSION, "c", 3, LogPosition(0, 9)), "promised term 3 to b"),
+        (AskVote(VERSION, "c", 2, LogPosition(0, 9)), "promised term 3"),
+        (AskVote(VERSION, "c", 4, LogPosition(0, 4)), "more of the ledger"),
+        (AskVote(VERSION + 1, "c", 4, LogPosition(0, 9)), "version"),
+    ],
+)
+def test_no_vote_breaks_a_promise_or_goes_to_a_ledger_that_is_behind(follower, ask, objection):
+    follower.run(1300)
+    (sent,) = of(SendVote, follower.voted(ask))
+    assert not sent.message.granted
+    assert objection in sent.message.why
+    assert follower.core.promise == Promise(3, "b")
+
+
+def test_no_vote_while_a_leader_was_just_acknowledged(follower):
+    follower.run(1190)
+    (sent,) = of(SendVote, follower.voted(AskVote(VERSION, "c", 4, LogPosition(0, 9))))
+    assert "just acknowledged" in sent.message.why
+    follower.told(Events(3, 6, ()))
+    follower.run(1190)
+    (sent,) = of(SendVote, follower.voted(AskVote(VERSION, "c", 4, LogPosition(0, 9))))
+    assert not sent.message.granted
+
+
+def test_no_vote_while_the_own_risk_has_the_ledger(follower):
+    follower.run(1300)
+    follower.core.replica(None, follower.now_ns)
+    (sent,) = of(SendVote, follower.voted(AskVote(VERSION, "c", 4, LogPosition(0, 9))))
+    assert not sent.message.granted
+
+
+def test_validity_counts_from_the_sending_of_the_beat_and_ends_with_the_leadership(follower):
+    beat = to_leader(HostBeat, follower.run(100))[-1]
+    sent_ns = follower.core._beat_sent_ns
+    follower.run(300)
+    follower.told(Valid(3, beat.number))
+    assert follower.core.valid_until_ns == sent_ns + 1000 * MS
+    beat = to_leader(HostBeat, follower.run(100))[-1]
+    follower.told(Valid(3, beat.number, left_ns=800 * MS))
+    assert follower.core.valid_until_ns == max(sent_ns + 1000 * MS, follower.core._beat_sent_ns + 800 * MS)
+
+
+def test_a_grant_counts_once_a_beat_that_lists_it_is_confirmed(follower):
+    number = granted(follower)
+    assert follower.core.grants(follower.now_ns) == {0: number}
+    follower.is_nats_up = False
+    keep_valid(follower, 1100)
+    assert follower.core.grants(follower.now_ns) == {}
+    assert follower.core.valid_until_ns > follower.now_ns
+    follower.is_nats_up = True
+    keep_valid(follower, 1600)
+    assert follower.core.grants(follower.now_ns) == {0: number}
+
+
+def test_a_lasting_refusal_takes_the_grant_away(follower):
+    number = granted(follower)
+    follower.told(ClaimRefused(0, number + 4, "another host has it", is_lasting=True))
+    assert follower.core.grants(follower.now_ns) == {}
+    assert to_leader(Claim, follower.run(300))[-1].grant == number + 4
+
+
+def test_a_shard_that_moves_away_is_released_once_its_worker_has_ended(follower):
+    number = granted(follower)
+    follower.core.workers({0: WorkerUp(number * 1000 + 1, 1)})
+    follower.write("run/placement", msgspec.json.encode({"term": 3, "serial": 2, "hosts": ["b", "b"]}))
+    assert not to_leader(Release, follower.run(500))
+    assert follower.core.grants(follower.now_ns) == {}
+    follower.core.workers({})
+    assert to_leader(Release, follower.run(50)) == [Release(0, number)]
+    assert msgspec.json.decode(follower.kv[shard_key(0)][1], type=LeaseValue).host == ""
+
+
+def test_a_grant_of_an_earlier_process_is_released_only_after_it_has_expired():
+    driver = Driver()
+    driver.add(driver.core.kv_entry(RISK_KEY, 9, msgspec.json.encode(LeaseValue("b", 1, 3)), driver.now_ns))
+    driver.told(Joined(3, must_copy=False))
+    assert not to_leader(Release, driver.told(Granted(1, 7)))
+    driver.run(1200)
+    assert to_leader(Release, driver.told(Granted(1, 7))) == [Release(1, 7)]
+
+
+def test_a_leader_steps_down_when_its_lease_runs_out_and_when_a_host_has_promised_more():
+    driver = Driver()
+    driver.run(1300)
+    (ask,) = {one.message for one in of(SendVote, driver.actions)}
+    driver.run(50)
+    driver.voted(Voted("b", ask.term, granted=True, position=LogPosition(0, 0)))
+    assert driver.core.leads
+    driver.is_nats_up = False
+    actions = driver.run(1300)
+    assert [type(one) for one in actions if isinstance(one, Unfollow | StepDown)] == [Unfollow, StepDown]
+    assert not driver.core.leads
+    assert driver.core.lead_until_ns == 0
+
+
+def test_a_candidate_without_a_majority_leaves_the_lease_to_others():
+    driver = Driver()
+    driver.run(2000)
+    assert "1 of 3 hosts votes, 2 are needed" in driver.core.why(driver.now_ns)
+    driver.run(1600)
+    assert of(SendVote, driver.actions)
+    assert not of(Lead, driver.actions)
+    assert msgspec.json.decode(driver.kv[RISK_KEY][1], type=LeaseValue).host == ""
