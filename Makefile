@@ -113,7 +113,7 @@ lock: setup
 	$(LOCK) --extra dev -o requirements.lock
 	$(LOCK) --extra live --extra fast --constraints requirements.lock -o requirements-live.lock
 	$(LOCK) --extra sweep --constraints requirements.lock -o requirements-ray.lock
-	$(LOCK) --extra live --extra fast --extra metrics --extra analysis --extra alerts --extra telegram --constraints requirements.lock -o requirements-service.lock
+	$(LOCK) --extra live --extra fast --extra metrics --extra analysis --extra alerts --extra telegram --extra cluster --constraints requirements.lock -o requirements-service.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -93,6 +93,7 @@ EXTRAS = {
     "alerts": "apprise",
     "telegram": "telegram",
     "sweep": "optuna",
+    "cluster": "nats",
     "ray": "ray",
 }
 """The library by which it is seen whether an extra is installed. Ray is the large half of ``sweep``, for nightly."""

@@ -15,6 +15,7 @@ ITS_OWN_EXTRA = (
     "arbshard.backtest.screening",
     "arbshard.backtest.skipping",
     "arbshard.backtest.tops",
+    "arbshard.cluster.nats_store",
     "arbshard.data.fast_stream",
     "arbshard.ledger.parquet",
     "arbshard.metrics.families",
@@ -60,7 +61,7 @@ for package in (arbshard, supervisor):
             importlib.import_module(found.name)
             print(found.name)
 for extra in ("ccxt", "picows", "trustme", "prometheus_client", "pyarrow", "plotly", "duckdb", "optuna", "ray",
-              "apprise", "telegram"):
+              "apprise", "telegram", "nats"):
     assert extra not in sys.modules, f"{extra} is imported with a module"
 """
 

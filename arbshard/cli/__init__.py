@@ -18,6 +18,7 @@ from arbshard.cli import (
     backtest,
     balances,
     campaign,
+    cluster,
     doctor,
     exchanges,
     instances,
@@ -105,6 +106,7 @@ app.command()(sweep.sweep)
 app.command()(campaign.campaign)
 app.command()(backtest.backtest)
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(cluster.app, name="cluster")
 app.add_typer(configuration.app, name="config")
 app.add_typer(limits.app, name="limits")
 ledger.app.command("archive")(archive.ledger_archive)

@@ -72,6 +72,14 @@ COMMANDS: dict[str, CommandHelp] = {
         ("logs", "logs --follow", "logs --process worker-1 --level warning --last 200"), panel=SEE
     ),
     "tap": CommandHelp(("tap", "tap --help"), _RUNNING, SEE),
+    "cluster init": CommandHelp(
+        (
+            "cluster init --hosts a=10.0.0.1,b=10.0.0.2,c=10.0.0.3",
+            "cluster init --hosts a=10.0.0.1,b=10.0.0.2,c=10.0.0.3 --nats nats://10.0.0.9:4222 --shards 8 --out desk",
+        ),
+        "0 done, 2 a file exists already, or something else you must change",
+    ),
+    "cluster show": CommandHelp(("cluster show", "cluster show --name desk --json"), _RUNNING),
     "alerts test": CommandHelp(
         ("alerts test", "alerts test --config desk.toml"),
         "0 all arrived, 1 one did not, 2 something you must change",
@@ -177,6 +185,7 @@ GROUPS: dict[str, CommandHelp] = {
         "0 no alert holds, 1 one does, 2 none are kept",
         SEE,
     ),
+    "cluster": CommandHelp(("cluster show",), _RUNNING, SEE),
     "config": CommandHelp(("config check desk.toml",), panel=OTHER),
     "limits": CommandHelp(("limits show",), _RUNNING, ACT),
     "shards": CommandHelp(("shards", "shards --pairs", "shards --json"), _RUNNING, ACT),

@@ -72,7 +72,7 @@ def load_config(
     Raises ``ConfigError`` with the file or the variable, the path of the key and what would be right.
     """
     where = str(path) if path is not None else "configuration"
-    tree = _merge(msgspec.to_builtins(Config()), _read(path, where) if path is not None else {})
+    tree = _merge(msgspec.to_builtins(Config()), read_toml(path, where) if path is not None else {})
     settings = settings_of(environ or {})
     if settings:
         _convert(tree, where)  # so that a mistake in the file is not reported as that of a variable
@@ -87,7 +87,8 @@ def load_config(
     return config
 
 
-def _read(path: Path, where: str) -> dict[str, Any]:
+def read_toml(path: Path, where: str) -> dict[str, Any]:
+    """Return what the file says. Raises ``ConfigError`` about ``where``."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,0 +1,167 @@
+"""Defines ``arbshard cluster …``: makes the files of a new cluster, and shows what the agent of this host knows."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+import typer
+
+from arbshard.cli.options import ConfigOption, NameOption, running_files
+from arbshard.errors import SharedMemoryError, UsageError
+
+if TYPE_CHECKING:
+    from arbshard.cluster.keys import HostPlace
+    from arbshard.model.cluster_note import ClusterNote
+
+app = typer.Typer(help="Run one arbshard on several hosts: make its files, see what a host knows.")
+
+_TRADES = "this host trades"
+
+
+@app.command()
+def init(
+    hosts: Annotated[
+        str,
+        typer.Option(
+            "--hosts",
+            help="Name and address of each host, if need be with its port: a=10.0.0.1,b=10.0.0.2:7500.",
+        ),
+    ],
+    nats: Annotated[
+        str,
+        typer.Option(
+            "--nats", help="Addresses of the NATS servers, with commas; default: one on each host, port 4222."
+        ),
+    ] = "",
+    cluster: Annotated[str, typer.Option("--cluster-name", help="Name of the cluster.")] = "arbshard",
+    shards: Annotated[
+        int, typer.Option("--shards", min=1, max=64, help="Number of shards of the whole cluster.")
+    ] = 4,
+    port: Annotated[
+        int, typer.Option("--port", min=1, max=65533, help="First of the three ports of each host.")
+    ] = 7400,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files.")] = Path("cluster"),
+) -> None:
+    """Make the cluster file, the keys of each host, and the settings of its NATS servers. Nothing is overwritten."""
+    from arbshard.cluster.keys import CLUSTER_FILE, ClusterPlan, make_cluster
+
+    places = _places_of(hosts, port)
+    servers = tuple(one.strip() for one in nats.split(",") if one.strip())
+    if not servers:
+        addresses = dict.fromkeys(_bracketed(place.address) for place in places.values())
+        servers = tuple(f"nats://{address}:4222" for address in addresses)
+    made = make_cluster(ClusterPlan(cluster, places, servers, shards), out)
+    for one in made:
+        typer.echo(f"{one.path}: {f'for host {one.host} alone' if one.host else _whose(one.path)}")
+    if len(places) == 2:
+        typer.echo(
+            "With two hosts the loss of either pauses trading; with three one of them may be lost.", err=True
+        )
+    if len(servers) == 2:
+        typer.echo("With two NATS servers the loss of either stops both; use one, three or five.", err=True)
+    first = next(iter(places))
+    typer.echo(
+        f"Copy {CLUSTER_FILE} to each host, and to each host its own files. Start NATS, then on host {first}: "
+        f"arbshard run --cluster {CLUSTER_FILE} --host {first}"
+    )
+
+
+@app.command()
+def show(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    name: NameOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show what the agent of this host knows: the leader, all hosts, where the shards are, and what waits."""
+    from arbshard.model.cluster_note import decode_cluster_note
+    from arbshard.shm.pages import PageReader
+
+    instance, files = running_files(name, config)
+    try:
+        with PageReader.attach(files.cluster_page) as page:
+            raw = page.note()
+    except SharedMemoryError as error:
+        raise UsageError(
+            f"'{instance}' runs on one host alone: a cluster begins with 'arbshard run --cluster FILE --host NAME'"
+        ) from error
+    if not raw:
+        raise UsageError(f"the agent of '{instance}' has shown nothing yet; try again in a moment")
+    if as_json:
+        typer.echo(msgspec.json.format(raw).decode())
+    else:
+        _print(decode_cluster_note(raw), time.time_ns() // 1_000_000)
+
+
+def _print(note: "ClusterNote", now_ms: int) -> None:
+    from arbshard.status.render import terminal
+    from arbshard.status.tables import WholeTable
+
+    confirmed = (
+        f"it confirmed this host {note.contact_ms / 1000:.2f} s ago" if note.contact_ms >= 0 else "no contact"
+    )
+    leader = (
+        f"host {note.leader} leads in term {note.term}, {confirmed}" if note.leader else "no leader is known"
+    )
+    typer.echo(f"cluster {note.cluster}, seen from host {note.host}: {leader}")
+    typer.echo(f"NATS: {'connected' if note.nats else 'NOT connected'}")
+    table = WholeTable("Hosts")
+    for heading in ("host", "shards"):
+        table.add_column(heading)
+    for heading in ("written", "term", "events", "frames/s", "CPU"):
+        table.add_column(heading, justify="right")
+    for heading in ("NATS", "version", "note"):
+        table.add_column(heading)
+    for one in note.hosts:
+        table.add_row(
+            f"{one.host} (leads)" if one.leads else one.host,
+            ", ".join(str(place.shard) for place in one.shards) or "-",
+            f"{max(now_ms - one.at_ms, 0) / 1000:,.1f} s ago",
+            str(one.term),
+            f"{one.seq:,}",
+            f"{one.frames_s:,.0f}",
+            f"{one.cpu:.0%}",
+            "yes" if one.nats else "NO",
+            one.version,
+            one.note or "-",
+        )
+    terminal().print(table)
+    if note.placement:
+        places = ", ".join(f"{shard} on {host}" for shard, host in note.placement)
+        typer.echo(f"wanted: {places}")
+    for command in note.kept:
+        typer.echo(f"kept until the leader can be reached: {command}")
+    typer.echo(f"this host does not trade: {note.why}" if note.why else _TRADES)
+
+
+def _places_of(text: str, port: int) -> "dict[str, HostPlace]":
+    """Return where each host that ``--hosts`` names is reached. Raises ``UsageError``."""
+    from arbshard.cluster.keys import HostPlace
+
+    places: dict[str, HostPlace] = {}
+    for part in text.split(","):
+        host, _, address = part.strip().partition("=")
+        try:
+            parts = urlsplit(
+                f"//{f'[{address}]' if address.count(':') > 1 and '[' not in address else address}"
+            )
+            place = HostPlace(parts.hostname or "", parts.port or port)
+        except ValueError:
+            place = HostPlace("", port)
+        if not host or not place.address:
+            raise UsageError(
+                f"--hosts {part.strip() or text}: write NAME=ADDRESS, as in a=10.0.0.1,b=10.0.0.2"
+            )
+        if host in places:
+            raise UsageError(f"--hosts: names host {host} twice")
+        places[host] = place
+    return places
+
+
+def _whose(path: Path) -> str:
+    return "the same on each host" if path.suffix == ".toml" else "for that NATS server"
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

@@ -1,0 +1,27 @@
+"""A cluster file and keys for tests, with hosts on this machine."""
+
+from pathlib import Path
+
+from arbshard.cluster.keys import CLUSTER_FILE, ClusterPlan, HostPlace, make_cluster
+from arbshard.config.cluster import ClusterConfig
+from arbshard.config.cluster_file import load_cluster
+from support.nats_server import PASSWORD, USER, free_port
+
+
+def make_hosts(
+    folder: Path, hosts: str = "abc", nats: tuple[str, ...] = ("nats://127.0.0.1:4222",), shards: int = 2
+) -> dict[str, ClusterConfig]:
+    """Return the cluster as each host reads it."""
+    ports: list[int] = []
+    while len(ports) < len(hosts):
+        port = free_port() // 4 * 4  # three ports each, which never overlap
+        if port not in ports:
+            ports.append(port)
+    places = {host: HostPlace("127.0.0.1", port) for host, port in zip(hosts, ports, strict=True)}
+    make_cluster(ClusterPlan("test", places, nats, shards), folder)
+    for host in hosts:
+        path = folder / f"{host}.key"
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("nats_")]
+        lines += [f'nats_user = "{USER}"', f'nats_password = "{PASSWORD}"']
+        path.write_text("\n".join(lines) + "\n")
+    return {host: load_cluster(folder / CLUSTER_FILE, host) for host in hosts}
