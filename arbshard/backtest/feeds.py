@@ -8,12 +8,16 @@ subscribing again) is not done here, because its outcome is on the tape.
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, KeysView, Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from arbshard.backtest.rows import Glance, TapeMark
 from arbshard.backtest.screening import Screen, ScreenedLane
 from arbshard.backtest.slots import TapeBooks
+from arbshard.backtest.timers import Rhythm
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.errors import FrameError, UsageError, VenueUnavailable
@@ -26,14 +30,16 @@ from arbshard.venues.base.fusion import BookFuser, FusionCounts
 from arbshard.venues.base.market import ControlFrame
 from arbshard.venues.base.rest import BookRequest
 from arbshard.venues.registry import get_adapter, get_venue
-from supervisor.feeds.confirmation import BookConfirmation
+from supervisor.feeds.confirmation import CONFIRM_S, BookConfirmation
 from supervisor.feeds.diff import DiffBooks
 from supervisor.feeds.fanout import Lane, VenueFanout, targets_of
-from supervisor.feeds.lag import LagWatch
+from supervisor.feeds.lag import MEASURE_S, LagWatch
 from supervisor.feeds.link import Intake
 from supervisor.feeds.venue import STALE_NS
 
 _CARRIES = "carries "
+_ALIVE_NS = 1_500_000_000
+"""Age in ns of the last sign of life of a stream up to which it is taken to go on."""
 _ANSWER_S = 30.0
 """Time in seconds after which a snapshot counts as lost if the tape has no response to it."""
 _UNASKED_NS = 5_000_000_000
@@ -78,6 +84,26 @@ class TapeConnection:
         self._counted_ns = now_ns
         return self._alive_ns
 
+    @property
+    def known_alive_ns(self) -> int:
+        """Return what ``alive_ns`` returned last."""
+        return self._alive_ns
+
+    def rest(self, rounds: Sequence[int], due_ns: Sequence[int]) -> None:
+        """Continue as if ``alive_ns`` had been called at each of ``rounds`` while frames came at ``due_ns``, which
+        are not counted yet.
+        """
+        if not rounds:
+            return
+        count = bisect_left(due_ns, rounds[-1])
+        if count:
+            counted = bisect_right(rounds, due_ns[count - 1])  # the first round after the last frame
+            self._alive_ns = rounds[counted - 1] if counted else self._counted_ns
+            self._frames = self.intake.frames + count
+        elif self.intake.frames != self._frames:
+            self._frames, self._alive_ns = self.intake.frames, self._counted_ns
+        self._counted_ns = rounds[-1]
+
     def ping(self, now_ns: int, pause_ns: int) -> None:
         """Do nothing: the tape answers no pings."""
         del now_ns, pause_ns
@@ -92,6 +118,15 @@ class TapeConnection:
 
     def renew(self) -> None:
         """Do nothing: what the run did about it is on the tape."""
+
+
+class FeedTimes(NamedTuple):
+    """Holds the times of rounds in a span that is passed over, in ns."""
+
+    rounds: Sequence[int]
+    """Rounds of the confirmation of quiet books."""
+    lags: Sequence[int]
+    """Rounds of the watch of lags."""
 
 
 class FusedStream:
@@ -132,6 +167,10 @@ class UnmarkedStream:
     def is_fused(self) -> bool:
         """Return whether its frames are joined before they go into slots, so that none may be skipped unread."""
         return isinstance(self._intake, FusedStream)
+
+    def lane_of(self, symbol: str) -> ScreenedLane | None:
+        """Return the lane for frames of a market that the stream has carried before; None for any other."""
+        return self._intake if symbol in self._seen and isinstance(self._intake, ScreenedLane) else None
 
     def screened(self, symbol: str) -> ScreenedLane | None:
         """Return the lane for frames of a market that the stream has carried before; None where they may not be
@@ -183,7 +222,7 @@ class TapeVenueFeed:
             self.fanout, self._groups, books, books.read, config.data_quality, universe.fx.slot, "",
             settings.depth, clock, self._fetch, _log_alert,
         )  # fmt: skip
-        self._lag = LagWatch(self.fanout, books, books.read, config.data_quality.max_lag_ms, clock)
+        self.lag = LagWatch(self.fanout, books, books.read, config.data_quality.max_lag_ms, clock)
         self._diff: DiffBooks | None = None
         if settings.stream == "diff":
             diff = get_adapter(name).diff
@@ -194,20 +233,26 @@ class TapeVenueFeed:
         self._fusers: dict[str, BookFuser] = {}
         """Joins touches to levels, one for each connection."""
         self._tasks: list[asyncio.Task[None]] = []
+        self.rhythms: list[Rhythm] = []
+        """What is done regularly beside the frames: the confirmation of quiet books, and the watch of lags if it is
+        on.
+        """
         self._counted = (clock.monotonic_ns(), 0)
         self.unreadable = 0
         """Number of marks and responses over REST that could not be used."""
 
     def start(self) -> None:
         """Start the tasks that run in addition to the frames."""
-        self._tasks.append(asyncio.create_task(self._confirmation.run()))
-        if self._lag.is_on:
-            self._tasks.append(asyncio.create_task(self._lag.run()))
+        self.rhythms.append(Rhythm(self._confirmation.turns(), CONFIRM_S, first_after_s=CONFIRM_S))
+        if self.lag.is_on:
+            self.rhythms.append(Rhythm(self.lag.turns(), MEASURE_S, first_after_s=MEASURE_S))
         if self._diff is not None:
             self._tasks.append(asyncio.create_task(self._diff.run()))
 
     async def stop(self) -> None:
         """Stop these tasks."""
+        for rhythm in self.rhythms:
+            rhythm.stop()
         for task in self._tasks:
             task.cancel()
         for end in await asyncio.gather(*self._tasks, return_exceptions=True):
@@ -232,6 +277,44 @@ class TapeVenueFeed:
         if not self._connections:
             return "down" if frames else "connecting"
         return "stale" if now_ns - then_ns > STALE_NS else "connected"
+
+    @property
+    def connections(self) -> KeysView[str]:
+        """Return the names of the streams that are open."""
+        return self._connections.keys()
+
+    def is_at_rest(self, now_ns: int) -> bool:
+        """Return whether all streams are alive, and nothing but frames and time changes anything."""
+        return (
+            bool(self._connections)
+            and self._diff is None
+            and not self._confirmation.is_attending
+            and all(one.known_alive_ns >= now_ns - _ALIVE_NS for one in self._connections.values())
+        )
+
+    def pass_timers(self, passed: Callable[[asyncio.TimerHandle, float], list[int]]) -> "FeedTimes":
+        """Return when the rounds of a span would be, as ``passed`` says of a timer and its period."""
+        times: list[list[int]] = []
+        for rhythm in self.rhythms:
+            assert rhythm.handle is not None
+            times.append(passed(rhythm.handle, rhythm.period_s))
+        return FeedTimes(times[0], times[1] if len(times) > 1 else [])
+
+    def rest(self, beats: Sequence[int], times: "FeedTimes", due_ns: Mapping[str, Sequence[int]]) -> None:
+        """Continue as if the frames of a span had come at ``due_ns``, by stream, before they are counted.
+
+        ``beats`` are the times at which ``state`` would have been asked for.
+        """
+        received = self.fanout.frames
+        every = sorted(chain.from_iterable(due_ns.values()))
+        if beats:
+            count = bisect_left(every, beats[-1])
+            if count:
+                self._counted = beats[bisect_right(beats, every[count - 1])], received + count
+            elif received != self._counted[1]:
+                self._counted = beats[0], received
+        for name, one in self._connections.items():
+            one.rest(times.rounds, due_ns.get(name, ()))
 
     def open(self, name: str, symbols: Sequence[str] = ()) -> Callable[[bytes, int], None]:
         """Open a stream that carries ``symbols``. Returns the function that takes its frames with their times of

@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVarTuple
+from typing import TypeVarTuple
 
 import msgspec
 from typing_extensions import override
@@ -22,10 +22,12 @@ from arbshard.backtest.decisions import DecisionLog
 from arbshard.backtest.feeds import TapeVenueFeed, UnmarkedStream, carried_by
 from arbshard.backtest.measured import MeasuredOrders, MeasuredVenues
 from arbshard.backtest.recorded import RecordedOrders, RecordedTimes
+from arbshard.backtest.resting import REST_ROWS, QuietSpans
 from arbshard.backtest.rows import FeedRow, RowBlock, TapeMark, TapeStart
 from arbshard.backtest.screening import Screen, ScreenedLane
 from arbshard.backtest.skipping import BlockScreen
 from arbshard.backtest.slots import TapeBooks
+from arbshard.backtest.timers import Rhythm, TapeLoop
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.engine.engine import PairState
@@ -43,7 +45,7 @@ from arbshard.shm.doorbell import ShardNotifier
 from arbshard.shm.pages import PageWriter
 from arbshard.shm.universe import UniverseFile
 from arbshard.virtual.bells import VirtualBell
-from arbshard.virtual.loop import Stalled, VirtualLoop
+from arbshard.virtual.loop import Stalled
 from arbshard.wire.replies import Asked, Handler, StoredReplies
 from arbshard.wire.request import RequestClient
 from arbshard.wire.serve import ReplyServer
@@ -66,6 +68,9 @@ _END_S = 60.0
 _RISK_TICK_S = 0.1
 """Interval in seconds of risk's tick. Every second tick of a run decides; the others only judge workers."""
 _UNSCREENED_SHARE_MAX = 0.2
+_SHORT_ROWS = 2048
+_SHORT_NS = 3_000_000_000
+"""Number of rows, and time in ns, that are fed before a span is looked for again that can be passed over."""
 _NOTE_EVERY_NS = 3_600_000_000_000
 """Interval in ns of risk's note, which nothing reads in a backtest."""
 _NOW_NS = attrgetter("now_ns")
@@ -75,32 +80,6 @@ _FREE_BYTES = 10**12
 
 class BacktestFailed(ArbshardError):
     """Is raised when a backtest cannot continue: a part of the system has ended with a defect."""
-
-
-class TapeLoop(VirtualLoop):
-    """Is a virtual loop on which one event may feed many frames."""
-
-    def __init__(self, now_ns: int) -> None:
-        super().__init__()
-        self.now_ns = now_ns
-        self._terminations: dict[asyncio.Task[Any] | None, Callable[[], object]] = {}
-
-    @override
-    def add_signal_handler(self, sig: int, callback: Callable[[*Ts], object], *args: *Ts) -> None:
-        """Keep the function that ``terminate`` calls for the task that runs."""
-        self._terminations[asyncio.current_task(self)] = partial(callback, *args)
-
-    @override
-    def remove_signal_handler(self, sig: int) -> bool:
-        return self._terminations.pop(asyncio.current_task(self), None) is not None
-
-    def terminate(self, task: "asyncio.Task[int]") -> None:
-        """Do what ``task`` does on SIGTERM, if it has a handler."""
-        self._terminations.get(task, _nothing)()
-
-    def can_skip_to(self, due_ns: int) -> bool:
-        """Return whether nothing is planned up to ``due_ns``."""
-        return not self._ready and not (self._heap and self._heap[0][0] <= due_ns)
 
 
 class TapeClock(SystemClock):
@@ -289,6 +268,9 @@ class TapeSystem:
         self._batches: Iterator[list[FeedRow] | RowBlock] = iter(())
         self._rows: Iterator[FeedRow] = iter(())
         self._row: FeedRow | None = None
+        self._ahead: RowBlock | None = None
+        """Rows that were read, and come after those that are fed."""
+        self._rest: QuietSpans | None = None
         self._block: BlockScreen | None = None
         """Rest of the block that is being fed, where its frames may be skipped; otherwise None."""
         self._is_recheck_due = False
@@ -354,12 +336,15 @@ class TapeSystem:
                 feed = TapeVenueFeed(name, config, universe, books, notifiers, self.clock, self.screen)
                 self._feeds[name] = feed
                 feed.start()
-            beating = asyncio.ensure_future(self._beat(books, page))
+            beating = Rhythm(partial(self._beat, books, page), _BEAT_S, first_after_s=0.0)
+            if self.screen is not None:
+                self._rest = QuietSpans(
+                    config, self.screen, risk, worker, tuple(self._feeds.values()), self.loop, self.clock,
+                    self._resting_lane, beating, partial(self._pass_beats, books), self._pump,
+                )  # fmt: skip
             books.set_phase(Phase.RUNNING)
             feeding = asyncio.ensure_future(self._feed())
-            await asyncio.wait(
-                (risk_task, worker_task, beating, feeding), return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait((risk_task, worker_task, feeding), return_when=asyncio.FIRST_COMPLETED)
             if feeding.done():
                 await feeding
                 books.set_phase(Phase.DRAINING_KEEP)
@@ -369,18 +354,16 @@ class TapeSystem:
             self.equity.append((self.clock.wall_ns(), risk.core.valuation.equity))
             for feed in self._feeds.values():
                 await feed.stop()
-            await self._end(risk, risk_task, worker_task, beating)
+            beating.stop()
+            await self._end(risk, risk_task, worker_task)
 
     async def _end(
         self,
         risk: Risk,
         risk_task: "asyncio.Task[int]",
         worker_task: "asyncio.Task[int]",
-        beating: "asyncio.Task[None]",
     ) -> None:
         """End both processes in order. Raises what either of them raised."""
-        beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)
         self.loop.terminate(worker_task)
         code = await worker_task
         self.loop.terminate(risk_task)
@@ -446,17 +429,26 @@ class TapeSystem:
             return partial(RecordedOrders, self._times, self.loop, self._log)
         return partial(MeasuredOrders, self._measured) if self._measured is not None else ExecutorFactory
 
-    async def _beat(self, books: TapeBooks, page: PageWriter) -> None:
-        """Repeat what the supervisor does regularly in addition to its feeds."""
-        while True:
-            now_ns = self.clock.monotonic_ns()
+    def _beat(self, books: TapeBooks, page: PageWriter) -> float:
+        """Do what the supervisor does regularly in addition to its feeds; return the pause after it in s."""
+        now_ns = self.clock.monotonic_ns()
+        books.beat(now_ns)
+        self._note_states(page, now_ns)
+        self._attend()
+        self._mark_minute(now_ns)
+        return _BEAT_S
+
+    def _mark_minute(self, now_ns: int) -> None:
+        if now_ns - self._minute_ns >= _MINUTE_NS and self._risk is not None:
+            self._minute_ns = now_ns
+            wall_ns = self.clock.wall_ns() - self.clock.monotonic_ns() + now_ns
+            self.equity.append((wall_ns, self._risk.core.valuation.equity))
+
+    def _pass_beats(self, books: TapeBooks, beats: Sequence[int]) -> None:
+        """Do what is left of the beats in a span that is passed over: no state has changed, and nothing is open."""
+        for now_ns in beats:
             books.beat(now_ns)
-            self._note_states(page, now_ns)
-            self._attend()
-            if now_ns - self._minute_ns >= _MINUTE_NS and self._risk is not None:
-                self._minute_ns = now_ns
-                self.equity.append((self.clock.wall_ns(), self._risk.core.valuation.equity))
-            await asyncio.sleep(_BEAT_S)
+            self._mark_minute(now_ns)
 
     def _note_states(self, page: PageWriter, now_ns: int) -> None:
         states = tuple(feed.state(now_ns) for feed in self._feeds.values())
@@ -589,16 +581,48 @@ class TapeSystem:
     def _next(self) -> None:
         """Continue with the next rows of the tape."""
         self._row = None
-        for batch in self._batches:
+        while self._block is None and self._row is None:
+            batch = self._read_on()
+            if batch is None:
+                return
             if isinstance(batch, RowBlock):
-                self.frames += batch.frames
-                self._take_up(batch)
+                rest = self._pass_over(batch)
+                if rest is not None:
+                    count = min(max(rest.count_within(_SHORT_NS), 1), _SHORT_ROWS)
+                    self._ahead = rest.rest(count)
+                    self._take_up(rest.head(count))
             else:
-                self.frames += sum(row[4] is None for row in batch)
                 self._rows = iter(batch)
                 self._row = next(self._rows, None)
-            if self._block is not None or self._row is not None:
-                return
+
+    def _read_on(self) -> list[FeedRow] | RowBlock | None:
+        """Return the next rows of the tape; None at its end."""
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            return ahead
+        batch = next(self._batches, None)
+        if isinstance(batch, RowBlock):
+            self.frames += batch.frames
+        elif batch is not None:
+            self.frames += sum(row[4] is None for row in batch)
+        return batch
+
+    def _pass_over(self, block: RowBlock) -> RowBlock | None:
+        """Pass over what is quiet at the beginning of ``block`` and of those after it; return the rows from there on,
+        None at the end of the tape.
+        """
+        rest, found = self._rest, block
+        if rest is None or not block.has_glances or not rest.may_begin():
+            return block
+        while True:
+            while len(found.table) < REST_ROWS and isinstance(further := self._read_on(), RowBlock):
+                found = found.followed_by(further)
+            count = rest.pass_over(found)
+            left = found.rest(count)
+            if not count or left is None or not rest.may_begin():
+                rest.end()
+                return left
+            found = left
 
     def _take_up(self, block: RowBlock) -> None:
         """Continue with the rows of a block: under a screen, or one by one."""
@@ -628,6 +652,13 @@ class TapeSystem:
         """Return the lane of the frames of a stream and a market; None where they may not be skipped."""
         lane = self._screened.get(connection)
         return lane.screened(symbol) if lane is not None else None
+
+    def _resting_lane(self, connection: str, symbol: str) -> ScreenedLane | None:
+        """Return the lane of the frames of a stream and a market, also of the FX market; None where there is none
+        that takes them unchanged.
+        """
+        lane = self._screened.get(connection)
+        return lane.lane_of(symbol) if isinstance(lane, UnmarkedStream) else lane
 
     def _plan_recheck(self) -> None:
         """Plan to check again what may be skipped, since risk has answered. The check follows when the worker has

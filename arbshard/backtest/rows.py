@@ -5,12 +5,13 @@ receipt, and the rows of one venue are. Here all rows are sorted by the monotoni
 a monotonic clock of its own if the machine was started anew in between; all later clocks continue the first one by
 the wall clock.
 
-Rows are read as columns (``RowBlock``), and messages remain in Arrow's memory until a row is requested.
+Rows are read as columns (``RowBlock``), and messages remain in Arrow's memory, or packed in the segment, until a row
+is requested.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -20,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from arbshard.backtest.tops import ASK, BID, MARKET, TapeTops
+from arbshard.backtest.tops import NO_UPDATE, UNSENT_MS, IndexedBatch, TapeTops
 from arbshard.config import Config, decode_recorded
 from arbshard.errors import UsageError
 from arbshard.model.universe import Universe
@@ -63,7 +64,9 @@ class TapeMark(NamedTuple):
 
 
 Glance = tuple[str, float, float]
-"""The market of a frame, its best bid and its best ask, as ``tops`` has them."""
+"""The market of a frame, its best bid and its best ask, as ``tops`` has them; no market for a touch alone, which is
+no book.
+"""
 FeedRow = tuple[int, int, str, bytes, TapeMark | None, str, Glance | None]
 """When it is due, when it was received (monotonic; earlier than due only for books known before the recording), the
 connection, the data, the mark (None for a frame), the venue, and the glance at the frame (None if there was none)."""
@@ -73,6 +76,8 @@ _TABLE = np.dtype(
     [
         ("due_ns", np.int64),
         ("received_ns", np.int64),
+        ("sent_ms", np.int64),
+        ("update", np.int64),
         ("bid", np.float64),
         ("ask", np.float64),
         ("connection", np.int32),
@@ -81,10 +86,11 @@ _TABLE = np.dtype(
         ("source", np.int32),
         ("place", np.int32),
         ("is_mark", np.bool_),
+        ("is_touch", np.bool_),
     ]
 )
 """Columns of a block. Names are numbers of ``RowBlock.names``. ``source`` and ``place`` locate message and mark of a
-row.
+row; ``sent_ms``, ``update`` and ``is_touch`` are as in ``tops.IndexedBatch``.
 """
 Table = npt.NDArray[np.void]
 
@@ -92,16 +98,34 @@ Table = npt.NDArray[np.void]
 class _Source:
     """Holds what is not in the table, for one batch of a segment."""
 
-    def __init__(self, data: pa.Array, marks: Mapping[int, TapeMark]) -> None:
-        self._data = data
-        self.marks = marks
-        """Marks by the place of their row."""
+    def __init__(self, load: Callable[[], pa.RecordBatch], shift_ns: int, info: SegmentInfo) -> None:
+        self._load = load
+        self._shift_ns = shift_ns
+        self._info = info
+        self._messages: list[bytes] | None = None
 
     @cached_property
+    def _batch(self) -> pa.RecordBatch:
+        return self._load()
+
+    @property
     def messages(self) -> list[bytes]:
         """Return the data of all rows."""
-        messages: list[bytes] = self._data.to_pylist()
-        return messages
+        if self._messages is None:
+            self._messages = self._batch.column("data").to_pylist()
+        return self._messages
+
+    def message(self, place: int) -> bytes:
+        """Return the data of one row."""
+        if self._messages is not None:
+            return self._messages[place]
+        message: bytes = self._batch.column("data")[place].as_py()
+        return message
+
+    @cached_property
+    def marks(self) -> Mapping[int, TapeMark]:
+        """Return the marks by the place of their row."""
+        return _marks_of(self._batch, self._shift_ns, self._info)
 
 
 class RowBlock:
@@ -135,11 +159,30 @@ class RowBlock:
             return None
         return RowBlock(self.table[number:], self.names, self._sources, has_glances=self.has_glances)
 
+    def count_within(self, span_ns: int) -> int:
+        """Return the number of rows that are due within ``span_ns`` of the first."""
+        due_ns = self.table["due_ns"]
+        return int(np.searchsorted(due_ns, due_ns[0] + span_ns))
+
+    def head(self, number: int) -> "RowBlock":
+        """Return the rows before ``number``."""
+        return RowBlock(self.table[:number], self.names, self._sources, has_glances=self.has_glances)
+
+    def followed_by(self, other: "RowBlock") -> "RowBlock":
+        """Return these rows and those of ``other``, which come after them."""
+        table = np.concatenate((self.table, other.table))
+        sources = {**self._sources, **other._sources}  # noqa: SLF001 - of the same class
+        return RowBlock(table, other.names, sources, has_glances=self.has_glances)
+
     def message(self, number: int) -> bytes:
         """Return the data of a row."""
-        source, place = self.table[["source", "place"]][number].tolist()
-        message: bytes = self._sources[source].messages[place]
-        return message
+        found = self.table[number]
+        return self._sources[int(found["source"])].message(int(found["place"]))
+
+    def later(self, number: int) -> Callable[[], bytes]:
+        """Return a function that returns the data of a row, and keeps no other row in memory."""
+        found = self.table[number]
+        return partial(self._sources[int(found["source"])].message, int(found["place"]))
 
     def row(self, number: int) -> FeedRow:
         """Return one row."""
@@ -154,7 +197,8 @@ class RowBlock:
         columns = (
             table["due_ns"].tolist(), table["received_ns"].tolist(), table["connection"].tolist(),
             table["source"].tolist(), table["place"].tolist(), table["is_mark"].tolist(),
-            table["venue"].tolist(), table["market"].tolist(), table["bid"].tolist(), table["ask"].tolist(),
+            table["venue"].tolist(), np.where(table["is_touch"], 0, table["market"]).tolist(),
+            table["bid"].tolist(), table["ask"].tolist(),
         )  # fmt: skip
         has_glances = self.has_glances
         return [
@@ -175,6 +219,10 @@ class _Names:
     def __init__(self) -> None:
         self.all = [""]
         self._numbers = {"": 0}
+
+    def numbers_in(self, names: Sequence[str]) -> npt.NDArray[np.int32]:
+        """Return the number of each name."""
+        return np.array([self._number_of(name) for name in names], np.int32)
 
     def numbers_of(self, column: pa.Array) -> npt.NDArray[np.int32]:
         """Return the number of each value of ``column``, which has few different texts."""
@@ -231,13 +279,11 @@ class TapeRows:
 
         ``tops`` gives each frame its glance; None for no glances.
         """
-        reader = _BlockReader(has_glances=tops is not None)
+        reader = _BlockReader(self._part, has_glances=tops is not None)
         for segment in self._segments:
-            for batch in segment.batches() if tops is None else tops.batches(segment):
-                chosen = self._choose(batch)
-                if chosen.num_rows:
-                    yield from reader.add(chosen, segment.info)
-                    self.late = reader.late
+            for batch in map(reader.plain, segment.batches()) if tops is None else tops.batches(segment):
+                yield from reader.add(batch, segment.info)
+                self.late = reader.late
         yield from reader.rest()
 
     def decisions(self) -> Iterator[tuple[int, str, bytes]]:
@@ -290,11 +336,12 @@ class _Shifts:
         self._offset_ns = 0
         self._by_boot: dict[str, int] = {}
 
-    def of(self, info: SegmentInfo, batch: pa.RecordBatch) -> int:
-        """Return the ns to add to the times of ``batch``."""
+    def of(self, info: SegmentInfo, offset_ns: int) -> int:
+        """Return the ns to add to the times of a batch, given the wall time less the monotonic time of its first
+        row.
+        """
         known = self._by_boot.get(info.boot)
         if known is None:
-            offset_ns = batch.column("wall_ns")[0].as_py() - batch.column("at_ns")[0].as_py()
             if not self._by_boot:
                 self._offset_ns = offset_ns
             known = self._by_boot[info.boot] = offset_ns - self._offset_ns
@@ -360,9 +407,10 @@ def _start_of(segment: TapeSegment, batch: pa.RecordBatch) -> TapeStart:
 
 
 class _BlockReader:
-    """Makes blocks of the batches of a tape."""
+    """Makes blocks of those rows of the batches of a tape that are in ``part`` and concern the feeds."""
 
-    def __init__(self, *, has_glances: bool) -> None:
+    def __init__(self, part: TapePart, *, has_glances: bool) -> None:
+        self._part = part
         self._has_glances = has_glances
         self._names = _Names()
         self._sources: dict[int, _Source] = {}
@@ -379,9 +427,32 @@ class _BlockReader:
         self.late = 0
         """Number of rows that came more than a second after rows received later."""
 
-    def add(self, batch: pa.RecordBatch, info: SegmentInfo) -> Iterator[RowBlock]:
-        """Add a batch with rows. Yields the block that can be made with it, if one can."""
-        table = self._table_of(batch, info)
+    def plain(self, batch: pa.RecordBatch) -> IndexedBatch:
+        """Return a batch by columns, without anything about its frames."""
+        names, rows = self._names, batch.num_rows
+        at_ns, none = batch.column("at_ns").to_numpy(), np.full(rows, np.nan)
+        return IndexedBatch(
+            names=names.all,
+            kinds=names.numbers_of(batch.column("kind")),
+            venues=names.numbers_of(batch.column("venue")),
+            connections=names.numbers_of(batch.column("connection")),
+            markets=np.zeros(rows, np.int32),
+            at_ns=at_ns,
+            offset_ns=batch.column("wall_ns").to_numpy() - at_ns,
+            bids=none,
+            asks=none,
+            sent_ms=np.full(rows, UNSENT_MS),
+            updates=np.full(rows, NO_UPDATE),
+            is_touch=np.zeros(rows, np.int8),
+            load=lambda: batch,
+        )
+
+    def add(self, batch: IndexedBatch, info: SegmentInfo) -> Iterator[RowBlock]:
+        """Add a batch. Yields the block that can be made with it, if one can."""
+        places = self._choose(batch)
+        if not len(places):
+            return
+        table = self._table_of(batch, places, info)
         self._tables.append(table)
         self._count += len(table)
         if self._count >= _BLOCK_ROWS:
@@ -389,6 +460,18 @@ class _BlockReader:
             count = int(np.searchsorted(table["due_ns"], table["due_ns"][-1] - _HORIZON_NS, side="right"))
             if count:
                 yield self._block(table, count)
+
+    def _choose(self, batch: IndexedBatch) -> npt.NDArray[np.intp]:
+        """Return the places of the rows that are in the part and concern the feeds."""
+        is_fed = np.array([name in _FED for name in batch.names])[batch.kinds]
+        part = self._part
+        if part.start_ns is not None or part.end_ns is not None:
+            wall_ns = batch.at_ns + batch.offset_ns
+            if part.start_ns is not None:
+                is_fed &= wall_ns >= part.start_ns
+            if part.end_ns is not None:
+                is_fed &= wall_ns < part.end_ns
+        return np.flatnonzero(is_fed)
 
     def rest(self) -> Iterator[RowBlock]:
         """Yield the last block, if there is one."""
@@ -416,46 +499,49 @@ class _BlockReader:
         self._sources = {number: source for number, source in self._sources.items() if number in waiting}
         return block
 
-    def _table_of(self, batch: pa.RecordBatch, info: SegmentInfo) -> Table:
-        shift_ns = self._shifts.of(info, batch)
-        offset_ns = batch.column("wall_ns")[0].as_py() - batch.column("at_ns")[0].as_py()
+    def _table_of(self, batch: IndexedBatch, places: npt.NDArray[np.intp], info: SegmentInfo) -> Table:
+        offset_ns = int(batch.offset_ns[places[0]])
+        shift_ns = self._shifts.of(info, offset_ns)
         began_ns = info.recording * 1_000_000 - offset_ns + shift_ns
-        table = np.zeros(batch.num_rows, _TABLE)
-        table["received_ns"] = batch.column("at_ns").to_numpy() + shift_ns
-        table["connection"] = self._names.numbers_of(batch.column("connection"))
-        table["venue"] = self._names.numbers_of(batch.column("venue"))
-        for venue in np.unique(table["venue"]).tolist():
-            mine = table["venue"] == venue
+        numbers = self._names.numbers_in(batch.names)
+        table = np.zeros(len(places), _TABLE)
+        received_ns = batch.at_ns[places] + shift_ns
+        venues = numbers[batch.venues[places]]
+        table["received_ns"] = received_ns
+        table["connection"] = numbers[batch.connections[places]]
+        table["venue"] = venues
+        for venue in np.flatnonzero(np.bincount(venues)).tolist():
+            mine = venues == venue
             floor_ns = max(self._floors.get(venue, began_ns), began_ns)
-            due_ns = np.maximum(np.maximum.accumulate(table["received_ns"][mine]), floor_ns)
+            due_ns = np.maximum(np.maximum.accumulate(received_ns[mine]), floor_ns)
             table["due_ns"][mine] = due_ns
             self._floors[venue] = int(due_ns[-1])
         if self._has_glances:
-            table["market"] = self._names.numbers_of(batch.column(MARKET))
-            table["bid"] = batch.column(BID).to_numpy()
-            table["ask"] = batch.column(ASK).to_numpy()
+            table["market"] = numbers[batch.markets[places]]
+            for name, column in (
+                ("bid", batch.bids), ("ask", batch.asks), ("sent_ms", batch.sent_ms),
+                ("update", batch.updates), ("is_touch", batch.is_touch),
+            ):  # fmt: skip
+                table[name] = column[places]
         self._batches += 1
         table["source"] = self._batches
-        table["place"] = np.arange(batch.num_rows)
-        marks = _marks_of(batch, shift_ns, info)
-        if marks:
-            table["is_mark"][list(marks)] = True
-        self._sources[self._batches] = _Source(batch.column("data"), marks)
+        table["place"] = places
+        table["is_mark"] = np.array([name != _FRAME for name in batch.names])[batch.kinds[places]]
+        self._sources[self._batches] = _Source(batch.load, shift_ns, info)
         return table
 
 
 def _marks_of(batch: pa.RecordBatch, shift_ns: int, info: SegmentInfo) -> dict[int, TapeMark]:
-    """Return the marks of the rows that are not frames, by their places."""
+    """Return the marks of the rows that concern the feeds and are not frames, by their places."""
     marks: dict[int, TapeMark] = {}
     kinds = batch.column("kind")
-    if kinds.unique().to_pylist() == [_FRAME]:
-        return marks
     for place in pc.indices_nonzero(pc.not_equal(kinds, _FRAME)).to_pylist():
         kind, symbol, began_ns, detail, number = (
             batch.column(name)[place].as_py() for name in ("kind", "symbol", "began_ns", "detail", "number")
         )
-        asked_ns = began_ns + shift_ns if began_ns else 0
-        marks[place] = TapeMark(kind, symbol, asked_ns, detail, number, info.recording)
+        if kind in _FED:
+            asked_ns = began_ns + shift_ns if began_ns else 0
+            marks[place] = TapeMark(kind, symbol, asked_ns, detail, number, info.recording)
     return marks
 
 

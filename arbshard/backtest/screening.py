@@ -33,7 +33,7 @@ from arbshard.backtest.slots import TapeBooks
 from arbshard.config import Config
 from arbshard.engine.edge import BPS, Terms, least_edge_bps
 from arbshard.engine.engine import ArbitrageEngine, PairState
-from arbshard.engine.quality import quality_of
+from arbshard.engine.quality import View, quality_of
 from arbshard.errors import FrameError
 from arbshard.model.book import BookTop
 from arbshard.model.market import Leg
@@ -81,6 +81,13 @@ class ScreenedPair:
             self._renew_limits()
         return self._limits
 
+    def limits_between(self, least_bps: float, most_bps: float) -> tuple[float, float]:
+        """Return limits below which both ratios must be for no entry to be possible at any level of the gap between
+        these two (bps).
+        """
+        state = self.state
+        return self._limit(-most_bps, state.buy_home), self._limit(least_bps, state.buy_away)
+
     def _renew_limits(self) -> None:
         state = self.state
         level_bps, self._buy_home, self._buy_away = state.level_bps, state.buy_home, state.buy_away
@@ -108,6 +115,11 @@ class ScreenedMarket:
         self.bid = self.ask = nan
         self.is_pending = False
 
+    @property
+    def view(self) -> View:
+        """Return what the engine sees of the market."""
+        return self.pair.state.home if self.is_home else self.pair.state.away
+
 
 class Screen:
     """Decides for all lanes of a system which frames are skipped.
@@ -125,6 +137,7 @@ class Screen:
         quality = quality_of(config.data_quality)
         self.jump_up, self.jump_down = quality.jump_up, quality.jump_down
         self._fx = fx.market
+        self.fx_leg = fx
         self.pairs = [
             ScreenedPair(number, state, config) for number, state in enumerate(engine.pairs.values())
         ]
@@ -161,6 +174,16 @@ class Screen:
     def market_of(self, venue: str, symbol: str) -> ScreenedMarket | None:
         """Return a market of a pair; None for any other."""
         return self._by_name.get((venue, symbol))
+
+    def is_idle(self, pair: ScreenedPair) -> bool:
+        """Return whether nothing of the pair is held or under way, and both books are live and sound, though the
+        engine may doubt a price that has jumped.
+        """
+        state = pair.state
+        if state.held or state.busy or not state.is_funded or state.followed is not None:
+            return False
+        views = pair.home.view, pair.away.view
+        return all(view.top is not None and view.live and not view.bad for view in views)
 
     def is_screened(self, pair: ScreenedPair) -> bool:
         """Return whether frames of the pair may be skipped if their prices are out of reach."""
@@ -213,8 +236,7 @@ class Screen:
 
     def follow(self, market: ScreenedMarket) -> None:
         """Use what the engine sees of one market from now on."""
-        state = market.pair.state
-        view = state.home if market.is_home else state.away
+        view = market.view
         market.is_pending = False
         top = view.top
         market.is_clear = (
@@ -230,6 +252,7 @@ class ScreenedLane:
     def __init__(self, screen: Screen, fanout: VenueFanout, lane: Lane) -> None:
         self._screen = screen
         self.lane = lane
+        self.venue = fanout.venue.name
         self._route = fanout.venue.route
         self._targets, self._down, self._books = fanout.targets, fanout.down, screen.books
         self._by_symbol = {
@@ -262,9 +285,15 @@ class ScreenedLane:
         """Return the lane for frames of a market; None where they may not be skipped."""
         return self if symbol in self._by_symbol else None
 
+    def takes(self, symbol: str, slot: int) -> bool:
+        """Return whether the next frame of any market of the venue goes into its slot, and is compared with no other
+        stream's.
+        """
+        return symbol in self._targets and slot not in self._down
+
     def is_open(self, market: ScreenedMarket) -> bool:
         """Return whether the next frame of a market goes into its slot and does nothing else."""
-        return market.symbol in self._targets and market.slot not in self._down
+        return self.takes(market.symbol, market.slot)
 
     def _glance(self, frame: bytes, received_ns: int) -> Glance:
         symbol = self._route(frame) or ""

@@ -3,6 +3,7 @@ memory.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -76,6 +77,12 @@ class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's sl
         self._messages[slot] = message
         self.received_ns[slot] = received_ns
         self.sequences[slot] += count * _STEP
+
+    def later(self, slot: int) -> Callable[[], bytes]:
+        """Return a function that returns the frame that is now in a slot, whatever is put into it until then."""
+        self._bring(slot)
+        message = self._messages[slot]
+        return message if message is not None else partial(bytes, self.frames[slot])
 
     def count_pending(self, lane: object) -> int:
         """Return how many frames have come by a lane of the fan-out that it has not counted yet."""

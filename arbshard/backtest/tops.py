@@ -1,20 +1,28 @@
-"""Keeps the market and the best prices of each frame of a tape, next to the tape, so that each frame is parsed once.
+"""Keeps what screening needs of each row of a tape, next to the tape, so that each frame is parsed once.
 
-They are in one file for each segment, in the folder ``tops`` of the tape. A file is derived and can be removed at
-any time: the next backtest writes it again. It is an Arrow IPC stream after a line with its own checksum and a hash
-over the source code of the codecs; where either differs, nothing of it is used. Each of its batches names the
-checksum of the segment's batch that it belongs to, so a batch that is new or has changed is parsed anew.
+There is one file for each segment, in the folder ``tops`` of the tape: the market, the best prices, the time of
+sending and the update id of each frame, and the times, kinds and names of all rows. As long as the bytes of the
+segment are those from which the file was made, a backtest reads the file alone, and neither unpacks nor parses a
+frame that it does not feed. A file is derived and can be removed at any time: the next backtest writes it again. It
+is an Arrow IPC stream after a line with its own checksum, a hash over the source code of the codecs, and the checksum
+of the segment; where one of the first two differs, nothing of it is used. Each of its batches names the checksum of
+the segment's batch that it belongs to, so where the segment differs, a batch that is new or has changed is parsed
+anew.
 """
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from math import nan
 from pathlib import Path
+from typing import NamedTuple
 from zlib import crc32
 
+import msgspec
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 import arbshard.venues
@@ -23,73 +31,173 @@ from arbshard.errors import FrameError
 from arbshard.log import get_logger
 from arbshard.tape.reading import TapeSegment
 from arbshard.tape.writing import TOPS, TOPS_SUFFIX, segments_in
+from arbshard.venues.base.fusion import FusedVenue
 from arbshard.venues.base.market import Venue
-from arbshard.venues.registry import codecs
+from arbshard.venues.registry import codecs, get_adapter
 from supervisor.rundir import write_whole
 
 FOLDER = TOPS
-MARKET, BID, ASK = "glance_market", "glance_bid", "glance_ask"
-"""Columns that a batch gets. A row that is not a frame with a sound book has no market, or prices that are NaN.
-Frames too long for a slot have no market either, and neither have frames of venues that ccxt brings: the hash over
-the codecs does not cover all that reads them.
-"""
+UNSENT_MS = -1
+"""Time of sending of a frame that has none."""
+NO_UPDATE = -1
+"""Update id of a frame that has none."""
+_FRAME = "frame"
 _SCHEMA = pa.schema(
     [
-        pa.field(MARKET, pa.string(), nullable=False),
-        pa.field(BID, pa.float64(), nullable=False),
-        pa.field(ASK, pa.float64(), nullable=False),
+        pa.field("kind", pa.int32(), nullable=False),
+        pa.field("venue", pa.int32(), nullable=False),
+        pa.field("connection", pa.int32(), nullable=False),
+        pa.field("market", pa.int32(), nullable=False),
+        pa.field("at_ns", pa.int64(), nullable=False),
+        pa.field("offset_ns", pa.int64(), nullable=False),
+        pa.field("bid", pa.float64(), nullable=False),
+        pa.field("ask", pa.float64(), nullable=False),
+        pa.field("sent_ms", pa.int64(), nullable=False),
+        pa.field("update", pa.int64(), nullable=False),
+        pa.field("is_touch", pa.int8(), nullable=False),
     ]
 )
 _OF = b"of"
 """Key of the checksum of the segment's batch."""
+_NAMES = b"names"
+"""Key of the texts that ``kind``, ``venue``, ``connection`` and ``market`` number, as a JSON list."""
 _SUFFIX = TOPS_SUFFIX
+_NUMBER_MAX = 1 << 53
+"""Times of sending and update ids beyond this are not kept: their frames count as unsound, and are never skipped."""
+
+_Numbers = npt.NDArray[np.int64]
+_Prices = npt.NDArray[np.float64]
+
+
+class IndexedBatch(NamedTuple):
+    """Holds one batch of a segment by columns, and its messages only on demand."""
+
+    names: list[str]
+    """Texts by their numbers; number 0 is the empty text. It may grow while a segment is read."""
+    kinds: npt.NDArray[np.int32]
+    venues: npt.NDArray[np.int32]
+    connections: npt.NDArray[np.int32]
+    markets: npt.NDArray[np.int32]
+    """0 for a row that is not a frame of a market. Frames too long for a slot have no market either, and neither have
+    frames of venues that ccxt brings: the hash over the codecs does not cover all that reads them.
+    """
+    at_ns: _Numbers
+    offset_ns: _Numbers
+    """Wall time less monotonic time."""
+    bids: _Prices
+    asks: _Prices
+    """NaN for a row that is not a frame with a sound book."""
+    sent_ms: _Numbers
+    """Time of sending by the venue's clock; ``UNSENT_MS`` where the frame has none."""
+    updates: _Numbers
+    """Update ids of frames of venues that send levels and touches in two streams; ``NO_UPDATE`` where there is
+    none.
+    """
+    is_touch: npt.NDArray[np.int8]
+    """1 for a frame with a touch alone."""
+    load: Callable[[], pa.RecordBatch]
+    """Returns the batch of the segment. Raises ``TapeError`` where it is damaged."""
+
+
+_Look = tuple[str, float, float, int, int, int]
+"""Market, best bid, best ask, time of sending, update id, and 1 for a touch."""
+_NOTHING: _Look = "", nan, nan, UNSENT_MS, NO_UPDATE, 0
 
 
 class TapeTops:
-    """Adds what a glance at each frame finds to the batches of a tape."""
+    """Reads the batches of a tape with what screening needs of each frame."""
 
     def __init__(self) -> None:
         self._codecs: Mapping[str, Venue] = codecs()
+        self._fused: dict[str, FusedVenue] = {
+            name: fused for name in self._codecs if (fused := get_adapter(name).fused) is not None
+        }
         self.parsed = 0
         """Number of batches that were parsed; all others were read."""
 
-    def batches(self, segment: TapeSegment) -> Iterator[pa.RecordBatch]:
-        """Yield every whole batch of ``segment`` with the further columns. Raises ``TapeError``."""
+    def batches(self, segment: TapeSegment) -> Iterator[IndexedBatch]:
+        """Yield every whole batch of ``segment``. Raises ``TapeError``."""
         path = segment.path.parent / FOLDER / f"{segment.path.name}{_SUFFIX}"
+        whole = segment.checksum()
         kept = _read(path)
+        if kept.of == whole:
+            for number, (content, columns) in enumerate(kept.batches):
+                yield _indexed(kept.names, columns, partial(segment.batch, number, content))
+            return
+        names = _NumberedNames(kept.names)
+        known = dict(kept.batches)
         tops: list[tuple[bytes, pa.RecordBatch]] = []
-        is_new = False
         for batch, content in segment.checked_batches():
-            found = kept.get(content)
+            found = known.get(content)
             if found is None or found.num_rows != batch.num_rows:
-                found = self._parse(batch)
-                is_new = True
+                found = self._parse(batch, names)
             tops.append((content, found))
-            yield pa.record_batch(
-                [*batch.columns, *found.columns], names=[*batch.schema.names, *_SCHEMA.names]
-            )
-        if is_new:
-            _write(path, tops)
+            yield _indexed(names.all, found, partial(_same, batch))
+        _write(path, whole, names.all, tops)
 
-    def _parse(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _parse(self, batch: pa.RecordBatch, names: "_NumberedNames") -> pa.RecordBatch:
         self.parsed += 1
         columns = [batch.column(name).to_pylist() for name in ("kind", "venue", "at_ns", "data")]
-        markets, bids, asks = [], [], []
-        for kind, venue, at_ns, data in zip(*columns, strict=True):
-            codec = self._codecs.get(venue) if kind == "frame" else None
-            market = codec.route(data) if codec is not None and len(data) <= FRAME_BYTES_MAX else None
-            bid = ask = nan
-            if codec is not None and market is not None:
-                try:
-                    top = codec.top_of_book(data, at_ns)
-                except FrameError:  # the feed counts it when it reaches the frame
-                    pass
-                else:
-                    bid, ask = top.best_bid, top.best_ask
-            markets.append(market or "")
-            bids.append(bid)
-            asks.append(ask)
-        return pa.record_batch([markets, bids, asks], schema=_SCHEMA)
+        found = [
+            self._look_at(venue, data, at_ns) if kind == _FRAME and len(data) <= FRAME_BYTES_MAX else _NOTHING
+            for kind, venue, at_ns, data in zip(*columns, strict=True)
+        ]
+        markets, bids, asks, sent, updates, touches = zip(*found, strict=True) if found else [()] * 6
+        at_ns = batch.column("at_ns").to_numpy()
+        numbers = [
+            pa.array([names.number_of(one) for one in batch.column(name).to_pylist()], pa.int32())
+            for name in ("kind", "venue", "connection")
+        ]
+        return pa.record_batch(
+            [
+                *numbers,
+                pa.array([names.number_of(market) for market in markets], pa.int32()),
+                pa.array(at_ns),
+                pa.array(batch.column("wall_ns").to_numpy() - at_ns),
+                bids,
+                asks,
+                sent,
+                updates,
+                pa.array(touches, pa.int8()),
+            ],
+            schema=_SCHEMA,
+        )
+
+    def _look_at(self, venue: str, frame: bytes, at_ns: int) -> _Look:
+        """Return what screening needs of a frame."""
+        codec, fused = self._codecs.get(venue), self._fused.get(venue)
+        if codec is None:
+            return _NOTHING
+        touch = fused.touch_of(frame) if fused is not None else None
+        if fused is not None and touch is not None:
+            bid, ask = _prices_of(fused, fused.joined(b"{}", touch.body), at_ns)
+            return _sound(touch.symbol, bid, ask, UNSENT_MS, touch.update_id, 1)
+        market = codec.route(frame)
+        if market is None:
+            return _NOTHING
+        sent_ms = codec.sent_ms(frame)
+        update = fused.depth_id(frame) if fused is not None else None
+        return _sound(
+            market,
+            *_prices_of(codec, frame, at_ns),
+            UNSENT_MS if sent_ms is None else sent_ms,
+            NO_UPDATE if update is None else update,
+            0,
+        )
+
+
+def _prices_of(codec: Venue, frame: bytes, at_ns: int) -> tuple[float, float]:
+    try:
+        top = codec.top_of_book(frame, at_ns)
+    except FrameError:  # the feed counts it when it reaches the frame
+        return nan, nan
+    return top.best_bid, top.best_ask
+
+
+def _sound(market: str, bid: float, ask: float, sent_ms: int, update: int, is_touch: int) -> _Look:
+    if max(sent_ms, update) > _NUMBER_MAX:
+        return market, nan, nan, UNSENT_MS, NO_UPDATE, is_touch
+    return market, bid, ask, sent_ms, update, is_touch
 
 
 @cache
@@ -102,37 +210,89 @@ def _codecs_hash() -> str:
     return found.hexdigest()
 
 
-def _read(path: Path) -> dict[bytes, pa.RecordBatch]:
-    """Return the content of a file by the checksum of the segment's batch; nothing for an invalid file."""
+class _NumberedNames:
+    """Assigns numbers to texts; the empty text has the number 0."""
+
+    def __init__(self, known: list[str]) -> None:
+        self.all = known or [""]
+        self._numbers = {name: number for number, name in enumerate(self.all)}
+
+    def number_of(self, name: str) -> int:
+        number = self._numbers.get(name)
+        if number is None:
+            number = self._numbers[name] = len(self.all)
+            self.all.append(name)
+        return number
+
+
+class _Kept(NamedTuple):
+    """Is the content of one file."""
+
+    of: bytes
+    """Checksum of the segment from which it was made; empty for none."""
+    names: list[str]
+    batches: list[tuple[bytes, pa.RecordBatch]]
+    """Columns with the checksum of the segment's batch, in the order of the segment."""
+
+
+def _indexed(names: list[str], columns: pa.RecordBatch, load: Callable[[], pa.RecordBatch]) -> IndexedBatch:
+    by_name = {name: columns.column(name).to_numpy() for name in _SCHEMA.names}
+    return IndexedBatch(
+        names=names,
+        kinds=by_name["kind"],
+        venues=by_name["venue"],
+        connections=by_name["connection"],
+        markets=by_name["market"],
+        at_ns=by_name["at_ns"],
+        offset_ns=by_name["offset_ns"],
+        bids=by_name["bid"],
+        asks=by_name["ask"],
+        sent_ms=by_name["sent_ms"],
+        updates=by_name["update"],
+        is_touch=by_name["is_touch"],
+        load=load,
+    )
+
+
+def _same(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return batch
+
+
+def _read(path: Path) -> _Kept:
+    """Return the content of a file; nothing for a missing or invalid file."""
+    nothing = _Kept(b"", [], [])
     try:
         head, _, body = path.read_bytes().partition(b"\n") if path.exists() else (b"", b"", b"")
     except OSError as error:
         get_logger().warning(
             "the best prices kept for a segment cannot be read", path=str(path), error=str(error)
         )
-        return {}
-    if head != _head_of(body):
-        return {}
-    kept: dict[bytes, pa.RecordBatch] = {}
+        return nothing
+    own, _, of = head.rpartition(b" ")
+    if not own or own != _head_of(body, of):
+        return nothing
     reader = pa.ipc.open_stream(body, options=pa.ipc.IpcReadOptions(use_threads=False))
+    names = msgspec.json.decode(reader.schema.metadata[_NAMES], type=list[str])
+    kept = _Kept(of, names, [])
     with suppress(StopIteration):
         while True:
             batch, metadata = reader.read_next_batch_with_custom_metadata()
-            kept[metadata[_OF]] = batch
+            kept.batches.append((metadata[_OF], batch))
     return kept
 
 
-def _write(path: Path, tops: list[tuple[bytes, pa.RecordBatch]]) -> None:
-    """Write the parsed columns for later backtests, and remove those of segments that are gone."""
+def _write(path: Path, of: bytes, names: list[str], tops: list[tuple[bytes, pa.RecordBatch]]) -> None:
+    """Write the columns for later backtests, and remove those of segments that are gone."""
     out = io.BytesIO()
     options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
-    with pa.ipc.new_stream(out, _SCHEMA, options=options) as writer:
+    schema = _SCHEMA.with_metadata({_NAMES: msgspec.json.encode(names)})
+    with pa.ipc.new_stream(out, schema, options=options) as writer:
         for content, batch in tops:
-            writer.write_batch(batch, custom_metadata={_OF: content})
+            writer.write_batch(batch.replace_schema_metadata(schema.metadata), custom_metadata={_OF: content})
     body = out.getvalue()
     try:
         path.parent.mkdir(exist_ok=True, mode=0o700)
-        write_whole(path, _head_of(body) + b"\n" + body)
+        write_whole(path, b"%b %b\n%b" % (_head_of(body, of), of, body))
         segments = {one.name for one in segments_in(path.parent.parent)}
         for other in path.parent.glob(f"*{_SUFFIX}"):
             if other.stem not in segments:
@@ -141,6 +301,8 @@ def _write(path: Path, tops: list[tuple[bytes, pa.RecordBatch]]) -> None:
         get_logger().warning("the best prices of a segment cannot be kept", path=str(path), error=str(error))
 
 
-def _head_of(body: bytes) -> bytes:
-    """Return the first line of a file with this content, written by these codecs."""
-    return f"{crc32(body):08x} {_codecs_hash()}".encode()
+def _head_of(body: bytes, of: bytes) -> bytes:
+    """Return the beginning of the first line of a file with this content, made of the segment ``of`` by these
+    codecs.
+    """
+    return f"{crc32(of, crc32(body)):08x} {_codecs_hash()}".encode()

@@ -10,6 +10,7 @@ counts as lasting at least that long (the estimator of E. Kaplan and P. Meier, 1
 never returns would not count at all.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from math import nan
 from typing import NamedTuple
@@ -149,6 +150,30 @@ class Baselines:
             self.series[base] = series
         for base in self.known.keys() - self.series.keys():
             del self.known[base]
+
+    def round_ns(self, tick_ns: int) -> int:
+        """Return how long it takes at most until each pair has been estimated anew, with a call every ``tick_ns``."""
+        calls = -(-len(self.series) // _REFRESHED_PER_CALL)
+        return max(int(2e6 * self._pace.sample_ms), calls * tick_ns) + 2 * tick_ns
+
+    def rest(self, ticks: Sequence[int]) -> None:
+        """Go on as if ``refresh`` had been called at each of ``ticks``, but leave the estimates of the rounds out.
+
+        A round takes the pairs from the end of a list, whose order is that of ``series``. The estimates are right
+        again once a round has gone by.
+        """
+        place = -(-len(self._queue) // _REFRESHED_PER_CALL)
+        if place > len(ticks):
+            del self._queue[-_REFRESHED_PER_CALL * len(ticks) :]
+            return
+        self._queue = []
+        per_round = -(-len(self.series) // _REFRESHED_PER_CALL)
+        while (place := bisect_left(ticks, self._due_ns, min(place, len(ticks)))) < len(ticks):
+            self._due_ns = ticks[place] + int(2e6 * self._pace.sample_ms)
+            left = len(self.series) - _REFRESHED_PER_CALL * (len(ticks) - place)
+            if left > 0:
+                self._queue = list(self.series)[:left]
+            place += max(per_round, 1)
 
     def refresh(self, now_ns: int) -> None:
         """Estimate a few pairs anew, each at most once in two sample intervals."""

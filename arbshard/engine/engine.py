@@ -321,6 +321,11 @@ class ArbitrageEngine:
             for position in positions
         ]
 
+    def renew_fx(self, view: View) -> None:
+        """Store an FX book after others that were not shown, none of which has jumped from the one before."""
+        self._fx_mid = 0.0
+        self._observe_fx(view)
+
     def _observe_fx(self, view: View) -> None:
         """Store an FX book, and doubt it for a while if it has jumped."""
         self.fx = view

@@ -261,6 +261,30 @@ class SpreadSeries:
             return None
         return -log(2) / log1p(slope) * self._sample_ns / 1e9
 
+    def median_until(self, now_ns: int) -> tuple[float, float] | None:
+        """Return the least and the greatest median that the window may have up to ``now_ns``, whatever samples come;
+        None where they may outweigh those in the window.
+
+        Each interval that begins adds one value at most and removes one at most. So after k of them, of the present
+        values that do not exceed the one of rank n / 2 + k + 1, at least n / 2 + 2 are left beyond the half of those
+        removed, which are more than half of all: the median does not exceed it either. The same holds below.
+        """
+        intervals = max(now_ns // self._sample_ns - self._newest, 0)
+        low, high = (self.count - 1) // 2 - intervals - 1, self.count // 2 + intervals + 1
+        if low < 0 or high >= self.count:
+            return None
+        return self._sorted[low], self._sorted[high]
+
+    @property
+    def extremes(self) -> tuple[float, float] | None:
+        """Return the least and the greatest sample in the window; None when it is empty."""
+        return (self._sorted[0], self._sorted[-1]) if self.count else None
+
+    @property
+    def sample_ns(self) -> int:
+        """Return the length of an interval in ns."""
+        return self._sample_ns
+
     def intervals(self) -> tuple[int, list[float]]:
         """Return the number of the window's oldest interval, and its values from there; NaN where there is no
         sample.

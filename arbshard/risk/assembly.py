@@ -8,7 +8,7 @@ ledger against the next run. A ledger that fails ends it too, and its session th
 import asyncio
 import errno
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from decimal import Decimal
 from enum import IntEnum
@@ -41,6 +41,7 @@ from arbshard.risk.portfolio.results import ALL, Totals
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.position_marker import PositionMarker
+from arbshard.risk.rest import RestSpan
 from arbshard.risk.service import RiskService
 from arbshard.risk.shards.workers import WorkerWatch
 from arbshard.shm.books import BooksReader
@@ -250,6 +251,47 @@ class Risk(Closable):
     def close(self) -> None:
         """Close what was opened; a ledger that was not closed in order is abandoned."""
         self._opened.close()
+
+    @property
+    def gaps(self) -> GapWatch:
+        """Return the sampler of the gaps of all pairs."""
+        return self._gaps
+
+    @property
+    def timer(self) -> asyncio.TimerHandle | None:
+        """Return the timer of the next tick; None before the first is planned."""
+        return self._timer
+
+    @property
+    def tick_s(self) -> float:
+        """Return the period of the ticks in seconds."""
+        return self._tick_s
+
+    def keeps_house(self, ticks: Sequence[int]) -> list[int]:
+        """Return those of successive ``ticks`` that do more than judge workers."""
+        kept_ns, found = self._kept_ns, []
+        for now_ns in ticks:
+            if now_ns - kept_ns >= _HOUSEKEEPING_NS:
+                kept_ns = now_ns
+                found.append(now_ns)
+        return found
+
+    def settling_ns(self) -> int:
+        """Return how long the ticks must have gone on, after a span of rest, until everything is as without it: a
+        round over the baselines, one over the terms of entry, and the questions of the worker.
+        """
+        tick_ns = int(self._tick_s * 1e9)
+        return self._gaps.baselines.round_ns(tick_ns) + self.core.terms.round_ns(tick_ns) + _HOUSEKEEPING_NS
+
+    def rest(self, span: RestSpan) -> None:
+        """Continue as if there had been the ticks of a span of rest (``risk.rest``). The caller moves the timer."""
+        self._kept_ns = span.ticks[-1]
+        self._page.set(self._pulse[1], span.ticks[-1])
+        self._positions.rest(span.ticks)
+        self._feeds.rest(span.ticks)
+        self._gaps.rest(span)
+        self.core.rest(span)
+        self._service.rest(span.ticks)
 
     def _stop(self, code: ExitCode) -> None:
         if not self._end.done():

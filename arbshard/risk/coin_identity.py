@@ -64,6 +64,10 @@ class CoinIdentity:
         else:
             self._outside_ns.setdefault(base, now_ns)
 
+    def is_usual(self, base: str, least: float, most: float) -> bool:
+        """Return whether ``base`` is within its bounds, and ratios from ``least`` to ``most`` are."""
+        return base not in self._outside_ns and self._is_within(base, least) and self._is_within(base, most)
+
     def ratio_of(self, base: str) -> Decimal | None:
         """Return the newest ratio of ``base``; None before the first."""
         ratio = self._ratios.get(base)

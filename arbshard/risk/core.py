@@ -55,6 +55,7 @@ from arbshard.risk.portfolio.state import GrantedShard, PortfolioState
 from arbshard.risk.portfolio.venue_states import unclosable
 from arbshard.risk.reconcile.reconciler import Reconciler, reconciliation_of
 from arbshard.risk.reconcile.tolerance import Tolerances
+from arbshard.risk.rest import RestSpan
 from arbshard.risk.shards.ownership import (
     HandOver,
     Ownership,
@@ -260,6 +261,41 @@ class RiskCore:
         self.guard.ways_out.refresh()
         self._refresh_terms(moment)
         return events + self._watch.tick(moment, feeds_silent=feeds_silent)
+
+    def is_at_rest(self, now_ms: int, until_ms: int) -> bool:
+        """Return whether ticks up to ``until_ms`` decide nothing as long as no event comes and FX is calm.
+
+        Nothing is held, under way, counted for later or to be stated, nothing was refused or tightened for a time,
+        and no trading day begins. What is left of a tick are rounds that change nothing but the terms of entry.
+        """
+        state, guard = self.state, self.guard
+        return not (
+            state.positions
+            or state.trades
+            or state.standing.scales
+            or state.standing.halt is not None
+            or state.venues.refuses
+            or self.reconciler is not None
+            or self.lost_feeds
+            or self.broken is not None
+            or guard.refusals.pending
+            or guard.fx.doubt
+            or guard.is_supervisor_silent
+            or not guard.correlations.is_idle
+            or not self.rearming.is_settled
+            or not self.terms.is_between_rounds
+            or self.days.day_at(now_ms).number != self.days.day_at(until_ms).number
+            or self._watch.day != self.days.day_at(now_ms).number
+            or self.valuation.naked
+            or self.valuation.statement(now_ms, at_once=True)
+        )
+
+    def rest(self, span: RestSpan) -> None:
+        """Continue as if ``tick`` had been called at each tick of a span of rest."""
+        self.guard.fx.rest(span)
+        self.guard.correlations.rest(span.ticks)
+        self.terms.rest(span.ticks)
+        self.has_new_terms = False
 
     def use_baselines(self, baselines: Baselines) -> None:
         """Judge entries by what each pair's gap returns to; the sampler of gaps changes ``baselines`` in place."""

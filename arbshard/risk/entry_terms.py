@@ -6,7 +6,8 @@ least a second, a few pairs at each tick, so a worker's terms follow risk's with
 of it again when an entry is submitted.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import get_args
 
@@ -45,6 +46,30 @@ class TermsKeeper:
         """Why pairs make no entry, by base; only those for which there is a reason."""
         self._queue: list[Pair] = []
         self._due_ns = 0
+
+    def round_ns(self, tick_ns: int) -> int:
+        """Return how long it takes at most until the terms of each pair have been calculated anew, with a call every
+        ``tick_ns``.
+        """
+        calls = -(-len(self._ownership.pairs) // _PAIRS_PER_TICK)
+        return max(_ROUND_NS, calls * tick_ns) + 2 * tick_ns
+
+    @property
+    def is_between_rounds(self) -> bool:
+        """Return whether no pair's turn has come."""
+        return not self._queue
+
+    def rest(self, ticks: Sequence[int]) -> None:
+        """Continue as if ``refresh`` had been called at each of ``ticks``, from between two rounds on, but leave the
+        terms of the rounds out. They are right again once a round has gone by.
+        """
+        pairs = list(self._ownership.pairs.values())
+        calls = max(-(-len(pairs) // _PAIRS_PER_TICK), 1)
+        place = 0
+        while (place := bisect_left(ticks, self._due_ns, min(place, len(ticks)))) < len(ticks):
+            self._due_ns = ticks[place] + _ROUND_NS
+            self._queue = pairs[: max(len(pairs) - _PAIRS_PER_TICK * (len(ticks) - place), 0)]
+            place += calls
 
     def refresh(self, moment: Moment) -> bool:
         """Calculate the terms of the pairs whose turn it is. Returns whether that has completed a round."""

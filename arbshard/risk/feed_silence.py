@@ -1,5 +1,6 @@
 """Finds which venues still send something: reads the supervisor's page once a second. ``assembly`` uses it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -7,6 +8,7 @@ import msgspec
 from arbshard.errors import SharedMemoryError
 from arbshard.log import get_logger
 from arbshard.model.notes import FeedState, RunState, SupervisorNote
+from arbshard.risk.rest import next_due
 from arbshard.shm.pages import PageReader
 
 _EVERY_NS = 1_000_000_000
@@ -50,6 +52,10 @@ class FeedWatch:
             self._next_ns = now_ns + _EVERY_NS
             self._silent = self._read()
         return self._silent
+
+    def rest(self, ticks: Sequence[int]) -> None:
+        """Continue as if ``poll`` had been called at each of ``ticks``, while no feed changes its state."""
+        self._next_ns = next_due(ticks, self._next_ns, _EVERY_NS)
 
     def close(self) -> None:
         """Close the page of the note."""

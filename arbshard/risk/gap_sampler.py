@@ -19,6 +19,7 @@ from arbshard.errors import FrameError
 from arbshard.model.book import BookTop, PairView
 from arbshard.model.market import Leg, Pair
 from arbshard.model.universe import Universe
+from arbshard.risk.rest import RestSpan
 from arbshard.venues.registry import get_venue
 
 _PAIRS_PER_TICK = 40
@@ -81,6 +82,40 @@ class GapWatch:
     def series(self) -> Mapping[str, SpreadSeries]:
         """Return the gap of each pair, by base."""
         return self.baselines.series
+
+    @property
+    def pairs_per_tick(self) -> int:
+        """Return how many pairs are looked at in one tick."""
+        return min(_PAIRS_PER_TICK, len(self._universe.pairs))
+
+    @property
+    def next(self) -> int:
+        """Return the position of the pair that is looked at first in the next tick."""
+        return self._next
+
+    def rest(self, span: RestSpan) -> None:
+        """Continue as if ``sample`` had been called at each tick of a span of rest, except for ``views``
+        (``set_views``), and for the estimates of the baselines.
+        """
+        pairs = self._universe.pairs
+        for base, samples in span.gaps.items():
+            add = self.series[base].add
+            for now_ns, gap in samples:
+                add(now_ns, gap)
+        for pair in pairs:
+            newest = span.newest.get(pair.base)
+            if newest is not None:
+                home_bid, away_bid, rate_bid, _, _ = newest
+                self.on_fx(self._universe.fx, rate_bid)
+                self.on_prices(pair, (home_bid, away_bid), rate_bid)
+        self._due_ns = 0  # whose turn it is follows from the series alone
+        if pairs:
+            self._next = (self._next + self.pairs_per_tick * len(span.ticks)) % len(pairs)
+        self.baselines.rest(span.ticks)
+
+    def set_views(self, views: Mapping[str, PairView]) -> None:
+        """Replace the books of pairs by those that were sampled in a span of rest."""
+        self.views.update(views)
 
     def sample(self, now_ns: int) -> None:
         """Sample FX, and the pairs whose turn it is."""

@@ -6,12 +6,14 @@ known.
 """
 
 from collections import deque
+from collections.abc import Sequence
 
 from arbshard.errors import FrameError
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.model.market import Leg, Pair
 from arbshard.model.universe import Universe
 from arbshard.risk.gap_sampler import SampledSlots
+from arbshard.risk.rest import next_due
 from arbshard.risk.valuation import Valuation
 from arbshard.venues.registry import get_venue
 
@@ -39,6 +41,11 @@ class PositionMarker:
         """Value positions of these pairs from now on."""
         self._fx = universe.fx
         self._pairs = {pair.base: pair for pair in universe.pairs}
+
+    def rest(self, ticks: Sequence[int]) -> None:
+        """Continue as if ``mark`` had been called at each of ``ticks``, while nothing is open."""
+        self._due_ns = next_due(ticks, self._due_ns, _ROUND_NS)
+        self._queue.clear()
 
     def mark(self, now_ns: int, now_ms: int) -> bool:
         """Value the positions whose turn it is. Return whether this completed a round."""

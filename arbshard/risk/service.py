@@ -45,6 +45,7 @@ from arbshard.model.silence import SilenceWatch
 from arbshard.model.universe import Universe
 from arbshard.risk.core import RiskCore
 from arbshard.risk.portfolio.holdings import find_any_break, find_break, touched
+from arbshard.risk.rest import next_due
 from arbshard.risk.venue_facts import UnexpectedFee
 from arbshard.shm.pages import PageWriter
 from arbshard.wire.messages import (
@@ -220,6 +221,12 @@ class RiskService:
     def stop(self, cut_off: str = "") -> None:
         """End the session. ``cut_off``: why the run does not end in order. Raises ``LedgerError``."""
         self._keep(self._core.stop(self._clock.wall_ms(), cut_off))
+
+    def rest(self, ticks: Sequence[int]) -> None:
+        """Continue as if ``tick`` had been called at each of ``ticks``, without anything that happens."""
+        # An audit is due when the time since the last one has passed, and that one may be of any time.
+        due_ns = next_due(ticks, self._audited_ns + _AUDIT_EVERY_NS, _AUDIT_EVERY_NS)
+        self._audited_ns = due_ns - _AUDIT_EVERY_NS
 
     def tick(self, *, feeds_silent: bool) -> None:
         """Let risk do what the time alone requires.

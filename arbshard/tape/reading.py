@@ -4,6 +4,7 @@ pyarrow.
 A segment that is still being written, or whose writer was killed, is read to its last whole batch.
 """
 
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,8 @@ class TapeSegment:
         self.is_closed = self._ends_in_order()
         self.torn = ""
         """Reason why reading ended before the end of the file; empty if it did not, and before it was read."""
+        self._messages: list[pa.ipc.Message] | None = None
+        """Batches as they are in the file, packed; None before one of them was asked for by its number."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield every whole batch. Raises ``TapeError`` for one whose content has changed since it was written."""
@@ -83,6 +86,36 @@ class TapeSegment:
                     raise TapeError(f"{self.path}: batch {number} is damaged: its checksum is wrong")
                 yield batch, found
                 number += 1
+
+    def checksum(self) -> bytes:
+        """Return a checksum over all bytes of the file. Raises ``TapeError`` where it cannot be read."""
+        try:
+            with pa.memory_map(str(self.path)) as source:
+                return f"{source.size():x}-{zlib.crc32(source.read_buffer()):08x}".encode()
+        except OSError as error:
+            raise TapeError(f"{self.path}: cannot be read: {_reason(error)}") from error
+
+    def batch(self, number: int, content: bytes) -> pa.RecordBatch:
+        """Return one batch, the checksum of whose content is known. Raises ``TapeError`` if it is another one."""
+        if self._messages is None:
+            self._messages = self._packed()
+        try:
+            batch = pa.ipc.read_record_batch(self._messages[number], SCHEMA)
+            batch.validate(full=True)
+        except (OSError, IndexError, pa.ArrowException) as error:
+            raise TapeError(f"{self.path}: batch {number} is damaged: {_reason(error)}") from error
+        if checksum(batch) != content:
+            raise TapeError(f"{self.path}: batch {number} is damaged: its checksum is wrong")
+        return batch
+
+    def _packed(self) -> list[pa.ipc.Message]:
+        reader = pa.ipc.MessageReader.open_stream(pa.memory_map(str(self.path)))
+        messages: list[pa.ipc.Message] = []
+        while True:
+            try:
+                messages.append(reader.read_next_message())
+            except (StopIteration, OSError, pa.ArrowException):  # what is torn was found when it was indexed
+                return messages[1:]  # the first one is the schema
 
     def columns(self, *names: str) -> Iterator[pa.RecordBatch]:
         """Yield every whole batch with only these columns. This is fast: no other column is unpacked, and nothing is

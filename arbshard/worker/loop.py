@@ -89,6 +89,33 @@ class ShardLoop:
         self._renewed = 0
         """Serial of the orders for which pairs were renewed last."""
 
+    @property
+    def timer(self) -> asyncio.TimerHandle | None:
+        """Return the timer that limits the sleep; None before the start."""
+        return self._timer
+
+    @property
+    def timer_s(self) -> float:
+        """Return the period of the timer in seconds."""
+        return self._timer_s
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Return whether the timer has nothing to do: the run goes on, all pairs are funded, none is to be closed,
+        and the supervisor beats.
+        """
+        return (
+            self._state is WorkerState.RUNNING
+            and Phase(self._books.phase) is Phase.RUNNING
+            and not self._silence.is_silent
+            and not self._orders.closing
+            and not self._orders.halted
+            and (self._membership is None or self._membership.is_settled)
+            and all(
+                state.is_funded and not state.held and not state.busy for state in self._engine.pairs.values()
+            )
+        )
+
     def start(self) -> None:
         """Evaluate everything once, then sleep until something changes."""
         self._started_ns = self._clock.monotonic_ns()

@@ -36,7 +36,8 @@ from arbshard.venues.registry import get_adapter
 from supervisor.feeds.fanout import VenueFanout
 from supervisor.feeds.topics import ReadSlot
 
-_LOOK_S = 0.2
+CONFIRM_S = 0.2
+"""Pause in seconds between two rounds over the connections."""
 _BUDGET_SHARE = 0.25
 """Part of the poller's rate that may be used here: the fallback of markets without a stream needs the rest."""
 _AT_ONCE = 8
@@ -129,7 +130,7 @@ class BookConfirmation:
         self._depth = depth
         self._rest = get_adapter(name).rest
         self._lane = fanout.lane(self._on_control)
-        self._poller = RestPoller(name, rest_url, self._rest, clock, fetch, self, _LOOK_S, _BUDGET_SHARE)
+        self._poller = RestPoller(name, rest_url, self._rest, clock, fetch, self, CONFIRM_S, _BUDGET_SHARE)
         self._random = Random(f"{name}:confirmation")
         quiet_ns = int(quality.quiet_confirm_s * 1e9)
         age_ns = int(quality.max_book_age_ms * 1e6)
@@ -163,7 +164,16 @@ class BookConfirmation:
 
     async def run(self) -> None:
         """Confirm books by the signs of life of their connections."""
-        await repeat(partial(self._confirm_next, deque()), first_after_s=_LOOK_S)
+        await repeat(self.turns(), first_after_s=CONFIRM_S)
+
+    def turns(self) -> Callable[[], float]:
+        """Return the function that ``run`` repeats, first after ``CONFIRM_S``: it returns the pause after it in s."""
+        return partial(self._confirm_next, deque())
+
+    @property
+    def is_attending(self) -> bool:
+        """Return whether the books of any market must be kept confirmed."""
+        return bool(self._attended or self._markets)
 
     def _confirm_next(self, waiting: deque[Sequence[Carrier]]) -> float:
         """Confirm the books of the next group; return the pause after it in seconds.
@@ -181,7 +191,7 @@ class BookConfirmation:
             return 0.0
         if self._markets and self._due(self._clock.monotonic_ns()):
             self._is_due.set()
-        return _LOOK_S
+        return CONFIRM_S
 
     async def ask(self) -> None:
         """Confirm books over REST."""

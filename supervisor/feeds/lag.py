@@ -13,7 +13,7 @@ the frames, and writes the limit beside each slot. The worker compares a frame w
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from statistics import median_low
 from typing import Protocol
@@ -24,7 +24,8 @@ from arbshard.repeat import repeat
 from supervisor.feeds.fanout import VenueFanout
 from supervisor.feeds.topics import ReadSlot
 
-_PERIOD_S = 1.0
+MEASURE_S = 1.0
+"""Pause in seconds between two rounds over the markets."""
 _AT_ONCE = 32
 """Most markets measured before other frames are handled."""
 _MINUTE_NS = 60_000_000_000
@@ -158,7 +159,23 @@ class LagWatch:
 
     async def run(self) -> None:
         """Measure all markets once a second."""
-        await repeat(partial(self._measure_next, deque()), first_after_s=_PERIOD_S)
+        await repeat(self.turns(), first_after_s=MEASURE_S)
+
+    def turns(self) -> Callable[[], float]:
+        """Return the function that ``run`` repeats, first after ``MEASURE_S``: it returns the pause after it in s."""
+        return partial(self._measure_next, deque())
+
+    def note(self, found: Iterable[tuple[str, int, int | None]]) -> None:
+        """Measure a round from what is known of the newest frames of the markets of which there are new ones: market,
+        time of receipt (monotonic nanoseconds), and time of sending by the venue's clock (ms; None if unknown).
+        """
+        for symbol, received_ns, sent_ms in found:
+            self._note(symbol, received_ns, sent_ms)
+        self._conclude()
+
+    def measured_ns(self, symbol: str) -> int:
+        """Return when the frame of a market was received that was measured last; 0 for none."""
+        return self._measured.get(symbol, 0)
 
     def _measure_next(self, waiting: deque[str]) -> float:
         """Measure the next few markets; return the pause after them in seconds."""
@@ -169,7 +186,7 @@ class LagWatch:
         if waiting:
             return 0.0
         self._conclude()
-        return _PERIOD_S
+        return MEASURE_S
 
     def _measure(self, symbol: str) -> None:
         if symbol not in self._fanout.symbols:
@@ -181,8 +198,10 @@ class LagWatch:
         if found is None:
             return
         _, received_ns, _, frame = found
+        self._note(symbol, received_ns, self._fanout.venue.sent_ms(frame))
+
+    def _note(self, symbol: str, received_ns: int, sent_ms: int | None) -> None:
         self._measured[symbol] = received_ns
-        sent_ms = self._fanout.venue.sent_ms(frame)
         if sent_ms is not None:
             self._new[symbol] = received_ns - sent_ms * 1_000_000
         else:

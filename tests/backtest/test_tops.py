@@ -2,15 +2,15 @@
 
 from math import isnan
 
-import pyarrow as pa
 import pytest
 
 from arbshard.backtest import tops
-from arbshard.backtest.tops import ASK, BID, FOLDER, MARKET, TapeTops
+from arbshard.backtest.tops import FOLDER, NO_UPDATE, UNSENT_MS, TapeTops
 from arbshard.errors import FrameError
+from arbshard.tape import TapeError
 from arbshard.tape.reading import Tape
 from arbshard.tape.writing import TapeBounds, TapeWriter
-from arbshard.venues.registry import get_venue
+from arbshard.venues.registry import get_adapter, get_venue
 from perf.tapes import make_tape
 
 pytestmark = pytest.mark.needs("analysis", "tape")
@@ -38,8 +38,23 @@ def read(folder):
     rows = []
     for segment in Tape(folder).segments():
         for batch in found.batches(segment):
-            columns = [batch.column(name).to_pylist() for name in ("kind", "venue", "data", MARKET, BID, ASK)]
-            rows += zip(*columns, strict=True)
+            names = (
+                [batch.names[number] for number in column.tolist()]
+                for column in (batch.kinds, batch.venues, batch.connections, batch.markets)
+            )
+            columns = (
+                batch.at_ns,
+                batch.at_ns + batch.offset_ns,
+                batch.bids,
+                batch.asks,
+                batch.sent_ms,
+                batch.updates,
+                batch.is_touch,
+            )
+            kinds, venues, connections, markets = names
+            data = batch.load().column("data").to_pylist()
+            numbers = [column.tolist() for column in columns]
+            rows += zip(kinds, venues, data, markets, *numbers[2:], connections, *numbers[:2], strict=True)
     return rows, found.parsed
 
 
@@ -54,8 +69,13 @@ def kept_file(folder):
 
 def test_each_frame_is_given_what_its_codec_says(tape):
     rows, parsed = read(tape)
+    written = [row for _, row in Tape(tape).rows()]
+    assert len(rows) == len(written)
     sound = 0
-    for kind, venue, data, market, bid, ask in rows:
+    for given, row in zip(rows, written, strict=True):
+        kind, venue, data, market, bid, ask, sent_ms, update, is_touch, connection, at_ns, wall_ns = given
+        assert (kind, venue, data, connection) == (row.kind, row.venue, row.data, row.connection)
+        assert (at_ns, wall_ns) == (row.at_ns, row.wall_ns)
         codec = get_venue(venue)
         assert (market or None) == (codec.route(data) if kind == "frame" else None)
         try:
@@ -68,6 +88,15 @@ def test_each_frame_is_given_what_its_codec_says(tape):
         else:
             assert (bid, ask) == (top.best_bid, top.best_ask)
             sound += 1
+        expected_ms = codec.sent_ms(data) if market else None
+        assert sent_ms == (UNSENT_MS if expected_ms is None else expected_ms)
+        fused = get_adapter(venue).fused
+        if fused is not None and market:
+            touch = fused.touch_of(data)
+            number = touch.update_id if touch is not None else fused.depth_id(data)
+            assert (update, is_touch) == (NO_UPDATE if number is None else number, touch is not None)
+        else:
+            assert (update, is_touch) == (NO_UPDATE, 0)
     assert parsed > 1
     assert 0.5 * len(rows) < sound < len(rows)
 
@@ -143,8 +172,35 @@ def test_a_folder_that_cannot_be_written_costs_the_time_alone(tape):
     assert parsed == parsed_again > 0
 
 
-def test_the_columns_are_those_of_the_segment_and_three_more(tape):
+def test_a_batch_is_unpacked_only_on_demand_and_checked_then(tape):
+    """Where the bytes of the segment are those that were read before, none of its batches is unpacked."""
+    read(tape)
     segment = next(Tape(tape).segments())
-    batch = next(TapeTops().batches(segment))
-    assert isinstance(batch, pa.RecordBatch)
-    assert batch.schema.names == [*next(segment.batches()).schema.names, MARKET, BID, ASK]
+    whole = list(segment.batches())
+    segment.checked_batches = None  # nothing reads the segment as a whole
+    batches = list(TapeTops().batches(segment))
+    assert [batch.load() for batch in batches] == whole
+    segment.batch = lambda number, content, load=segment.batch: load(number, b"0")
+    with pytest.raises(TapeError, match="batch 0 is damaged"):
+        next(TapeTops().batches(segment)).load()
+
+
+def test_a_segment_whose_bytes_have_changed_is_read_anew_and_refused(tape):
+    read(tape)
+    (path,) = Tape(tape).paths
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x55
+    path.write_bytes(content)
+    with pytest.raises(TapeError, match="damaged"):
+        read(tape)
+
+
+@pytest.mark.parametrize("is_fused", [False, True])
+def test_levels_and_touches_are_told_apart(tmp_path, is_fused):
+    make_tape(tmp_path, seconds=3, pairs=2, updates_per_s=5, seed=3, is_fused=is_fused)
+    rows, _ = read(tmp_path)
+    touches = [row for row in rows if row[8]]
+    assert bool(touches) is is_fused
+    assert all(bid < ask for _, _, _, _, bid, ask, *_ in touches)
+    assert all(market for _, _, _, market, *_ in touches)
+    assert all(update > NO_UPDATE for *_, update, _, _, _, _ in touches)

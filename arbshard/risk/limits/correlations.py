@@ -8,12 +8,13 @@ computed again.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from statistics import median
 
 from arbshard.engine.correlation import correlation
 from arbshard.engine.series import SpreadSeries
+from arbshard.risk.rest import next_due
 
 _CELLS_PER_UPDATE = 3
 _CELLS_MAX = 50_000
@@ -78,6 +79,25 @@ class GapCorrelations:
         if len(self._wanted) < _WANTED_MAX:
             self._wanted[cell] = None
         return None
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether there is no cell to compute."""
+        if self._wanted or any(True for _ in self._exposed()):
+            return False
+        planned = next(self._turn, None)
+        if planned is not None:
+            self._turn = chain((planned,), self._turn)
+        return planned is None
+
+    def rest(self, ticks: Sequence[int]) -> None:
+        """Continue as if ``update`` had been called at each of ``ticks``, with no cell to compute."""
+        due_ns = next_due(ticks, self._typical_due_ns, _TYPICAL_EVERY_NS)
+        if due_ns != self._typical_due_ns:
+            self._now_ns = due_ns - _TYPICAL_EVERY_NS
+            self._typical_due_ns = due_ns
+            self._find_typical()
+        self._now_ns = ticks[-1]
 
     def update(self, now_ns: int) -> None:
         """Compute the next cells."""

@@ -16,7 +16,7 @@ give the level.
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import median
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from arbshard.model.intent import FxQuote
 from arbshard.model.market import Direction, Pair
 from arbshard.model.money import BPS
 from arbshard.model.refusal import Refusal
+from arbshard.risk.rest import RestSpan
 from arbshard.risk.validation import Moment, Objection
 
 _FRESH_NS = 3_000_000_000
@@ -33,6 +34,9 @@ _FRESH_NS = 3_000_000_000
 _JUMP_NS = 1_000_000_000
 _LEVEL_EVERY_NS = 1_000_000_000
 _LEVEL_SAMPLES_MIN = 60
+_RECENT_MAX = 1000
+"""Number of ticks that are kept of a span of rest, which is more than there are in a second."""
+_SURE = 0.999
 _LIFTED = 0.5
 """Share of a limit that must be kept to before the guard allows entries again."""
 _UNIT = float(BPS)
@@ -65,6 +69,12 @@ class RunningMedian:
 
     def __len__(self) -> int:
         return len(self._sorted)
+
+    def copy(self) -> "RunningMedian":
+        """Return another one with the same numbers."""
+        other = RunningMedian(self._most)
+        other._newest, other._sorted = self._newest.copy(), self._sorted.copy()
+        return other
 
     def add(self, number: float) -> None:
         """Add a number; the oldest one goes when there are too many."""
@@ -126,6 +136,59 @@ class FxGuard:
         self._rate, self._rate_ns = top.mid, now_ns
         self._recent.append((now_ns, top.mid))
 
+    @property
+    def implied(self) -> Mapping[str, tuple[float, int]]:
+        """Return the FX rate that each pair has implied last, by base, and when it did (monotonic ns)."""
+        return self._implied
+
+    @property
+    def is_level_known(self) -> bool:
+        """Return whether the level is that of enough samples of the premium, so that no baseline matters to it."""
+        return self._has_enough(self._premiums)
+
+    def is_calm(self, span: RestSpan) -> bool:
+        """Return whether the guard, which has no doubt, raises none in a span of rest. No baseline is known in the
+        span, or ``is_level_known``.
+        """
+        rates = [*span.rates, *(rate for _, rate in self._recent)]
+        # No movement within a second is larger than the one between the extremes of the whole span.
+        if (max(rates) / min(rates) - 1) * _UNIT > self._settings.jump_bps_max * _SURE:
+            return False
+        return self._after(span, self._premiums.copy()) is not None
+
+    def rest(self, span: RestSpan) -> None:
+        """Continue as if the guard had judged at each tick of a span of rest for which it ``is_calm``."""
+        after = self._after(span, self._premiums)
+        assert after is not None, span.ticks[0]
+        self._level, self._level_due_ns = after
+        for base, (_, _, _, rate, now_ns) in span.newest.items():
+            self.set_implied(base, rate, now_ns)
+        self._rate, self._rate_ns = span.rates[-1], span.ticks[-1]
+        self._recent.extend(zip(span.ticks[-_RECENT_MAX:], span.rates[-_RECENT_MAX:], strict=True))
+        self._jumps(1.0)  # it forgets what is older than a second
+        self.figures = FxFigures(self._rate, *span.implied[-1], self._level)
+
+    def _after(self, span: RestSpan, premiums: RunningMedian) -> tuple[float | None, int] | None:
+        """Return the level after a span, and when it is computed next; None if the premium departs from it within.
+
+        The samples of the span are added to ``premiums``.
+        """
+        level, due_ns = self._level, self._level_due_ns
+        for now_ns, rate, (implied, pairs) in zip(span.ticks, span.rates, span.implied, strict=True):
+            if implied is None:
+                continue
+            if now_ns >= due_ns:
+                due_ns = now_ns + _LEVEL_EVERY_NS
+                premiums.add((implied / rate - 1) * _UNIT)
+                level = premiums.value if self._has_enough(premiums) else None
+            if self._departs(FxFigures(rate, implied, pairs, level), rate, 1.0):
+                return None
+        return level, due_ns
+
+    def _has_enough(self, premiums: RunningMedian) -> bool:
+        """Return whether there are enough samples of the premium for its level."""
+        return len(premiums) >= min(_LEVEL_SAMPLES_MIN, self._premiums_max)
+
     def judge(self, moment: Moment) -> bool:
         """Compare the newest rates. Return whether the guard has begun or ceased to refuse entries."""
         now_ns = moment.now_ns
@@ -172,7 +235,7 @@ class FxGuard:
         if implied is not None and now_ns >= self._level_due_ns:
             self._level_due_ns = now_ns + _LEVEL_EVERY_NS
             self._premiums.add((implied / self._rate - 1) * _UNIT)
-            is_known = len(self._premiums) >= min(_LEVEL_SAMPLES_MIN, self._premiums_max)
+            is_known = self._has_enough(self._premiums)
             self._level = self._premiums.value if is_known else self._baseline_level()
         return FxFigures(self._rate, implied, len(fresh), self._level)
 

@@ -98,6 +98,18 @@ class Rearming:
                 is_back = self._distance(base, direction, gap) <= self._settings.rearm_bps
                 self._back[key] = failed, samples + 1 if is_back else 0
 
+    @property
+    def is_settled(self) -> bool:
+        """Return whether further samples change nothing: each direction that was left has been back long enough, and
+        its pause has begun.
+        """
+        return all(
+            self._samples_back(key, failed) >= _SAMPLES
+            and key in self._waits
+            and self._waits[key][0] == failed
+            for key, failed in self._state.results.failed_returns.items()
+        )
+
     def objection(self, pair: Pair, direction: Direction, moment: Moment) -> Objection | None:
         """Refuse with 615 a direction that still waits for its gap; None when it does not."""
         key = pair.base, direction

@@ -1,0 +1,156 @@
+"""A span that is passed over leaves everything as it would be: decisions, the ledger, and what each part has
+learned.
+"""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from arbshard.backtest import replaying, resting, rows
+from arbshard.backtest.decisions import DecisionLog
+from arbshard.backtest.replaying import TapeSystem
+from arbshard.backtest.rows import TapePart
+from arbshard.backtest.run import LOG, backtest, tape_config
+from arbshard.config import Config
+from perf.tapes import make_tape
+from tests.backtest.test_screening import rewritten
+
+pytestmark = pytest.mark.needs("analysis", "tape")
+
+NS = 1_000_000_000
+BASE = Config()
+
+
+def state_of(system):
+    """What the parts of a system know at the end of the tape, except for what only counts turns."""
+    risk, rest = system._risk, system._rest
+    core, gaps, fx = risk.core, risk._gaps, risk.core.guard.fx
+    known = {
+        "series": {
+            base: {name: repr(getattr(one, name)) for name in one.__slots__} for base, one in gaps.series.items()
+        },
+        "baselines": gaps.baselines.known,
+        "queue": (gaps.baselines._queue, gaps.baselines._due_ns),
+        "views": gaps.views,
+        "fx": (
+            fx._implied, fx._rate, fx._rate_ns, list(fx._recent), fx._level, fx._level_due_ns, fx.figures, fx.doubt,
+        ),
+        "premiums": (list(fx._premiums._newest), fx._premiums._sorted),
+        "terms": {base: terms for base, (_, terms) in core.terms._pairs.items()},
+        "due": (
+            core.terms._due_ns, core.guard.correlations._typical_due_ns, risk._positions._due_ns,
+            risk._feeds._next_ns, risk._service._audited_ns, risk._kept_ns,
+        ),
+        "ratios": (core.identity._ratios, core.identity._within, core.identity._outside_ns),
+        "prices": core.valuation._prices,
+    }  # fmt: skip
+    for name, feed in system._feeds.items():
+        lag = feed.lag
+        known[name] = {
+            "state": feed._counted,
+            "streams": {
+                one: (stream._frames, stream._counted_ns, stream._alive_ns, stream.intake.frames)
+                for one, stream in feed._connections.items()
+            },
+            "lag": (lag._measured, lag._late, lag._limit._usual, lag._limit.median_ms, lag._new),
+            "usual": [
+                (one._quartiles, one._minute, one._values)
+                for one in (lag._limit._by_monotonic, lag._limit._by_wall)
+            ],
+        }
+    books = rest._screen.books if rest is not None else feed._books
+    slots = range(books.slot_count)
+    known["books"] = [
+        (
+            books.newest(slot),
+            *books.times(slot)[:1],
+            books.live(slot),
+            books.late_after_ns(slot),
+            books.sequence(slot),
+        )
+        for slot in slots
+    ]
+    return known
+
+
+def traded(part, config, out, monkeypatch, **options):
+    """The summary of a backtest, and the state at its end."""
+    found = {"events": []}
+
+    def add(log, events, keep=DecisionLog.add):
+        found["events"] += events
+        keep(log, events)
+
+    async def end(system, *args, finish=TapeSystem._end):
+        if system._block is None:
+            found.update(state_of(system))
+            found["tag"] = system._risk.core._tag
+            found["passed"] = system._rest.passed if system._rest is not None else 0
+        await finish(system, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TapeSystem, "_end", end)
+        patched.setattr(DecisionLog, "add", add)
+        summary = backtest(part, config, out, **options)
+    found["events"] = [repr(event).replace(found["tag"], "tag") for event in found["events"]]
+    return summary, found
+
+
+def same(one, other):
+    """Require that nothing but the ids differs between two backtests."""
+    (summary, state), (expected, expected_state) = one, other
+    folder, expected_folder = Path(summary.ledger).parent, Path(expected.ledger).parent
+    assert (folder / "decisions.txt").read_text() == (expected_folder / "decisions.txt").read_text()
+    assert summary.decisions_hash == expected.decisions_hash
+    assert summary.equity == expected.equity
+    assert summary.frames == expected.frames
+    assert (folder / LOG).read_text() == (expected_folder / LOG).read_text()
+    for name, value in expected_state.items():
+        if name not in ("passed", "tag"):
+            assert state[name] == value, name
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 10_000),
+    entry_bps=st.sampled_from([35.0, 60.0, 450.0]),
+    regime=st.sampled_from(["mixed", "calm", "band"]),
+    share=st.sampled_from([0.0, 0.001, 0.02]),
+    rest_rows=st.sampled_from([200, 800, 65_536]),
+    short_rows=st.sampled_from([20, 100]),
+    sample_ms=st.sampled_from([200.0, 1000.0]),
+    is_fused=st.booleans(),
+)
+def test_all_is_as_without_a_span_that_is_passed_over(
+    tmp_path_factory, monkeypatch, seed, entry_bps, regime, share, rest_rows, short_rows, sample_ms, is_fused
+):
+    monkeypatch.setattr(replaying, "REST_ROWS", rest_rows)
+    monkeypatch.setattr(replaying, "_SHORT_ROWS", short_rows)
+    monkeypatch.setattr(rows, "_BLOCK_ROWS", 100)
+    monkeypatch.setattr(resting, "_TICKS_MIN", 3)
+    folder = tmp_path_factory.mktemp("resting")
+    base = replace(
+        BASE,
+        strategy=replace(BASE.strategy, entry_bps=entry_bps, min_edge_bps=min(entry_bps, 20.0)),
+        series=replace(BASE.series, sample_ms=sample_ms, window=100),
+        baseline=replace(BASE.baseline, is_required=False, samples_min=30, returns_min=1),
+    )
+    make_tape(
+        folder, seconds=75, pairs=3, updates_per_s=4, regime=regime, seed=seed, base=base, is_fused=is_fused
+    )
+    tape = rewritten(folder, folder / "rewritten", seed, share)
+    part, config = TapePart(str(tape)), tape_config(tape)
+    with_it = traded(part, config, folder / "with", monkeypatch)
+    same(with_it, traded(part, config, folder / "without", monkeypatch, screening=False))
+
+
+def test_most_of_a_quiet_tape_is_passed_over(tmp_path, monkeypatch):
+    make_tape(tmp_path, seconds=90, pairs=3, updates_per_s=6, regime="calm", seed=5)
+    config = tape_config(tmp_path)
+    strict = replace(config, strategy=replace(config.strategy, entry_bps=450.0))
+    found = traded(TapePart(str(tmp_path)), strict, tmp_path / "with", monkeypatch)
+    assert found[1]["passed"] > 0.5 * found[0].frames
+    same(found, traded(TapePart(str(tmp_path)), strict, tmp_path / "without", monkeypatch, screening=False))
