@@ -11,6 +11,7 @@
     │   └── VenueUnavailable  no connection or no answer; worth a retry
     ├── RunFailed             the run cannot continue
     │   ├── ChildFailed       a process that it needs could not be started or kept
+    │   ├── LeadershipLost    another host may lead the cluster by now
     │   └── FeedFailed        a connection or poller ended because of a defect of ours
     ├── SharedMemoryError     a mapping of another layout, or a writer that died inside a write
     ├── TransportError        a message socket
@@ -70,6 +71,10 @@ class RunFailed(ArbshardError):
 
 class ChildFailed(RunFailed):
     """Says that a process that the run needs could not be started or kept."""
+
+
+class LeadershipLost(RunFailed):
+    """Says that another host may lead the cluster by now, so this one decides nothing more."""
 
 
 class FeedFailed(RunFailed):

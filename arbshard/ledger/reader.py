@@ -1,7 +1,7 @@
 """Reads a ledger without ever writing, for ``verify``, exports and reports. It works while risk writes, too."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,10 @@ T = TypeVar("T")
 EVER = -(2**63)
 """Is before every wall time and every number."""
 _PIECE_ROWS = 2000
+
+
+def _nothing() -> None:
+    """Do nothing after a piece of a copy."""
 
 
 class LedgerReader(Closable):
@@ -170,8 +174,15 @@ class LedgerReader(Closable):
         except sqlite3.Error as error:
             raise failure(self.path, "cannot be read", error) from error
 
-    def copy_to(self, target: sqlite3.Connection, pages_at_once: int) -> None:
+    def copy_to(
+        self,
+        target: sqlite3.Connection,
+        pages_at_once: int,
+        on_piece: Callable[[], None] = _nothing,
+    ) -> None:
         """Copy the whole file as it is now, by SQLite's online backup. Raises ``sqlite3.Error``.
+
+        ``on_piece`` is called after each piece of ``pages_at_once`` pages; what it raises ends the copy.
 
         One read transaction holds the moment from the first page to the last; without it, every commit of the writer
         would make the copy begin again.
@@ -179,7 +190,7 @@ class LedgerReader(Closable):
         self._connection.execute("BEGIN")
         try:
             self._connection.execute(schema.LAST_SEQ).fetchone()
-            self._connection.backup(target, pages=pages_at_once, sleep=0)
+            self._connection.backup(target, pages=pages_at_once, progress=lambda *_: on_piece(), sleep=0)
         finally:
             self._connection.execute("ROLLBACK")
 

@@ -96,6 +96,8 @@ COUNT = "SELECT COUNT(*), MIN(seq), MAX(seq) FROM events"
 BODY_AT = "SELECT body FROM events WHERE seq = ?"
 KIND_AT = "SELECT kind FROM events WHERE seq = ?"
 EVENTS_AFTER = "SELECT seq, ts_ms, kind, pair, intent_id, body FROM events WHERE seq > ? ORDER BY seq"
+BODIES_AFTER = "SELECT body FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+EVENTS_OF_KIND = "SELECT seq, body FROM events WHERE kind = ? ORDER BY seq"
 POSTINGS_AFTER = (
     "SELECT seq, line, account, currency, amount, balance FROM postings WHERE seq > ? ORDER BY seq, line"
 )

@@ -166,6 +166,22 @@ class LedgerStore:
         except sqlite3.Error as error:
             raise failure(self.path, "cannot be read", error) from error
 
+    def bodies(self, after: int, limit: int) -> list[str]:
+        """Return the texts of at most ``limit`` events that follow the event ``after``. Raises ``LedgerError``."""
+        try:
+            found = self._reader.execute(schema.BODIES_AFTER, (after, limit)).fetchall()
+        except sqlite3.Error as error:
+            raise failure(self.path, "cannot be read", error) from error
+        return [body for (body,) in found]
+
+    def find(self, kind: str) -> list[tuple[int, Event]]:
+        """Return (sequence, event) of all events of ``kind`` that are not archived. Raises ``LedgerError``."""
+        try:
+            found = self._reader.execute(schema.EVENTS_OF_KIND, (kind,)).fetchall()
+        except sqlite3.Error as error:
+            raise failure(self.path, "cannot be read", error) from error
+        return [(seq, decode_event(body)) for seq, body in found]
+
     def snapshots(self) -> Iterator[Snapshot | LedgerDamaged]:
         """Yield the snapshots, newest first; in place of a damaged one, the error that says why. Raises
         ``LedgerError``.
@@ -204,9 +220,16 @@ class LedgerStore:
 
     def append(self, events: Sequence[Event]) -> None:
         """Store ``events`` and their postings in one transaction. Raises ``LedgerError``; then nothing is stored."""
-        if not events:
-            return
-        moved = self._with_reserve(lambda: self._write(events))
+        if events:
+            self._append(events, None)
+
+    def append_copied(self, events: Sequence[Event], bodies: Sequence[str]) -> None:
+        """Store the events of another host's ledger as ``append`` does, with the very texts that it has."""
+        if events:
+            self._append(events, bodies)
+
+    def _append(self, events: Sequence[Event], bodies: Sequence[str] | None) -> None:
+        moved = self._with_reserve(lambda: self._write(events, bodies))
         self._must_store_tag = False
         self.last_seq += len(events)
         self._newest_ms = events[-1].at_ms
@@ -214,12 +237,13 @@ class LedgerStore:
         if moved:
             self._balances().table.update(moved)
 
-    def _write(self, events: Sequence[Event]) -> dict[tuple[str, str], Decimal]:
+    def _write(self, events: Sequence[Event], bodies: Sequence[str] | None) -> dict[tuple[str, str], Decimal]:
         """Commit ``events`` and their postings in one transaction. Return the balances that have changed."""
         first = self.last_seq + 1
+        texts = bodies if bodies is not None else map(encode_event, events)
         rows = [
-            (seq, event.at_ms, kind_of(event), *subject_of(event), encode_event(event))
-            for seq, event in enumerate(events, first)
+            (seq, event.at_ms, kind_of(event), *subject_of(event), text)
+            for seq, (event, text) in enumerate(zip(events, texts, strict=True), first)
         ]
         moved: dict[tuple[str, str], Decimal] = {}
         moves = any(isinstance(event, MOVING) for event in events)

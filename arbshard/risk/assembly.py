@@ -12,13 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from decimal import Decimal
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from arbshard.clock import Clock
 from arbshard.closable import Closable
 from arbshard.config import Config
-from arbshard.errors import LedgerError, SharedMemoryError, UsageError
+from arbshard.config.cluster import ClusterConfig
+from arbshard.errors import LeadershipLost, LedgerError, SharedMemoryError, UsageError
 from arbshard.ledger.events import SUPERVISOR_VANISHED
 from arbshard.ledger.record import LedgerRecord, read_record, require_same
 from arbshard.ledger.replay import recover
@@ -35,7 +37,9 @@ from arbshard.risk.counters import COUNTERS, GAUGES, HISTOGRAMS, NOTE_BYTES
 from arbshard.risk.disk import DiskWatch
 from arbshard.risk.feed_silence import FeedWatch
 from arbshard.risk.gap_files import GapFiles
-from arbshard.risk.gap_sampler import GapWatch
+from arbshard.risk.gap_sampler import GapWatch, SampledSlots
+from arbshard.risk.leadership.following import Following
+from arbshard.risk.leadership.remote_books import RemoteBooks
 from arbshard.risk.note import NoteWriter
 from arbshard.risk.portfolio.results import ALL, Totals
 from arbshard.risk.portfolio.snapshot import PortfolioCodec
@@ -43,14 +47,16 @@ from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.position_marker import PositionMarker
 from arbshard.risk.rest import RestSpan
 from arbshard.risk.service import RiskService
+from arbshard.risk.shards.grants import ShardGrants
 from arbshard.risk.shards.workers import WorkerWatch
 from arbshard.shm.books import BooksReader
 from arbshard.shm.former import keep_counts
 from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.shm.universe import UniverseFile
 from arbshard.version import __version__
+from arbshard.wire.links import HostServer
 from arbshard.wire.replies import Handler
-from arbshard.wire.serve import ReplyServer
+from arbshard.wire.serve import HoldingReplyServer, ReplyServer
 
 MakeCore = Callable[[Config, Universe, PortfolioState, str], RiskCore]
 """Makes the core from configuration, universe, the state that was replayed, and the ledger's tag."""
@@ -68,6 +74,9 @@ _GAUGES = (
 )  # fmt: skip
 """What ``_show`` sets on the page, in the order in which it computes them."""
 NOTE_EVERY_NS = 200_000_000
+_CONFIRMED_S = 10.0
+"""How long a new leader waits for a majority of the hosts to follow."""
+_CONFIRM_S = 0.01
 
 
 class ExitCode(IntEnum):
@@ -78,10 +87,26 @@ class ExitCode(IntEnum):
     USAGE = 2
     LEDGER = 3
     ORPHANED = 4
+    NOT_LEADER = 6
 
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+class ClusterPorts(NamedTuple):
+    """What risk of a cluster's leader needs beside ``RiskPorts``."""
+
+    cluster: ClusterConfig
+    term: int
+    lease_ns: Callable[[], int]
+    """The clock of leases."""
+    lead_until_ns: Callable[[], int]
+    """Until when this host's agent allows it to lead, by the clock of leases."""
+    serve: Callable[[Callable[[bytes, str, bytes], None]], HostServer]
+    """Opens the server of followers, which calls its argument with route, host and message."""
+    refused: Callable[[], int]
+    """Number of connections refused because their key is not in the cluster file."""
 
 
 class RiskPorts(NamedTuple):
@@ -109,6 +134,8 @@ class RiskPorts(NamedTuple):
     """The period of the timer on which workers are judged; None for the one that ``run.stuck_after_ms`` asks for."""
     note_every_ns: int = NOTE_EVERY_NS
     """The least time between two notes on the page, in ns."""
+    cluster: ClusterPorts | None = None
+    """None for a run on one host."""
 
 
 class Risk(Closable):
@@ -133,32 +160,14 @@ class Risk(Closable):
             self._gauges = tuple(map(page.counter, _GAUGES))
             self._store = store = ports.open_ledger()
             opened.callback(store.abandon)
-            noted = read_record(files.ledger_page)
+            # In a cluster another host may have led since, and a tail that no majority had stored is gone.
+            noted = read_record(files.ledger_page) if ports.cluster is None else None
             if noted is not None:
                 require_same(noted, store)
             is_new = store.last_seq == 0
             self._service = service = self._begin_session(config, universe, books, last_note)
-            record = (
-                LedgerRecord.begin(files.ledger_page, store, is_new=is_new)
-                if noted is None
-                else LedgerRecord.go_on(files.ledger_page)
-            )
-            opened.callback(record.close)
-            record.note(store.last_seq)
-            service.on_stored = record.note
-            age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
-            self._gap_files = GapFiles(ports.gap_folder, ports.clock)
-            self._gaps = GapWatch(
-                books, universe, config.series, age_ns_max, config.baseline, self._gap_files.load
-            )
-            self._gaps.on_fx = self.core.valuation.set_fx
-            self._gaps.on_prices = self._set_prices
-            self._gaps.on_gap = self.core.note_gap
-            self._gaps.on_rate = self.core.guard.fx.set_rate
-            self._positions = PositionMarker(books, universe, self.core.valuation)
-            service.on_universe = self._set_universe
-            self.core.guard.set_views(self._gaps.views)
-            self.core.use_baselines(self._gaps.baselines)
+            self._record(opened, service, is_new=is_new, is_first=noted is None)
+            self._watch_books(config, universe, books)
             self._note = NoteWriter(self.core, config.reporting)
             self._disk = DiskWatch(store, config.run, self.core.guard, page)
             self._archivist = Archivist(store, config.ledger.archive_events, ports.environ, self._archived)
@@ -168,12 +177,24 @@ class Risk(Closable):
                 closing(WorkerWatch(files, config.run.shards, stuck_after_ns))
             )
             self._tick_s = ports.tick_s or min(_TICK_S, config.run.stuck_after_ms / 1000 / _LOOKS)
-            self._transport = opened.enter_context(ports.listen(service.handle, _STORED_REPLIES))
+            handler = service.handle if self._follow is None else self._handle_as_leader
+            self._transport = opened.enter_context(ports.listen(handler, _STORED_REPLIES))
+            self._begin_following = self._serve_followers(opened)
             self._opened = opened.pop_all()
         self._kept_ns = self._noted_ns = self._due_ns = 0
         self._seen_batches = 0
         self._timer: asyncio.TimerHandle | None = None
         self._end: asyncio.Future[ExitCode] = asyncio.get_running_loop().create_future()
+
+    def _record(self, opened: ExitStack, service: RiskService, *, is_new: bool, is_first: bool) -> None:
+        """Record from now on which ledger this is, and which event is its last."""
+        path, store = self._ports.files.ledger_page, self._store
+        record = LedgerRecord.begin(path, store, is_new=is_new) if is_first else LedgerRecord.go_on(path)
+        opened.callback(record.close)
+        record.note(store.last_seq)
+        service.on_stored = record.note
+        if self._follow is not None:
+            service.on_stored = partial(_note_both, record.note, self._follow.stored)
 
     def _begin_session(
         self, config: Config, universe: Universe, books: BooksReader, last_note: bytes
@@ -199,7 +220,11 @@ class Risk(Closable):
         universes = UniverseFile(books, ports.files.universe)
         service = RiskService(self.core, store, self._page, books, clock, universes)
         was_stopped = state.is_stopped
+        first = store.last_seq + 1
+        if ports.cluster is not None:
+            service.lead(ports.cluster.term, ports.cluster.cluster.host)
         service.start(ports.run, __version__)
+        self._follow = self._lead(ports.cluster, service, first) if ports.cluster is not None else None
         overdue = min(SNAPSHOT_OVERDUE, config.ledger.archive_events or SNAPSHOT_OVERDUE)
         store.keep_snapshots(codec.version, lambda: codec.dump(state), overdue)
         get_logger().info(
@@ -214,6 +239,86 @@ class Risk(Closable):
         warn_of_untraded(state, universe)
         return service
 
+    def _watch_books(self, config: Config, universe: Universe, books: BooksReader) -> None:
+        """Sample the books of all pairs; in a cluster those of other hosts too."""
+        ports, follow = self._ports, self._follow
+        age_ns_max = int(config.data_quality.max_book_age_ms * 1e6)
+        self._gap_files = GapFiles(ports.gap_folder, ports.clock)
+        slots: SampledSlots = books
+        if follow is not None:
+            slots = follow.remote = RemoteBooks(books, universe, ports.clock.monotonic_ns)
+        self._gaps = GapWatch(
+            slots, universe, config.series, age_ns_max, config.baseline, self._gap_files.load
+        )
+        self._gaps.on_fx = self.core.valuation.set_fx
+        self._gaps.on_prices = self._set_prices
+        self._gaps.on_gap = self.core.note_gap
+        self._gaps.on_rate = self.core.guard.fx.set_rate
+        self._positions = PositionMarker(slots, universe, self.core.valuation)
+        self._service.on_universe = self._set_universe
+        self.core.guard.set_views(self._gaps.views)
+        self.core.use_baselines(self._gaps.baselines)
+
+    def _lead(self, cluster: ClusterPorts, service: RiskService, first: int) -> Following:
+        """Return what serves the followers; ``first`` is the first event of this leadership."""
+        state = self.core.state
+
+        def epoch_of(shard: int) -> int | None:
+            known = state.shards.get(shard)
+            return known.epoch if known is not None else None
+
+        config = cluster.cluster
+        grants = ShardGrants(state.grants, shards=config.shards, lease_ns=config.lease_ms * 1_000_000)
+        return Following(
+            config,
+            cluster.term,
+            self._store,
+            service,
+            grants,
+            epoch_of,
+            cluster.lease_ns,
+            cluster.lead_until_ns,
+            first,
+        )
+
+    def _serve_followers(self, opened: ExitStack) -> Callable[[], None]:
+        """Open what serves the followers. Return the function that begins to serve them."""
+        follow, cluster, transport = self._follow, self._ports.cluster, self._transport
+        if follow is None or cluster is None:
+            return _nothing
+        assert isinstance(transport, HoldingReplyServer)
+        transport.rests_on = lambda: self._store.last_seq
+        transport.safe = lambda: follow.safe_seq
+        follow.on_progress = transport.release
+        server = opened.enter_context(cluster.serve(follow.receive))
+        page = opened.enter_context(PageReader.attach(self._ports.files.risk_page))
+        opened.callback(follow.close)
+        return partial(follow.start, server.send, page, self._fail)
+
+    def _handle_as_leader(self, payloads: list[bytes]) -> list[bytes]:
+        self._require_leadership()
+        return self._service.handle(payloads)
+
+    def _require_leadership(self) -> None:
+        """Raise ``LeadershipLost`` when another host may lead by now."""
+        if self._follow is not None and not self._follow.is_leading:
+            raise LeadershipLost("no majority of the hosts has confirmed lately that this one leads")
+
+    async def _is_confirmed(self, follow: Following) -> bool:
+        """Wait until a majority of the hosts follows. Return whether it does; not when the process is to end."""
+        loop, clock = asyncio.get_running_loop(), self._ports.clock
+        end_s = loop.time() + _CONFIRMED_S
+        while not follow.is_leading and not self._end.done():
+            if loop.time() > end_s:
+                get_logger().error("no majority of the hosts follows", followers=follow.followers)
+                self._stop(ExitCode.NOT_LEADER)
+            elif self._ports.is_orphan():
+                self._stop(ExitCode.ORPHANED)
+            self._beat()
+            self._show(clock.monotonic_ns())
+            await asyncio.sleep(_CONFIRM_S)
+        return not self._end.done()
+
     async def run(self) -> ExitCode:
         """Serve until there is a reason to end, and end the session unless the ledger has failed. Return how it
         ended.
@@ -224,11 +329,13 @@ class Risk(Closable):
         loop.add_signal_handler(signal.SIGTERM, self._stop, ExitCode.ORDERLY)
         self._ports.on_ready()
         self._disk.poll(clock.monotonic_ns())
-        self._transport.start(self._fail)
-        self._show(clock.monotonic_ns())
-        self._set_ready(is_ready=True)  # from here on the note is risk's own
-        self._plan_tick()
+        self._begin_following()
         try:
+            if self._follow is None or await self._is_confirmed(self._follow):
+                self._transport.start(self._fail)
+                self._show(clock.monotonic_ns())
+                self._set_ready(is_ready=True)  # from here on the note is risk's own
+                self._plan_tick()
             code = await self._end
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
@@ -238,14 +345,33 @@ class Risk(Closable):
             self._set_ready(is_ready=False)
             self._archivist.stop()
         self._gap_files.save_all(self._gaps.series.items())
-        if code is not ExitCode.LEDGER:
-            self._service.stop(SUPERVISOR_VANISHED if code is ExitCode.ORPHANED else "")
+        if self._follow is not None:
+            code = await self._end_leadership(self._follow, code)
+        elif code is not ExitCode.LEDGER:
+            self._end_session(code)
+        if code is ExitCode.NOT_LEADER:
+            self._store.close()
+        elif code is not ExitCode.LEDGER:
             # The last valuation may be older than the last fills.
             self.core.valuation.look_at_naked(clock.monotonic_ns())
             self._show(clock.monotonic_ns(), is_last=True)
             self._store.close()
             self._set("closed", 1)
         get_logger().info("risk ended", code=int(code))
+        return code
+
+    def _end_session(self, code: ExitCode) -> None:
+        self._service.stop(SUPERVISOR_VANISHED if code is ExitCode.ORPHANED else "")
+
+    async def _end_leadership(self, follow: Following, code: ExitCode) -> ExitCode:
+        """End the session as far as this host may still commit, and let the followers have it. Return the code."""
+        if code not in (ExitCode.LEDGER, ExitCode.NOT_LEADER):
+            if follow.is_leading:
+                self._end_session(code)
+                await follow.drain()
+            else:
+                code = ExitCode.NOT_LEADER
+        follow.close()
         return code
 
     def close(self) -> None:
@@ -298,7 +424,10 @@ class Risk(Closable):
             self._end.set_result(code)
 
     def _fail(self, error: Exception) -> None:
-        if isinstance(error, LedgerError):
+        if isinstance(error, LeadershipLost):
+            get_logger().error("this host leads no more", why=str(error))
+            self._stop(ExitCode.NOT_LEADER)
+        elif isinstance(error, LedgerError):
             get_logger().error("the ledger cannot be trusted or written", error=str(error))
             self.failure = error
             self._stop(ExitCode.LEDGER)
@@ -311,6 +440,7 @@ class Risk(Closable):
 
     def _on_timer(self) -> None:
         try:
+            self._require_leadership()
             self._tick(self._ports.clock.monotonic_ns())
         except Exception as error:  # noqa: BLE001 -- handed to ``run``, which raises it
             self._fail(error)
@@ -353,6 +483,8 @@ class Risk(Closable):
         self.core.identity.set_ratio(pair.base, bids[0] / (bids[1] * rate), now_ns)
 
     def _set_universe(self, universe: Universe) -> None:
+        if self._follow is not None and self._follow.remote is not None:
+            self._follow.remote.set_universe(universe)
         self._gaps.set_universe(universe)
         self.core.guard.correlations.set_series(self._gaps.series)
         self._positions.set_universe(universe)
@@ -382,6 +514,8 @@ class Risk(Closable):
         )  # fmt: skip
         for gauge, value in zip(self._gauges, values, strict=True):
             self._page.set(gauge, value)
+        if self._follow is not None:
+            self._show_followers(self._follow)
         if self._service.is_changed and (is_last or now_ns - self._noted_ns >= self._ports.note_every_ns):
             try:
                 self._page.write_note(
@@ -392,6 +526,17 @@ class Risk(Closable):
                 self._set("errors", error_count())
             self._service.is_changed = False
             self._noted_ns = now_ns
+
+    def _show_followers(self, follow: Following) -> None:
+        transport, cluster = self._transport, self._ports.cluster
+        assert isinstance(transport, HoldingReplyServer)
+        assert cluster is not None
+        self._set("followers", follow.followers)
+        self._set("uncommitted", self._store.last_seq - follow.quorum.committed)
+        self._set("held_replies", transport.held)
+        self._set("unanswered", transport.unanswered)
+        self._set("link_refused", cluster.refused())
+        self._set("link_bad", follow.bad)
 
     def _set_ready(self, *, is_ready: bool) -> None:
         self.is_ready = is_ready
@@ -407,6 +552,11 @@ class Risk(Closable):
 
     def _archived(self, done: bool) -> None:
         self._page.add(self._page.counter("archived" if done else "archive_failures"))
+
+
+def _note_both(note: Callable[[int], None], also: Callable[[int], None], last_seq: int) -> None:
+    note(last_seq)
+    also(last_seq)
 
 
 def warn_of_untraded(state: PortfolioState, universe: Universe) -> None:

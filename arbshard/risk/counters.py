@@ -41,6 +41,12 @@ COUNTERS = (
     "reserve_used",
     "archived",
     "archive_failures",
+    "followers",
+    "uncommitted",
+    "held_replies",
+    "unanswered",
+    "link_refused",
+    "link_bad",
     *(f"fence_{shard}" for shard in range(SHARDS_MAX)),
 )
 """``repeated``: requests that made no event because they were known. ``bad``: messages that are not requests.
@@ -53,14 +59,21 @@ the one risk uses. ``closed``: 1 once the session was ended in order and the led
 the note is final. ``disk_free_mb``: free on the ledger's disk. ``disk_room``: ``disk.Room``. ``reserve_kept``:
 whether the reserve beside the ledger is there; ``reserve_used``: times that it was given up. ``archived``: periods
 of the ledger that were moved into archives; ``archive_failures``: attempts that failed. ``fenced``: workers fenced
-because they were stuck. ``fence_<shard>``: the lowest epoch that may still trade.
+because they were stuck.
+``fence_<shard>``: the lowest epoch that may still trade.
+
+On the leader of a cluster: ``followers``: other hosts that follow. ``uncommitted``: events that no majority has
+stored yet. ``held_replies``: replies that wait for that. ``unanswered``: requests that were not handled because too
+many replies waited. ``link_refused``: connections with a key that is not in the cluster file. ``link_bad``: invalid
+messages of followers, and followers that had to join again.
 """
 
 GAUGES = frozenset(
     {
         "pid", "ready", "session", "beat", "beat_ns", "doubted", "open_positions", "open_intents", "entries", "exits",
         "instructions", "terms", "halted", "listing_wanted", "universe", "closed", "disk_free_mb", "disk_room",
-        "reserve_kept", *(f"fence_{shard}" for shard in range(SHARDS_MAX)),
+        "reserve_kept", "followers", "uncommitted", "held_replies",
+        *(f"fence_{shard}" for shard in range(SHARDS_MAX)),
     }
 )  # fmt: skip
 """Counters that are as the newest incarnation sets them and are not added to those of its predecessors."""

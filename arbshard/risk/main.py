@@ -10,14 +10,16 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import uvloop
 
-from arbshard.clock import SystemClock
+from arbshard.clock import SystemClock, lease_ns
 from arbshard.config import Config
-from arbshard.errors import ArbshardError, RunDirError
+from arbshard.config.cluster import ClusterConfig
+from arbshard.config.cluster_file import read_host_keys
+from arbshard.errors import ArbshardError, RunDirError, UsageError
 from arbshard.last_words import end_with, write_stderr_line
 from arbshard.ledger.file import Opening
 from arbshard.ledger.record import not_the_same, read_record
@@ -27,11 +29,14 @@ from arbshard.model.money import use_money_context
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.process import Parent, add_parent_option, freeze_gc, leave_ending_to_the_supervisor
-from arbshard.risk.assembly import ExitCode, Risk, RiskPorts, exit_code_of
+from arbshard.risk.assembly import ClusterPorts, ExitCode, Risk, RiskPorts, exit_code_of
 from arbshard.risk.core import mode_of
 from arbshard.shm.books import BooksReader
+from arbshard.shm.pages import PageReader
+from arbshard.wire.links import HostLinks, HostServer
 from arbshard.wire.replies import Handler
-from arbshard.wire.serve import ReplyServer
+from arbshard.wire.router import RouterListener
+from arbshard.wire.serve import HoldingReplyServer, ReplyServer
 
 SAME = "same"
 LEDGERS = ("any", "existing", "new", SAME)
@@ -46,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--ledger", choices=LEDGERS, default="any")
+    parser.add_argument("--term", type=int, default=0, help="lead the cluster of config.json in this term")
     add_parent_option(parser)
     given = parser.parse_args(arguments)
     leave_ending_to_the_supervisor()
@@ -54,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         files = RunFiles(given.run_dir)
         config = _read(files.config, Config)
         setup("risk", given.state_dir / "logs", config.run.log_level)
-        return _run(files, given.state_dir, config, given.ledger, Parent(given.parent_pid))
+        asked = _Asked(given.ledger, given.term, Parent(given.parent_pid))
+        return _run(files, given.state_dir, config, asked)
     except (ArbshardError, OSError) as error:
         get_logger().error("risk ends", error=str(error))
         return end_with(exit_code_of(error), f"risk: {error}")
@@ -63,7 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
 
 
-def _run(files: RunFiles, state_dir: Path, config: Config, which: str, parent: Parent) -> ExitCode:
+class _Asked(NamedTuple):
+    ledger: str
+    term: int
+    parent: Parent
+
+
+def _run(files: RunFiles, state_dir: Path, config: Config, asked: _Asked) -> ExitCode:
+    cluster = config.cluster
+    if (cluster is None) != (asked.term == 0):
+        raise UsageError("--term: is for a run with a cluster, and a run with a cluster needs it")
     universe = _read(files.universe, Universe)
     clock = SystemClock()
     with BooksReader.attach(files.books) as books:
@@ -74,14 +90,48 @@ def _run(files: RunFiles, state_dir: Path, config: Config, which: str, parent: P
             # The file is written once per run, so its time distinguishes a restart of risk within a run from a new
             # run.
             run=str(files.config.stat().st_mtime_ns),
-            is_orphan=parent.is_gone,
-            open_ledger=partial(_open_ledger, files, state_dir / "ledger.sqlite", config, clock, which),
+            is_orphan=asked.parent.is_gone,
+            open_ledger=partial(
+                _open_ledger, files, state_dir / "ledger.sqlite", config, clock, asked.ledger
+            ),
             listen=partial(_listen, files, config),
             gap_folder=state_dir / "gaps",
             environ=os.environ,
             on_ready=freeze_gc,
         )
+        if cluster is not None:
+            return uvloop.run(_lead(ports, config, cluster, asked.term, universe, books))
         return uvloop.run(_serve(ports, config, universe, books))
+
+
+async def _lead(
+    ports: RiskPorts,
+    config: Config,
+    cluster: ClusterConfig,
+    term: int,
+    universe: Universe,
+    books: BooksReader,
+) -> ExitCode:
+    """Serve as the leader of a cluster."""
+    with (
+        HostLinks(cluster, read_host_keys(cluster).curve) as links,
+        PageReader.attach(ports.files.cluster_page) as agent,
+    ):
+        leading = ClusterPorts(
+            cluster=cluster,
+            term=term,
+            lease_ns=lease_ns,
+            lead_until_ns=partial(agent.value, "lead_until_ns"),
+            serve=partial(HostServer, links, cluster.own.follow_endpoint),
+            refused=lambda: links.refused,
+        )
+        # A change of the leader is a restart of risk within the same run: epochs and halts stay.
+        ports = ports._replace(
+            run=f"cluster:{cluster.name}",
+            listen=partial(_listen_to_hosts, ports.files, links),
+            cluster=leading,
+        )
+        return await _serve(ports, config, universe, books)
 
 
 async def _serve(ports: RiskPorts, config: Config, universe: Universe, books: BooksReader) -> ExitCode:
@@ -97,11 +147,16 @@ def _listen(files: RunFiles, config: Config, handler: Handler, stored_replies: i
     return ReplyServer(files.risk_endpoint, handler, stored_replies, also=also)
 
 
+def _listen_to_hosts(files: RunFiles, links: HostLinks, handler: Handler, stored_replies: int) -> ReplyServer:
+    others = RouterListener(links.own.requests_endpoint, links.bind)
+    return HoldingReplyServer(files.risk_endpoint, handler, stored_replies, listeners=(others,))
+
+
 def _open_ledger(files: RunFiles, path: Path, config: Config, clock: SystemClock, which: str) -> LedgerStore:
     """Return the ledger that may be written in this run. Raises ``LedgerError``, ``UsageError``."""
     noted = read_record(files.ledger_page)
     is_successor = which == SAME
-    if is_successor and noted is None:
+    if is_successor and noted is None and config.cluster is None:
         raise not_the_same(path, "the run directory no longer says which ledger that was")
     if is_successor and not path.exists():
         raise not_the_same(path, "there is no file")

@@ -17,7 +17,7 @@ import zmq
 from zmq.utils import z85
 
 from arbshard.closable import Closable
-from arbshard.config.cluster import ClusterConfig
+from arbshard.config.cluster import ClusterConfig, HostConfig
 from arbshard.errors import TransportError
 from arbshard.secret import Secret
 from arbshard.wire.envelope import REPLY_BYTES_MAX, pack, unpack
@@ -56,6 +56,11 @@ class HostLinks(Closable):
         except BaseException:
             self._context.destroy(linger=0)
             raise
+
+    @property
+    def own(self) -> HostConfig:
+        """Return this host as the cluster file describes it."""
+        return self._cluster.own
 
     def bind(self, endpoint: str, *, high_water: int) -> Socket:
         """Return a ROUTER socket at ``endpoint``, one of this host's own. Raises ``TransportError``."""

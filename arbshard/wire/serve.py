@@ -3,8 +3,11 @@
 Risk and the supervisor's control socket are such servers.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
+
+from typing_extensions import override
 
 from arbshard.closable import Closable
 from arbshard.crashpoint import reach
@@ -14,6 +17,9 @@ from arbshard.wire.router import RouterListener
 from arbshard.wire.unix import SCHEME, UnixListener
 
 _BATCH = 1024
+HELD_MAX = 8192
+HELD_BYTES_MAX = 32 * 1024 * 1024
+"""Number of replies that are held at a time, and their bytes."""
 
 
 class Listener(Protocol):
@@ -111,8 +117,9 @@ class ReplyServer(Closable):
     def step(self) -> int:
         """Answer what waits now, at most 1024 requests. Return their number. Raises what the handler raises."""
         asked = [one for listener in self._listeners for one in listener.receive(_BATCH)]
-        if not asked:
-            return 0
+        return self._answer(asked) if asked else 0
+
+    def _answer(self, asked: Sequence[Asked]) -> int:
         batch = [(one.request_id, one.payload) for one in asked]
         replies = self._replies.answer(batch, self._handler)
         self.batches += 1
@@ -126,3 +133,83 @@ class ReplyServer(Closable):
         """Close the sockets. May be called again."""
         for listener in self._listeners:
             listener.close()
+
+
+class HoldingReplyServer(ReplyServer):
+    """Answers as ``ReplyServer`` does, but holds each reply until what it rests on is safe.
+
+    A request that is repeated meanwhile is not handled again; its reply goes to the newest asker. What is asked
+    beyond the bounds is not answered at all, so its client asks again.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        handler: Handler,
+        stored_replies: int = 65536,
+        *,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        """Make a server that holds everything until ``rests_on`` and ``safe`` are set."""
+        super().__init__(endpoint, handler, stored_replies, listeners=listeners)
+        self.rests_on: Callable[[], int] = _nothing_is_safe
+        """Returns the number of the last event, on which a reply that is made now rests."""
+        self.safe: Callable[[], int] = _nothing_is_safe
+        """Returns the number of the last event that is safe."""
+        self._held: OrderedDict[bytes, tuple[int, Asked, bytes]] = OrderedDict()
+        """By request id, in the order of the events that the replies rest on."""
+        self._held_bytes = 0
+        self.unanswered = 0
+        """Number of requests that were not handled because too many replies were held."""
+
+    @property
+    def held(self) -> int:
+        """Return the number of replies that wait."""
+        return len(self._held)
+
+    @override
+    def _answer(self, asked: Sequence[Asked]) -> int:
+        new: list[Asked] = []
+        for one in asked:
+            known = self._held.get(one.request_id)
+            if known is not None:
+                self._held[one.request_id] = known[0], one, known[2]
+            elif len(self._held) + len(new) < HELD_MAX and self._held_bytes < HELD_BYTES_MAX:
+                new.append(one)
+            else:
+                self.unanswered += 1
+        if not new:
+            return 0
+        replies = self._replies.answer([(one.request_id, one.payload) for one in new], self._handler)
+        self.batches += 1
+        self.requests += len(new)
+        seq = self.rests_on()
+        for one, reply in zip(new, replies, strict=True):
+            if one.request_id not in self._held:
+                self._held_bytes += len(reply)
+            self._held[one.request_id] = seq, one, reply
+        self.release()
+        return len(new)
+
+    def release(self) -> None:
+        """Send the replies whose events are safe by now."""
+        if not self._held:
+            return
+        safe = self.safe()
+        while self._held:
+            request_id, (seq, one, reply) = next(iter(self._held.items()))
+            if seq > safe:
+                return
+            del self._held[request_id]
+            self._held_bytes -= len(reply)
+            one.reply(reply)
+
+    @override
+    def close(self) -> None:
+        super().close()
+        self._held.clear()
+        self._held_bytes = 0
+
+
+def _nothing_is_safe() -> int:
+    return -1

@@ -16,9 +16,19 @@ class CommitQuorum:
     """Knows what each host of a cluster has acknowledged to its leader."""
 
     def __init__(
-        self, host: str, hosts: Collection[str], *, lease_ns: int, lag_ns: int | None = None, seq: int = 0
+        self,
+        host: str,
+        hosts: Collection[str],
+        *,
+        lease_ns: int,
+        lag_ns: int | None = None,
+        seq: int = 0,
+        first: int = 1,
     ) -> None:
-        """Begin to lead at ``host``, whose last event is ``seq``.
+        """Begin to lead at ``host``, whose last event is ``seq``. ``first`` is the first event of this leadership.
+
+        Events of earlier leaders count as stored by a majority only together with that one: a majority that has
+        stored only them may still lose them to another leader.
 
         ``lag_ns`` is None for synchronous replication; else replies may leave before a majority has stored the
         events, as long as no event waits longer than this for a majority.
@@ -29,6 +39,7 @@ class CommitQuorum:
         self._majority = len(hosts) // 2 + 1
         self._lease_ns = lease_ns
         self._lag_ns = lag_ns
+        self._first = first
         self._stored = dict.fromkeys(hosts, 0)
         self._stored[host] = seq
         self._sent_ns = dict.fromkeys(hosts, _NEVER_NS)
@@ -74,7 +85,8 @@ class CommitQuorum:
 
     def _count(self) -> None:
         place = self._majority - 1
-        self.committed = sorted(self._stored.values(), reverse=True)[place]
+        stored = sorted(self._stored.values(), reverse=True)[place]
+        self.committed = stored if stored >= self._first else 0
         self.until_ns = sorted(self._sent_ns.values(), reverse=True)[place] + self._lease_ns
         while self._waiting and self._waiting[0][0] <= self.committed:
             self._waiting.popleft()

@@ -5,14 +5,16 @@ an older one is refused by every leader. A shard that another host was granted i
 released it, or when it certainly trades no more because its validity has expired.
 
 All times are of the leader's clock of leases. A host's validity counts from the moment at which it sent the beat that
-was confirmed, which is before the leader received it; ``SLACK`` allows for clocks that run at different rates.
+was confirmed, which is before the leader received it; ``SLACK`` allows for clocks that run at different rates. No
+validity outlives the leadership that gave it (``Valid.left_ns``), and a leader is elected only after the one before
+has ended. So a new leader need not wait for hosts from which it has received no beat itself.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from arbshard.risk.portfolio.state import GrantedShard
-from arbshard.wire.cluster import Claim, ClaimRefused, Granted, HeldShard, Release
+from arbshard.wire.cluster import EPOCHS_PER_GRANT, Claim, ClaimRefused, Granted, HeldShard, Release
 
 SLACK = 1.2
 """By which factor the leader waits longer than a lease, because another host's clock may be slower."""
@@ -32,18 +34,12 @@ class BeatAnswer(NamedTuple):
 class ShardGrants:
     """Knows the hosts that run the shards, for the leader of one term."""
 
-    def __init__(
-        self, granted: Mapping[int, GrantedShard], *, shards: int, lease_ns: int, elected_ns: int
-    ) -> None:
-        """Begin a term. ``granted`` is the state's table, which the events change.
-
-        ``elected_ns``: when this leader was elected. No host was confirmed by an earlier leader after that.
-        """
+    def __init__(self, granted: Mapping[int, GrantedShard], *, shards: int, lease_ns: int) -> None:
+        """Begin a term. ``granted`` is the state's table, which the events change."""
         self._granted = granted
         self._shards = shards
         self._lease_ns = lease_ns
         self._expiry_ns = int(lease_ns * SLACK)
-        self._elected_ns = elected_ns
         self._contacts: dict[str, int] = {}
         """When the last beat of each host was received."""
         self._released: dict[int, int] = {}
@@ -78,6 +74,10 @@ class ShardGrants:
                 messages.append(Granted(*known))
         return BeatAnswer(is_valid, tuple(messages))
 
+    def is_holder(self, host: str, shard: int, epoch: int) -> bool:
+        """Return whether ``host`` runs the shard with this epoch."""
+        return self._is_granted(host, shard, epoch // EPOCHS_PER_GRANT)
+
     def release(self, host: str, message: Release) -> None:
         """Note that ``host`` runs a shard no more, and never will under this number."""
         if self._is_granted(host, message.shard, message.grant):
@@ -96,7 +96,7 @@ class ShardGrants:
         contact_ns = self._contacts.get(host)
         if contact_ns is None or now_ns - contact_ns > self._lease_ns:
             return ClaimRefused(shard, lowest, f"no beat of {host} has come lately")
-        wait_ns = self._wait_ns(host, shard, now_ns)
+        wait_ns = self._wait_ns(shard, now_ns)
         if wait_ns > 0:
             holder = self._granted[shard].host
             return ClaimRefused(shard, lowest, f"{holder} may run it for another {wait_ns / 1e9:.2f} s")
@@ -111,10 +111,10 @@ class ShardGrants:
         known = self._granted.get(shard)
         return known.number + 1 if known is not None else 1
 
-    def _wait_ns(self, host: str, shard: int, now_ns: int) -> int:
-        """Return for how long the shard may still be run by another host than ``host``."""
+    def _wait_ns(self, shard: int, now_ns: int) -> int:
+        """Return for how long the shard may still be run under its last grant."""
         known = self._granted.get(shard)
-        if known is None or known.host == host or self._released.get(shard) == known.number:
+        if known is None or self._released.get(shard) == known.number:
             return 0
-        last_ns = max(self._contacts.get(known.host, self._elected_ns), self._elected_ns)
-        return last_ns + self._expiry_ns - now_ns
+        last_ns = self._contacts.get(known.host)
+        return last_ns + self._expiry_ns - now_ns if last_ns is not None else 0

@@ -54,6 +54,14 @@ def test_of_five_hosts_two_others_must_be_heard():
     assert quorum.until_ns == 9_000
 
 
+def test_events_of_earlier_leaders_count_only_with_one_of_this_leader():
+    quorum = make(seq=12, first=11)
+    quorum.acknowledge("b", 10, 0)
+    assert quorum.committed == 0
+    quorum.acknowledge("b", 11, 0)
+    assert quorum.committed == 11
+
+
 def test_a_late_acknowledgement_of_less_takes_nothing_back():
     quorum = make(seq=9)
     quorum.acknowledge("b", 9, 1)

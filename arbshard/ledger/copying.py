@@ -1,0 +1,107 @@
+"""Makes a whole copy of a ledger for another host while risk goes on writing. ``leadership.following`` uses it.
+
+A thread copies the file as it is at one moment, by SQLite's online backup, into a file beside it. Unlike a backup the
+copy keeps the ledger's tag, because it is the same ledger.
+"""
+
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+from arbshard.closable import Closable
+from arbshard.errors import LedgerError
+from arbshard.ledger import schema
+from arbshard.ledger.file import failure, log_of
+from arbshard.ledger.reader import LedgerReader
+
+_PAGES_AT_ONCE = 64
+_NICE = 19
+
+
+class LedgerCopy(Closable):
+    """Is one copy, which is made and then read in parts."""
+
+    def __init__(self, ledger: Path, target: Path) -> None:
+        """Begin to copy ``ledger`` to ``target``, which must not be used otherwise."""
+        self._ledger = ledger
+        self._target = target
+        self._file = -1
+        self._is_stopped = False
+        self.problem: LedgerError | None = None
+        """Why there is no copy."""
+        self.seq = 0
+        """The last event in the copy."""
+        self.size = 0
+        self.offset = 0
+        """Number of bytes that were read."""
+        self._thread = threading.Thread(target=self._run, name="copy", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_made(self) -> bool:
+        """Return whether the copy can be read, or has failed."""
+        return not self._thread.is_alive()
+
+    @property
+    def is_at_end(self) -> bool:
+        """Return whether all of it was read."""
+        return self.offset >= self.size
+
+    def read(self, size: int) -> bytes:
+        """Return the next part, of at most ``size`` bytes. Raises ``OSError``."""
+        if self._file < 0:
+            self._file = os.open(self._target, os.O_RDONLY | os.O_CLOEXEC)
+        part = os.pread(self._file, size, self.offset)
+        if not part:
+            raise OSError(f"{self._target}: it was cut")
+        self.offset += len(part)
+        return part
+
+    def close(self) -> None:
+        """Remove the copy. May be called again."""
+        self._is_stopped = True
+        self._thread.join()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        _remove(self._target)
+
+    def _run(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        try:
+            self._copy()
+            self.size = self._target.stat().st_size
+        except LedgerError as error:
+            self.problem = error
+        except sqlite3.Error as error:
+            self.problem = failure(self._target, "cannot be written", error)
+        except OSError as error:
+            self.problem = LedgerError(f"{self._target}: cannot be written: {error.strerror}")
+
+    def _copy(self) -> None:
+        _remove(self._target)
+        os.close(os.open(self._target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with LedgerReader(self._ledger) as reader:
+            copy = sqlite3.connect(self._target, isolation_level=None)
+            try:
+                reader.copy_to(copy, _PAGES_AT_ONCE, self._go_on)
+                copy.execute("PRAGMA journal_mode = DELETE")  # then it is one file
+                self.seq = copy.execute(schema.LAST_SEQ).fetchone()[0] or reader.first_seq - 1
+            finally:
+                copy.close()
+
+    def _go_on(self) -> None:
+        """Raise ``LedgerError`` when the copy is no longer wanted."""
+        if self._is_stopped:
+            raise LedgerError(f"{self._target}: it is no longer wanted")
+
+
+def _remove(path: Path) -> None:
+    for one in (
+        path,
+        log_of(path),
+        path.with_name(f"{path.name}-shm"),
+        path.with_name(f"{path.name}-journal"),
+    ):
+        one.unlink(missing_ok=True)
