@@ -12,11 +12,12 @@ from typing import NamedTuple, Protocol
 import msgspec
 from msgspec.structs import replace
 
-from arbshard.clock import Clock
+from arbshard.clock import Clock, lease_ns
 from arbshard.config import Config, without_secrets
+from arbshard.config.run import PAIRS_MAX
 from arbshard.data.http import Fetch
 from arbshard.data.stream import Opener
-from arbshard.errors import ArbshardError, ChildFailed, RunFailed, SharedMemoryError
+from arbshard.errors import ArbshardError, ChildFailed, RunFailed, SharedMemoryError, UsageError
 from arbshard.execution.live.keys import hand_over
 from arbshard.ledger.file import Opening
 from arbshard.log import get_logger
@@ -34,6 +35,7 @@ from arbshard.venues.registry import AWAY, get_venue
 from arbshard.wire import control
 from arbshard.wire.bus import HIGH_WATER, Publisher
 from arbshard.wire.recording import RAW, RAW_HIGH_WATER
+from supervisor.cluster import HostRole, carried_by
 from supervisor.control import ControlServer, OpenServer
 from supervisor.exchanges import with_exchanges
 from supervisor.feeds.venue import VenueFeed
@@ -42,12 +44,13 @@ from supervisor.preflight import FindUniverse, ReadListings
 from supervisor.processes.child import Child, ChildSpec, ProcessHost
 from supervisor.processes.health import PageHealth
 from supervisor.processes.probe import HttpProbe
-from supervisor.processes.process_supervisor import READY_S, ProcessSupervisor
+from supervisor.processes.process_supervisor import NOT_LEADER, READY_S, ProcessSupervisor
 from supervisor.processes.spares import SparePool
 from supervisor.processes.specs import ChildSpecs, Programs
 from supervisor.processes.watchdog import Watchdog
 from supervisor.retry import Retried
 from supervisor.rundir import write_whole
+from supervisor.shards.assignments import ChangeFailed
 from supervisor.shards.manager import ShardManager, slots_for
 from supervisor.status_publisher import StatusPublisher
 from supervisor.topics import RunTopics
@@ -58,6 +61,10 @@ _FIND_S = 120.0
 seconds.
 """
 _SLOT_BYTES = 8192
+_LEAVE_S = 5.0
+"""How long a host that leaves the cluster waits until its agent has given everything back, in seconds."""
+_LAST_S = 15.0
+"""How long a host of a cluster that ends waits until the leader has closed its ledger, in seconds."""
 _TURN_NS = 5_000_000_000
 """The main loop of a run that is well turns many times within so long, in ns."""
 
@@ -114,6 +121,8 @@ class SupervisorPorts(NamedTuple):
     """Called once everything is up and before the first decision, for what takes tens of milliseconds."""
     observer: RunObserver
     timers: Timers = Timers()
+    lease_ns: Callable[[], int] = lease_ns
+    """Returns the time of the clock of leases, for a run on several hosts."""
 
 
 class Defect(RunFailed):
@@ -182,12 +191,30 @@ class Run:
         self._books: BooksWriter | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._sim = config.sim
+        self._cluster: HostRole | None = None
+        """What this host does in a run on several; None in a run on one."""
+        if config.cluster is not None and recorder is None:
+            self._cluster = HostRole(
+                config,
+                files,
+                self._specs,
+                self.processes,
+                ports.host,
+                ports.clock,
+                ports.lease_ns,
+                self.alert,
+                self._status.show,
+            )
+            self._watchdog.fence_of = self._cluster.fence
+            self._closers.append(self._cluster.close)
         self._stop = asyncio.Event()
         self._stops = 0
         self._turned_ns = 0
         """When the main loop last began a turn (monotonic ns)."""
         self.has_started = False
         self.keeps_positions = False
+        self._is_last = self._cluster is None
+        """Whether no other host goes on when this run ends."""
         self.failure: ArbshardError | None = None
 
     @property
@@ -209,7 +236,8 @@ class Run:
         if self.state != "running" or self._stop.is_set():
             return True
         turns = now_ns - self._turned_ns <= _TURN_NS
-        return turns and (self._recorder is not None or self._watchdog.is_beating("risk", now_ns))
+        decider = "risk" if self._cluster is None else "agent"
+        return turns and (self._recorder is not None or self._watchdog.is_beating(decider, now_ns))
 
     @property
     def shards(self) -> ShardManager | None:
@@ -221,9 +249,14 @@ class Run:
         self._status.alert(line)
         self._ports.observer.alerted(line)
 
-    def request_stop(self, *, keep_positions: bool = False) -> None:
-        """End in order. A second request ends at once what the first is still waiting for."""
+    def request_stop(self, *, keep_positions: bool = False, all_hosts: bool = False) -> None:
+        """End in order. A second request ends at once what the first is still waiting for.
+
+        ``all_hosts``: the whole cluster ends. Otherwise a host of several leaves: its positions are kept, for others
+        take its shards.
+        """
         self._stops += 1
+        self._is_last = self._is_last or all_hosts or self._cluster is None
         self.keeps_positions = self.keeps_positions or keep_positions
         self._stop.set()
 
@@ -256,15 +289,18 @@ class Run:
         self._tasks.append(asyncio.create_task(self._beat(), name="heart"))
         if self.config.data == "sim":
             await self._start_exchanges()
-        universe = await self._ports.find_universe(self.config, (), _FIND_S, self.alert)
-        if self.config.venues.listing_every_s:
-            universe = replace(universe, listed_ms=self._clock.wall_ms())
-        self._status.universe = universe
         write_whole(self.files.config, msgspec.json.encode(without_secrets(self.config)))
+        if self._cluster is None:
+            universe = await self._find_universe()
+        else:
+            await self.processes.until_up(self._start_child(self._specs.agent()))
+            universe = await self._cluster.first_universe(self._find_universe, self._stop.is_set)
+            self._cluster.universe = universe.serial
+        self._status.universe = universe
         write_whole(self.files.universe, msgspec.json.encode(universe))
-        books = BooksWriter.create(
-            self.files.books, slots_for(len(universe.pairs)), _SLOT_BYTES, epoch=self._ports.pid
-        )
+        # All hosts of a cluster use the same slots, whenever they begin.
+        slots = slots_for(len(universe.pairs) if self._cluster is None else PAIRS_MAX)
+        books = BooksWriter.create(self.files.books, slots, _SLOT_BYTES, epoch=self._ports.pid)
         self._closers.append(books.close)
         books.beat(self._clock.monotonic_ns())
         self._books = books
@@ -273,7 +309,12 @@ class Run:
         self._status.topics = RunTopics(bus, self._clock, self._risk_note_text)
         notifiers = [self._notifier(bus, shard) for shard in range(self.config.run.shards)]
         self._open_control()
-        if self._recorder is None:
+        if self._cluster is not None:
+            # Workers and risk follow as the agent shows what this host holds; the markets of their pairs do, too.
+            carried = carried_by(universe, frozenset(), None)
+            await self._start_feeds(carried, books, notifiers, bus, raw)
+            books.set_universe(universe.serial)
+        elif self._recorder is None:
             await self._start_trading(universe, books, notifiers, bus, raw)
         else:
             # It subscribes before the first connection is opened, so the tape begins with the first message.
@@ -299,6 +340,13 @@ class Run:
             shards=self.config.run.shards,
             state_dir=str(self._state_dir),
         )
+
+    async def _find_universe(self) -> Universe:
+        """Find what can be traded. Raises ``ArbshardError``."""
+        universe = await self._ports.find_universe(self.config, (), _FIND_S, self.alert)
+        if self.config.venues.listing_every_s:
+            universe = replace(universe, listed_ms=self._clock.wall_ms())
+        return universe
 
     def _open_bus(self, endpoint: str, high_water: int) -> Publisher:
         bus = self._ports.open_bus(endpoint, high_water)
@@ -347,6 +395,7 @@ class Run:
             now_ns = self._turned_ns = self._clock.monotonic_ns()
             if duration_s is not None and now_ns - began_ns >= duration_s * 1e9:
                 return
+            self._follow_cluster()
             self._check_children()
             for feed in self._feeds.values():
                 feed.check()
@@ -358,6 +407,29 @@ class Run:
                 reports.add(report)
                 report.add_done_callback(reports.discard)
             await self.processes.until_next(self._ports.timers.tick_s)
+
+    def _follow_cluster(self) -> None:
+        """Do what the agent shows, in a run on several hosts: run what this host holds, and follow the universe."""
+        cluster, shards = self._cluster, self._shards
+        if cluster is None or shards is None:
+            return
+        if not cluster.leads and cluster.view.universe > cluster.universe:
+            universe = cluster.read_universe()
+            if universe is not None and universe.serial > cluster.universe:
+                try:
+                    if shards.adopt(universe):
+                        cluster.renew_workers()
+                except ChangeFailed as error:
+                    get_logger().warning("the universe of the cluster is not in force yet", error=str(error))
+        cluster.universe = shards.assignments.universe.serial
+        cluster.step()
+        shards.hold(cluster.markets)
+        self._status.away = cluster.away
+        if cluster.view.phase and not self._stop.is_set():
+            get_logger().warning(
+                "the cluster ends", positions="kept" if cluster.view.phase == 2 else "closed"
+            )
+            self.request_stop(keep_positions=cluster.view.phase == 2, all_hosts=True)
 
     @staticmethod
     async def report(progress: Callable[[], None]) -> None:
@@ -373,8 +445,9 @@ class Run:
             return
         self._set_state("draining")
         self.processes.ending = True
+        self.keeps_positions = self.keeps_positions or not self._is_last
         risk = self.processes.get("risk")
-        if risk is not None and not risk.pid:
+        if risk is not None and not risk.pid and self._cluster is None:
             self.alert(f"risk is gone: nothing can be closed; {describe_open(self._risk_note())}")
             return
         if self._shards is not None:
@@ -383,9 +456,9 @@ class Run:
         get_logger().info("stopping", positions="kept" if self.keeps_positions else "closed")
         deadline_ns = self._clock.monotonic_ns() + int(self.config.run.stop_timeout_s * 1e9)
         stops = self._stops
-        workers = [child for child in self.processes.children if child.shard is not None]
-        while any(worker.state in ("starting", "running", "restarting") for worker in workers):
+        while self._is_at_work():
             try:
+                self._follow_cluster()
                 self._check_children()
             except RunFailed as error:
                 self._fail(error)
@@ -404,6 +477,37 @@ class Run:
                 return
             await self.processes.until_next(self._ports.timers.tick_s)
 
+    def _is_at_work(self) -> bool:
+        """Return whether a worker has not drained yet, here, or on another host where the whole cluster ends."""
+        workers = [child for child in self.processes.children if child.shard is not None]
+        if any(worker.state in ("starting", "running", "restarting") for worker in workers):
+            return True
+        # Without this host the others might be too few to book how they close their positions.
+        return self._is_last and self._cluster is not None and bool(self._cluster.others_at_work())
+
+    async def _leave_cluster(self) -> None:
+        """Give back what this host holds.
+
+        Where the whole cluster ends, the leader goes first: it needs the others to store its last events.
+        """
+        cluster = self._cluster
+        if cluster is None or self.processes.get("agent") is None:
+            return
+        cluster.leaves = cluster.is_over = True
+        deadline_ns = self._clock.monotonic_ns() + int((_LAST_S if self._is_last else _LEAVE_S) * 1e9)
+        while cluster.holds_anything() or (self._is_last and cluster.is_led_elsewhere()):
+            cluster.step()
+            try:
+                self._check_children()
+            except RunFailed as error:
+                self._fail(error)
+                break
+            if self._clock.monotonic_ns() > deadline_ns:
+                self.alert("the agent has not given back in time what this host holds; it expires by itself")
+                break
+            await self.processes.until_next(self._ports.timers.tick_s)
+        await self.processes.end(["agent"], 5.0)
+
     async def end(self, before_removal: Callable[[], Awaitable[None]]) -> None:
         """End every child in order, await ``before_removal`` while the pages are still there, close everything."""
         self.processes.ending = True
@@ -415,6 +519,7 @@ class Run:
             await feed.stop()
         await self.processes.end(["accounts"], 5.0)
         await self._end_risk()
+        await self._leave_cluster()
         await self.processes.end(["recorder"], 10.0)
         await self.processes.end(["viewer"], 2.0)
         await self.processes.end(COMPANIONS, 5.0)
@@ -436,11 +541,12 @@ class Run:
         risk = self.processes.get("risk")
         if risk is None or not risk.pid:
             return
-        pid = self._risk_pid
+        pid, was_up = self._risk_pid, risk.is_up
         await self.processes.end(["risk"], 10.0)
         self._ledger.poll(pid)
         code = risk.poll()
-        if code:
+        # A host may lead for a moment only, and a risk process that was not up yet has booked nothing.
+        if code and code != NOT_LEADER and (was_up or self._cluster is None):
             self.failure = self.failure or ChildFailed(
                 f"risk ended with code {code} at the stop: {risk.stderr_tail()}"
             )
@@ -535,6 +641,7 @@ class Run:
             find_universe=self._ports.find_universe,
             read_listings=self._ports.read_listings,
             cpu_s=self._ports.host.cpu_s,
+            others=self._cluster,
         )
         self._closers.append(self._shards.close)
         if self._control is not None and self._recorder is None:
@@ -555,8 +662,24 @@ class Run:
         server.start()
 
     def _on_stop(self, order: control.Stop) -> control.Answer:
-        self.request_stop(keep_positions=order.keep_positions)
-        return control.ControlDone("stopping")
+        cluster = self._cluster
+        if order.host_only and cluster is None:
+            raise UsageError("--host-only: this run has no other hosts")
+        all_hosts = not order.host_only
+        self.request_stop(keep_positions=order.keep_positions, all_hosts=all_hosts)
+        if cluster is None:
+            return control.ControlDone("stopping")
+        if order.host_only:
+            return control.ControlDone(
+                "this host leaves the cluster; its positions are kept for the other hosts"
+            )
+        cluster.ordered_phase = 2 if order.keep_positions else 1
+        unreached = cluster.unreached()
+        if unreached:
+            return control.ControlDone(
+                f"stopping this host; {', '.join(unreached)} cannot be reached and may go on: stop each of them there"
+            )
+        return control.ControlDone("stopping all hosts of the cluster")
 
     def _on_control_failed(self) -> None:
         """End in order, because no person could order this run to end otherwise."""
@@ -636,6 +759,8 @@ class Run:
         risk, universe = self.processes.get("risk"), self._status.universe
         health = risk.health if risk is not None else None
         note = health.note(risk.pid) if risk is not None and isinstance(health, PageHealth) else b""
+        if self._cluster is not None and not note:
+            note = self._risk_note_text()  # of the leader, as the agent shows it
         if not note or universe is None:
             return  # risk is being replaced, and what was open still is
         self._status.journal.follow(note)

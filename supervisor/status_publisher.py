@@ -1,7 +1,7 @@
 """Writes the supervisor's page: its beat, and the note for status, with the alerts that a person should see."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import msgspec
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.log import error_count
+from arbshard.model.cluster_note import supervisor_counters
 from arbshard.model.notes import RECORDING, RunState, SupervisorNote, VenueNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS
 from arbshard.model.universe import Universe
@@ -47,7 +48,8 @@ class StatusPublisher:
 
         ``only_records``: the run has neither risk nor workers.
         """
-        self._page = PageWriter.create(path, COUNTERS, HISTOGRAMS)
+        cluster = supervisor_counters(config.cluster.shards) if config.cluster is not None else ()
+        self._page = PageWriter.create(path, (*COUNTERS, *cluster), HISTOGRAMS)
         self._config = config
         self._only_records = only_records
         self._state_dir = state_dir
@@ -66,6 +68,8 @@ class StatusPublisher:
         """Number of messages on the control socket that could not be read as an order."""
         self.unattended: tuple[str, ...] = ()
         """Open positions of pairs that this run does not trade."""
+        self.away: tuple[int, ...] = ()
+        """Shards that other hosts run."""
         self.topics: RunTopics | None = None
         """The bus, once there is one."""
 
@@ -87,6 +91,11 @@ class StatusPublisher:
         if is_due:
             self._noted_ns = now_ns
         return is_due
+
+    def show(self, values: Mapping[str, int]) -> None:
+        """Set counters of the page by name."""
+        for name, value in values.items():
+            self._page.set(self._page.counter(name), value)
 
     def postpone_note(self, now_ns: int) -> None:
         """Make the note due again after a pause, because it could not be written."""
@@ -129,6 +138,7 @@ class StatusPublisher:
             unattended=self.unattended,
             spares=processes.spares.states if processes.spares is not None else (),
             spares_wanted=processes.spares.wanted if processes.spares is not None else 0,
+            away=self.away,
             halts=self.journal.halts,
             journal=self.journal.decisions,
         )

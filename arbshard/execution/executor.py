@@ -493,10 +493,14 @@ class ExecutorFactory:
         self._clock = clock
         self._observer = observer
         self._executors: dict[str, BaseExecutor] = {}
+        self.is_fenced: Callable[[], bool] | None = None
+        """Returns whether no paper order may be sent any more; None where that is not asked. It is set before the
+        first executor is made."""
 
     def create_paper_executor(self, pair: Pair, paper: PaperConfig) -> PaperExecutor:
         """Return a new paper executor for ``pair``, in place of any it had."""
         port = self._create_paper_port(pair, paper)
+        port.is_fenced = self.is_fenced
         executor = self._paper_executor_type(
             pair, port, port.late_fills, self._books, self._execution, self._clock, self._observer
         )

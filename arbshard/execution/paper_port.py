@@ -124,6 +124,8 @@ class PaperPort:
         self.late_fills = late_fills
         """The executions that become known after the end of their orders."""
         self._sleep = sleep
+        self.is_fenced: Callable[[], bool] | None = None
+        """Returns whether no order may be sent any more; None where that is not asked."""
         self._records_times = paper.record_times
         self._venues: dict[Market, tuple[Leg, PaperVenue]] = {
             leg.market: (leg, PaperVenue(leg, paper, Random(f"{paper.seed}:{leg.market}")))
@@ -143,6 +145,10 @@ class PaperPort:
         """Execute an order at the book of its arrival. The result is UNKNOWN for a while, now and then; otherwise
         final.
         """
+        if self.is_fenced is not None and self.is_fenced():
+            return OrderResult(
+                order, "NOT_ACCEPTED", detail="not sent: this host may not trade the shard any more"
+            )
         leg, venue = self._venues[order.market]
         promised = self._books.tradable(leg)
         price = ZERO

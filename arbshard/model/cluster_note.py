@@ -13,7 +13,7 @@ COUNTERS = (
     "lead_until_ns",  # until when the leader may decide, by its lease (ns, the clock of leases)
     "valid_until_ns",  # until when the workers of this host may send orders (ns, the clock of leases)
     "universe",  # serial of the newest universe of the cluster
-    "phase",  # 1: the cluster shall end
+    "phase",  # 1: the cluster shall end; 2: the same, positions kept
     "relayed", "unrelayed", "bad_messages", "votes", "claims", "claims_refused",
     "stored_seq",  # last event of this host's replica
     "copies",  # number of whole copies of the ledger that this host had to take
@@ -23,6 +23,18 @@ COUNTERS = (
 def counters(shards: int) -> Sequence[str]:
     """Return the names of all counters: ``grant_<shard>`` is the grant of a shard that this host may run, or 0."""
     return (*COUNTERS, *(f"grant_{shard}" for shard in range(shards)))
+
+
+def supervisor_counters(shards: int) -> Sequence[str]:
+    """Return the names of the counters by which the supervisor's page answers the agent."""
+    return (
+        "universe",  # serial of the universe in force on this host; 0 for none
+        "risk_term",  # term of the risk process that exists on this host; 0 for none
+        "leaves",  # 1: this host leaves the cluster; its workers have ended
+        "phase",  # 1: an operator of this host has ordered that the cluster ends; 2: the same, positions kept
+        *(f"epoch_{shard}" for shard in range(shards)),  # epoch of the worker process that exists; 0 for none
+        *(f"back_{shard}" for shard in range(shards)),  # a grant that this host gives back; 0 for none
+    )
 
 
 class ShardPlace(msgspec.Struct, frozen=True):

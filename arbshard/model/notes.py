@@ -7,7 +7,8 @@ import msgspec
 from arbshard.model.funnel import EdgeFunnel
 from arbshard.model.risk_note import HaltSpan
 
-FeedState = Literal["connecting", "connected", "partly", "stale", "down", "rest"]
+FeedState = Literal["connecting", "connected", "partly", "stale", "down", "rest", "idle"]
+"""``idle``: this host carries none of the venue's markets, because other hosts of the cluster do."""
 ChildState = Literal["starting", "running", "restarting", "quarantined", "ending", "ended"]
 COMPANIONS = ("series", "metrics", "alerts", "web")
 """Children that only read what a run shows: a run trades as well without them."""
@@ -130,6 +131,8 @@ class SupervisorNote(msgspec.Struct, frozen=True):
     spares: tuple[SpareState, ...] = ()
     """Workers kept ready to take over a shard."""
     spares_wanted: int = 0
+    away: tuple[int, ...] = ()
+    """Shards that other hosts of the cluster run, or that wait for one."""
     regime: str = ""
     """How the prices of the simulated exchanges behave; empty for public feeds."""
     halts: tuple[HaltSpan, ...] = ()

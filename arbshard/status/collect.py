@@ -10,6 +10,7 @@ import psutil
 from msgspec.structs import replace
 
 from arbshard.clock import Clock
+from arbshard.config.cluster import ClusterConfig
 from arbshard.errors import SharedMemoryError
 from arbshard.ledger.record import read_record
 from arbshard.model.intent import ApartCause
@@ -22,6 +23,7 @@ from arbshard.shm.books import BooksReader
 from arbshard.shm.former import read_former
 from arbshard.shm.pages import Histogram, PageReader
 from arbshard.status.accounts import accounts_of, problems_of, unknown_orders
+from arbshard.status.cluster import problems_of_cluster, read_cluster, read_settings
 from arbshard.status.hints import name_instance
 from arbshard.status.inventory import line_of_status, problems_of_transfers
 from arbshard.status.model import (
@@ -71,6 +73,8 @@ class Collector:
         self._universe_version: tuple[int, int, int] | None = None
         """Inode, time and size of the file that ``_known_universe`` was read from."""
         self._known_universe: tuple[Universe | None, Mapping[str, Sequence[int]]] = None, {}
+        self._cluster: tuple[int, ClusterConfig | None] = 0, None
+        """The supervisor's pid, and the cluster of its run."""
         self.risk_note = NO_NOTE
         """Risk's newest note at the last call of ``collect``."""
 
@@ -97,6 +101,14 @@ class Collector:
         children = {child.name: child for child in note.children}
         risk_note, risk, risk_counters = self._risk(children.get("risk"))
         self.risk_note = risk_note
+        cluster_config = self._cluster_of(note.pid)
+        cluster = read_cluster(self._files, cluster_config, self._clock) if cluster_config else None
+        is_mirrored = cluster is not None and "risk" not in children
+        is_fresh = now_ns - risk_counters.get("beat_ns", 0) <= SUPERVISOR_SILENT_NS
+        if is_mirrored and note.state != "ended":
+            state = "elsewhere" if is_fresh else "silent"
+            reason = "" if is_fresh else "nothing comes from that of the leader"
+            risk = replace(risk, state=state, pid=None, reason=reason)
         decisions, approvals, answers, shards = self._shards(note, children, risk_counters, now_ns)
         universe, markets = self._universe()
         oldest = self._oldest_books(markets, now_ns)
@@ -112,9 +124,10 @@ class Collector:
             for venue in note.venues
         )
         accounts = accounts_of(risk_note, now_ns)
-        as_of = (
-            "" if _is_current(children.get("risk"), risk_counters, is_dead=is_dead) else _iso(risk_note.at_ms)
+        is_current = (
+            is_fresh if is_mirrored else _is_current(children.get("risk"), risk_counters, is_dead=is_dead)
         )
+        as_of = "" if is_current or (is_mirrored and note.state == "ended") else _iso(risk_note.at_ms)
         is_ending = is_dead or note.state in ("draining", "ended")
         passing = (*_orders_under_way(risk_note), *unknown_orders(risk_note))
         found = (
@@ -137,6 +150,7 @@ class Collector:
                 if is_silent
                 else ()
             ),
+            *(problems_of_cluster(cluster, is_ending=is_ending) if cluster is not None else ()),
             *problems_of_shards(shards, universe, is_ending=is_ending),
             *_problems(unattended, venues, risk, trades=note.mode != RECORDING, is_ending=is_ending),
             *([Problem("old", "", f"portfolio, balances and positions are as of {as_of}")] if as_of else []),
@@ -210,7 +224,16 @@ class Collector:
             alerting=self._alerting(children.get(_ALERTS)),
             web=self._web(children.get(_WEB)),
             ledger=self._ledger(note, risk_counters),
+            cluster=cluster,
         )
+
+    def _cluster_of(self, pid: int) -> ClusterConfig | None:
+        """Return the cluster of the run whose supervisor is ``pid``; it does not change while that runs."""
+        known, cluster = self._cluster
+        if known != pid:
+            cluster = read_settings(self._files)
+            self._cluster = pid, cluster
+        return cluster
 
     def _ledger(self, note: SupervisorNote, risk: dict[str, int]) -> LedgerStatus | None:
         noted = read_record(self._files.ledger_page)
@@ -344,6 +367,7 @@ class Collector:
         shards = []
         for shard in range(note.shards):
             child = children.get(f"worker-{shard}") or ChildNote(f"worker-{shard}", "starting", 0, 0, 0)
+            is_away = shard in note.away and not child.pid
             try:
                 with PageReader.attach(self._files.worker_page(shard)) as page:
                     raw = page.note()
@@ -362,6 +386,8 @@ class Collector:
             shards.append(
                 self._shard(shard, child, counters, decision, approval, risk.get(f"fence_{shard}", 0), now_ns)
             )
+            if is_away:
+                shards[-1] = replace(shards[-1], state="elsewhere", pairs=0)
             if raw:
                 missing = msgspec.json.decode(raw, type=_Missing).missing
                 shards[-1] = replace(shards[-1], missing=missing)
@@ -471,7 +497,7 @@ def _problems(
                 "they were sent): nothing is entered on them; the venue or the line to it is slow, or this "
                 "computer's clock is wrong",
             )
-    if trades and risk.state != "running" and not (is_ending and risk.state == "ended"):
+    if trades and risk.state not in ("running", "elsewhere") and not (is_ending and risk.state == "ended"):
         yield Problem("risk", "", f"risk is {risk.state}{f': {risk.reason}' if risk.reason else ''}")
     for position in unattended:
         yield Problem("unattended", position, f"open position without a worker: {position}")

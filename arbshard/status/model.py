@@ -63,7 +63,7 @@ class ShardStatus(msgspec.Struct, frozen=True):
     id: int
     state: str
     """``starting``, ``running``, ``draining``, ``drained``, ``fenced``, ``restarting``, ``quarantined``, ``ended``,
-    or ``ending`` after the supervisor vanished.
+    ``ending`` after the supervisor vanished, or ``elsewhere``: another host of the cluster runs it.
     """
     pid: int | None
     """Process id; None while there is no such process."""
@@ -111,7 +111,7 @@ class VenueStatus(VenueNote, frozen=True, kw_only=True):
     @property
     def is_well(self) -> bool:
         """Return whether books come as they should."""
-        return self.state == "connected" or (self.state == "rest" and self.wanted == 0)
+        return self.state in ("connected", "idle") or (self.state == "rest" and self.wanted == 0)
 
 
 class EntriesStatus(msgspec.Struct, frozen=True):
@@ -253,6 +253,52 @@ class AccountStatus(msgspec.Struct, frozen=True):
     """Whether the venue should have stated more by now."""
 
 
+class ClusterHostStatus(msgspec.Struct, frozen=True):
+    """Describes one host of a cluster, as this host knows it."""
+
+    name: str
+    age_s: float | None
+    """Age in seconds of what it last wrote about itself; None when nothing of it is known."""
+    leads: bool = False
+    shards: tuple[int, ...] = ()
+    """The shards that it holds."""
+    behind: int | None = None
+    """Number of events that its copy of the ledger lacks, as far as is known; None for the leader."""
+    nats: bool = False
+    leaving: bool = False
+    frames_s: float = 0.0
+    cpu: float = 0.0
+    version: str = ""
+    note: str = ""
+
+
+class ClusterStatus(msgspec.Struct, frozen=True):
+    """Describes the cluster as one of its hosts sees it."""
+
+    name: str
+    host: str
+    """The host that reports."""
+    leader: str
+    """Name of the leader's host; empty while none is known."""
+    term: int
+    may_trade: bool
+    """Whether workers of this host may send orders now."""
+    why: str
+    """Why they may not; empty when they may, or when nothing is known."""
+    contact_s: float | None
+    """Time in seconds since the leader last confirmed this host; None for never."""
+    nats: bool
+    """Whether this host is connected to NATS."""
+    replication: str
+    hosts: tuple[ClusterHostStatus, ...]
+    unplaced: tuple[int, ...]
+    """Shards that no host is known to hold."""
+    kept: tuple[str, ...]
+    """Commands of operators that wait until the leader can be reached."""
+    phase: str
+    """``running`` or ``ending``."""
+
+
 class Status(msgspec.Struct, frozen=True):
     """Describes one instance."""
 
@@ -346,6 +392,8 @@ class Status(msgspec.Struct, frozen=True):
     """Process that keeps alerts; None where none are kept."""
     web: WebStatus | None = None
     """Process that serves the desk; None where no desk is served."""
+    cluster: ClusterStatus | None = None
+    """The cluster; None in a run on one host."""
 
     @property
     def exit_code(self) -> int:

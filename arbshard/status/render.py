@@ -11,9 +11,11 @@ from rich.text import Text
 from arbshard.config import REGIMES
 from arbshard.model.notes import RECORDING, JournalNote
 from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, PositionNote, Tally, ValueChangeNote
+from arbshard.status.cluster import is_away
 from arbshard.status.hints import name_instance
 from arbshard.status.model import (
     AlertsStatus,
+    ClusterStatus,
     EntriesStatus,
     Latency,
     LedgerStatus,
@@ -27,7 +29,7 @@ from arbshard.status.model import (
 from arbshard.status.summary import Summary, clock_of
 from arbshard.status.tables import WholeTable
 
-_GOOD = {"running", "connected", "drained", "ready"}
+_GOOD = {"running", "connected", "drained", "ready", "idle", "elsewhere"}
 _WAITING = {"starting", "connecting", "draining", "restarting", "partly", "degraded", "missing"}
 _ORDERS = {
     RECORDING: "records only, no orders",
@@ -88,6 +90,7 @@ def _style_of(problem: str, status: Status) -> str:
 def _trading(status: Status, symbols_shown: int) -> list[RenderableType]:
     """Return the parts of the status of a run that trades."""
     parts: list[RenderableType] = []
+    parts.extend(_cluster(one) for one in (status.cluster,) if one is not None)
     parts.append(_portfolio(status.portfolio, status.lifetime, status.as_of))
     parts.append(_equity(status.equity, status.portfolio.currency))
     parts.append(Text.assemble(("FX ", "bold"), _fx(status.fx)))
@@ -309,6 +312,32 @@ def _shards(status: Status) -> WholeTable:
             f"{shard.latency_us.p99:,.0f}",
             f"{shard.approval_us.p50:,.0f}",
             _most_refused(shard),
+        )
+    return table
+
+
+def _cluster(cluster: ClusterStatus) -> WholeTable:
+    leader = f"{cluster.leader} leads in term {cluster.term}" if cluster.leader else "no leader is known"
+    contact = f", confirmed {cluster.contact_s:.1f} s ago" if cluster.contact_s is not None else ""
+    phase = ", ENDING" if cluster.phase == "ending" else ""
+    title = f"Cluster {cluster.name}: {leader}; this is {cluster.host}{contact}; {cluster.replication} copies{phase}"
+    table = WholeTable(title)
+    for heading in ("host", "state", "shards", "frames/s", "CPU", "events behind", "NATS", "what it says"):
+        justify: JustifyMethod = "right" if heading in ("frames/s", "CPU", "events behind") else "left"
+        table.add_column(heading, justify=justify)
+    for host in cluster.hosts:
+        state = (
+            "away" if is_away(host) else "leaving" if host.leaving else "leads" if host.leads else "follows"
+        )
+        table.add_row(
+            host.name,
+            Text(state, style="bold red" if state == "away" else "yellow" if state == "leaving" else "green"),
+            ", ".join(map(str, host.shards)) or "-",
+            f"{host.frames_s:,.0f}",
+            f"{host.cpu:.0%}",
+            "-" if host.behind is None else f"{host.behind:,}",
+            Text("connected") if host.nats else Text("away", style="bold red"),
+            host.note or "-",
         )
     return table
 

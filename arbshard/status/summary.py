@@ -181,7 +181,7 @@ def _problems(last: Status, alive: Status | None, failure: str, keeps_positions:
 
 def _not_received(last: Status) -> Iterator[str]:
     for venue in last.venues:
-        if not venue.frames:
+        if not venue.frames and (venue.symbols or venue.state != "idle"):
             why = f": {venue.last_error}" if venue.last_error else ""
             yield f"nothing was received from {venue.name}{why}"
     if not last.venues:

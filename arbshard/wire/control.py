@@ -16,9 +16,11 @@ class ChangingOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stop(ChangingOrder, frozen=True, tag=True):
-    """Asks to end the run in order."""
+    """Asks to end the run in order; in a run on several hosts, the runs of all of them."""
 
     keep_positions: bool = False
+    host_only: bool = False
+    """Whether only this host of several ends: positions are kept, and the other hosts take its shards."""
 
 
 class Ping(msgspec.Struct, frozen=True, tag=True):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, NamedTuple
 
-from arbshard.clock import Clock
+from arbshard.clock import Clock, lease_ns
 from arbshard.closable import Closable
 from arbshard.config import Config, ExecutionConfig
 from arbshard.engine.engine import ArbitrageEngine
@@ -32,6 +32,7 @@ from arbshard.worker.counters import GAUGES, counters, histograms
 from arbshard.worker.desk import Desk
 from arbshard.worker.feed import BookView, ShardFeed
 from arbshard.worker.fence import Fence
+from arbshard.worker.lease_page import LeasePage
 from arbshard.worker.loop import TIMER_S, ShardLoop
 from arbshard.worker.membership import Membership
 from arbshard.worker.meter import WorkerMeter, missing_by_predecessor
@@ -98,6 +99,8 @@ class WorkerPorts(NamedTuple):
     timer_s: float | None = None
     """Period in seconds of the worker's timer, which limits every sleep of its loop; None for the period that
     ``run.stuck_after_ms`` requires."""
+    lease_ns: Callable[[], int] = lease_ns
+    """Returns the time of the clock of leases, for a run on several hosts."""
 
 
 class Trader:
@@ -115,13 +118,18 @@ class Trader:
         on_failure: Callable[[BaseException], None],
         make_executors: MakeExecutors = ExecutorFactory,
         live: "LiveSide | None" = None,
+        is_fenced: Callable[[], bool] | None = None,
     ) -> None:
-        """Assemble the parts. ``on_failure`` receives each error that ends a trade without an outcome."""
+        """Assemble the parts. ``on_failure`` receives each error that ends a trade without an outcome.
+
+        ``is_fenced``, where it is given, is asked before every paper order: if it returns true, none is sent.
+        """
         self._assignment = assignment
         self.engine = engine
         engine.on_followed = meter.followed
         self.risk = RiskLink(transport, *assignment, lambda: meter.count("silent"))
         executors = make_executors(self.risk, books, config.execution, clock, meter)
+        executors.is_fenced = is_fenced
         self.desk = Desk(
             engine,
             executors,
@@ -204,7 +212,10 @@ class Worker(Closable):
             meter = ports.make_meter(page, ports.pid, epoch, len(pairs))
             meter.follow(waiter)
             meter.go_on_from(missing)
-            fence = Fence(risk_page, shard, epoch, clock, ending.fail)
+            permit = None
+            if config.cluster is not None:
+                permit = opened.enter_context(LeasePage(files.cluster_page, shard, epoch, ports.lease_ns))
+            fence = Fence(risk_page, shard, epoch, clock, ending.fail, permit)
             feed = ShardFeed(books, waiter, legs, codecs(config.venues.traded))
             self.feed = feed
             self.engine = engine = ArbitrageEngine(pairs, fx, config, feed.confirmed_ns, feed.late_after_ns)
@@ -217,7 +228,7 @@ class Worker(Closable):
             )
             self._trader = trader = Trader(
                 assignment, engine, config, clock, client, feed_books, meter, ending.fail,
-                ports.make_executors, self._live,
+                ports.make_executors, self._live, fence.is_fenced if permit is not None else None,
             )  # fmt: skip
             self.desk = trader.desk
             self._orders = StandingOrders(trader.risk, risk_page, ending.fail)

@@ -1,7 +1,7 @@
 """Detects that risk has replaced this worker: risk's page is read on the loop's timer and before every real order.
 
 A worker that was stopped and wakes may have a successor by now. If it has nothing to ask risk for, nothing else
-would inform it.
+would inform it. In a run on several hosts the page of the cluster agent is read as well, also before paper orders.
 """
 
 from collections.abc import Callable
@@ -19,17 +19,33 @@ class FencePage(Protocol):
         ...
 
 
+class Permit(Protocol):
+    """Is where the cluster agent shows whether this host may trade: ``lease_page.LeasePage``."""
+
+    def why_not(self) -> str:
+        """Return why no order may be sent at this moment; empty if one may."""
+        ...
+
+
 class Fence:
     """Watches for the replacement of one incarnation. ``on_fenced`` is called once."""
 
     def __init__(
-        self, page: FencePage, shard: int, epoch: int, clock: Clock, on_fenced: Callable[[Fenced], None]
+        self,
+        page: FencePage,
+        shard: int,
+        epoch: int,
+        clock: Clock,
+        on_fenced: Callable[[Fenced], None],
+        permit: Permit | None = None,
     ) -> None:
+        """Begin. ``permit`` is None where one host runs all shards."""
         self._page = page
         self._shard = shard
         self._epoch = epoch
         self._clock = clock
         self._on_fenced = on_fenced
+        self._permit = permit
         self._is_fenced = False
 
     def is_fenced(self) -> bool:
@@ -39,4 +55,7 @@ class Fence:
             self._is_fenced = self._epoch < lowest
             if self._is_fenced:
                 self._on_fenced(Fenced(f"shard {self._shard} is at epoch {lowest}, this is {self._epoch}"))
+            elif self._permit is not None and (why := self._permit.why_not()):
+                self._is_fenced = True
+                self._on_fenced(Fenced(why))
         return self._is_fenced

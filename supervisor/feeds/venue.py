@@ -329,6 +329,8 @@ class VenueFeed:
         return "rest" if followed == len(self._symbols) else f"{ws} + rest"
 
     def _judge(self, now_ns: int) -> FeedState:
+        if not self._symbols:
+            return "idle"
         up = sum(any(one.is_up for one in group) for group in self._groups)
         if up == 0 and self._rest.answered_ns and now_ns - self._rest.answered_ns <= STALE_NS:
             return "rest"

@@ -117,14 +117,18 @@ class ProcessHost(Protocol):
 class Child:
     """Is what is known of a child: the incarnation that runs, its state, and why the last one ended."""
 
-    def __init__(self, spec: ChildSpec, host: ProcessHost) -> None:
+    def __init__(self, spec: ChildSpec, host: ProcessHost, before: int = 0, last: int | None = None) -> None:
+        """Begin without a process. ``before``: the epoch before its first one. ``last``: the last epoch that may be
+        used; None for no limit.
+        """
         self.spec = spec
         self.name = spec.name
         self.health = spec.health
         self.shard = spec.shard
         self._host = host
         self._process: Process | None = None
-        self.epoch = 0
+        self.epoch = self._before = before
+        self._last = last
         self.state: ChildState = "starting"
         self.reason = ""
         """Why the last incarnation ended."""
@@ -147,6 +151,11 @@ class Child:
     def pid(self) -> int:
         """Return the process id; 0 when it does not run."""
         return self._process.pid if self._process is not None else 0
+
+    @property
+    def may_go_on(self) -> bool:
+        """Return whether there is an epoch for another incarnation."""
+        return self._last is None or self.epoch < self._last
 
     @property
     def is_up(self) -> bool:
@@ -191,5 +200,5 @@ class Child:
 
     def note(self, again_in_s: float = 0.0) -> ChildNote:
         """Return what status shows of it."""
-        restarts = max(self.epoch - 1, 0)
+        restarts = max(self.epoch - self._before - 1, 0)
         return ChildNote(self.name, self.state, self.pid, self.epoch, restarts, again_in_s, self.reason)

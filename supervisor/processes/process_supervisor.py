@@ -18,7 +18,7 @@ _SPARE_READY_S = 3.0
 """The same for a spare worker, which has done most of it before."""
 _POLL_S = 0.02
 _FATAL_CODES = {2: "cannot run with these settings", 3: "the ledger cannot be trusted or written"}
-_ESSENTIAL = ("sim", "risk", "accounts", "recorder")
+_ESSENTIAL = ("sim", "agent", "risk", "accounts", "recorder")
 """Children without which nothing can be traded, or recorded. Without a worker its pairs cannot be traded; without a
 viewer nothing is lost.
 """
@@ -26,6 +26,8 @@ _REFUSED_NS = 30_000_000_000
 """A worker that the system would not start for so long (ns) is given up, so that others take its pairs over."""
 _KILLED_S = 5.0
 """How long the system may take to end a process that was killed, in seconds."""
+NOT_LEADER = 6
+"""Exit code of a risk process that does not lead the cluster any more."""
 
 
 class ProcessSupervisor:
@@ -53,6 +55,10 @@ class ProcessSupervisor:
         self._due_ns: dict[str, int] = {}
         self._overdue: dict[str, tuple[int, int]] = {}
         """(when a child is overdue, its progress when that was set), of children that are starting."""
+        self._retiring: dict[str, int] = {}
+        """When a child is killed that was asked to end (monotonic ns), by name."""
+        self.waits: Callable[[], bool] = lambda: False
+        """Returns whether workers cannot come up for want of something that is no child of this run."""
         self.ending = False
         """Whether the run is stopping: a child that ends with code 0 has then done its part."""
 
@@ -87,6 +93,37 @@ class ProcessSupervisor:
             raise ChildFailed(f"{child.name} cannot be started: {error}") from error
         self._host.notice_exit(child.pid)
         self._expect(child, READY_S)
+        self._on_change()
+
+    def begin(self, child: Child) -> None:
+        """Start ``child`` as a successor is started, by a spare if there is one, and watch it from now on.
+
+        A start that the system refuses is tried again.
+        """
+        self._children[child.name] = child
+        self._policies[child.name] = RestartPolicy(self._run)
+        child.state = "restarting"
+        self._due_ns[child.name] = self._clock.monotonic_ns()
+        self._start_if_due(child)
+
+    def retire(self, name: str, why: str, within_s: float) -> None:
+        """Ask a child to end while the run goes on; it is killed unless it ends ``within_s``. It is not restarted."""
+        child = self._children[name]
+        if name in self._retiring or child.state == "ended":
+            return
+        child.state, child.reason = "ended", why
+        child.terminate()
+        self._retiring[name] = self._clock.monotonic_ns() + int(within_s * 1e9)
+        get_logger().info("child is ended", child=name, why=why)
+        self._on_change()
+
+    def forget(self, name: str) -> None:
+        """Forget a child that has ended, so that another one may have its name."""
+        child = self._children.pop(name)
+        assert not child.pid, name
+        child.close()
+        for known in (self._policies, self._refusals, self._due_ns, self._overdue, self._retiring):
+            known.pop(name, None)
         self._on_change()
 
     async def until_ready(
@@ -149,6 +186,7 @@ class ProcessSupervisor:
                     self._on_end(child, code)
                 elif child.state == "starting":
                     self._check_whether_up(child, now_ns)
+        self._hurry_retiring(now_ns)
         if self.spares is not None and not self.ending and self.spares.maintain(now_ns):
             self._on_change()
 
@@ -209,9 +247,19 @@ class ProcessSupervisor:
                 child.health.close()
         self._host.close()
 
+    def _hurry_retiring(self, now_ns: int) -> None:
+        """Notice the end of the children that were asked to end, and kill those that have not in time."""
+        for name, deadline_ns in tuple(self._retiring.items()):
+            child = self._children[name]
+            if child.poll() is not None or not child.pid:
+                del self._retiring[name]
+            elif now_ns > deadline_ns:
+                child.kill("it did not end in time")
+
     def _on_end(self, child: Child, code: int) -> None:
-        if self.ending and code == 0:
+        if (self.ending and code == 0) or (code == NOT_LEADER and child.name == "risk"):
             child.state = "ended"
+            child.reason = child.stderr_tail()
             self._on_change()
             return
         now_ns = self._clock.monotonic_ns()
@@ -227,7 +275,7 @@ class ProcessSupervisor:
         what = f"was killed: {child.kill_reason}" if child.kill_reason else f"ended with code {code}"
         child.reason = what + said
         pause_s = self._policies[child.name].after_end(now_ns, came_up=came_up)
-        if pause_s is None:
+        if pause_s is None or not child.may_go_on:
             child.state = "quarantined"
             self._alert(f"{child.name} {what} too often and is given up{said}")
             get_logger().warning("child given up", child=child.name, code=code, words=child.stderr_text())
@@ -296,7 +344,7 @@ class ProcessSupervisor:
         overdue_ns, seen = self._overdue[child.name]
         progress = child.health.progress(child.pid) if child.health is not None else 0
         # A worker cannot come up before risk answers it.
-        if progress != seen or (child.shard is not None and self._waits_for_others()):
+        if progress != seen or (child.shard is not None and (self._waits_for_others() or self.waits())):
             self._overdue[child.name] = (now_ns + int(READY_S * 1e9), progress)
         elif now_ns > overdue_ns:
             child.kill("it did not come up in time")

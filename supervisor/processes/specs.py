@@ -18,10 +18,12 @@ from supervisor.processes.health import FileHealth, PageHealth
 
 
 class Programs(NamedTuple):
-    """Names modules that are run as ``python -m``. The perf harness replaces some by its own."""
+    """Names modules that are run as ``python -m``. The perf harness and tests replace some by their own."""
 
     sim: str = "arbshard.exchanges"
     worker: str = "arbshard.worker"
+    agent: str = "arbshard.cluster"
+    risk: str = "arbshard.risk"
 
 
 class ChildSpecs:
@@ -63,16 +65,27 @@ class ChildSpecs:
             hands_over=lambda: Secret(msgspec.json.encode(settings()).decode()),
         )
 
-    def risk(self) -> ChildSpec:
+    def risk(self, term: int | None = None) -> ChildSpec:
         """Return risk with its ledger. ``opening`` is for its first start; each successor takes the ledger of the
         run.
+
+        ``term``: that of its leadership in a run on several hosts, where the ledger is the copy that this host keeps,
+        which may have come from another host since the run began.
         """
-        argv = _python("arbshard.risk", *self._places)
+        argv = _python(self._programs.risk, *self._places)
+        health = PageHealth(self._files.risk_page, "ready", 1)
+        if term is not None:
+            which = "any" if self._opening == "new" else self._opening
+            argv = [*argv, "--term", str(term), "--ledger", which]
+            return ChildSpec("risk", lambda _: argv, health)
         return ChildSpec(
-            "risk",
-            lambda epoch: [*argv, "--ledger", self._opening if epoch == 1 else "same"],
-            PageHealth(self._files.risk_page, "ready", 1),
+            "risk", lambda epoch: [*argv, "--ledger", self._opening if epoch == 1 else "same"], health
         )
+
+    def agent(self) -> ChildSpec:
+        """Return the cluster agent, which only a run on several hosts has."""
+        argv = _python(self._programs.agent, *self._places)
+        return ChildSpec("agent", lambda _: argv, PageHealth(self._files.cluster_page, "ready", 1))
 
     def accounts(self) -> ChildSpec:
         """Return the process of private streams and balances, live only."""

@@ -21,7 +21,7 @@ _PAUSE_NS = 200_000_000
 """A pause between two checks that is longer than this (ns) was our own, or of the whole machine: no child is judged
 by it.
 """
-_BEATING = ("risk", "accounts")
+_BEATING = ("risk", "accounts", "agent")
 
 
 def stuck_ns(run: RunConfig) -> int:
@@ -50,6 +50,8 @@ class Watchdog:
         """Since when the checks have followed each other without a pause."""
         self.probe: HttpProbe | None = None
         """Asks the simulated exchanges; None without them."""
+        self.fence_of: Callable[[int], int] | None = None
+        """Returns the lowest epoch of a shard that may trade, where risk may run on another host."""
 
     def check(self, now_ns: int) -> None:
         """Kill the children that are fenced or stuck."""
@@ -60,7 +62,7 @@ class Watchdog:
         for child in self._processes.children:
             if not child.pid or child.kill_reason:
                 continue
-            if child.shard is not None and risk is not None:
+            if child.shard is not None:
                 self._check_fence(child, child.shard, risk)
             elif child.name in _BEATING and child.state == "running":
                 self._check_beat(child, now_ns)
@@ -74,9 +76,14 @@ class Watchdog:
             return False
         return now_ns - child.health.beat_ns(child.pid) <= self._stuck_ns
 
-    def _check_fence(self, child: Child, shard: int, risk: Child) -> None:
+    def _check_fence(self, child: Child, shard: int, risk: Child | None) -> None:
         """Kill a worker that risk has fenced; what a risk process wrote before it died counts too."""
-        if isinstance(risk.health, PageHealth) and risk.health.newest(f"fence_{shard}") > child.epoch:
+        lowest = 0
+        if self.fence_of is not None:
+            lowest = self.fence_of(shard)
+        elif risk is not None and isinstance(risk.health, PageHealth):
+            lowest = risk.health.newest(f"fence_{shard}")
+        if lowest > child.epoch:
             why = self._why_fenced(shard)
             child.kill(f"fenced by risk{f': {why}' if why else ''}")
 

@@ -99,6 +99,7 @@ class Assignments:
     def __init__(self, universe: Universe, slot_count: int, environment: Environment) -> None:
         self.universe = universe
         self.environment = environment
+        self._slot_count = slot_count
         self.slots = SlotPool(slot_count, (leg.slot for leg in universe.legs()))
         self.is_ending = False
         """Whether the run is stopping: waiting changes are given up, and every pair gets an owner at once."""
@@ -173,10 +174,9 @@ class Assignments:
     def end(self, now_ns: int) -> None:
         """Handle that the run stops: give up waiting changes, and make sure that every pair has an owner."""
         self.is_ending = True
-        for ticket in self._queue:
-            ticket.state, ticket.text = "failed", "the run is stopping"
-        self._over.extend(self._queue)
-        self._queue.clear()
+        current, self._current = self._current, None
+        self.drop("the run is stopping")
+        self._current = current
         if self._current is not None:
             self.step(now_ns)
         unassigned = self.universe.unassigned()
@@ -186,6 +186,24 @@ class Assignments:
                 self.publish(self.universe.on_shards(spread(unassigned, shards, self.environment.loads())))
             except ChangeFailed as error:
                 self.environment.alert(f"{', '.join(unassigned)}: {error}")
+
+    def adopt(self, universe: Universe) -> None:
+        """Go on with a universe that another host has made, and that is in force here already."""
+        before = {leg.slot for leg in self.universe.legs()}
+        now = {leg.slot for leg in universe.legs()}
+        self.slots = SlotPool(self._slot_count, before | now)
+        self.slots.free(before - now, universe.serial)
+        self.universe = universe
+
+    def drop(self, why: str) -> None:
+        """Give up the change under way and those that wait."""
+        if self._current is not None:
+            self._queue.appendleft(self._current)
+            self._current = None
+        for ticket in self._queue:
+            ticket.state, ticket.text = "failed", why
+        self._over.extend(self._queue)
+        self._queue.clear()
 
     # What changes use.
 

@@ -7,6 +7,7 @@ and calls ``step`` at each tick.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -16,6 +17,7 @@ from arbshard.config import Config
 from arbshard.config.run import PAIRS_MAX
 from arbshard.errors import ArbshardError, FrameError, SharedMemoryError, UsageError
 from arbshard.log import get_logger
+from arbshard.model.cluster_note import ShardPlace
 from arbshard.model.market import Leg
 from arbshard.model.money import exact
 from arbshard.model.phase import WorkerState
@@ -25,6 +27,7 @@ from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.pages import PageReader
 from arbshard.venues.registry import get_venue
 from arbshard.wire import control
+from supervisor.cluster import carried_by, lost_pairs
 from supervisor.control import ControlServer
 from supervisor.feeds.fanout import targets_of
 from supervisor.feeds.venue import VenueFeed
@@ -43,6 +46,28 @@ _SEARCH_S = 30.0
 """How long the venues may take to state what they list, in seconds."""
 _MORE_PAIRS = 128
 """Number of pairs that can be added while the run goes on."""
+
+
+class OtherHosts(Protocol):
+    """Is what a run on several hosts knows of the other ones: ``cluster.HostRole``."""
+
+    @property
+    def leads(self) -> bool:
+        """Return whether this host decides for all."""
+        ...
+
+    @property
+    def leader(self) -> str:
+        """Return the name of the leader's host; empty while none is known."""
+        ...
+
+    def is_granted(self, shard: int) -> bool:
+        """Return whether this host holds the shard."""
+        ...
+
+    def place_of(self, shard: int) -> ShardPlace | None:
+        """Return where another host runs the shard; None where that is not known."""
+        ...
 
 
 def slots_for(pairs: int) -> int:
@@ -69,11 +94,13 @@ class ShardManager:
         find_universe: FindUniverse,
         read_listings: ReadListings,
         cpu_s: Callable[[int], float | None],
+        others: OtherHosts | None = None,
     ) -> None:
         """Begin. ``held``: bases with an open position. ``on_universe`` is called with each universe that comes into
         force.
 
-        ``cpu_s``: seconds of CPU time that a process has used, by its pid.
+        ``cpu_s``: seconds of CPU time that a process has used, by its pid. ``others``: None where one host runs all
+        shards; otherwise the feeds carry no pair yet.
         """
         self._config = config
         self._files = files
@@ -91,6 +118,12 @@ class ShardManager:
         self._meter = LoadMeter(self._books.sequence, cpu_s)
         self._judge = Judge(self._config.run.rebalance_s)
         self._sampled_ns = 0
+        self._others = others
+        self._has_led = False
+        self._shards_here: frozenset[int] | None = None if others is None else frozenset()
+        """The shards whose markets the feeds carry; None for all."""
+        self._carried = universe if others is None else carried_by(universe, frozenset(), None)
+        """The part of the universe that the feeds carry."""
         self._searches: set[asyncio.Task[None]] = set()
         self.assignments = Assignments(universe, self._books.slot_count, self)
         self._listing = ListingWatch(
@@ -108,12 +141,19 @@ class ShardManager:
 
     def step(self, now_ns: int) -> None:
         """Continue changes; read listings and measure now and then; begin a balancing that is due."""
-        self.assignments.step(now_ns)
-        risk = self._processes.get("risk")
-        if risk is None:  # the run only records
-            self._listing.step(now_ns, 0)
-        elif risk.pid and self._risk_page.is_up(risk.pid):
-            self._listing.step(now_ns, self._risk_page.value("listing_wanted", risk.pid))
+        leads = self._others is None or self._others.leads
+        if leads:
+            if not self._has_led and self._others is not None:
+                self._take_over()
+            self.assignments.step(now_ns)
+            risk = self._processes.get("risk")
+            if risk is None:  # the run only records, or risk has just become this host's
+                self._listing.step(now_ns, 0)
+            elif risk.pid and self._risk_page.is_up(risk.pid):
+                self._listing.step(now_ns, self._risk_page.value("listing_wanted", risk.pid))
+        elif self._has_led:
+            self.assignments.drop("another host leads the cluster now")
+        self._has_led = leads
         if now_ns - self._sampled_ns < _SAMPLE_NS:
             return
         self._sampled_ns = now_ns
@@ -122,11 +162,11 @@ class ShardManager:
             for child in self._processes.children
             if child.shard is not None and child.pid
         }
-        self._meter.sample(self.assignments.universe, pids, now_ns)
-        if not self.assignments.is_idle:
+        self._meter.sample(self._carried, pids, now_ns)
+        if not leads or not self.assignments.is_idle:
             return
         busiest = max(self._meter.cpu.values(), default=0.0)
-        if self._judge.is_due(ratio(self.assignments.living(), self.loads()), busiest, now_ns):
+        if self._judge.is_due(ratio(self._measured(), self.loads()), busiest, now_ns):
             plan = self._plan()
             if plan:
                 self.assignments.queue(_move_of(plan, "uneven load"))
@@ -136,13 +176,60 @@ class ShardManager:
         for search in self._searches:
             search.cancel()
         self._listing.close()
-        self.assignments.end(now_ns)
+        if self._others is None or self._others.leads:
+            self.assignments.end(now_ns)
 
     def close(self) -> None:
         """Close the pages, and cancel a reading."""
         self._listing.close()
         for page in (*self._pages, self._risk_page):
             page.close()
+
+    # These methods are for a run on several hosts.
+
+    def hold(self, shards: frozenset[int]) -> None:
+        """Carry the markets of these shards from now on, and no others."""
+        if shards != self._shards_here:
+            self._shards_here = shards
+            self._route(self.assignments.universe)
+
+    def adopt(self, universe: Universe) -> bool:
+        """Put the universe in force that another host has made. Raises ``ChangeFailed`` when it cannot be written.
+
+        Return whether workers have to begin anew with it, because it does not follow the one before: a leader made
+        that one and was lost before another host had it.
+        """
+        before = self.assignments.universe
+        slots = {leg.market: leg.slot for leg in before.legs()}
+        is_other = any(slots.get(leg.market, leg.slot) != leg.slot for leg in universe.legs())
+        self.publish(before, universe)
+        self.assignments.adopt(universe)
+        return is_other
+
+    def _take_over(self) -> None:
+        """Go on with the universe of a former leader: what that one had not finished is undone."""
+        universe = self.assignments.universe
+        unassigned = universe.unassigned()
+        if not lost_pairs(universe):
+            return
+        try:
+            places = self.assignments.shards_for(unassigned)
+            self.assignments.publish(universe.with_leaving(()).on_shards(places))
+        except ChangeFailed as error:
+            self.alert(
+                f"the former leader's change of {', '.join(lost_pairs(universe))} cannot be undone: {error}"
+            )
+            return
+        self.alert(
+            f"the former leader's change of {', '.join(lost_pairs(universe))} was not finished and is undone"
+        )
+
+    def _measured(self) -> dict[int, Sequence[str]]:
+        """Return the bases by shard, of the shards whose load this host can measure: those that it holds."""
+        living, others = self.assignments.living(), self._others
+        if others is None:
+            return living
+        return {shard: bases for shard, bases in living.items() if others.is_granted(shard)}
 
     # These methods implement ``Environment``.
 
@@ -152,16 +239,7 @@ class ShardManager:
             write_whole(self._files.universe, msgspec.json.encode(after))
         except OSError as error:
             raise ChangeFailed(f"{self._files.universe}: cannot be written: {error.strerror}") from error
-        for name, feed in self._feeds.items():
-            had, has = targets_of(before, name), targets_of(after, name)
-            feed.remove([symbol for symbol in had if symbol not in has])
-            feed.add({symbol: target for symbol, target in has.items() if symbol not in had})
-            for symbol, (_, shards) in has.items():
-                if symbol in had and had[symbol][1] != shards:
-                    feed.retarget(symbol, shards)
-            feed.set_unlisted(
-                {one for venue, one, why in after.stopped if venue == name and why == NOT_LISTED}
-            )
+        self._route(after)
         named = {leg.slot for leg in after.legs()}
         for leg in before.legs():
             if leg.slot not in named:
@@ -169,8 +247,31 @@ class ShardManager:
         self._books.set_universe(after.serial)
         self._on_universe(after)
 
+    def _route(self, universe: Universe) -> None:
+        """Have the feeds carry the markets of ``universe``, or those of this host's shards."""
+        before, after = self._carried, universe
+        if self._shards_here is not None:
+            after = carried_by(universe, self._shards_here, before)
+        self._carried = after
+        for name, feed in self._feeds.items():
+            had, has = targets_of(before, name), targets_of(after, name)
+            gone = [symbol for symbol in had if symbol not in has or has[symbol][0] != had[symbol][0]]
+            feed.remove(gone)
+            for symbol in gone:
+                del had[symbol]
+            feed.add({symbol: target for symbol, target in has.items() if symbol not in had})
+            for symbol, (_, shards) in has.items():
+                if symbol in had and had[symbol][1] != shards:
+                    feed.retarget(symbol, shards)
+            feed.set_unlisted(
+                {one for venue, one, why in after.stopped if venue == name and why == NOT_LISTED}
+            )
+
     def carried_out(self, shard: int) -> int:
         """Return the serial that the shard's running worker has carried out; -1 while none is up."""
+        if self._others is not None and not self._others.is_granted(shard):
+            place = self._others.place_of(shard)
+            return place.universe if place is not None else -1
         child = self._processes.get(f"worker-{shard}")
         page = self._pages[shard]
         if child is None or not child.pid or not page.is_up(child.pid):
@@ -179,11 +280,16 @@ class ShardManager:
 
     def incarnation(self, shard: int) -> int:
         """Return the epoch of the shard's running worker; -1 while none is up."""
+        if self._others is not None and not self._others.is_granted(shard):
+            place = self._others.place_of(shard)
+            return place.epoch if place is not None else -1
         child = self._processes.get(f"worker-{shard}")
         return child.epoch if child is not None and self.carried_out(shard) >= 0 else -1
 
     def is_given_up(self, shard: int) -> bool:
-        """Return whether the shard's worker was given up."""
+        """Return whether the shard's worker was given up; of several hosts another one gets the shard then."""
+        if self._others is not None:
+            return False
         child = self._processes.get(f"worker-{shard}")
         return child is not None and child.state == "quarantined"
 
@@ -226,7 +332,7 @@ class ShardManager:
             )
             for pair in universe.pairs
         )
-        imbalance = round(ratio(self.assignments.living(), rates), 2)
+        imbalance = round(ratio(self._measured(), rates), 2)
         return control.Shards(universe.serial, shards, pairs, self.assignments.changes, imbalance)
 
     def _price_of(self, leg: Leg) -> Decimal | None:
@@ -264,9 +370,7 @@ class ShardManager:
 
     def _balance(self, order: control.BalanceShards) -> control.Answer:
         plan = self._plan()
-        even = (
-            f"the fullest shard has {ratio(self.assignments.living(), self.loads()):.2f} times the mean load"
-        )
+        even = f"the fullest shard has {ratio(self._measured(), self.loads()):.2f} times the mean load"
         if not plan:
             return control.ControlDone(f"nothing to move: {even}")
         move = _move_of(plan, "by hand")
@@ -291,6 +395,8 @@ class ShardManager:
 
     def _restart(self, order: control.RestartShard) -> control.Answer:
         self._require_shard(order.shard)
+        if self._others is not None:
+            return self._replace_worker(order.shard, self._others)
         if self._processes.ending:
             raise UsageError("the run is stopping")
         child = self._processes.get(f"worker-{order.shard}")
@@ -302,16 +408,28 @@ class ShardManager:
 
         return self._put(FillShard(order.shard, is_up, self._held))
 
+    def _replace_worker(self, shard: int, others: OtherHosts) -> control.Answer:
+        """Restart a worker of this host, in a run on several."""
+        if not others.is_granted(shard):
+            raise UsageError(f"this host does not run shard {shard}: see 'arbshard status'")
+        return control.ControlDone(self._processes.restart(f"worker-{shard}"))
+
     def _put(self, change: ShardChange) -> control.Answer:
         if self._processes.ending:
             raise UsageError("the run is stopping")
+        if self._others is not None and not self._others.leads:
+            leader = self._others.leader
+            where = f"type it on host '{leader}'" if leader else "no leader is known now"
+            raise UsageError(
+                f"this host does not lead the cluster, and the leader changes the pairs: {where}"
+            )
         number = self.assignments.queue(change)
         if number is None:
             raise UsageError("too many changes wait: try again later")
         return control.Accepted(number, change.what)
 
     def _plan(self) -> list[PairMove]:
-        return plan_moves(self.assignments.living(), self.loads(), self._held())
+        return plan_moves(self._measured(), self.loads(), self._held())
 
     def _require_shard(self, shard: int) -> None:
         count = len(self.assignments.universe.shards)

@@ -324,7 +324,7 @@ function drawWork() {
   ]), closed, (one) => `${one.instance} ${one.position_id}`, "No position was closed yet.");
 }
 
-const STATE_TONE = (state) => (["running", "connected", "ready", "drained"].includes(state) ? "good" : ["starting", "connecting", "restarting", "draining", "partly", "rest"].includes(state) ? "warn" : "bad");
+const STATE_TONE = (state) => (["running", "connected", "ready", "drained", "idle", "elsewhere"].includes(state) ? "good" : ["starting", "connecting", "restarting", "draining", "partly", "rest"].includes(state) ? "warn" : "bad");
 
 function drawPlaces() {
   table($("venues-table"), withInstance([

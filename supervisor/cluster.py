@@ -1,0 +1,466 @@
+"""Runs what this host holds in a run on several hosts: workers of granted shards, and risk while this host leads.
+
+The cluster agent decides nothing about processes: it shows on its page what this host may run, and ``HostRole``
+starts and ends processes by it at each tick of the supervisor. ``HeldShards`` and ``carried_by`` are pure.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from arbshard.clock import Clock
+from arbshard.config import Config
+from arbshard.errors import RunFailed, SharedMemoryError
+from arbshard.log import get_logger
+from arbshard.model.cluster_note import ClusterNote, HostView, ShardPlace, decode_cluster_note
+from arbshard.model.rundir import RunFiles
+from arbshard.model.universe import Universe
+from arbshard.shm.pages import PageReader
+from arbshard.wire.cluster import EPOCHS_PER_GRANT
+from supervisor.processes.child import Child, ProcessHost
+from supervisor.processes.health import PageHealth
+from supervisor.processes.process_supervisor import ProcessSupervisor
+from supervisor.processes.specs import ChildSpecs
+
+_KEEP_MARKETS_NS = 10_000_000_000
+"""How long (ns) the markets of a shard are still carried after its grant has ended. The venues limit how often a
+market may be subscribed to, and an agent that was restarted gets the same shards again."""
+_WORKER_ENDS_S = 0.5
+"""How long a worker whose grant has ended may take to end; it sends nothing meanwhile."""
+_RISK_ENDS_S = 10.0
+_AGAIN_NS = 1_000_000_000
+"""Pause in ns before risk is started again in a term in which it has stopped to lead."""
+_HOST_FRESH_NS = 5_000_000_000
+"""A host whose view has not changed for so long (ns) is counted as away."""
+_SAY_AGAIN_S = 10.0
+_WAIT_S = 0.02
+
+
+class AgentView(NamedTuple):
+    """Holds what the page of the agent shows at one moment."""
+
+    term: int = 0
+    leads: bool = False
+    valid_until_ns: int = 0
+    """Until when workers of this host may send orders, by the clock of leases."""
+    universe: int = 0
+    """Serial of the newest universe of the cluster; 0 for none."""
+    phase: int = 0
+    """1: the cluster ends; 2: the same, positions kept."""
+    grants: tuple[int, ...] = ()
+    """The grant that this host holds of each shard; 0 for none."""
+
+
+class HeldWorker(NamedTuple):
+    """States what is known of a shard's worker on this host."""
+
+    epoch: int
+    exists: bool
+    """Whether its process exists, though it may be ending."""
+    is_ended: bool = False
+    """Whether it is not restarted: it was asked to end, or has drained."""
+    is_given_up: bool = False
+
+
+class Begin(NamedTuple):
+    """Says to start the worker of a shard."""
+
+    shard: int
+    before: int
+    """The epoch before its first one."""
+    last: int
+    """The last epoch of the grant."""
+
+
+class Retire(NamedTuple):
+    """Says to end the worker of a shard."""
+
+    shard: int
+    why: str
+
+
+class Forget(NamedTuple):
+    """Says that a worker that has ended is of the past: another one may follow."""
+
+    shard: int
+
+
+class HeldShards:
+    """Decides which workers run on this host, and from which epoch on."""
+
+    def __init__(self) -> None:
+        self._used: dict[int, int] = {}
+        """The highest epoch of each shard that was used on this host."""
+        self._back: dict[int, int] = {}
+        self._held_ns: dict[int, int] = {}
+
+    @property
+    def given_back(self) -> Mapping[int, int]:
+        """Return the grants, by shard, that this host cannot use any more."""
+        return self._back
+
+    def plan(
+        self, view: AgentView, workers: Mapping[int, HeldWorker], lease_ns: int, *, ends: bool
+    ) -> list[Begin | Retire | Forget]:
+        """Return what to do now. ``lease_ns``: the time by the clock of leases.
+
+        ``ends``: the run is ending, so a worker that has ended by itself has drained, and none follows it in the same
+        grant.
+        """
+        steps: list[Begin | Retire | Forget] = []
+        is_valid = lease_ns < view.valid_until_ns
+        for shard, grant in enumerate(view.grants):
+            worker = workers.get(shard)
+            if worker is not None:
+                self._used[shard] = max(self._used.get(shard, 0), worker.epoch)
+                is_current = grant > 0 and worker.epoch // EPOCHS_PER_GRANT == grant
+                if worker.is_given_up and is_current:
+                    self._back[shard] = grant
+                if not worker.is_ended and not (is_current and is_valid and not worker.is_given_up):
+                    steps.append(Retire(shard, self._why(worker, grant, is_current=is_current)))
+                elif worker.is_ended and not worker.exists and not (ends and is_current):
+                    steps.append(Forget(shard))
+                continue
+            if self._back.get(shard) not in (None, grant):
+                del self._back[shard]
+            if grant and is_valid and shard not in self._back:
+                before = max(self._used.get(shard, 0), grant * EPOCHS_PER_GRANT)
+                last = (grant + 1) * EPOCHS_PER_GRANT - 1
+                if before < last:
+                    steps.append(Begin(shard, before, last))
+                else:
+                    self._back[shard] = grant
+        return steps
+
+    def markets(self, view: AgentView, now_ns: int) -> frozenset[int]:
+        """Return the shards whose markets are carried: those that are held, or were until a while ago."""
+        for shard, grant in enumerate(view.grants):
+            if grant:
+                self._held_ns[shard] = now_ns
+        return frozenset(
+            shard for shard, held_ns in self._held_ns.items() if now_ns - held_ns <= _KEEP_MARKETS_NS
+        )
+
+    @staticmethod
+    def _why(worker: HeldWorker, grant: int, *, is_current: bool) -> str:
+        if worker.is_given_up:
+            return "given up here, so that another host may run the shard"
+        if is_current:
+            return "this host may not trade at the moment"
+        return f"the grant of the shard is {grant} now" if grant else "another host may run the shard"
+
+
+def carried_by(universe: Universe, shards: frozenset[int], before: Universe | None) -> Universe:
+    """Return ``universe`` with those pairs alone whose markets this host carries: the pairs of ``shards``.
+
+    A pair that is on its way between two shards is carried if it was ``before``: its former shard may still need it.
+    """
+    owners = universe.owners()
+    had = {pair.base for pair in before.pairs} if before is not None else frozenset[str]()
+    pairs = tuple(
+        pair
+        for pair in universe.pairs
+        if (owners[pair.base] in shards if pair.base in owners else pair.base in had)
+    )
+    bases = {pair.base for pair in pairs}
+    mine = tuple(tuple(base for base in shard if base in bases) for shard in universe.shards)
+    return replace(universe, pairs=pairs, shards=mine)
+
+
+def lost_pairs(universe: Universe) -> tuple[str, ...]:
+    """Return the pairs that a former leader had taken out of their shards, or was closing, when it was lost."""
+    return tuple(dict.fromkeys((*universe.unassigned(), *universe.leaving)))
+
+
+class HostRole:
+    """Carries out on this host what the agent's page shows."""
+
+    def __init__(
+        self,
+        config: Config,
+        files: RunFiles,
+        specs: ChildSpecs,
+        processes: ProcessSupervisor,
+        host: ProcessHost,
+        clock: Clock,
+        lease_ns: Callable[[], int],
+        alert: Callable[[str], None],
+        show: Callable[[Mapping[str, int]], None],
+    ) -> None:
+        """Begin. ``lease_ns`` returns the time of the clock of leases. ``show`` sets counters on the supervisor's
+        page.
+        """
+        assert config.cluster is not None, "only a run on several hosts has a role"
+        self._config = config
+        self._cluster = config.cluster
+        self._files = files
+        self._specs = specs
+        self._processes = processes
+        self._host = host
+        self._clock = clock
+        self._lease_ns = lease_ns
+        self._alert = alert
+        self._show = show
+        self._page = PageHealth(files.cluster_page, "ready", 1)
+        self._held = HeldShards()
+        self._risk_term = 0
+        """The term of the risk process that was started last."""
+        self._risk_ended_ns = 0
+        self._risk_fences: PageReader | None = None
+        self._views: dict[str, tuple[int, int]] = {}
+        """(when a host wrote its newest view by its clock, when that was first seen by ours), by host."""
+        self.view = AgentView()
+        self.ordered_phase = 0
+        """What an operator has ordered on this host: 1: the cluster ends; 2: the same, positions kept."""
+        self.leaves = False
+        self.is_over = False
+        """Whether nothing is started any more: the workers have drained."""
+        self.universe = 0
+        """Serial of the universe in force."""
+        self._renews = False
+        processes.waits = lambda: not self._is_risk_shown()
+
+    # What the page shows.
+
+    @property
+    def note(self) -> ClusterNote | None:
+        """Return the agent's note; None while there is none."""
+        agent = self._processes.get("agent")
+        text = self._page.note(agent.pid) if agent is not None and agent.pid else b""
+        return decode_cluster_note(text) if text else None
+
+    @property
+    def leads(self) -> bool:
+        """Return whether risk of this host decides for all."""
+        return self.view.leads
+
+    @property
+    def leader(self) -> str:
+        """Return the name of the leader's host; empty while none is known."""
+        note = self.note
+        return note.leader if note is not None else ""
+
+    @property
+    def markets(self) -> frozenset[int]:
+        """Return the shards whose markets are carried."""
+        return self._held.markets(self.view, self._clock.monotonic_ns())
+
+    @property
+    def away(self) -> tuple[int, ...]:
+        """Return the shards that this host does not hold."""
+        return tuple(shard for shard in range(self._cluster.shards) if not self.is_granted(shard))
+
+    def holds_anything(self) -> bool:
+        """Return whether the agent has something to give back, or a process of it still runs here."""
+        risk = self._processes.get("risk")
+        return self.view.leads or any(self.view.grants) or (risk is not None and risk.pid != 0)
+
+    def is_led_elsewhere(self) -> bool:
+        """Return whether risk of another host still shows what it decides."""
+        note = self.note
+        led = note is not None and note.leader not in ("", self._cluster.host)
+        return led and self._is_risk_shown()
+
+    def is_granted(self, shard: int) -> bool:
+        """Return whether this host holds the shard."""
+        return shard < len(self.view.grants) and self.view.grants[shard] > 0
+
+    def place_of(self, shard: int) -> ShardPlace | None:
+        """Return where another host runs the shard; None where that is not known."""
+        for view in self._others():
+            for place in view.shards:
+                if place.shard == shard and place.epoch:
+                    return place
+        return None
+
+    def others_at_work(self) -> tuple[str, ...]:
+        """Return the names of the other hosts that still run workers, as far as they can be seen."""
+        return tuple(view.host for view in self._others() if any(place.epoch for place in view.shards))
+
+    def unreached(self) -> tuple[str, ...]:
+        """Return the names of the other hosts that do not learn of an order now."""
+        others = tuple(name for name in self._cluster.hosts if name != self._cluster.host)
+        note = self.note
+        if note is None or not note.nats:
+            return others
+        seen = {view.host for view in self._others() if view.nats}
+        return tuple(name for name in others if name not in seen)
+
+    def fence(self, shard: int) -> int:
+        """Return the lowest epoch of the shard that may trade, as risk shows it here, its own page or its mirror."""
+        page = self._risk_page()
+        return page.value(f"fence_{shard}") if page is not None else 0
+
+    def read_universe(self) -> Universe | None:
+        """Return the newest universe of the cluster; None while its file cannot be read."""
+        try:
+            return msgspec.json.decode(self._files.cluster_universe.read_bytes(), type=Universe)
+        except (OSError, msgspec.MsgspecError) as error:
+            get_logger().warning("the universe of the cluster cannot be read", error=str(error))
+            return None
+
+    # What happens.
+
+    async def first_universe(
+        self, find: Callable[[], Awaitable[Universe]], is_stopping: Callable[[], bool]
+    ) -> Universe:
+        """Return the universe of the cluster: the one it has, or, where this host leads and there is none, a new one.
+
+        It waits for a leader as long as that takes. Raises ``RunFailed`` when a person stops it meanwhile.
+        """
+        said_s = -_SAY_AGAIN_S
+        while True:
+            self._read()
+            universe = self.read_universe() if self.view.universe else None
+            if universe is not None:
+                return universe
+            if self.view.leads and not self.view.universe:
+                # 0 on a page means that there is none. A later leader's universe always has a greater serial.
+                return replace(await find(), serial=max(self.view.term, 1))
+            if is_stopping():
+                raise RunFailed("the run was stopped while it waited for a leader")
+            now_s = self._clock.monotonic_ns() / 1e9
+            if now_s - said_s >= _SAY_AGAIN_S:
+                said_s = now_s
+                self._alert(f"waiting for a leader: {self._why_no_leader()}")
+            self._processes.watch()
+            await asyncio.sleep(_WAIT_S)
+
+    def step(self) -> None:
+        """Read the page; start and end the processes of this host by it."""
+        self._read()
+        self._step_risk()
+        workers = {
+            child.shard: HeldWorker(
+                child.epoch, bool(child.pid), child.state == "ended", child.state == "quarantined"
+            )
+            for child in self._processes.children
+            if child.shard is not None
+        }
+        view = self.view._replace(valid_until_ns=0) if self._renews else self.view
+        self._renews = False
+        for step in self._held.plan(view, workers, self._lease_ns(), ends=self._processes.ending):
+            name = f"worker-{step.shard}"
+            match step:
+                case Begin(shard, before, last):
+                    if not self.is_over:
+                        get_logger().info("shard granted", shard=shard, epoch=before + 1)
+                        self._processes.begin(Child(self._specs.worker(shard), self._host, before, last))
+                case Retire(_, why):
+                    self._processes.retire(name, why, _WORKER_ENDS_S)
+                case Forget():
+                    self._processes.forget(name)
+        self._write()
+
+    def renew_workers(self) -> None:
+        """End all workers once, so that their successors begin with the universe in force."""
+        self._renews = True
+
+    def close(self) -> None:
+        """Close the pages."""
+        self._page.close()
+        if self._risk_fences is not None:
+            self._risk_fences.close()
+
+    def _step_risk(self) -> None:
+        """Run risk while this host leads, in the term in which it leads; live, the accounts process beside it."""
+        risk, now_ns = self._processes.get("risk"), self._clock.monotonic_ns()
+        wanted = self.view.leads and not self.is_over
+        if risk is None:
+            if wanted and (self.view.term != self._risk_term or now_ns - self._risk_ended_ns >= _AGAIN_NS):
+                self._risk_term = self.view.term
+                self._alert(f"this host leads the cluster from now on (term {self.view.term})")
+                self._processes.begin(Child(self._specs.risk(self.view.term), self._host))
+            return
+        accounts = self._processes.get("accounts")
+        if risk.state == "ended" and not risk.pid:
+            self._risk_ended_ns = now_ns
+            if risk.reason:
+                self._alert(f"risk of this host has ended: {risk.reason}")
+            self._processes.forget("risk")
+        elif not wanted or self.view.term != self._risk_term:
+            why = "this host leads no more" if not wanted else f"this host leads in term {self.view.term} now"
+            if risk.state != "ended":
+                self._alert(why)
+            self._processes.retire("risk", why, _RISK_ENDS_S)
+            if accounts is not None:
+                self._processes.retire("accounts", why, _WORKER_ENDS_S)
+        elif self._config.mode == "live" and risk.state == "running" and accounts is None:
+            self._processes.begin(Child(self._specs.accounts(), self._host))
+            return
+        if accounts is not None and accounts.state == "ended" and not accounts.pid:
+            self._processes.forget("accounts")
+
+    def _read(self) -> None:
+        agent = self._processes.get("agent")
+        pid = agent.pid if agent is not None else 0
+        if not pid or not self._page.is_up(pid):
+            # Its grants are not known again before its successor shows them; until then the workers' time runs out.
+            self.view = self.view._replace(leads=self.view.leads and not self._is_lead_over())
+            return
+        value = self._page.value
+        self.view = AgentView(
+            term=value("term", pid),
+            leads=value("leads", pid) == 1,
+            valid_until_ns=value("valid_until_ns", pid),
+            universe=value("universe", pid),
+            phase=value("phase", pid),
+            grants=tuple(value(f"grant_{shard}", pid) for shard in range(self._cluster.shards)),
+        )
+
+    def _is_lead_over(self) -> bool:
+        return self._lease_ns() >= self._page.newest("lead_until_ns")
+
+    def _write(self) -> None:
+        risk = self._processes.get("risk")
+        shown = {
+            "universe": self.universe,
+            "risk_term": self._risk_term if risk is not None and risk.pid else 0,
+            "leaves": int(self.leaves),
+            "phase": self.ordered_phase,
+        }
+        for shard in range(self._cluster.shards):
+            child = self._processes.get(f"worker-{shard}")
+            shown[f"epoch_{shard}"] = child.epoch if child is not None and child.pid else 0
+            shown[f"back_{shard}"] = self._held.given_back.get(shard, 0)
+        self._show(shown)
+
+    def _others(self) -> Iterable[HostView]:
+        note = self.note
+        if note is None:
+            return ()
+        now_ns = self._clock.monotonic_ns()
+        for view in note.hosts:
+            if self._views.get(view.host, (0, 0))[0] != view.at_ms:
+                self._views[view.host] = view.at_ms, now_ns
+        return tuple(
+            view
+            for view in note.hosts
+            if view.host != self._cluster.host and now_ns - self._views[view.host][1] <= _HOST_FRESH_NS
+        )
+
+    def _why_no_leader(self) -> str:
+        note = self.note
+        if note is not None and note.why:
+            return note.why
+        return f"{self._cluster.majority} of {len(self._cluster.hosts)} hosts are needed"
+
+    def _is_risk_shown(self) -> bool:
+        page = self._risk_page()
+        return page is not None and self._clock.monotonic_ns() - page.value("beat_ns") < _AGAIN_NS
+
+    def _risk_page(self) -> PageReader | None:
+        """Return the page that risk, or the agent in its place, writes at present."""
+        page = self._risk_fences
+        if page is None or self._clock.monotonic_ns() - page.value("beat_ns") > _AGAIN_NS:
+            try:
+                newest = PageReader.attach(self._files.risk_page)
+            except SharedMemoryError:
+                return page  # none was made yet
+            if page is not None:
+                page.close()
+            self._risk_fences = newest
+        return self._risk_fences

@@ -1,0 +1,171 @@
+"""Which workers a host of a cluster runs, by the grants that its agent shows, and which markets it carries."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from arbshard.wire.cluster import EPOCHS_PER_GRANT
+from supervisor.cluster import (
+    AgentView,
+    Begin,
+    Forget,
+    HeldShards,
+    HeldWorker,
+    Retire,
+    carried_by,
+    lost_pairs,
+)
+from support import world as w
+
+NOW = 1_000
+
+
+def view(*grants, until=NOW + 1):
+    return AgentView(term=1, valid_until_ns=until, grants=grants)
+
+
+def plan(held, shown, workers=None, *, ends=False):
+    return held.plan(shown, workers or {}, NOW, ends=ends)
+
+
+def test_a_granted_shard_begins_with_the_first_epoch_of_its_grant():
+    assert plan(HeldShards(), view(0, 3)) == [Begin(1, 3000, 3999)]
+
+
+@pytest.mark.parametrize("until", [0, NOW - 1, NOW])
+def test_nothing_begins_without_validity(until):
+    assert plan(HeldShards(), view(3, until=until)) == []
+
+
+def test_a_worker_of_the_grant_is_left_alone():
+    assert plan(HeldShards(), view(3), {0: HeldWorker(3001, exists=True)}) == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "why"),
+    [
+        (view(0), "another host may run the shard"),
+        (view(4), "the grant of the shard is 4 now"),
+        (view(3, until=0), "this host may not trade at the moment"),
+    ],
+)
+def test_a_worker_without_its_grant_is_ended_and_then_forgotten(shown, why):
+    held = HeldShards()
+    assert plan(held, shown, {0: HeldWorker(3001, exists=True)}) == [Retire(0, why)]
+    assert plan(held, shown, {0: HeldWorker(3001, exists=True, is_ended=True)}) == []  # it is ending
+    assert plan(held, shown, {0: HeldWorker(3001, exists=False, is_ended=True)}) == [Forget(0)]
+
+
+def test_an_epoch_is_never_used_twice_within_a_grant():
+    held = HeldShards()
+    plan(held, view(3, until=0), {0: HeldWorker(3007, exists=True)})
+    assert plan(held, view(3)) == [Begin(0, 3007, 3999)]
+    assert plan(held, view(4)) == [Begin(0, 4000, 4999)]
+
+
+def test_a_grant_whose_epochs_are_used_up_is_given_back():
+    held = HeldShards()
+    plan(held, view(3, until=0), {0: HeldWorker(3999, exists=False, is_ended=True)})
+    assert plan(held, view(3)) == []
+    assert held.given_back == {0: 3}
+    assert plan(held, view(4)) == [Begin(0, 4000, 4999)]
+    assert held.given_back == {}
+
+
+def test_a_worker_that_is_given_up_gives_its_grant_back():
+    held = HeldShards()
+    given_up = HeldWorker(3004, exists=False, is_given_up=True)
+    assert isinstance(plan(held, view(3), {0: given_up})[0], Retire)
+    assert held.given_back == {0: 3}
+    assert plan(held, view(3)) == []
+
+
+def test_a_drained_worker_has_no_successor_in_its_grant():
+    held = HeldShards()
+    drained = {0: HeldWorker(3001, exists=False, is_ended=True)}
+    assert plan(held, view(3), drained, ends=True) == []
+    assert plan(held, view(4), drained, ends=True) == [
+        Forget(0)
+    ]  # it comes from a lost host, and is drained too
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.booleans(), st.sampled_from(["runs", "dies", "given up"])),
+        max_size=60,
+    )
+)
+def test_epochs_only_grow_and_belong_to_the_grant_that_is_shown(turns):
+    held, epoch, worker, begun = HeldShards(), 0, None, []
+    grant = 0
+    for step, is_valid, fate in turns:
+        grant = max(grant, step) if step else 0
+        shown = view(grant, until=NOW + is_valid)
+        for action in plan(held, shown, {0: worker} if worker is not None else {}):
+            match action:
+                case Begin(_, before, last):
+                    assert worker is None
+                    assert is_valid
+                    assert before + 1 > max(begun, default=0)
+                    assert (before + 1) // EPOCHS_PER_GRANT == last // EPOCHS_PER_GRANT == grant
+                    epoch = before + 1
+                    begun.append(epoch)
+                    worker = HeldWorker(epoch, exists=True)
+                case Retire():
+                    worker = HeldWorker(worker.epoch, exists=False, is_ended=True)
+                case Forget():
+                    worker = None
+        if worker is not None and not worker.is_ended:
+            if (
+                fate == "dies"
+                and worker.epoch + 1 < (worker.epoch // EPOCHS_PER_GRANT + 1) * EPOCHS_PER_GRANT
+            ):
+                worker = HeldWorker(worker.epoch + 1, exists=True)  # its supervisor restarts it
+                begun.append(worker.epoch)
+            elif fate == "given up":
+                worker = HeldWorker(worker.epoch, exists=False, is_given_up=True)
+
+
+def test_markets_are_kept_for_a_while():
+    held = HeldShards()
+    assert held.markets(view(1, 0), 0) == {0}
+    assert held.markets(view(0, 2), 9_000_000_000) == {0, 1}
+    assert held.markets(view(0, 2), 11_000_000_000) == {1}
+
+
+class TestCarried:
+    """The part of the universe that a host's feeds carry."""
+
+    @pytest.fixture
+    def universe(self):
+        found = w.make_universe("BTC", "ETH", "SOL", "XRP")
+        return replace(found, shards=(("BTC", "ETH"), ("SOL", "XRP")))
+
+    def bases(self, universe):
+        return {pair.base for pair in universe.pairs}
+
+    def test_only_the_pairs_of_held_shards(self, universe):
+        for shard in (0, 1):
+            carried = carried_by(universe, frozenset({shard}), None)
+            assert self.bases(carried) == set(universe.shards[shard])
+            assert carried.fx == universe.fx
+            assert [set(one) for one in carried.shards][shard] == set(universe.shards[shard])
+        assert carried_by(universe, frozenset({0, 1}), None).pairs == universe.pairs
+
+    def test_a_pair_between_two_shards_stays_with_the_host_that_had_it(self, universe):
+        base = universe.shards[0][0]
+        between = universe.without_shard([base])
+        mine = carried_by(universe, frozenset({0}), None)
+        others = carried_by(universe, frozenset({1}), None)
+        assert base in self.bases(carried_by(between, frozenset({0}), mine))
+        assert base not in self.bases(carried_by(between, frozenset({1}), others))
+        moved = between.on_shards({base: 1})
+        assert base not in self.bases(carried_by(moved, frozenset({0}), mine))
+        assert base in self.bases(carried_by(moved, frozenset({1}), others))
+
+    def test_what_a_lost_leader_left_undone(self, universe):
+        assert lost_pairs(universe) == ()
+        base = universe.shards[0][0]
+        assert lost_pairs(universe.without_shard([base])) == (base,)
+        assert lost_pairs(universe.with_leaving([base])) == (base,)
