@@ -8,11 +8,13 @@ subscribing again) is not done here, because its outcome is on the tape.
 
 import asyncio
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, KeysView, Mapping, Sequence
-from itertools import chain
 from typing import NamedTuple
 from urllib.parse import unquote
+
+import numpy as np
+import numpy.typing as npt
 
 from arbshard.backtest.rows import Glance, TapeMark
 from arbshard.backtest.screening import Screen, ScreenedLane
@@ -37,6 +39,9 @@ from supervisor.feeds.lag import MEASURE_S, LagWatch
 from supervisor.feeds.link import Intake
 from supervisor.feeds.venue import STALE_NS
 
+DueTimes = npt.NDArray[np.int64]
+"""When frames are due, in ns, in their order."""
+_NO_FRAMES: DueTimes = np.empty(0, np.int64)
 _CARRIES = "carries "
 _ALIVE_NS = 1_500_000_000
 """Age in ns of the last sign of life of a stream up to which it is taken to go on."""
@@ -89,15 +94,15 @@ class TapeConnection:
         """Return what ``alive_ns`` returned last."""
         return self._alive_ns
 
-    def rest(self, rounds: Sequence[int], due_ns: Sequence[int]) -> None:
+    def rest(self, rounds: Sequence[int], due_ns: DueTimes) -> None:
         """Continue as if ``alive_ns`` had been called at each of ``rounds`` while frames came at ``due_ns``, which
         are not counted yet.
         """
         if not rounds:
             return
-        count = bisect_left(due_ns, rounds[-1])
+        count = int(np.searchsorted(due_ns, rounds[-1]))
         if count:
-            counted = bisect_right(rounds, due_ns[count - 1])  # the first round after the last frame
+            counted = bisect_right(rounds, int(due_ns[count - 1]))  # the first round after the last frame
             self._alive_ns = rounds[counted - 1] if counted else self._counted_ns
             self._frames = self.intake.frames + count
         elif self.intake.frames != self._frames:
@@ -133,8 +138,13 @@ class FusedStream:
     """Joins the levels and touches of a stream as the recorded run did."""
 
     def __init__(self, fuser: BookFuser, intake: Callable[[bytes, int], None]) -> None:
+        self.fuser = fuser
         self._fuse = fuser.fuse
         self._intake = intake
+
+    def unfused(self) -> ScreenedLane | None:
+        """Return the lane that takes the joined frames; None where they are not screened."""
+        return self._intake if isinstance(self._intake, ScreenedLane) else None
 
     def __call__(self, frame: bytes, received_ns: int, glance: Glance | None = None) -> None:
         """Process a frame. Without a ``glance``, or with one that has no market, the market is found in the frame."""
@@ -168,9 +178,9 @@ class UnmarkedStream:
         """Return whether its frames are joined before they go into slots, so that none may be skipped unread."""
         return isinstance(self._intake, FusedStream)
 
-    def lane_of(self, symbol: str) -> ScreenedLane | None:
-        """Return the lane for frames of a market that the stream has carried before; None for any other."""
-        return self._intake if symbol in self._seen and isinstance(self._intake, ScreenedLane) else None
+    def intake_of(self, symbol: str) -> Callable[[bytes, int], None] | None:
+        """Return what takes the frames of a market that the stream has carried before; None for any other."""
+        return self._intake if symbol in self._seen else None
 
     def screened(self, symbol: str) -> ScreenedLane | None:
         """Return the lane for frames of a market that the stream has carried before; None where they may not be
@@ -300,21 +310,23 @@ class TapeVenueFeed:
             times.append(passed(rhythm.handle, rhythm.period_s))
         return FeedTimes(times[0], times[1] if len(times) > 1 else [])
 
-    def rest(self, beats: Sequence[int], times: "FeedTimes", due_ns: Mapping[str, Sequence[int]]) -> None:
+    def rest(self, beats: Sequence[int], times: "FeedTimes", due_ns: Mapping[str, DueTimes]) -> None:
         """Continue as if the frames of a span had come at ``due_ns``, by stream, before they are counted.
 
         ``beats`` are the times at which ``state`` would have been asked for.
         """
         received = self.fanout.frames
-        every = sorted(chain.from_iterable(due_ns.values()))
         if beats:
-            count = bisect_left(every, beats[-1])
-            if count:
-                self._counted = beats[bisect_right(beats, every[count - 1])], received + count
+            counts = {name: int(np.searchsorted(every, beats[-1])) for name, every in due_ns.items()}
+            last_ns = max(
+                (int(due_ns[name][count - 1]) for name, count in counts.items() if count), default=None
+            )
+            if last_ns is not None:
+                self._counted = beats[bisect_right(beats, last_ns)], received + sum(counts.values())
             elif received != self._counted[1]:
                 self._counted = beats[0], received
         for name, one in self._connections.items():
-            one.rest(times.rounds, due_ns.get(name, ()))
+            one.rest(times.rounds, due_ns.get(name, _NO_FRAMES))
 
     def open(self, name: str, symbols: Sequence[str] = ()) -> Callable[[bytes, int], None]:
         """Open a stream that carries ``symbols``. Returns the function that takes its frames with their times of

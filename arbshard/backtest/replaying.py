@@ -19,7 +19,7 @@ import msgspec
 from typing_extensions import override
 
 from arbshard.backtest.decisions import DecisionLog
-from arbshard.backtest.feeds import TapeVenueFeed, UnmarkedStream, carried_by
+from arbshard.backtest.feeds import FusedStream, TapeVenueFeed, UnmarkedStream, carried_by
 from arbshard.backtest.measured import MeasuredOrders, MeasuredVenues
 from arbshard.backtest.recorded import RecordedOrders, RecordedTimes
 from arbshard.backtest.resting import REST_ROWS, QuietSpans
@@ -44,6 +44,7 @@ from arbshard.risk.assembly import Risk, RiskPorts
 from arbshard.shm.doorbell import ShardNotifier
 from arbshard.shm.pages import PageWriter
 from arbshard.shm.universe import UniverseFile
+from arbshard.venues.base.fusion import BookFuser
 from arbshard.virtual.bells import VirtualBell
 from arbshard.virtual.loop import Stalled
 from arbshard.wire.replies import Asked, Handler, StoredReplies
@@ -615,8 +616,12 @@ class TapeSystem:
         if rest is None or not block.has_glances or not rest.may_begin():
             return block
         while True:
-            while len(found.table) < REST_ROWS and isinstance(further := self._read_on(), RowBlock):
-                found = found.followed_by(further)
+            further: list[RowBlock] = []
+            size = len(found.table)
+            while size < REST_ROWS and isinstance(read := self._read_on(), RowBlock):
+                further.append(read)
+                size += len(read.table)
+            found = found.followed_by(further)
             count = rest.pass_over(found)
             left = found.rest(count)
             if not count or left is None or not rest.may_begin():
@@ -653,12 +658,16 @@ class TapeSystem:
         lane = self._screened.get(connection)
         return lane.screened(symbol) if lane is not None else None
 
-    def _resting_lane(self, connection: str, symbol: str) -> ScreenedLane | None:
-        """Return the lane of the frames of a stream and a market, also of the FX market; None where there is none
-        that takes them unchanged.
+    def _resting_lane(self, connection: str, symbol: str) -> tuple[ScreenedLane | None, BookFuser | None]:
+        """Return the lane of the frames of a stream and a market, also of the FX market, and what joins levels and
+        touches before it; no lane where there is none that takes the frames and does nothing else.
         """
-        lane = self._screened.get(connection)
-        return lane.lane_of(symbol) if isinstance(lane, UnmarkedStream) else lane
+        intake = self._intakes.get(connection)
+        if isinstance(intake, UnmarkedStream):
+            intake = intake.intake_of(symbol)
+        if isinstance(intake, FusedStream):
+            return intake.unfused(), intake.fuser
+        return (intake if isinstance(intake, ScreenedLane) else None), None
 
     def _plan_recheck(self) -> None:
         """Plan to check again what may be skipped, since risk has answered. The check follows when the worker has

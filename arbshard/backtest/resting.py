@@ -31,13 +31,15 @@ what they would be.
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from arbshard.backtest.feeds import FeedTimes, TapeVenueFeed
+from arbshard.backtest.fusing import FusedBefore, FusedRows, join, known_to
 from arbshard.backtest.rows import RowBlock
 from arbshard.backtest.screening import Screen, ScreenedLane, ScreenedPair
 from arbshard.backtest.timers import Rhythm, TapeLoop, after, series_of_times
@@ -48,6 +50,7 @@ from arbshard.engine.edge import BPS
 from arbshard.model.book import PairView
 from arbshard.risk.assembly import Risk
 from arbshard.risk.rest import RestSpan
+from arbshard.venues.base.fusion import BookFuser
 from arbshard.venues.registry import get_venue
 from arbshard.worker.assembly import Worker
 
@@ -68,7 +71,9 @@ _Numbers = npt.NDArray[np.int64]
 
 
 class _Rows(NamedTuple):
-    """Holds the rows of a block that may be passed over, sorted by their markets, by columns."""
+    """Holds the rows of a block that put a frame into a slot and may be passed over, sorted by their markets, by
+    columns.
+    """
 
     order: npt.NDArray[np.intp]
     """Their numbers in the block."""
@@ -79,6 +84,8 @@ class _Rows(NamedTuple):
     received_ns: _Numbers
     bids: _Prices
     asks: _Prices
+    parts: "dict[int, FusedRows]"
+    """What the frames of markets are joined of, by the number of the market."""
 
 
 class _Grid(NamedTuple):
@@ -99,6 +106,8 @@ class _Stream(NamedTuple):
 
     connection: str
     lane: ScreenedLane
+    fuser: BookFuser | None
+    """Joins levels and touches before the lane; None where they do not come in two streams."""
 
 
 class _Plan(NamedTuple):
@@ -139,14 +148,14 @@ class QuietSpans:
         feeds: Sequence[TapeVenueFeed],
         loop: TapeLoop,
         clock: Clock,
-        lane_of: Callable[[str, str], ScreenedLane | None],
+        lane_of: Callable[[str, str], tuple[ScreenedLane | None, BookFuser | None]],
         beat: Rhythm,
         on_beats: Callable[[Sequence[int]], None],
         ignored: Callable[..., object],
     ) -> None:
         """Prepare the spans. ``lane_of`` returns the lane that puts the frames of a stream and a market into slots
-        unchanged, or None. ``on_beats`` is called with the times of ``beat`` in each span. Plans to call ``ignored``
-        are dropped: it feeds rows, and is planned anew after a span.
+        unchanged, or None, and what joins levels and touches before it. ``on_beats`` is called with the times of
+        ``beat`` in each span. Plans to call ``ignored`` are dropped: it feeds rows, and is planned anew after a span.
         """
         self._ignored = ignored
         self._screen = screen
@@ -174,6 +183,10 @@ class QuietSpans:
         }
         self._fx: tuple[float, float] | None = None
         """Best prices of the FX market, where the worker has yet to see them."""
+        self._sent_ms: dict[int, int] = {}
+        """Time of sending of the frame that was put into the slot of a market in a span, by the market's number."""
+        self._parts: dict[int, FusedBefore] = {}
+        """What the fuser of each market has yet to know, by the number of the market."""
         self._views: dict[str, tuple[_Later, _Later, int]] = {}
         """Books (home, away) of each pair when it was sampled last in a span, and when."""
         self._not_before_ns = 0
@@ -208,6 +221,10 @@ class QuietSpans:
     def end(self) -> None:
         """Let worker and risk see the books that they would have seen last."""
         engine = self._worker.engine
+        for before in self._parts.values():
+            before.restore()
+        self._parts.clear()
+        self._sent_ms.clear()
         if self._fx is not None:
             self._fx = None
             view = self._worker.feed.read(self._legs[0].slot)
@@ -239,18 +256,21 @@ class QuietSpans:
         markets, streams = self._markets_of(block)
         count = int(np.argmin(markets)) if markets.min() < 0 else len(markets)
         until_ns = int(due_ns[count]) if count < len(due_ns) else int(due_ns[-1])
-        until_ns = min(until_ns, self._silent_from_ns(block, due_ns[:count], now_ns))
         settling_ns = risk.settling_ns()
         ticks = risk.keeps_house(series_of_times(tick_ns, risk.tick_s, until_ns + 1))
         self._not_before_ns = until_ns
         if len(ticks) < _TICKS_MIN or ticks[-1] - settling_ns < ticks[_TICKS_MIN - 1]:
             return None
-        rows = self._rows(block, due_ns, markets[:count])
+        rows = self._rows(block, due_ns, markets[:count], streams)
+        refused = [one.refused for one in rows.parts.values() if one.refused is not None]
+        until_ns = min(
+            until_ns, *(int(due_ns[row]) for row in refused), self._silent_from_ns(rows, streams, now_ns)
+        )
         jumped = self._jumped(rows)
         is_unsound = jumped & ((rows.markets == 0) | ~(rows.bids > 0) | ~(rows.asks > 0))
         if is_unsound.any():
             until_ns = min(until_ns, int(rows.due_ns[is_unsound].min()))
-            ticks = ticks[: int(np.searchsorted(ticks, until_ns, side="right"))]
+        ticks = ticks[: int(np.searchsorted(ticks, until_ns, side="right"))]
         if not ticks:
             self._not_before_ns = until_ns
             return None
@@ -311,44 +331,68 @@ class QuietSpans:
         keys = table["connection"].astype(np.int64) * size + table["market"]
         numbers: dict[int, int] = {}
         streams: dict[int, _Stream] = {}
-        twice = set()
+        refused = set()
         present = np.flatnonzero(np.bincount(keys)) if size * size < 1 << 22 else np.unique(keys)
         for key in present.tolist():
             connection, symbol = block.names[key // size], block.names[key % size]
-            lane = self._lane_of(connection, symbol) if symbol else None
+            lane, fuser = self._lane_of(connection, symbol) if symbol else (None, None)
             number = self._numbers.get((lane.venue, symbol), -1) if lane is not None else -1
             if lane is None or number < 0 or not lane.takes(symbol, self._legs[number].slot):
                 continue
-            if number in streams:
-                twice.add(number)
-            streams[number] = _Stream(connection, lane)
+            if number in streams or (fuser is not None and self._parts_before(number, fuser) is None):
+                refused.add(number)
+            streams[number] = _Stream(connection, lane, fuser)
             numbers[key] = number
         table_of = np.full(int(keys.max()) + 1, -1, np.int64)
         for key, number in numbers.items():
-            if number not in twice:
+            if number not in refused:
                 table_of[key] = number
         return table_of[keys], streams
 
-    def _silent_from_ns(self, block: RowBlock, due_ns: _Numbers, now_ns: int) -> int:
+    def _silent_from_ns(self, rows: _Rows, streams: Mapping[int, _Stream], now_ns: int) -> int:
         """Return from when a stream may have been silent for too long."""
-        connections = block.table["connection"][: len(due_ns)]
-        numbers = {name: number for number, name in enumerate(block.names)}
-        until_ns = now_ns + (1 << 62)
+        until_ns = 1 << 62
         for feed in self._feeds:
+            due_ns = _by_connection(rows, streams, feed.connections)
             for name in feed.connections:
-                mine = due_ns[connections == numbers.get(name, -1)]
-                times = np.concatenate(((now_ns,), mine))
+                times = np.concatenate(((now_ns,), due_ns[name]))
                 is_long = np.diff(times) > _SILENT_NS
                 last_ns = int(times[int(is_long.argmax())] if is_long.any() else times[-1])
                 until_ns = min(until_ns, last_ns + _SILENT_NS)
         return until_ns
 
-    def _rows(self, block: RowBlock, due_ns: _Numbers, markets: _Numbers) -> _Rows:
+    def _rows(
+        self, block: RowBlock, due_ns: _Numbers, markets: _Numbers, streams: Mapping[int, _Stream]
+    ) -> _Rows:
         order = np.argsort(markets.astype(np.int16), kind="stable")
-        table = block.table
         starts = np.searchsorted(markets[order], np.arange(len(self._legs) + 1))
-        columns = (np.ascontiguousarray(table[name])[order] for name in ("received_ns", "bid", "ask"))
-        return _Rows(order, markets[order], starts, due_ns[order], *columns)
+        received_ns, bids, asks = (
+            np.ascontiguousarray(block.table[name])[order] for name in ("received_ns", "bid", "ask")
+        )
+        parts: dict[int, FusedRows] = {}
+        prices = self._prices_before()
+        for number, stream in streams.items():
+            mine = order[starts[number] : starts[number + 1]]
+            before = self._parts_before(number, stream.fuser) if stream.fuser is not None else None
+            if before is not None and len(mine):
+                parts[number] = join(
+                    block, mine, before, (float(prices[0][number]), float(prices[1][number]))
+                )
+        if parts:
+            columns = [
+                (one.rows, one.bids, one.asks)
+                if (one := parts.get(number)) is not None
+                else (order[begin:end], bids[begin:end], asks[begin:end])
+                for number, (begin, end) in enumerate(pairwise(starts.tolist()))
+            ]
+            order, bids, asks = (np.concatenate(column) for column in zip(*columns, strict=True))
+            starts = np.concatenate(((0,), np.cumsum([len(rows) for rows, _, _ in columns])))
+            received_ns = block.table["received_ns"][order]
+        return _Rows(order, markets[order], starts, due_ns[order], received_ns, bids, asks, parts)
+
+    def _parts_before(self, number: int, fuser: BookFuser) -> FusedBefore | None:
+        """Return what is known of a market whose levels and touches come in two streams; None without levels."""
+        return self._parts.get(number) or known_to(fuser, self._legs[number].market.symbol)
 
     def _prices_before(self) -> tuple[_Prices, _Prices]:
         """Return the best bids and asks of all markets before the block."""
@@ -595,41 +639,54 @@ class QuietSpans:
         end_ns: int,
     ) -> None:
         """Bring the signs of life of connections up to date, and what is known of their lags."""
-        table = block.table
-        count = int(np.searchsorted(table["due_ns"], end_ns))
-        due_ns, connections = table["due_ns"][:count], table["connection"][:count]
-        numbers = {name: number for number, name in enumerate(block.names)}
         for feed in self._feeds:
             times = times_of[feed.name]
-            by_connection = {
-                name: due_ns[connections == numbers[name]] for name in feed.connections if name in numbers
-            }
-            feed.rest(beats, times, by_connection)
-            for at_ns in times.lags:
+            every = _by_connection(plan.rows, plan.streams, feed.connections)
+            feed.rest(
+                beats,
+                times,
+                {name: due_ns[: np.searchsorted(due_ns, end_ns)] for name, due_ns in every.items()},
+            )
+            measured = self._measured(block, plan, feed, times.lags)
+            for at_ns, found in zip(times.lags, measured, strict=True):
                 self._loop.now_ns = at_ns
-                feed.lag.note(self._measured(block, plan, feed, at_ns))
+                feed.lag.note(found)
 
     def _measured(
-        self, block: RowBlock, plan: _Plan, feed: TapeVenueFeed, at_ns: int
-    ) -> Iterator[tuple[str, int, int | None]]:
-        """Yield what the watch of lags would have measured at ``at_ns``: market, time of receipt, and time of
-        sending.
+        self, block: RowBlock, plan: _Plan, feed: TapeVenueFeed, times: Sequence[int]
+    ) -> list[list[tuple[str, int, int | None]]]:
+        """Return what the watch of lags would have measured at each of ``times``: market, time of receipt, and time
+        of sending, of the markets with another frame than the last time.
         """
-        rows, sent_ms, books = plan.rows, block.table["sent_ms"], self._screen.books
+        rows, books = plan.rows, self._screen.books
+        sent_ms = np.ascontiguousarray(block.table["sent_ms"])[rows.order]
+        found: list[list[tuple[str, int, int | None]]] = [[] for _ in times]
         for number, leg in enumerate(self._legs):
             if leg.market.venue != feed.name:
                 continue
             begin, end = int(rows.starts[number]), int(rows.starts[number + 1])
-            place = begin + int(np.searchsorted(rows.due_ns[begin:end], at_ns)) - 1
-            symbol, is_earlier = leg.market.symbol, place < begin
-            received_ns = books.times(leg.slot)[0] if is_earlier else int(rows.received_ns[place])
-            if received_ns == feed.lag.measured_ns(symbol):
-                continue
-            if is_earlier:
-                yield symbol, received_ns, get_venue(feed.name).sent_ms(books.newest(leg.slot))
-            else:
-                sent = int(sent_ms[rows.order[place]])
-                yield symbol, received_ns, sent if sent != UNSENT_MS else None
+            symbol, last_ns = leg.market.symbol, feed.lag.measured_ns(leg.market.symbol)
+            places = (begin + np.searchsorted(rows.due_ns[begin:end], times) - 1).tolist()
+            for place, one in zip(places, found, strict=True):
+                if place >= begin:
+                    received_ns, sent = int(rows.received_ns[place]), int(sent_ms[place])
+                elif last_ns == (received_ns := books.times(leg.slot)[0]):
+                    continue
+                else:
+                    sent = self._sent_before(number)
+                if received_ns != last_ns:
+                    last_ns = received_ns
+                    one.append((symbol, received_ns, sent if sent != UNSENT_MS else None))
+        return found
+
+    def _sent_before(self, number: int) -> int:
+        """Return the time of sending of the frame that is in a slot; ``UNSENT_MS`` if it has none."""
+        known = self._sent_ms.get(number)
+        if known is None:
+            leg = self._legs[number]
+            found = get_venue(leg.market.venue).sent_ms(self._screen.books.newest(leg.slot))
+            known = UNSENT_MS if found is None else found
+        return known
 
     def _fill_slots(self, block: RowBlock, plan: _Plan) -> None:
         """Put the newest frames of the span into their slots, and remember the books that risk saw last."""
@@ -651,6 +708,9 @@ class QuietSpans:
                 continue
             slot = self._legs[number].slot
             later = self._frame(block, plan, number, length)
+            self._sent_ms[number] = int(block.table["sent_ms"][rows.order[place]])
+            if number in rows.parts:
+                self._parts[number] = rows.parts[number].after(block, count - 1)
             screen.books.put(slot, later.message, later.received_ns, count)
             plan.streams[number].lane.lane.frames += count
             screen.screened += count
@@ -667,7 +727,10 @@ class QuietSpans:
         if place < 0:
             slot = self._legs[number].slot
             return _Later(self._screen.books.later(slot), self._screen.books.times(slot)[0])
-        return _Later(block.later(int(plan.rows.order[place])), int(plan.rows.received_ns[place]))
+        parts, received_ns = plan.rows.parts.get(number), int(plan.rows.received_ns[place])
+        if parts is not None:
+            return _Later(parts.after(block, place - int(plan.rows.starts[number])).message, received_ns)
+        return _Later(block.later(int(plan.rows.order[place])), received_ns)
 
     # Timers.
 
@@ -683,6 +746,19 @@ class QuietSpans:
         for feed in self._feeds:
             known += [rhythm.handle for rhythm in feed.rhythms]
         return self._loop.timers([_handle(one) for one in known], self._ignored) if all(known) else None
+
+
+def _by_connection(rows: _Rows, streams: Mapping[int, _Stream], names: Iterable[str]) -> dict[str, _Numbers]:
+    """Return when the rows of each stream are due."""
+    every: dict[str, list[_Numbers]] = {name: [] for name in names}
+    for number, stream in streams.items():
+        every.setdefault(stream.connection, []).append(
+            rows.due_ns[rows.starts[number] : rows.starts[number + 1]]
+        )
+    return {
+        name: np.sort(np.concatenate(parts), kind="stable") if parts else np.empty(0, np.int64)
+        for name, parts in every.items()
+    }
 
 
 def _handle(handle: asyncio.TimerHandle | None) -> asyncio.TimerHandle:

@@ -168,11 +168,15 @@ class RowBlock:
         """Return the rows before ``number``."""
         return RowBlock(self.table[:number], self.names, self._sources, has_glances=self.has_glances)
 
-    def followed_by(self, other: "RowBlock") -> "RowBlock":
-        """Return these rows and those of ``other``, which come after them."""
-        table = np.concatenate((self.table, other.table))
-        sources = {**self._sources, **other._sources}  # noqa: SLF001 - of the same class
-        return RowBlock(table, other.names, sources, has_glances=self.has_glances)
+    def followed_by(self, others: Sequence["RowBlock"]) -> "RowBlock":
+        """Return these rows and those of ``others``, which come after them, of the same tape."""
+        if not others:
+            return self
+        sources = dict(self._sources)
+        for other in others:
+            sources.update(other._sources)  # noqa: SLF001 - of the same class
+        table = np.concatenate((self.table, *(other.table for other in others)))
+        return RowBlock(table, self.names, sources, has_glances=self.has_glances)
 
     def message(self, number: int) -> bytes:
         """Return the data of a row."""
@@ -416,6 +420,7 @@ class _BlockReader:
         self._sources: dict[int, _Source] = {}
         """Batches of which rows are in no block yet, by their number."""
         self._batches = 0
+        self._numbers: tuple[Sequence[str], npt.NDArray[np.int32]] | None = None
         self._shifts = _Shifts()
         self._floors: dict[int, int] = {}
         """Time at which the last row of a venue is due, by the venue's number: no row of it is fed before."""
@@ -444,7 +449,7 @@ class _BlockReader:
             sent_ms=np.full(rows, UNSENT_MS),
             updates=np.full(rows, NO_UPDATE),
             is_touch=np.zeros(rows, np.int8),
-            load=lambda: batch,
+            sources=((rows, lambda: batch),),
         )
 
     def add(self, batch: IndexedBatch, info: SegmentInfo) -> Iterator[RowBlock]:
@@ -499,11 +504,18 @@ class _BlockReader:
         self._sources = {number: source for number, source in self._sources.items() if number in waiting}
         return block
 
+    def _numbers_of(self, names: Sequence[str]) -> npt.NDArray[np.int32]:
+        """Return the number of each name; those of a segment are looked up once, and again when there are more."""
+        known = self._numbers
+        if known is None or known[0] is not names or len(known[1]) != len(names):
+            known = self._numbers = names, self._names.numbers_in(names)
+        return known[1]
+
     def _table_of(self, batch: IndexedBatch, places: npt.NDArray[np.intp], info: SegmentInfo) -> Table:
         offset_ns = int(batch.offset_ns[places[0]])
         shift_ns = self._shifts.of(info, offset_ns)
         began_ns = info.recording * 1_000_000 - offset_ns + shift_ns
-        numbers = self._names.numbers_in(batch.names)
+        numbers = self._numbers_of(batch.names)
         table = np.zeros(len(places), _TABLE)
         received_ns = batch.at_ns[places] + shift_ns
         venues = numbers[batch.venues[places]]
@@ -523,11 +535,16 @@ class _BlockReader:
                 ("update", batch.updates), ("is_touch", batch.is_touch),
             ):  # fmt: skip
                 table[name] = column[places]
-        self._batches += 1
-        table["source"] = self._batches
-        table["place"] = places
+        begin = 0
+        for rows, load in batch.sources:
+            first, last = np.searchsorted(places, (begin, begin + rows)).tolist()
+            if first < last:
+                self._batches += 1
+                table["source"][first:last] = self._batches
+                table["place"][first:last] = places[first:last] - begin
+                self._sources[self._batches] = _Source(load, shift_ns, info)
+            begin += rows
         table["is_mark"] = np.array([name != _FRAME for name in batch.names])[batch.kinds[places]]
-        self._sources[self._batches] = _Source(batch.load, shift_ns, info)
         return table
 
 

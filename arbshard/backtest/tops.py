@@ -58,7 +58,9 @@ _SCHEMA = pa.schema(
     ]
 )
 _OF = b"of"
-"""Key of the checksum of the segment's batch."""
+"""Key of the segment's batches that a batch is made of: checksum and number of rows of each, ``a:1 b:2``."""
+_ROWS_MIN = 16_384
+"""Number of rows from which on a batch of a file is closed: those of a segment may have few hundreds."""
 _NAMES = b"names"
 """Key of the texts that ``kind``, ``venue``, ``connection`` and ``market`` number, as a JSON list."""
 _SUFFIX = TOPS_SUFFIX
@@ -70,7 +72,7 @@ _Prices = npt.NDArray[np.float64]
 
 
 class IndexedBatch(NamedTuple):
-    """Holds one batch of a segment by columns, and its messages only on demand."""
+    """Holds successive batches of a segment by columns, and their messages only on demand."""
 
     names: list[str]
     """Texts by their numbers; number 0 is the empty text. It may grow while a segment is read."""
@@ -95,8 +97,10 @@ class IndexedBatch(NamedTuple):
     """
     is_touch: npt.NDArray[np.int8]
     """1 for a frame with a touch alone."""
-    load: Callable[[], pa.RecordBatch]
-    """Returns the batch of the segment. Raises ``TapeError`` where it is damaged."""
+    sources: tuple[tuple[int, Callable[[], pa.RecordBatch]], ...]
+    """For each batch of the segment its number of rows, and what returns it. Raises ``TapeError`` where it is
+    damaged.
+    """
 
 
 _Look = tuple[str, float, float, int, int, int]
@@ -121,18 +125,23 @@ class TapeTops:
         whole = segment.checksum()
         kept = _read(path)
         if kept.of == whole:
-            for number, (content, columns) in enumerate(kept.batches):
-                yield _indexed(kept.names, columns, partial(segment.batch, number, content))
+            number = 0
+            for contents, columns in kept.batches():
+                sources = [
+                    (rows, partial(segment.batch, number + n, one)) for n, (one, rows) in enumerate(contents)
+                ]
+                yield _indexed(kept.names, columns, *sources)
+                number += len(contents)
             return
         names = _NumberedNames(kept.names)
-        known = dict(kept.batches)
+        known = kept.by_content()
         tops: list[tuple[bytes, pa.RecordBatch]] = []
         for batch, content in segment.checked_batches():
             found = known.get(content)
             if found is None or found.num_rows != batch.num_rows:
                 found = self._parse(batch, names)
             tops.append((content, found))
-            yield _indexed(names.all, found, partial(_same, batch))
+            yield _indexed(names.all, found, (batch.num_rows, partial(_same, batch)))
         _write(path, whole, names.all, tops)
 
     def _parse(self, batch: pa.RecordBatch, names: "_NumberedNames") -> pa.RecordBatch:
@@ -231,11 +240,34 @@ class _Kept(NamedTuple):
     of: bytes
     """Checksum of the segment from which it was made; empty for none."""
     names: list[str]
-    batches: list[tuple[bytes, pa.RecordBatch]]
-    """Columns with the checksum of the segment's batch, in the order of the segment."""
+    body: bytes
+    """The Arrow stream; empty for none."""
+
+    def batches(self) -> Iterator[tuple[list[tuple[bytes, int]], pa.RecordBatch]]:
+        """Yield columns with checksum and number of rows of the segment's batches, in the order of the segment."""
+        if not self.body:
+            return
+        reader = pa.ipc.open_stream(self.body, options=pa.ipc.IpcReadOptions(use_threads=False))
+        with suppress(StopIteration):
+            while True:
+                batch, metadata = reader.read_next_batch_with_custom_metadata()
+                contents = (one.split(b":") for one in metadata[_OF].split())
+                yield [(content, int(rows)) for content, rows in contents], batch
+
+    def by_content(self) -> dict[bytes, pa.RecordBatch]:
+        """Return the columns of each batch of the segment by its checksum."""
+        found: dict[bytes, pa.RecordBatch] = {}
+        for contents, columns in self.batches():
+            begin = 0
+            for content, rows in contents:
+                found[content] = columns.slice(begin, rows)
+                begin += rows
+        return found
 
 
-def _indexed(names: list[str], columns: pa.RecordBatch, load: Callable[[], pa.RecordBatch]) -> IndexedBatch:
+def _indexed(
+    names: list[str], columns: pa.RecordBatch, *sources: tuple[int, Callable[[], pa.RecordBatch]]
+) -> IndexedBatch:
     by_name = {name: columns.column(name).to_numpy() for name in _SCHEMA.names}
     return IndexedBatch(
         names=names,
@@ -250,7 +282,7 @@ def _indexed(names: list[str], columns: pa.RecordBatch, load: Callable[[], pa.Re
         sent_ms=by_name["sent_ms"],
         updates=by_name["update"],
         is_touch=by_name["is_touch"],
-        load=load,
+        sources=sources,
     )
 
 
@@ -260,7 +292,7 @@ def _same(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _read(path: Path) -> _Kept:
     """Return the content of a file; nothing for a missing or invalid file."""
-    nothing = _Kept(b"", [], [])
+    nothing = _Kept(b"", [], b"")
     try:
         head, _, body = path.read_bytes().partition(b"\n") if path.exists() else (b"", b"", b"")
     except OSError as error:
@@ -271,14 +303,8 @@ def _read(path: Path) -> _Kept:
     own, _, of = head.rpartition(b" ")
     if not own or own != _head_of(body, of):
         return nothing
-    reader = pa.ipc.open_stream(body, options=pa.ipc.IpcReadOptions(use_threads=False))
-    names = msgspec.json.decode(reader.schema.metadata[_NAMES], type=list[str])
-    kept = _Kept(of, names, [])
-    with suppress(StopIteration):
-        while True:
-            batch, metadata = reader.read_next_batch_with_custom_metadata()
-            kept.batches.append((metadata[_OF], batch))
-    return kept
+    metadata = pa.ipc.open_stream(body).schema.metadata
+    return _Kept(of, msgspec.json.decode(metadata[_NAMES], type=list[str]), body)
 
 
 def _write(path: Path, of: bytes, names: list[str], tops: list[tuple[bytes, pa.RecordBatch]]) -> None:
@@ -287,8 +313,17 @@ def _write(path: Path, of: bytes, names: list[str], tops: list[tuple[bytes, pa.R
     options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
     schema = _SCHEMA.with_metadata({_NAMES: msgspec.json.encode(names)})
     with pa.ipc.new_stream(out, schema, options=options) as writer:
-        for content, batch in tops:
-            writer.write_batch(batch.replace_schema_metadata(schema.metadata), custom_metadata={_OF: content})
+        waiting: list[tuple[bytes, pa.RecordBatch]] = []
+        for number, one in enumerate(tops, 1):
+            waiting.append(one)
+            if number == len(tops) or sum(batch.num_rows for _, batch in waiting) >= _ROWS_MIN:
+                of_each = b" ".join(b"%b:%d" % (content, batch.num_rows) for content, batch in waiting)
+                columns = pa.Table.from_batches([batch for _, batch in waiting]).combine_chunks()
+                (merged,) = columns.to_batches() or (waiting[0][1],)
+                writer.write_batch(
+                    merged.replace_schema_metadata(schema.metadata), custom_metadata={_OF: of_each}
+                )
+                waiting.clear()
     body = out.getvalue()
     try:
         path.parent.mkdir(exist_ok=True, mode=0o700)

@@ -55,6 +55,11 @@ def state_of(system):
                 one: (stream._frames, stream._counted_ns, stream._alive_ns, stream.intake.frames)
                 for one, stream in feed._connections.items()
             },
+            "fused": {
+                (one, symbol): [getattr(market, name) for name in market.__slots__]
+                for one, fuser in feed._fusers.items()
+                for symbol, market in fuser._markets.items()
+            },
             "lag": (lag._measured, lag._late, lag._limit._usual, lag._limit.median_ms, lag._new),
             "usual": [
                 (one._quartiles, one._minute, one._values)
@@ -113,7 +118,7 @@ def same(one, other):
             assert state[name] == value, name
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 10_000),
     entry_bps=st.sampled_from([35.0, 60.0, 450.0]),
@@ -147,8 +152,9 @@ def test_all_is_as_without_a_span_that_is_passed_over(
     same(with_it, traded(part, config, folder / "without", monkeypatch, screening=False))
 
 
-def test_most_of_a_quiet_tape_is_passed_over(tmp_path, monkeypatch):
-    make_tape(tmp_path, seconds=90, pairs=3, updates_per_s=6, regime="calm", seed=5)
+@pytest.mark.parametrize("is_fused", [False, True])
+def test_most_of_a_quiet_tape_is_passed_over(tmp_path, monkeypatch, is_fused):
+    make_tape(tmp_path, seconds=90, pairs=3, updates_per_s=6, regime="calm", seed=5, is_fused=is_fused)
     config = tape_config(tmp_path)
     strict = replace(config, strategy=replace(config.strategy, entry_bps=450.0))
     found = traded(TapePart(str(tmp_path)), strict, tmp_path / "with", monkeypatch)

@@ -52,7 +52,7 @@ def read(folder):
                 batch.is_touch,
             )
             kinds, venues, connections, markets = names
-            data = batch.load().column("data").to_pylist()
+            data = [one for _, load in batch.sources for one in load().column("data").to_pylist()]
             numbers = [column.tolist() for column in columns]
             rows += zip(kinds, venues, data, markets, *numbers[2:], connections, *numbers[:2], strict=True)
     return rows, found.parsed
@@ -179,10 +179,10 @@ def test_a_batch_is_unpacked_only_on_demand_and_checked_then(tape):
     whole = list(segment.batches())
     segment.checked_batches = None  # nothing reads the segment as a whole
     batches = list(TapeTops().batches(segment))
-    assert [batch.load() for batch in batches] == whole
+    assert [load() for batch in batches for _, load in batch.sources] == whole
     segment.batch = lambda number, content, load=segment.batch: load(number, b"0")
     with pytest.raises(TapeError, match="batch 0 is damaged"):
-        next(TapeTops().batches(segment)).load()
+        next(TapeTops().batches(segment)).sources[0][1]()
 
 
 def test_a_segment_whose_bytes_have_changed_is_read_anew_and_refused(tape):

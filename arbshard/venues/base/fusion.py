@@ -20,7 +20,7 @@ A new connection begins without a depth and without a touch. The module ``fusion
 ``FusedVenue``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from itertools import chain, dropwhile
 from typing import NamedTuple, Protocol, TypeVar
@@ -84,6 +84,18 @@ class _FusedMarket:
         self.touch, self.touch_id, self.behind_ns = None, -1, None
 
 
+class NewestParts(NamedTuple):
+    """Holds what a fuser knows of one market."""
+
+    depth: bytes
+    depth_id: int
+    touch: bytes | None
+    """Body of the newest touch; None if it is not newer than the depth."""
+    touch_id: int
+    touch_ns: int
+    behind_ns: int | None
+
+
 class FusionCounts:
     """Counts what the fusers of a venue do."""
 
@@ -136,6 +148,32 @@ class BookFuser:
         touch_id = self._venue.sequence_number(frame)
         if body is not None and touch_id is not None:
             self._take_touch(market, TouchUpdate(symbol, touch_id, body), received_ns)
+
+    def newest(self, symbol: str) -> "NewestParts | None":
+        """Return what is known of a market; None before its first frame, and where it has no depth."""
+        market = self._markets.get(symbol)
+        if market is None or market.depth is None:
+            return None
+        touch = market.touch if market.touch_id > market.depth_id else None
+        return NewestParts(
+            market.depth, market.depth_id, touch, market.touch_id, market.touch_ns, market.behind_ns
+        )
+
+    def joined(self, depth: bytes, touch: bytes) -> bytes:
+        """Return a frame with levels and the body of a newer touch as one frame."""
+        return self._joined(depth, touch)
+
+    def body_of(self, load: Callable[[], bytes]) -> bytes:
+        """Return the body of a touch, whose frame ``load`` returns."""
+        touch = self._touch_of(load())
+        assert touch is not None
+        return touch.body
+
+    def restore(self, symbol: str, parts: "NewestParts") -> None:
+        """Continue from what is known of a market after frames that were not given to ``fuse``."""
+        market = self._markets[symbol]
+        market.depth, market.depth_id, market.touch = parts.depth, parts.depth_id, parts.touch
+        market.touch_id, market.touch_ns, market.behind_ns = parts.touch_id, parts.touch_ns, parts.behind_ns
 
     def forget(self, symbols: Iterable[str]) -> None:
         """Forget these markets, because their streams have ended."""
