@@ -10,6 +10,7 @@ ITS_OWN_EXTRA = (
     "arbshard.backtest.recorded",
     "arbshard.backtest.refused",
     "arbshard.backtest.replaying",
+    "arbshard.backtest.resting",
     "arbshard.backtest.rows",
     "arbshard.backtest.run",
     "arbshard.backtest.screening",

@@ -10,7 +10,6 @@ import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 from itertools import cycle
-from typing import NamedTuple, Protocol
 
 import nats.errors
 import nats.js.errors
@@ -18,11 +17,11 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
+from arbshard.cluster.store import BUCKETS, StoredEntry
 from arbshard.config.cluster import ClusterConfig
 from arbshard.config.cluster_file import HostKeys
 from arbshard.log import get_logger
 
-LEASES, HOSTS, RUN = BUCKETS = ("leases", "hosts", "run")
 _CONNECT_S = 2.0
 """How long it may take to connect, to open the buckets and to read them, in seconds."""
 _AGAIN_S, _AGAIN_MAX_S = 0.05, 1.0
@@ -36,46 +35,6 @@ _CHANGED_MEANWHILE = (10071, 10164)
 _EXISTS = 10058
 """JetStream's code for a stream that exists with other settings."""
 _FAILURES = (OSError, nats.errors.Error, TimeoutError, ValueError)
-
-
-class StoredEntry(NamedTuple):
-    """Is what the store has at a key."""
-
-    bucket: str
-    key: str
-    revision: int
-    """The number of the last write, also when that deleted the key; 0 if the store knows nothing of the key."""
-    value: bytes | None
-    """None without a value."""
-
-
-class LeaseStore(Protocol):
-    """Keeps values by bucket and key, with compare-and-set: ``NatsStore``."""
-
-    @property
-    def is_connected(self) -> bool:
-        """Return whether the store can be reached, as far as is known."""
-        ...
-
-    @property
-    def trouble(self) -> str:
-        """Return why it cannot be reached; empty while it can."""
-        ...
-
-    async def run(self) -> None:
-        """Keep connected, and report every entry as it changes, until this is cancelled."""
-        ...
-
-    async def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int | None:
-        """Write over revision ``expected`` (0: nothing is there; None: whatever is there).
-
-        Return the new revision; None when it was not written, as far as is known.
-        """
-        ...
-
-    async def read(self, bucket: str, key: str) -> None:
-        """Report what is at ``key`` now, also if it has not changed; nothing is reported when that is not known."""
-        ...
 
 
 class NatsStore:

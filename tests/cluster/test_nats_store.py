@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from arbshard.cluster.nats_store import HOSTS, LEASES, RUN, NatsStore
+from arbshard.cluster.nats_store import NatsStore
+from arbshard.cluster.store import HOSTS, LEASES, RUN
 from arbshard.config.cluster_file import read_host_keys
 from support.made_cluster import make_hosts
 from support.memory_store import MemoryServer, MemoryStore

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from arbshard.cluster.nats_store import StoredEntry
+from arbshard.cluster.store import StoredEntry
 
 
 class MemoryServer:

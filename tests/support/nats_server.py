@@ -8,6 +8,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 PROGRAM = shutil.which("nats-server")
 MISSING = "nats-server is not installed (apt-get install nats-server)"
 USER, PASSWORD = "arbshard", "a-password-of-tests"
@@ -62,6 +64,12 @@ class NatsServer:
     def pause(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        deadline_s = time.monotonic() + _WAIT_S
+        stopped = psutil.STATUS_STOPPED
+        # Each of its threads stops by itself, which takes a moment on a busy machine.
+        while psutil.Process(self.process.pid).status() != stopped and time.monotonic() < deadline_s:
+            time.sleep(0.005)
+        time.sleep(0.05)
 
     def wake(self) -> None:
         assert self.process is not None
