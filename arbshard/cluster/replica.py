@@ -168,16 +168,17 @@ class Replica(Closable):
         known = store.last_seq + 1 - message.first
         if known < 0:
             raise ProtocolError(f"event {message.first} came after event {store.last_seq}")
-        bodies = [body.decode() for body in message.bodies[known:]]
-        if bodies:
-            self._append(store, bodies)
+        if message.bodies[known:]:
+            self._append(store, message.bodies[known:])
         return Stored(message.term, store.last_seq)
 
-    def _append(self, store: LedgerStore, bodies: Sequence[str]) -> None:
+    def _append(self, store: LedgerStore, bodies: Sequence[bytes]) -> None:
         events: list[Event] = []
+        texts: list[str] = []
         try:
             for body in bodies:
-                event = decode_event(body)
+                texts.append(body.decode())
+                event = decode_event(texts[-1])
                 self._state.apply(event)
                 events.append(event)
         except CONTRADICTIONS as error:
@@ -188,7 +189,7 @@ class Replica(Closable):
                 self._path, f"event {number} of the leader contradicts this ledger: {text}"
             ) from error
         try:
-            store.append_copied(events, bodies)
+            store.append_copied(events, texts)
         except LedgerError:
             self._state.rollback()
             raise
@@ -242,9 +243,11 @@ class Replica(Closable):
         if self._path.exists():
             aside = self._aside()
             aside.hardlink_to(self._path)
-            for beside in (log_of(self._path), shared_of(self._path)):
-                if beside.exists():  # it could not be closed in order
-                    beside.rename(aside.with_name(f"{aside.name}{beside.name.removeprefix(self._path.name)}"))
+            shared_of(self._path).unlink(missing_ok=True)
+            log = log_of(self._path)
+            if log.exists() and log.stat().st_size:  # it could not be closed in order
+                log.rename(log_of(aside))
+            log.unlink(missing_ok=True)
             get_logger().error("the ledger contradicts the leader's and was set aside", file=str(aside))
         self._incoming_path.rename(self._path)
         sync_directory(self._path.parent)

@@ -221,10 +221,14 @@ class Risk(Closable):
         service = RiskService(self.core, store, self._page, books, clock, universes)
         was_stopped = state.is_stopped
         first = store.last_seq + 1
+        before = (state.term, state.leader)
         if ports.cluster is not None:
-            service.lead(ports.cluster.term, ports.cluster.cluster.host)
+            _begin_term(ports.cluster, service, state)
         service.start(ports.run, __version__)
-        self._follow = self._lead(ports.cluster, service, first) if ports.cluster is not None else None
+        self._follow = None
+        if ports.cluster is not None:
+            is_again = before == (state.term, state.leader)
+            self._follow = self._lead(ports.cluster, service, first, is_again=is_again)
         overdue = min(SNAPSHOT_OVERDUE, config.ledger.archive_events or SNAPSHOT_OVERDUE)
         store.keep_snapshots(codec.version, lambda: codec.dump(state), overdue)
         get_logger().info(
@@ -259,8 +263,11 @@ class Risk(Closable):
         self.core.guard.set_views(self._gaps.views)
         self.core.use_baselines(self._gaps.baselines)
 
-    def _lead(self, cluster: ClusterPorts, service: RiskService, first: int) -> Following:
-        """Return what serves the followers; ``first`` is the first event of this leadership."""
+    def _lead(self, cluster: ClusterPorts, service: RiskService, first: int, *, is_again: bool) -> Following:
+        """Return what serves the followers; ``first`` is the first event of this leadership.
+
+        ``is_again``: another process has led in this term before.
+        """
         state = self.core.state
 
         def epoch_of(shard: int) -> int | None:
@@ -268,7 +275,12 @@ class Risk(Closable):
             return known.epoch if known is not None else None
 
         config = cluster.cluster
-        grants = ShardGrants(state.grants, shards=config.shards, lease_ns=config.lease_ms * 1_000_000)
+        grants = ShardGrants(
+            state.grants,
+            shards=config.shards,
+            lease_ns=config.lease_ms * 1_000_000,
+            elected_ns=cluster.lease_ns() if is_again else None,
+        )
         return Following(
             config,
             cluster.term,
@@ -554,6 +566,17 @@ class Risk(Closable):
         self._page.add(self._page.counter("archived" if done else "archive_failures"))
 
 
+def _begin_term(cluster: ClusterPorts, service: RiskService, state: PortfolioState) -> None:
+    """Begin a leadership, unless this host has begun it already. Raises ``LeadershipLost``, ``LedgerError``."""
+    term, host = cluster.term, cluster.cluster.host
+    if state.term > term or (state.term == term and state.leader != host):
+        raise LeadershipLost(
+            f"the ledger has term {state.term} of host {state.leader} already, this is {term}"
+        )
+    if state.term < term:
+        service.lead(term, host)
+
+
 def _note_both(note: Callable[[int], None], also: Callable[[int], None], last_seq: int) -> None:
     note(last_seq)
     also(last_seq)
@@ -573,6 +596,8 @@ def exit_code_of(error: Exception) -> ExitCode:
     is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if isinstance(error, LedgerError) or is_full:
         return ExitCode.LEDGER
+    if isinstance(error, LeadershipLost):
+        return ExitCode.NOT_LEADER
     return ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILED
 
 

@@ -128,7 +128,7 @@ async def _lead(
         # A change of the leader is a restart of risk within the same run: epochs and halts stay.
         ports = ports._replace(
             run=f"cluster:{cluster.name}",
-            listen=partial(_listen_to_hosts, ports.files, links),
+            listen=partial(_listen_to_hosts, ports.files, config, links),
             cluster=leading,
         )
         return await _serve(ports, config, universe, books)
@@ -147,9 +147,12 @@ def _listen(files: RunFiles, config: Config, handler: Handler, stored_replies: i
     return ReplyServer(files.risk_endpoint, handler, stored_replies, also=also)
 
 
-def _listen_to_hosts(files: RunFiles, links: HostLinks, handler: Handler, stored_replies: int) -> ReplyServer:
+def _listen_to_hosts(
+    files: RunFiles, config: Config, links: HostLinks, handler: Handler, stored_replies: int
+) -> ReplyServer:
+    also = (files.risk_zmq_endpoint,) if config.run.transport == "zmq" else ()
     others = RouterListener(links.own.requests_endpoint, links.bind)
-    return HoldingReplyServer(files.risk_endpoint, handler, stored_replies, listeners=(others,))
+    return HoldingReplyServer(files.risk_endpoint, handler, stored_replies, also=also, listeners=(others,))
 
 
 def _open_ledger(files: RunFiles, path: Path, config: Config, clock: SystemClock, which: str) -> LedgerStore:

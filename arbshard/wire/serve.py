@@ -148,10 +148,11 @@ class HoldingReplyServer(ReplyServer):
         handler: Handler,
         stored_replies: int = 65536,
         *,
+        also: Sequence[str] = (),
         listeners: Sequence[Listener] = (),
     ) -> None:
         """Make a server that holds everything until ``rests_on`` and ``safe`` are set."""
-        super().__init__(endpoint, handler, stored_replies, listeners=listeners)
+        super().__init__(endpoint, handler, stored_replies, also=also, listeners=listeners)
         self.rests_on: Callable[[], int] = _nothing_is_safe
         """Returns the number of the last event, on which a reply that is made now rests."""
         self.safe: Callable[[], int] = _nothing_is_safe

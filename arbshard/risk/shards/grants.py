@@ -4,10 +4,11 @@ A grant is a number that only grows, and it is stored in the ledger before its h
 an older one is refused by every leader. A shard that another host was granted is given away only when that host has
 released it, or when it certainly trades no more because its validity has expired.
 
-All times are of the leader's clock of leases. A host's validity counts from the moment at which it sent the beat that
-was confirmed, which is before the leader received it; ``SLACK`` allows for clocks that run at different rates. No
-validity outlives the leadership that gave it (``Valid.left_ns``), and a leader is elected only after the one before
-has ended. So a new leader need not wait for hosts from which it has received no beat itself.
+All times are of the leader's clock of leases. Only a confirmed beat makes a shard valid, and only those that it
+lists. Validity counts from the moment at which the host sent the beat, which is before the leader received it;
+``SLACK`` allows for clocks that run at different rates. No validity outlives the leadership that gave it
+(``Valid.left_ns``), and a leader is elected only after the one before has ended. So a new leader need not wait for a
+holder whose beats have never listed the shard.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,12 +35,26 @@ class BeatAnswer(NamedTuple):
 class ShardGrants:
     """Knows the hosts that run the shards, for the leader of one term."""
 
-    def __init__(self, granted: Mapping[int, GrantedShard], *, shards: int, lease_ns: int) -> None:
-        """Begin a term. ``granted`` is the state's table, which the events change."""
+    def __init__(
+        self,
+        granted: Mapping[int, GrantedShard],
+        *,
+        shards: int,
+        lease_ns: int,
+        elected_ns: int | None = None,
+    ) -> None:
+        """Begin to lead. ``granted`` is the state's table, which the events change.
+
+        ``elected_ns`` is set when another process has led in this term before: until then it may have confirmed
+        beats.
+        """
         self._granted = granted
         self._shards = shards
         self._lease_ns = lease_ns
         self._expiry_ns = int(lease_ns * SLACK)
+        self._elected_ns = elected_ns
+        self._listed: dict[int, tuple[int, int]] = {}
+        """By shard: the grant that its host's beats have listed last, and when; or the newest grant."""
         self._contacts: dict[str, int] = {}
         """When the last beat of each host was received."""
         self._released: dict[int, int] = {}
@@ -56,7 +71,9 @@ class ShardGrants:
         self._contacts[host] = now_ns
         messages: list[Granted | ClaimRefused] = []
         for one in held:
-            if not self._is_granted(host, one.shard, one.grant):
+            if self._is_granted(host, one.shard, one.grant):
+                self._listed[one.shard] = one.grant, now_ns
+            else:
                 why = f"shard {one.shard} is not granted to {host} as {one.grant}"
                 messages.append(ClaimRefused(one.shard, self._lowest(one.shard), why, is_lasting=True))
         is_valid = not messages
@@ -101,6 +118,7 @@ class ShardGrants:
             holder = self._granted[shard].host
             return ClaimRefused(shard, lowest, f"{holder} may run it for another {wait_ns / 1e9:.2f} s")
         self._reminded_ns[shard] = now_ns
+        self._listed[shard] = number, now_ns
         return Granted(shard, number)
 
     def _is_granted(self, host: str, shard: int, number: int) -> bool:
@@ -116,5 +134,6 @@ class ShardGrants:
         known = self._granted.get(shard)
         if known is None or self._released.get(shard) == known.number:
             return 0
-        last_ns = self._contacts.get(known.host)
+        listed = self._listed.get(shard)
+        last_ns = listed[1] if listed is not None and listed[0] == known.number else self._elected_ns
         return last_ns + self._expiry_ns - now_ns if last_ns is not None else 0

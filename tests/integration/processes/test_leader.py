@@ -208,6 +208,30 @@ async def test_a_leader_without_followers_does_not_begin(hosts) -> None:
     assert await hosts.a.ended(process) == ExitCode.NOT_LEADER
 
 
+async def test_risk_that_is_killed_leads_on_in_the_same_term(hosts) -> None:
+    process = await hosts.lead()
+    await hosts.prepare()
+    intent = hosts.a.entry()
+    first = await hosts.a.ask(Submit(0, EPOCH, intent))
+    process.kill()
+    await hosts.a.ended(process)
+    again = hosts.a.lead()
+    await hosts.a.ready(again)
+    assert await hosts.a.ask(Submit(0, EPOCH, intent)) == first
+    await hosts.same(hosts.b, hosts.c)
+    kinds = [row[2] for row in rows(hosts.a.ledger)["events"]]
+    assert (kinds.count("LeaderBegan"), kinds.count("Started")) == (1, 2)
+    hosts.c.claim(0, 2)  # what the first process has confirmed may still be valid
+    await hosts.a.until(lambda: any(isinstance(one, ClaimRefused) for one in hosts.c.messages))
+
+
+async def test_a_term_that_is_over_is_not_led_again(hosts) -> None:
+    process = await hosts.lead(term=5)
+    process.kill()
+    await hosts.a.ended(process)
+    assert await hosts.a.ended(hosts.a.lead(4)) == ExitCode.NOT_LEADER
+
+
 async def test_the_agent_ends_a_leadership(hosts) -> None:
     process = await hosts.lead()
     hosts.a.may_lead(-1)

@@ -14,9 +14,9 @@ EXPIRY_NS = int(LEASE_NS * SLACK)
 class Leader:
     """Keeps the table of grants as the ledger's events would."""
 
-    def __init__(self, table=None):
+    def __init__(self, table=None, elected_ns=None):
         self.table = dict(table or {})
-        self.grants = ShardGrants(self.table, shards=4, lease_ns=LEASE_NS)
+        self.grants = ShardGrants(self.table, shards=4, lease_ns=LEASE_NS, elected_ns=elected_ns)
 
     def beat(self, host, now_ns, *held):
         return self.grants.beat(host, [HeldShard(*one, 0, -1) for one in held], now_ns)
@@ -69,9 +69,32 @@ def test_a_new_leader_need_not_wait_for_holders_of_whom_it_has_heard_nothing():
     assert leader.claim("a", 0, 8, 2_900) == Granted(0, 8)
 
 
+def test_a_second_process_of_a_term_waits_for_what_the_first_may_have_confirmed():
+    leader = Leader({0: GrantedShard("b", 7)}, elected_ns=2_000)
+    leader.beat("a", 2_900)
+    assert isinstance(leader.claim("a", 0, 8, 2_000 + EXPIRY_NS - 1), ClaimRefused)
+    assert leader.claim("a", 0, 8, 2_000 + EXPIRY_NS) == Granted(0, 8)
+
+
+def test_a_holder_whose_beats_do_not_list_the_shard_is_waited_for_no_longer():
+    leader = Leader({0: GrantedShard("b", 7)})
+    leader.beat("b", 500, (0, 7))
+    leader.beat("a", 1_600)
+    leader.beat("b", 1_600)
+    assert leader.claim("a", 0, 8, 500 + EXPIRY_NS) == Granted(0, 8)
+
+
+def test_a_new_grant_has_time_to_be_listed():
+    leader = Leader()
+    for host in "ab":
+        leader.beat(host, 0)
+    assert leader.claim("b", 0, 1, 0) == Granted(0, 1)
+    assert isinstance(leader.claim("a", 0, 2, 500), ClaimRefused)
+
+
 def test_the_same_host_must_release_its_older_grant_or_wait_too():
     leader = Leader({0: GrantedShard("a", 7)})
-    leader.beat("a", 0)
+    leader.beat("a", 0, (0, 7))
     assert leader.claim("a", 0, 8, 1) == ClaimRefused(0, 8, "a may run it for another 0.00 s")
     leader.grants.release("a", Release(0, 7))
     assert leader.claim("a", 0, 8, 1) == Granted(0, 8)
@@ -114,14 +137,14 @@ def test_a_host_that_does_not_know_of_its_grant_is_reminded_once_a_lease():
 
 
 class Host:
-    """Runs what it was granted, as long as its beats are confirmed."""
+    """Runs what it was granted, as long as beats that list it are confirmed."""
 
     def __init__(self):
         self.held = {}
-        self.valid_until_ns = -1
+        self.valid_until_ns = {}
 
     def runs(self, shard, now_ns):
-        return shard in self.held and now_ns < self.valid_until_ns
+        return shard in self.held and now_ns < self.valid_until_ns.get((shard, self.held[shard]), -1)
 
 
 @given(st.data())
@@ -139,7 +162,7 @@ def test_no_two_hosts_ever_run_a_shard_at_the_same_time(data):
         if what == "beat":
             held = [(shard, number) for shard, number in host.held.items()]
             if leader.beat(name, now_ns, *held).is_valid:
-                host.valid_until_ns = max(host.valid_until_ns, sent_ns + LEASE_NS)
+                host.valid_until_ns.update(dict.fromkeys(held, sent_ns + LEASE_NS))
         elif what == "claim":
             known = leader.table.get(0)
             answer = leader.claim(name, 0, known.number + 1 if known else 1, now_ns)

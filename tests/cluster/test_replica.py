@@ -1,0 +1,230 @@
+"""A follower stores the leader's very events, refuses what contradicts them, and keeps what is replaced."""
+
+import os
+import sqlite3
+from contextlib import closing
+
+import pytest
+from msgspec.structs import replace
+
+from arbshard.clock import ManualClock
+from arbshard.cluster.replica import Replica
+from arbshard.errors import LedgerChanged, LedgerDamaged, ProtocolError, RunDirError, UsageError
+from arbshard.ledger.events import LeaderBegan, ShardGranted, Started, encode_event
+from arbshard.ledger.store import LedgerStore
+from arbshard.risk.core import mode_of
+from arbshard.risk.leadership.following import digest_of
+from arbshard.wire.cluster import CopyPart, Events, Joined, LogPosition, Stored
+from support import world as w
+
+TERM = 3
+
+
+def leading(term=TERM):
+    return LeaderBegan(at_ms=1, term=term, host="a")
+
+
+def started(session):
+    return Started(at_ms=session, session=session, run="r", mode="sim-paper", version="0", reporting="KRW")
+
+
+def texts(*events):
+    return tuple(encode_event(event).encode() for event in events)
+
+
+@pytest.fixture
+def config():
+    return w.World().config
+
+
+@pytest.fixture
+def leader(tmp_path, config):
+    """The leader's ledger, closed, with two events."""
+    path = tmp_path / "leader.sqlite"
+    store = LedgerStore.open(path, name=config.name, mode=mode_of(config), now_ms=1)
+    store.append([leading(), started(1)])
+    tag = store.tag
+    store.close()
+    return path, tag
+
+
+@pytest.fixture
+def replica(tmp_path, config):
+    made = Replica(tmp_path / "state" / "ledger.sqlite", config, ManualClock(), {})
+    made.open()
+    yield made
+    made.close()
+
+
+def copy(replica, path, seq, size=4096):
+    """Let a whole copy arrive, in parts."""
+    data = path.read_bytes()
+    assert replica.receive(Joined(TERM, must_copy=True)) is None
+    answers = [
+        replica.receive(CopyPart(at, data[at : at + size], at + size >= len(data), seq))
+        for at in range(0, len(data), size)
+    ]
+    assert answers[:-1] == [None] * (len(answers) - 1)
+    return answers[-1]
+
+
+def bodies(path):
+    with closing(sqlite3.connect(path)) as connection:
+        return [one for (one,) in connection.execute("SELECT body FROM events ORDER BY seq")]
+
+
+def test_a_host_without_a_ledger_states_nothing_and_gets_a_copy(replica, leader, tmp_path):
+    path, tag = leader
+    assert replica.position == LogPosition(0, 0)
+    assert replica.join("b", TERM).digest == b""
+    assert copy(replica, path, 2) == Stored(TERM, 2)
+    assert replica.position == LogPosition(TERM, 2)
+    assert replica.join("b", TERM).digest == digest_of(tag, encode_event(started(1)))
+    assert replica.copies == 1
+    assert sorted(one.name for one in (tmp_path / "state").glob("*diverged*")) == []
+
+
+def test_events_are_stored_before_they_are_acknowledged(replica, leader):
+    path, _ = leader
+    copy(replica, path, 2)
+    more = (started(2), ShardGranted(at_ms=3, shard=0, host="b", grant=1))
+    assert replica.receive(Events(TERM, 3, texts(*more))) == Stored(TERM, 4)
+    assert bodies(replica._path)[2:] == [encode_event(one) for one in more]
+    assert replica.receive(Events(TERM, 5, ())) == Stored(TERM, 4)
+    # what it has already is not stored twice
+    assert replica.receive(Events(TERM, 4, texts(more[1], started(3)))) == Stored(TERM, 5)
+
+
+def test_a_gap_is_an_error_and_nothing_is_stored(replica, leader):
+    copy(replica, leader[0], 2)
+    with pytest.raises(ProtocolError, match="event 4 came after event 2"):
+        replica.receive(Events(TERM, 4, texts(started(2))))
+    assert replica.position.seq == 2
+
+
+def test_events_of_another_term_are_not_acknowledged(replica, leader):
+    copy(replica, leader[0], 2)
+    assert replica.receive(Events(TERM - 1, 3, texts(started(2)))) is None
+    replica.join("b", TERM + 1)
+    assert replica.receive(Events(TERM, 3, texts(started(2)))) is None  # it has not joined yet
+    assert replica.position.seq == 2
+
+
+def test_events_that_contradict_the_ledger_are_not_stored(replica, leader):
+    copy(replica, leader[0], 2)
+    with pytest.raises(
+        LedgerDamaged, match="event 4 of the leader contradicts this ledger: session 7 follows"
+    ):
+        replica.receive(Events(TERM, 3, texts(started(2), started(7))))
+    assert replica.position.seq == 2
+    assert replica.receive(Events(TERM, 3, texts(started(2)))) == Stored(TERM, 3)
+
+
+def test_bytes_that_are_no_event_are_not_stored(replica, leader):
+    copy(replica, leader[0], 2)
+    with pytest.raises(LedgerDamaged, match="event 3 of the leader"):
+        replica.receive(Events(TERM, 3, (b'{"type": "Unknown"}',)))
+    with pytest.raises(LedgerDamaged, match="event 3 of the leader"):
+        replica.receive(Events(TERM, 3, (b"\xff\xfe",)))
+    assert replica.position.seq == 2
+
+
+def test_the_old_ledger_counts_until_the_copy_is_whole_and_is_set_aside_then(replica, leader, tmp_path):
+    path, _ = leader
+    copy(replica, path, 2)
+    replica.receive(Events(TERM, 3, texts(started(2), started(3))))
+    before = bodies(replica._path)
+    data = path.read_bytes()
+    replica.receive(Joined(TERM + 1, must_copy=True))
+    replica.receive(CopyPart(0, data[:4096], False, 2))
+    assert replica.position == LogPosition(TERM, 4)
+    assert replica.receive(Events(TERM + 1, 3, ())) == Stored(TERM + 1, 0)  # it lives, and has nothing
+    assert replica.receive(CopyPart(4096, data[4096:], True, 2)) == Stored(TERM + 1, 2)
+    assert replica.position == LogPosition(TERM, 2)
+    assert bodies(tmp_path / "state" / f"ledger.diverged-{TERM + 1}.sqlite") == before
+    replica.receive(Joined(TERM + 1, must_copy=True))
+    replica.receive(CopyPart(0, data, True, 2))
+    names = sorted(one.name for one in (tmp_path / "state").glob("*diverged*"))
+    assert names == [
+        f"ledger.diverged-{TERM + 1}-2.sqlite",
+        f"ledger.diverged-{TERM + 1}.sqlite",
+    ]
+
+
+def test_a_copy_that_is_cut_off_leaves_the_old_ledger(replica, leader, tmp_path, config):
+    path, _ = leader
+    copy(replica, path, 2)
+    replica.receive(Joined(TERM, must_copy=True))
+    replica.receive(CopyPart(0, path.read_bytes()[:4096], False, 2))
+    replica.join("b", TERM)
+    assert replica.position.seq == 2
+    assert sorted(one.name for one in (tmp_path / "state").glob("*incoming*")) == []
+    with pytest.raises(ProtocolError, match="a part of a copy came at 4096"):
+        replica.receive(CopyPart(4096, b"more", True, 2))
+
+
+def test_a_part_at_the_wrong_place_is_an_error(replica, leader):
+    replica.receive(Joined(TERM, must_copy=True))
+    with pytest.raises(ProtocolError, match="a part of a copy came at 10, expected was 0"):
+        replica.receive(CopyPart(10, b"x", False, 2))
+
+
+def test_a_copy_that_is_no_ledger_is_refused(replica):
+    replica.receive(Joined(TERM, must_copy=True))
+    with pytest.raises(LedgerDamaged):
+        replica.receive(CopyPart(0, b"no ledger at all", True, 2))
+
+
+def test_it_is_closed_in_order_and_opened_with_all_that_it_had(replica, leader, config):
+    path, _ = leader
+    copy(replica, path, 2)
+    replica.receive(Events(TERM, 3, texts(started(2))))
+    with pytest.raises(RunDirError, match="already writes this ledger"):
+        LedgerStore.open(replica._path, name=config.name, mode=mode_of(config), now_ms=1)
+    replica.close()
+    replica.close()
+    store = LedgerStore.open(replica._path, name=config.name, mode=mode_of(config), now_ms=1)
+    store.append([started(3)])
+    store.close()
+    replica.open()
+    assert replica.position == LogPosition(TERM, 4)
+
+
+def test_it_takes_snapshots_so_that_risk_begins_at_once(replica, leader, config):
+    copy(replica, leader[0], 2)
+    replica.receive(Events(TERM, 3, texts(*(started(number) for number in range(2, 2_500)))))
+    replica.close()
+    with closing(sqlite3.connect(replica._path)) as connection:
+        assert connection.execute("SELECT seq FROM snapshots").fetchall() == [(2_500,)]
+
+
+def test_a_ledger_that_another_program_changes_is_noticed(replica, leader):
+    copy(replica, leader[0], 2)
+    os.utime(replica._path, ns=(1, 1))
+    with pytest.raises(LedgerChanged, match="was written by another program"):
+        replica.tick(10**12)
+    with pytest.raises(LedgerChanged):
+        replica.close()
+
+
+def test_on_a_live_ledger_each_acknowledgement_is_on_the_disk(tmp_path, leader, config, monkeypatch):
+    seen = {}
+    original = LedgerStore.open.__func__
+
+    def opened(cls, path, **given):
+        seen.update(given)
+        return original(cls, path, **given)
+
+    monkeypatch.setattr(LedgerStore, "open", classmethod(opened))
+    for mode in ("paper", "live"):
+        changed = replace(config, mode=mode)
+        made = Replica(tmp_path / mode / "ledger.sqlite", changed, ManualClock(), {})
+        made.open()
+        if mode == "paper":
+            copy(made, leader[0], 2)
+            assert seen["durable"] is False
+        else:
+            with pytest.raises(UsageError, match="was begun in mode"):
+                copy(made, leader[0], 2)
+            assert seen["durable"] is True
+        made.close()
