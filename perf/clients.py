@@ -23,7 +23,9 @@ from arbshard.clock import SystemClock
 from arbshard.config import VenueConfig
 from arbshard.data.ccxt_client import CcxtClient
 from arbshard.data.clients import HttpVenueClient
-from arbshard.data.http import HttpFetch
+from arbshard.data.direct_http import DirectHttp
+from arbshard.data.http import HttpFetch, HttpSender
+from arbshard.data.trust import system_trust
 from arbshard.model.market import Market
 from arbshard.model.order import Order
 from arbshard.venues.base.client import VenueClient
@@ -83,7 +85,11 @@ def measure(seconds: float) -> dict[str, float]:
 
 
 async def _compare(url: str, seconds: float) -> dict[str, float]:
-    ways: dict[str, tuple[VenueClient, VenueRequest]] = {"own": _own(url)}
+    direct = DirectHttp(system_trust(), timeout_s=5.0, body_bytes_max=1 << 20)
+    ways: dict[str, tuple[VenueClient, VenueRequest]] = {
+        "own": _own(url, direct),
+        "own, aiohttp": _own(url, HttpFetch()),
+    }
     if find_spec("ccxt") is not None:
         ways["ccxt"] = _ccxts(url)
     wires: dict[str, list[float]] = {name: [] for name in ways}
@@ -106,21 +112,26 @@ async def _compare(url: str, seconds: float) -> dict[str, float]:
     finally:
         for client, _ in ways.values():
             await client.close()
+    return _figures(wires, cpu_s)
+
+
+def _figures(wires: dict[str, list[float]], cpu_s: dict[str, float]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, wire in wires.items():
         wire.sort()
         found[f"{name}, p50"], found[f"{name}, p99"] = wire[len(wire) // 2], wire[int(len(wire) * 0.99)]
         found[f"{name}, CPU of this process per order"] = cpu_s[name] / len(wire) * 1e6
-    if "ccxt" in ways:
-        found["ccxt to own, p50"] = found["ccxt, p50"] / found["own, p50"]
+    for name in wires:
+        if name != "own":
+            found[f"{name} to own, p50"] = found[f"{name}, p50"] / found["own, p50"]
     return found
 
 
-def _own(url: str) -> tuple[VenueClient, VenueRequest]:
+def _own(url: str, http: HttpSender) -> tuple[VenueClient, VenueRequest]:
     adapter = get_adapter(_VENUE)
     assert adapter.signing is not None
     keys = Keys(_VENUE, "key", "s" * 64)
-    client = HttpVenueClient(_VENUE, url, adapter.signing, keys, HttpFetch(), SystemClock(), 5000)
+    client = HttpVenueClient(_VENUE, url, adapter.signing, keys, http, SystemClock(), 5000)
     return client, adapter.orders.place(_order(_VENUE, "BTCUSDT"), "ab1cd-s1-0-1-1-a0")
 
 

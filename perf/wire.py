@@ -1,21 +1,50 @@
 """Measures how long a decision takes to be an order on the wire, in a live run on the embedded exchanges.
 
 It contains planning, risk's approval with its durable commit, the rate budget, signing, and the transfer of
-the request to the socket: what the workers' pages call ``decision_wire``.
+the request to the socket: what the workers' pages call ``decision_wire``. The stages before and within it come from
+the pages of the same run. ``python -m perf.wire`` prints them alone.
 """
 
+import sys
 import time
+from typing import Literal, NamedTuple
 
 from arbshard.shm.pages import Histogram, PageReader
 from perf.figures import Percentiles, percentiles_of
 from perf.running import MeasurementFailed, System
 
+GROUP = "From book to wire, live, µs"
 _SHARDS = 2
 _COINS = 30
 _WARM_UP_S = 4.0
+_WORKERS = {
+    "receive → decision (all)": "receive_decision",
+    "decision → approval": "decision_approval",
+    "decision → wire": "decision_wire",
+    "book → wire, home leg": "book_wire_upbit",
+    "book → wire, away leg": "book_wire_binance",
+}
+"""Histograms of the workers' pages, by stage."""
+_RISK = {"risk: a batch of requests": "handle", "of that: durable commit": "commit"}
+"""Histograms of risk's page, by stage."""
 
 
-def measure(seconds: float = 20.0) -> Percentiles:
+class WireTimes(NamedTuple):
+    """Holds what one run has measured."""
+
+    wire: Percentiles
+    stages: dict[str, Percentiles]
+
+    def rows(self) -> dict[str, float]:
+        """Return p50 and p99 of every stage, by name."""
+        return {
+            f"{name}, {label}": value
+            for name, found in self.stages.items()
+            for label, value in (("p50", found.p50), ("p99", found.p99))
+        }
+
+
+def measure(seconds: float = 20.0, order_api: Literal["ws", "rest"] | None = None) -> WireTimes:
     """Return the percentiles over ``seconds``. Raises ``MeasurementFailed``, also when nothing was sent."""
     config = {
         "mode": "live",
@@ -23,21 +52,41 @@ def measure(seconds: float = 20.0) -> Percentiles:
         "sim": {"coins": _COINS, "updates_per_s": 10.0, "regime": "high-win"},
         "strategy": {"max_hold_s": 5.0},
     }
+    if order_api is not None:
+        config["venues"] = {"binance": {"order_api": order_api}}
     with System(("-m", "arbshard", "run", "--live"), config) as system:
         system.until_running()
         time.sleep(_WARM_UP_S)
         first = _read(system)
         time.sleep(seconds)
         system.require_alive()
-        sent = _read(system).minus(first)
-    if not sent.count:
+        last = _read(system)
+    found = {name: histogram.minus(first[name]) for name, histogram in last.items()}
+    stages = {name: percentiles_of(one) for name, one in found.items() if one.count}
+    wire = stages.get("decision → wire")
+    if wire is None:
         raise MeasurementFailed(f"nothing was sent within {seconds:g} s")
-    return percentiles_of(sent)
+    return WireTimes(wire, stages)
 
 
-def _read(system: System) -> Histogram:
-    found = Histogram.of(())
-    for shard in range(_SHARDS):
-        with PageReader.attach(system.files.worker_page(shard)) as page:
-            found = found.merge(page.histogram("decision_wire"))
+def _read(system: System) -> dict[str, Histogram]:
+    found = {name: Histogram.of(()) for name in (*_WORKERS, *_RISK)}
+    pages = [(system.files.worker_page(shard), _WORKERS) for shard in range(_SHARDS)]
+    for path, names in (*pages, (system.files.risk_page, _RISK)):
+        with PageReader.attach(path) as page:
+            for name, histogram in names.items():
+                found[name] = found[name].merge(page.histogram(histogram))
     return found
+
+
+def main() -> None:
+    """Print the stages of one run; the argument is ``ws`` or ``rest``, or the default without one."""
+    api: Literal["ws", "rest"] | None = None
+    for argument in sys.argv[1:]:
+        api = "ws" if argument == "ws" else "rest"
+    for name, one in measure(order_api=api).stages.items():
+        print(f"{name:32} p50 {one.p50:9.1f}  p90 {one.p90:9.1f}  p99 {one.p99:9.1f}  times {one.count:,}")
+
+
+if __name__ == "__main__":
+    main()

@@ -41,6 +41,10 @@ class VenueConfig(Section, frozen=True, kw_only=True):
     """``partial``: levels at intervals. ``fused``: these, and each change of the best bid and ask at once; Binance
     only. ``diff``: the book is kept here from its changes; Binance only, and it costs a decode of each frame.
     """
+    order_api: Literal["rest", "ws"] = "rest"
+    """How live orders travel. ``rest``: over REST. ``ws``: over the venue's WebSocket while it is connected, and over
+    REST otherwise; Binance only.
+    """
     life_max_s: NotNegative = 0.0
     """A connection is renewed before it is this old, in seconds; 0: what the venue documents."""
     life_margin_s: NotNegative = 600.0
@@ -65,7 +69,9 @@ def _upbit() -> VenueConfig:
 
 
 def _binance() -> VenueConfig:
-    return VenueConfig(buy_fee_bps=Decimal(10), sell_fee_bps=Decimal(10), depth=20, stream="fused")
+    return VenueConfig(
+        buy_fee_bps=Decimal(10), sell_fee_bps=Decimal(10), depth=20, stream="fused", order_api="ws"
+    )
 
 
 class VenuesConfig(Section, frozen=True):

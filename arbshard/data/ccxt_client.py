@@ -27,7 +27,7 @@ from arbshard.data.trust import trust_of
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.secret import Secret
-from arbshard.venues.base.client import Answer, NoAnswer
+from arbshard.venues.base.client import Answer, NoAnswer, PreparedCall
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.keys import Keys
 from arbshard.venues.unified import calls, is_known
@@ -188,11 +188,25 @@ class CcxtClient:
             raise VenueUnavailable(f"HTTP {answer.status}: a redirect, which is not followed")
         return answer
 
-    async def call(self, request: VenueRequest, on_sent: Callable[[], None] | None = None) -> Answer:
+    async def call(
+        self,
+        request: VenueRequest,
+        on_sent: Callable[[], None] | None = None,
+        prepared: PreparedCall | None = None,
+    ) -> Answer:
         """Make a call, as ``VenueClient`` does."""
+        del prepared  # there is none
         make = self._calls[request.path]
         await self._load()
         return await self._carry_out(lambda: make(request.params), self._timeout_s, on_sent)
+
+    def prepare(self, request: VenueRequest) -> PreparedCall | None:
+        """Return None: ccxt signs in the call itself."""
+        del request
+        return None
+
+    async def keep_open(self) -> None:
+        """Return at once: calls open the connections."""
 
     def set_clock(self, ahead_ms: int) -> None:
         """Sign with the venue's time, as ``VenueClient`` does. ccxt calls this the time difference, with the other

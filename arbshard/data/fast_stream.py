@@ -134,6 +134,9 @@ class _PicowsStream:
         self._listener = listener
 
     async def send(self, text: str) -> None:
+        self.write(text)
+
+    def write(self, text: str) -> None:
         if self._transport.is_disconnected:
             raise VenueUnavailable("the connection is over")
         self._transport.send(WSMsgType.TEXT, text.encode())

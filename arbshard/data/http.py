@@ -5,7 +5,7 @@ The pollers, the listings, the feeds' snapshots and the doctor fetch public addr
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import SimpleNamespace
 from typing import Protocol
 
@@ -42,6 +42,28 @@ class ClosableFetch(Protocol):
 
     async def close(self) -> None:
         """Close what is open."""
+        ...
+
+
+class HttpSender(Protocol):
+    """Sends signed calls: ``HttpFetch``, or ``direct_http.DirectHttp`` where there is no proxy."""
+
+    def send(
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, Secret],
+        body: bytes | None,
+        proxy: str | None,
+        is_secret: bool,
+        on_sent: Callable[[], None] | None,
+    ) -> Coroutine[None, None, Answer]:
+        """Return the answer to a call, whatever its status. Raises ``NoAnswer``."""
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
         ...
 
 

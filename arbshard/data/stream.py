@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.frames import Frame, Opcode
-from websockets.protocol import Event
+from websockets.protocol import Event, State
 
 from arbshard.config import VenueConfig
 from arbshard.data.proxy import proxy_for
@@ -75,6 +75,12 @@ class Stream(Protocol):
 
     async def send(self, text: str) -> None:
         """Send a text message. Raises ``VenueUnavailable`` when the connection is over."""
+        ...
+
+    def write(self, text: str) -> None:
+        """Send a text message at once, whatever waits to be sent. Raises ``VenueUnavailable`` when the connection is
+        over: then nothing was sent.
+        """
         ...
 
     async def ping(self) -> None:
@@ -226,6 +232,12 @@ class _WebsocketsStream:
             await self._socket.send(text)
         except ConnectionClosed as error:
             raise VenueUnavailable(str(error)) from error
+
+    def write(self, text: str) -> None:
+        if self._socket.protocol.state is not State.OPEN:
+            raise VenueUnavailable("the connection is over")
+        self._socket.protocol.send_text(text.encode())
+        self._socket.send_data()
 
     async def ping(self) -> None:
         try:

@@ -21,6 +21,7 @@ from arbshard.exchanges.session import (
     ForewarningSession,
     PrivateSession,
     SendData,
+    SendLater,
     SendPing,
     SharedStream,
 )
@@ -164,6 +165,8 @@ class ClientConnection:
                     self._counters.withheld += 1
                 case SendData(payload):
                     self.send(WsFrame(payload, binary=self._hub.binary))
+                case SendLater(wait_ms, payload):
+                    self.act_later(wait_ms, SendData(payload))
                 case SendPing(payload):
                     if not self._transport.is_closing():
                         self._transport.write(ping_frame(payload))

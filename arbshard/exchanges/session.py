@@ -58,7 +58,14 @@ class Cut(NamedTuple):
     reason: str
 
 
-Action = SendData | SendPing | CloseClient | Cut
+class SendLater(NamedTuple):
+    """Send ``payload`` as ``SendData`` does, ``wait_ms`` milliseconds from now."""
+
+    wait_ms: float
+    payload: bytes
+
+
+Action = SendData | SendPing | SendLater | CloseClient | Cut
 
 
 class ClientSession(Protocol):

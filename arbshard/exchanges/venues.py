@@ -24,6 +24,7 @@ from arbshard.exchanges.counters import Counters
 from arbshard.exchanges.faults.board import Board
 from arbshard.exchanges.faults.clock import SkewedClock
 from arbshard.exchanges.faults.conditions import Conditions
+from arbshard.exchanges.faults.requests import RequestFaults
 from arbshard.exchanges.faults.spells import Sequenced, Spells
 from arbshard.exchanges.faults.venue import VenueFaults
 from arbshard.exchanges.guard import Guard
@@ -115,7 +116,7 @@ def binance_core(common: Common, accounts: Accounts, feeds: Sequence[Sequenced] 
     faults.spells.owner = AccountOwner(accounts, matcher, clock)
     access = Access(accounts, lambda: conditions.is_key_revoked)
     operations = Operations(markets, access, matcher, binance_faults.BinanceRefuser(board))
-    opener = _binance_opener(common.world, operations)
+    opener = _binance_opener(common.world, operations, faults.requests)
     return VenueCore("binance", BinanceRest(operations), opener, accounts, matcher, faults, clock)
 
 
@@ -195,7 +196,7 @@ def _upbit_opener(
     return open_session
 
 
-def _binance_opener(world: MarketWorld, operations: Operations) -> Opener:
+def _binance_opener(world: MarketWorld, operations: Operations, faults: RequestFaults) -> Opener:
     symbols = {symbol.lower(): market for symbol, market in world.binance.items()}
     connections = WeightBudget(_CONNECTIONS_MAX, _CONNECTIONS_S)
 
@@ -215,6 +216,7 @@ def _binance_opener(world: MarketWorld, operations: Operations) -> Opener:
                 query.now_ms,
                 with_limits=with_limits,
                 in_microseconds=in_microseconds,
+                faults=faults,
             )
         combined, names = opening_streams(query.path, query.get("streams"))
         refused = unknown_streams(names)

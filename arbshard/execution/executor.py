@@ -249,11 +249,13 @@ class BaseExecutor:
             self._positions.pop(position.position_id, None)
             self._pnl[position.position_id] = position.pnl or ZERO
 
-    async def execute(self, intent: Intent, decided_ns: int | None = None) -> IntentOutcome:
+    async def execute(self, intent: Intent, decided_ns: int | None = None, seen_ns: int = 0) -> IntentOutcome:
         """Ask risk, send both legs, and complete them.
 
-        ``decided_ns``: when the trade was found (monotonic), if not now.
+        ``decided_ns``: when the trade was found (monotonic), if not now. ``seen_ns``: when the book was received that
+        led to it (monotonic); 0 if none did.
         """
+        del seen_ns
         if decided_ns is None:
             decided_ns = self._clock.monotonic_ns()
         reply = await self._risk.submit(intent)

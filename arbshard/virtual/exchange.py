@@ -109,6 +109,10 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
 
     async def send(self, text: str) -> None:
         """Send a text to the venue, as ``Stream`` does. Raises ``VenueUnavailable`` after the end."""
+        self.write(text)
+
+    def write(self, text: str) -> None:
+        """Send a text to the venue, as ``Stream`` does. Raises ``VenueUnavailable`` after the end."""
         if not self.is_open:
             raise VenueUnavailable("the connection is over")
         self._loop.deliver(None, self._loop.now_ns + self._venue.network.frame_ns(), self._at_venue, text)

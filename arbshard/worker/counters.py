@@ -79,6 +79,14 @@ def answer_histogram(venue: str) -> str:
     return f"answer_{venue}"
 
 
+def wire_histogram(venue: str) -> str:
+    """Return the name of the histogram of a venue's entries, live: from the receipt of the newer of both books until
+    the leg was handed to the socket.
+    """
+    return f"book_wire_{venue}"
+
+
 def histograms(traded: Iterable[str] = TRADED) -> tuple[str, ...]:
     """Return the names of all histograms of a run on the venues ``traded``; all are in nanoseconds."""
-    return (*HISTOGRAMS, *map(answer_histogram, traded))
+    names = tuple(traded)
+    return (*HISTOGRAMS, *map(answer_histogram, names), *map(wire_histogram, names))

@@ -194,7 +194,8 @@ class Desk:
             self._meter.count("opportunities")
         if self._config.paper.record_times:
             intent = replace(intent, decided_ns=decided_ns, seen_ns=_seen_ns(state, self._engine.fx))
-        run = partial(self._execute, executor, intent, decided_ns)
+        seen_ns = _newer_ns(state) if intent.kind == "entry" else 0
+        run = partial(self._execute, executor, intent, decided_ns, seen_ns)
         self._tasks.start(self._settle(state, run, is_exit=intent.kind == "exit", trade=trade))
 
     def close_positions(self, reasons: Mapping[str, ExitReason]) -> None:
@@ -248,9 +249,11 @@ class Desk:
         self._intents += 1
         return f"{self._prefix}-{self._intents}"
 
-    async def _execute(self, executor: BaseExecutor, intent: Intent, decided_ns: int) -> IntentOutcome:
+    async def _execute(
+        self, executor: BaseExecutor, intent: Intent, decided_ns: int, seen_ns: int
+    ) -> IntentOutcome:
         """Carry out ``intent``; of an exit that cannot be paid for as a whole, the largest part that can."""
-        outcome = await executor.execute(intent, decided_ns)
+        outcome = await executor.execute(intent, decided_ns, seen_ns)
         refused = outcome.refused
         if intent.kind == "entry" or refused is None or refused.reason is not Refusal.BALANCE:
             return outcome
@@ -355,6 +358,11 @@ def _seen_ns(state: PairState, fx: View) -> tuple[int, int, int]:
         away.received_ns if away is not None else 0,
         rate.received_ns if rate is not None else 0,
     )
+
+
+def _newer_ns(state: PairState) -> int:
+    """Return when the newer of both books was received (monotonic nanoseconds); 0 without books."""
+    return max((top.received_ns for top in (state.home.top, state.away.top) if top is not None), default=0)
 
 
 def _nothing() -> None:

@@ -10,7 +10,7 @@ import structlog
 
 from arbshard.clock import Clock
 from arbshard.config import Config
-from arbshard.data.clients import open_client
+from arbshard.data.clients import open_order_client
 from arbshard.errors import LedgerError, ProtocolError
 from arbshard.execution.live.port import LivePort
 from arbshard.execution.live.rate_limiter import RateLimiter
@@ -58,7 +58,7 @@ def open_live_ports(
 ) -> LivePorts:
     """Open the real ports. Raises ``UsageError`` for settings that cannot work."""
     return LivePorts(
-        {venue: open_client(venue, config, key, clock) for venue, key in keys.items()},
+        {venue: open_order_client(venue, config, key, clock) for venue, key in keys.items()},
         Subscriber(files.accounts_endpoint, (order_events.topic(shard),)),
         Budget.open(files.dir, f"worker-{shard}", rate_windows(config.venues.traded)),
     )

@@ -16,7 +16,7 @@ from arbshard.model.order import OrderResult
 from arbshard.model.phase import WorkerState
 from arbshard.model.refusal import Refusal
 from arbshard.shm.pages import PageReader, PageWriter
-from arbshard.worker.counters import DATA_REFUSALS, answer_histogram
+from arbshard.worker.counters import DATA_REFUSALS, answer_histogram, wire_histogram
 from arbshard.worker.feed import ShardFeed
 
 _NOTE_EVERY_NS = 500_000_000
@@ -108,9 +108,13 @@ class WorkerMeter:
         self.count("approved")
         self._record(self._approval, waited_ns)
 
-    def sent(self, waited_ns: int) -> None:
-        """Record how many nanoseconds after the decision a leg was handed to the socket."""
+    def sent(self, venue: str, waited_ns: int, since_book_ns: int) -> None:
+        """Record how many nanoseconds after the decision a leg was handed to the socket, and how many after the book
+        that led to it was received; 0 if none did.
+        """
         self._record(self._wire, waited_ns)
+        if since_book_ns:
+            self._record(self._page.histogram(wire_histogram(venue)), since_book_ns)
 
     def order_done(self, result: OrderResult) -> None:
         """Count an order that reached its end, with its fills, by its result."""

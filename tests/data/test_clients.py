@@ -10,7 +10,9 @@ from msgspec.structs import replace
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.data.clients import HttpVenueClient, open_client
+from arbshard.data.direct_http import DirectHttp
 from arbshard.data.http import HttpFetch
+from arbshard.data.trust import system_trust
 from arbshard.errors import UsageError
 from arbshard.venues.base.client import NoAnswer
 from arbshard.venues.base.request import VenueRequest
@@ -50,12 +52,15 @@ async def venue():
     await runner.cleanup()
 
 
-@pytest.fixture
-async def connect():
+@pytest.fixture(params=["general", "direct"])
+async def connect(request):
     made = []
 
-    def build(url, **limits):
-        http = HttpFetch(timeout_s=0.5, **limits)
+    def build(url, body_bytes_max=1 << 22):
+        if request.param == "general":
+            http = HttpFetch(timeout_s=0.5, body_bytes_max=body_bytes_max)
+        else:
+            http = DirectHttp(system_trust(), timeout_s=0.5, body_bytes_max=body_bytes_max)
         made.append(HttpVenueClient("binance", url, BinanceSigning(), KEYS, http, SystemClock(), 5000))
         return made[-1]
 
@@ -83,14 +88,18 @@ async def test_a_bad_answer_is_an_answer(venue, connect):
 
 
 @pytest.mark.parametrize(
-    ("params", "why"), [({"cut": "1"}, "ServerDisconnectedError"), ({"pause": "2"}, "TimeoutError")]
+    ("params", "why"),
+    [
+        ({"cut": "1"}, {"binance: ServerDisconnectedError", "binance: ConnectionResetError"}),
+        ({"pause": "2"}, {"binance: TimeoutError"}),
+    ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_an_answer_that_is_lost_may_have_been_carried_out(venue, connect, method, params, why):
     with pytest.raises(NoAnswer) as caught:
         await connect(venue.url).call(VenueRequest(method, "/p", params, {}))
     assert caught.value.sent
-    assert str(caught.value) == f"binance: {why}"
+    assert str(caught.value) in why
     assert caught.value.__cause__ is None
     assert venue.asked
 
@@ -103,7 +112,7 @@ async def test_a_venue_that_cannot_be_reached_was_sent_nothing(connect):
     with pytest.raises(NoAnswer) as caught:
         await connect(f"http://127.0.0.1:{port}").call(VenueRequest("POST", "/p", {}, {}))
     assert not caught.value.sent
-    assert str(caught.value) == "binance: ClientConnectorError"
+    assert str(caught.value) in {"binance: ClientConnectorError", "binance: ConnectionRefusedError"}
 
 
 async def test_an_answer_without_end_is_not_kept(venue, connect):

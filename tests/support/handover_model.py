@@ -52,7 +52,7 @@ class Executor(BaseExecutor):
         self.risk = risk
         self.advance = asyncio.Event()
 
-    async def execute(self, intent, decided_ns=None):
+    async def execute(self, intent, decided_ns=None, seen_ns=0):
         reply = await self.risk.submit(intent)
         if isinstance(reply, Refused):
             return IntentOutcome(reply, None)

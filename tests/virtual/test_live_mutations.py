@@ -1,6 +1,6 @@
 """Defects put into the handling of live orders on purpose: the simulation must find each within a few seeds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Coroutine, Iterator
 
 import pytest
 
@@ -10,6 +10,7 @@ from arbshard.execution.executor import BaseExecutor, IntentOutcome
 from arbshard.execution.live import venue_session as line_module
 from arbshard.execution.live.port import LivePort
 from arbshard.execution.live.tracker import Tracked
+from arbshard.execution.live.venue_session import CallResult
 from arbshard.model.intent import OpenIntent
 from arbshard.model.money import ZERO
 from arbshard.model.order import FINAL_STATES, Order, OrderResult
@@ -19,6 +20,8 @@ from arbshard.venues.base.client import NoAnswer
 from arbshard.venues.base.orders import OrderStatus
 from arbshard.venues.base.states import ACCEPTED, CallOutcome
 from arbshard.venues.binance.orders import BinanceOrders
+from arbshard.venues.ids import venue_id
+from arbshard.venues.registry import get_adapter
 from arbshard.venues.upbit import states as upbit_states
 from support.mutations import Mutation
 
@@ -60,10 +63,14 @@ def rate_limits_are_acceptance(patch: pytest.MonkeyPatch) -> None:
 def tried_again_under_another_name(patch: pytest.MonkeyPatch) -> None:
     true_place = LivePort._place
 
-    async def place(self: LivePort, tracked: Tracked, name: str, on_sent: Callable[[], None] | None) -> None:
-        await true_place(self, tracked, name, on_sent)
+    async def place(self: LivePort, tracked: Tracked, coming: Coroutine[None, None, CallResult]) -> None:
+        await true_place(self, tracked, coming)
         if tracked.result is None:
-            await true_place(self, tracked, f"{name}r", on_sent)
+            order = tracked.order
+            again = get_adapter(order.market.venue).orders.place(
+                order, f"{venue_id(self.tag, order.client_id)}r"
+            )
+            await true_place(self, tracked, self._lines[order.market.venue].call(again))
 
     patch.setattr(LivePort, "_place", place)
 

@@ -40,7 +40,7 @@ class Executor(BaseExecutor):
         self.end = asyncio.Event()
         self.outcome = None
 
-    async def execute(self, intent, decided_ns=None):
+    async def execute(self, intent, decided_ns=None, seen_ns=0):
         self.intents.append(intent)
         return await self._ended(intent)
 

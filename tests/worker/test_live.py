@@ -32,8 +32,14 @@ class Client:
         self.closed = False
         self.made.append(self)
 
-    async def call(self, request, on_sent=None):
+    async def call(self, request, on_sent=None, prepared=None):
         return Answer(200, b'{"serverTime":1}', {})
+
+    def prepare(self, request):
+        return None
+
+    async def keep_open(self):
+        pass
 
     def set_clock(self, ahead_ms):
         pass
@@ -55,7 +61,7 @@ class Books:
 
 @pytest.fixture
 async def open_side(make, tmp_path, monkeypatch):
-    monkeypatch.setattr(live_module, "open_client", Client)
+    monkeypatch.setattr(live_module, "open_order_client", Client)
     monkeypatch.setattr(Client, "made", [])
     sides = []
 

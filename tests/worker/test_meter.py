@@ -59,10 +59,13 @@ def test_how_far_the_ring_was_looked_into_is_shown_with_every_beat(page):
 
 
 def test_live(page):
-    page.meter.sent(2_000_000)
+    page.meter.sent("upbit", 2_000_000, 3_000_000)
+    page.meter.sent("binance", 1_000_000, 0)  # no book led to it
     for name in LIVE_COUNTERS:
         page.meter.count(name)
     assert page.histogram("decision_wire").max_ns == 2_000_000
+    assert page.histogram("book_wire_upbit").max_ns == 3_000_000
+    assert page.histogram("book_wire_binance").count == 0
     assert {page.value(name) for name in LIVE_COUNTERS} == {1}
 
 

@@ -19,11 +19,30 @@ from arbshard.exchanges.binance.signing import payload_sorted
 from arbshard.exchanges.binance.trading import VerifiedCall
 from arbshard.exchanges.binance.weights import WEIGHT_MAX
 from arbshard.exchanges.binance.wsrequest import WsRequest, id_of, parse, request_of
-from arbshard.exchanges.session import Action, CloseClient, SendData, SharedStream
+from arbshard.exchanges.faults.requests import Fate, RequestFaults
+from arbshard.exchanges.session import (
+    Action,
+    CloseClient,
+    Cut,
+    Query,
+    RestReply,
+    SendData,
+    SendLater,
+    SharedStream,
+)
 
 CONNECT_WEIGHT = 2
 BANNED = 418
 _SESSION_WEIGHT = 2
+
+
+_REST_CALLS = {
+    "order.place": ("POST", "/api/v3/order"),
+    "order.cancelReplace": ("POST", "/api/v3/order/cancelReplace"),
+    "order.cancel": ("DELETE", "/api/v3/order"),
+    "openOrders.cancelAll": ("DELETE", "/api/v3/openOrders"),
+}
+"""The same calls over REST, by which faults know whether a call places or cancels."""
 
 
 class WsApiSession:
@@ -38,8 +57,13 @@ class WsApiSession:
         *,
         with_limits: bool = True,
         in_microseconds: bool = False,
+        faults: RequestFaults | None = None,
     ) -> None:
-        """Begin without a logon; ``with_limits`` is whether replies have rate limits when a request does not say."""
+        """Begin without a logon; ``with_limits`` is whether replies have rate limits when a request does not say.
+
+        ``faults`` decides the fate of calls as over REST; without it nothing goes wrong.
+        """
+        self._faults = faults
         self._in_microseconds = in_microseconds
         self.streams: frozenset[SharedStream] = frozenset()
         self._operations = operations
@@ -75,19 +99,24 @@ class WsApiSession:
             return (CloseClient(1008, refused.message),)
         return ()
 
-    def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
+    def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:
         """Answer a request."""
         reply: dict[str, Json | msgspec.Raw] = {"id": None}
         with_limits = self._with_limits
         self._ended.clear()
         self._placing = None
+        wait_ms = 0.0
         try:
             message = parse(text)
             reply["id"] = id_of(message)
             request = request_of(message, now_ms)
             if request.params.peek("returnRateLimits") is not None:
                 with_limits = request.params.flag("returnRateLimits")
-            reply |= {"status": 200, "result": self._run(request)}
+            fate = self._carry_out(request, now_ns)
+            if fate.answer is None:
+                return (Cut("a fault"),)
+            wait_ms = fate.wait_ms
+            reply |= {"status": fate.answer.status, **_content(fate.answer, now_ms)}
         except BinanceRefusal as refused:
             error = refused.body()
             if refused.retry_at_ms:
@@ -96,9 +125,9 @@ class WsApiSession:
         if with_limits:
             reply["rateLimits"] = self._limits(now_ms)
         payload = msgspec.json.encode(reply)
-        actions: list[Action] = [
-            SendData(reply_in_microseconds(payload) if self._in_microseconds else payload)
-        ]
+        if self._in_microseconds:
+            payload = reply_in_microseconds(payload)
+        actions: list[Action] = [SendLater(wait_ms, payload) if wait_ms else SendData(payload)]
         actions += (self._event(number, reports.terminated(now_ms)) for number in self._ended)
         if reply.get("status") == BANNED:
             actions.append(CloseClient(1008, "IP banned"))
@@ -134,6 +163,21 @@ class WsApiSession:
         """Announce the shutdown with ``serverShutdown``."""
         at = now_ms * 1000 if self._in_microseconds else now_ms
         return (SendData(b'{"event":{"e":"serverShutdown","E":%d}}' % at),)
+
+    def _carry_out(self, request: WsRequest, now_ns: int) -> Fate:
+        """Run a request unless a fault prevents that. A redirect concerns REST alone."""
+        query: Query | None = None
+        if self._faults is not None and request.method in self._operations.methods:
+            method, path = _REST_CALLS.get(request.method, ("GET", ""))
+            query = Query(method, path, (), self._address, now_ns, request.now_ms, "", b"", {})
+            fate = self._faults.before(query)
+            if fate is not None and not _is_redirect(fate):
+                return fate
+        answer = RestReply(200, {}, msgspec.json.encode(self._run(request)))
+        if self._faults is None or query is None:
+            return Fate(answer)
+        fate = self._faults.after(query, answer)
+        return Fate(answer, fate.wait_ms) if _is_redirect(fate) else fate
 
     def _run(self, request: WsRequest) -> Json | msgspec.Raw:
         operations, weights = self._operations, self._operations.weights
@@ -250,3 +294,21 @@ class WsApiSession:
     def _event(self, number: int, event: dict[str, Json]) -> SendData:
         converted = event_times(event) if self._in_microseconds else event
         return SendData(msgspec.json.encode({"subscriptionId": number, "event": converted}))
+
+
+def _is_redirect(fate: Fate) -> bool:
+    return fate.answer is not None and 300 <= fate.answer.status < 400
+
+
+def _content(answer: RestReply, now_ms: int) -> dict[str, Json | msgspec.Raw]:
+    """Return what a reply of REST is over the WebSocket API."""
+    if 200 <= answer.status < 300:
+        return {"result": msgspec.Raw(answer.body)}
+    try:
+        error: Json = msgspec.json.decode(answer.body)
+    except msgspec.DecodeError:
+        error = {"code": 0, "msg": answer.body.decode(errors="replace")}
+    retry_after = answer.headers.get("Retry-After", "")
+    if isinstance(error, dict) and retry_after.isdecimal():
+        error["data"] = {"serverTime": now_ms, "retryAfter": now_ms + 1000 * int(retry_after)}
+    return {"error": error}

@@ -1,5 +1,6 @@
 """``LiveExecutor`` is the same two-leg run with real orders. ``ExecutorFactory.create_live_executor`` makes it."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -21,8 +22,10 @@ _DOUBLINGS_MAX = 20
 class LiveObserver(Observer, Protocol):
     """Counts what live executors do."""
 
-    def sent(self, waited_ns: int) -> None:
-        """Count a leg that was handed to the socket ``waited_ns`` after its trade was decided on."""
+    def sent(self, venue: str, waited_ns: int, since_book_ns: int) -> None:
+        """Count a leg that was handed to the socket ``waited_ns`` after its trade was decided on, and
+        ``since_book_ns`` after the book was received that led to it; 0 if none did.
+        """
         ...
 
 
@@ -44,32 +47,46 @@ class LiveExecutor(BaseExecutor):
         self._live_port = port
         self._live = live
         self._live_observer = observer
-        self._decided_ns: dict[str, int] = {}
+        self._began: dict[str, tuple[int, int]] = {}
+        """When intents were decided on, and when the books were received that led to them (monotonic ns)."""
 
-    async def execute(self, intent: Intent, decided_ns: int | None = None) -> IntentOutcome:
-        """Execute ``intent`` with live orders, as ``BaseExecutor`` does."""
-        self._decided_ns[intent.intent_id] = (
-            decided_ns if decided_ns is not None else self._clock.monotonic_ns()
-        )
+    @override
+    async def execute(self, intent: Intent, decided_ns: int | None = None, seen_ns: int = 0) -> IntentOutcome:
+        now_ns = self._clock.monotonic_ns()
+        self._began[intent.intent_id] = (decided_ns if decided_ns is not None else now_ns, seen_ns)
+        legs = (intent.home, intent.away)
+        # This runs once the question is at risk's socket, so that both legs are signed while risk decides.
+        preparing = asyncio.get_running_loop().call_soon(self._live_port.prepare, legs)
         try:
-            return await super().execute(intent, decided_ns)
+            return await super().execute(intent, decided_ns, seen_ns)
         finally:
-            del self._decided_ns[intent.intent_id]
+            preparing.cancel()
+            self._live_port.discard(legs)
+            del self._began[intent.intent_id]
 
     async def _send_all(self, machine: TwoLeg, orders: tuple[Order, ...]) -> None:
         """Send both legs or none: one leg alone, for lack of rate budget, would cost a hedge."""
         is_entry = machine.intent.kind == "entry"
-        if len(orders) > 1 and not await self._live_port.admit_legs(orders, is_entry=is_entry):
-            await self._withhold(machine, orders, "no rate budget left", "busy")
-            return
+        if len(orders) > 1:
+            if not await self._live_port.admit_legs(orders, is_entry=is_entry):
+                await self._withhold(machine, orders, "no rate budget left", "busy")
+                return
+            for order in orders:
+                if self._is_admitted(machine, order):
+                    self._live_port.launch(order, self._on_sent(machine.intent, order))
         await super()._send_all(machine, orders)
 
     @override
     async def _place(self, machine: TwoLeg, order: Order) -> OrderResult:
-        is_admitted = order.role == "leg" and machine.state == "legs"
         return await self._live_port.send(
-            order, admitted=is_admitted, on_sent=self._on_sent(machine.intent, order)
+            order,
+            admitted=self._is_admitted(machine, order),
+            on_sent=self._on_sent(machine.intent, order),
         )
+
+    def _is_admitted(self, machine: TwoLeg, order: Order) -> bool:
+        """Return whether the rate budget of the order was taken with that of the other leg."""
+        return order.role == "leg" and machine.state == "legs"
 
     async def _pause_to_ask(self, orders: tuple[Order, ...], asked: int) -> None:
         """Wait longer each time, but no longer than until a private event brings the end of an order."""
@@ -77,11 +94,14 @@ class LiveExecutor(BaseExecutor):
         await self._live_port.wait_for_news(orders, min(doubled_ms, self._live.ask_pause_max_ms) / 1000)
 
     def _on_sent(self, intent: Intent, order: Order) -> Callable[[], None] | None:
-        decided_ns = self._decided_ns.get(intent.intent_id)
-        if decided_ns is None or order.role != "leg":
+        began = self._began.get(intent.intent_id)
+        if began is None or order.role != "leg":
             return None
+        decided_ns, seen_ns = began
 
         def sent() -> None:
-            self._live_observer.sent(self._clock.monotonic_ns() - decided_ns)
+            now_ns = self._clock.monotonic_ns()
+            since_book_ns = now_ns - seen_ns if seen_ns else 0
+            self._live_observer.sent(order.market.venue, now_ns - decided_ns, since_book_ns)
 
         return sent

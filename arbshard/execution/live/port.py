@@ -5,8 +5,9 @@ longer than ``live.order_timeout_s``, and what is then not known is UNKNOWN, nev
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from decimal import Decimal
+from typing import NamedTuple
 
 from arbshard.clock import Clock
 from arbshard.config import LiveConfig
@@ -23,7 +24,9 @@ from arbshard.model.market import Leg, Market
 from arbshard.model.money import ZERO, exact, plain
 from arbshard.model.order import FINAL_STATES, Order, OrderFault, OrderResult
 from arbshard.repeat import BackgroundTasks
+from arbshard.venues.base.client import PreparedCall
 from arbshard.venues.base.orders import OrderVenue
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.ids import venue_id
 from arbshard.venues.registry import get_adapter
 
@@ -31,6 +34,18 @@ _FOLLOW_S = 0.05
 _FOLLOW_MAX_S = 0.4
 
 DRY_RUN = "DRY RUN: not sent"
+
+
+class _ReadyOrder(NamedTuple):
+    """Is an order that was checked, and whose request was built."""
+
+    request: VenueRequest
+    problem: str
+    """Which of the venue's rules it breaks; empty if it breaks none."""
+    promised: Decimal
+    """The average price that the book promised when it was built; 0 without a book."""
+    prepared: PreparedCall | None = None
+    """The request with a signature that was made beforehand."""
 
 
 class LivePort:
@@ -61,6 +76,10 @@ class LivePort:
         self._clock = clock
         self._count = count
         self._tasks = BackgroundTasks(on_failure)
+        self._ready: dict[str, _ReadyOrder] = {}
+        """Orders that were prepared and are neither sent nor discarded, by client id."""
+        self._launched: dict[str, Tracked] = {}
+        """Orders that were sent by ``launch``, and for whose end ``send`` does not wait yet."""
         self.tracker = Tracker()
         self.tag = ""
         """The ledger's tag, set before the first order (``venues.ids.venue_id``)."""
@@ -68,6 +87,7 @@ class LivePort:
     def add_legs(self, legs: Iterable[Leg]) -> None:
         """Trade these markets from now on, by these rules."""
         self._legs.update((leg.market, leg) for leg in legs)
+        self._ready.clear()  # it was checked by the former rules
 
     def remove_legs(self, legs: Iterable[Leg]) -> None:
         """Stop trading these markets, of which nothing is under way and nothing will be."""
@@ -80,6 +100,7 @@ class LivePort:
         await asyncio.gather(*(line.connect(connections) for line in self._lines.values()))
         for line in self._lines.values():
             self._tasks.start(line.keep_warm(connections, self._live.warm_every_s))
+            self._tasks.start(line.keep_open())
 
     async def close(self) -> None:
         """Stop what runs in the background, and close the connections."""
@@ -88,8 +109,43 @@ class LivePort:
 
     async def admit_legs(self, orders: Iterable[Order], *, is_entry: bool) -> bool:
         """Take the rate budget of all ``orders`` or of none; entries leave exits and hedges their reserve."""
-        cost = sum_costs(*(_orders(order.market).place(order, "").cost for order in orders))
+        cost = sum_costs(*(self._get_ready(order).request.cost for order in orders))
         return await (self._gate.admit_entry(cost) if is_entry else self._gate.admit(cost))
+
+    def prepare(self, orders: Iterable[Order]) -> None:
+        """Check, build and sign ``orders`` before it is known whether they may be sent. Nothing is sent here.
+
+        ``send`` uses what was prepared, and ``discard`` removes it.
+        """
+        for order in orders:
+            ready = self._build(order)
+            if not ready.problem and not self._live.dry_run:
+                prepared = self._lines[order.market.venue].prepare(ready.request)
+                ready = ready._replace(prepared=prepared)
+            self._ready[order.client_id] = ready
+
+    @property
+    def prepared(self) -> int:
+        """Return how many orders are prepared, and neither sent nor discarded."""
+        return len(self._ready)
+
+    def discard(self, orders: Iterable[Order]) -> None:
+        """Forget what was prepared of ``orders`` and not sent."""
+        for order in orders:
+            self._ready.pop(order.client_id, None)
+
+    def launch(self, order: Order, on_sent: Callable[[], None] | None) -> None:
+        """Send an order that the rate limit has admitted at once; ``send`` then only waits for its end.
+
+        Nothing is done here with an order that is not to be sent, as in a dry run: ``send`` says why.
+        """
+        ready = self._get_ready(order)
+        if ready.problem or self._live.dry_run:
+            return
+        self._ready.pop(order.client_id, None)
+        tracked = self.tracker.begin(order, self._clock.monotonic_ns(), ready.promised)
+        self._start(tracked, ready, on_sent)
+        self._launched[order.client_id] = tracked
 
     async def send(
         self, order: Order, *, admitted: bool = False, on_sent: Callable[[], None] | None = None
@@ -99,21 +155,27 @@ class LivePort:
         ``admitted``: whether the order was counted against the rate limit already. ``on_sent`` is called when the
         order is written to the socket.
         """
-        tracked = self.tracker.begin(order, self._clock.monotonic_ns(), self._promised(order))
-        name = venue_id(self.tag, order.client_id)
-        problem = self._problem(order)
-        if problem:
-            tracked.end("REJECTED", f"not sent: {problem}", "order")
-        elif not admitted and not await self._gate.admit(_orders(order.market).place(order, name).cost):
+        launched = self._launched.pop(order.client_id, None)
+        if launched is not None:
+            return await self._await_end(launched)
+        ready = self._get_ready(order)
+        self._ready.pop(order.client_id, None)
+        tracked = self.tracker.begin(order, self._clock.monotonic_ns(), ready.promised)
+        if ready.problem:
+            tracked.end("REJECTED", f"not sent: {ready.problem}", "order")
+        elif not admitted and not await self._gate.admit(ready.request.cost):
             tracked.end("NOT_ACCEPTED", "not sent: no rate budget left", "busy")
         elif self._live.dry_run:
-            await self._rehearse(tracked, name)
+            await self._rehearse(tracked, venue_id(self.tag, order.client_id))
         else:
-            tracked.sending = True
-            self._tasks.start(self._place(tracked, name, on_sent))
-            if not await tracked.wait(self._live.order_timeout_s):
-                self._count("unknown")
-                get_logger().warning("order unknown", order=order.client_id, detail=tracked.detail)
+            self._start(tracked, ready, on_sent)
+            return await self._await_end(tracked)
+        return self.tracker.release(tracked)
+
+    async def _await_end(self, tracked: Tracked) -> OrderResult:
+        if not await tracked.wait(self._live.order_timeout_s):
+            self._count("unknown")
+            get_logger().warning("order unknown", order=tracked.order.client_id, detail=tracked.detail)
         return self.tracker.release(tracked)
 
     async def ask(self, order: Order) -> OrderResult:
@@ -142,14 +204,12 @@ class LivePort:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
-    async def _place(self, tracked: Tracked, name: str, on_sent: Callable[[], None] | None) -> None:
-        order = tracked.order
+    def _start(self, tracked: Tracked, ready: _ReadyOrder, on_sent: Callable[[], None] | None) -> None:
         # It was approved before this process was suspended, and a successor has taken it over since.
         if self._is_fenced():
-            tracked.sending = False
             tracked.end("NOT_ACCEPTED", "not sent: this worker has been replaced")
             return
-        line = self._lines[order.market.venue]
+        line = self._lines[tracked.order.market.venue]
 
         def sent() -> None:
             # This is done in the next turn of the loop, when the socket has it.
@@ -158,8 +218,12 @@ class LivePort:
                 on_sent()
 
         reach("before_send")
+        tracked.sending = True
+        self._tasks.start(self._place(tracked, line.call(ready.request, sent, ready.prepared)))
+
+    async def _place(self, tracked: Tracked, coming: Coroutine[None, None, CallResult]) -> None:
         try:
-            answer = await line.call(_orders(order.market).place(order, name), sent)
+            answer = await coming
         finally:
             tracked.sending = False
         reach("after_reply")
@@ -269,6 +333,14 @@ class LivePort:
             venue_says=checked,
         )
         tracked.end("NOT_ACCEPTED", f"{DRY_RUN} ({checked})", fault)
+
+    def _get_ready(self, order: Order) -> _ReadyOrder:
+        """Return what was prepared of ``order``, or build it now."""
+        return self._ready.get(order.client_id) or self._build(order)
+
+    def _build(self, order: Order) -> _ReadyOrder:
+        request = _orders(order.market).place(order, venue_id(self.tag, order.client_id))
+        return _ReadyOrder(request, self._problem(order), self._promised(order))
 
     def _problem(self, order: Order) -> str:
         """Return which of the venue's rules ``order`` breaks; empty for an order that it must accept."""

@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import NamedTuple
 
 from arbshard.clock import Clock
@@ -13,7 +13,7 @@ from arbshard.execution.live.errors import understand
 from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.log import get_logger
 from arbshard.model.order import OrderFault
-from arbshard.venues.base.client import NoAnswer, VenueClient
+from arbshard.venues.base.client import Answer, NoAnswer, PreparedCall, VenueClient
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.base.states import Meaning
 from arbshard.venues.registry import get_adapter
@@ -49,10 +49,22 @@ class VenueSession:
         self._is_refused = False
         self._clock_off = asyncio.Event()
 
-    async def call(self, request: VenueRequest, on_sent: Callable[[], None] | None = None) -> CallResult:
-        """Carry out ``request``, whose cost has been admitted. Never raises for what the venue does."""
+    def call(
+        self,
+        request: VenueRequest,
+        on_sent: Callable[[], None] | None = None,
+        prepared: PreparedCall | None = None,
+    ) -> Coroutine[None, None, CallResult]:
+        """Carry out ``request``, whose cost has been admitted; ``prepared`` is the same, signed before. Never raises
+        for what the venue does.
+
+        The request may be sent in this call, before the result is awaited (``VenueClient.call``).
+        """
+        return self._judge(self._client.call(request, on_sent, prepared))
+
+    async def _judge(self, coming: Coroutine[None, None, Answer]) -> CallResult:
         try:
-            answer = await self._client.call(request, on_sent)
+            answer = await coming
         except NoAnswer as error:
             if error.sent:
                 return CallResult("unknown", str(error))
@@ -66,6 +78,14 @@ class VenueSession:
             get_logger().error("the venue refuses our calls", venue=self.venue, detail=said.detail)
         self._is_refused = refuses
         return CallResult(said.meaning, said.detail, answer.body, said.fault)
+
+    def prepare(self, request: VenueRequest) -> PreparedCall | None:
+        """Sign ``request`` without making the call."""
+        return self._client.prepare(request)
+
+    async def keep_open(self) -> None:
+        """Keep open the connections that calls do not open by themselves. Runs until cancelled, if there are any."""
+        await self._client.keep_open()
 
     async def connect(self, connections: int) -> None:
         """Open so many connections; waits for the rate budget."""

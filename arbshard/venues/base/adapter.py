@@ -9,6 +9,7 @@ from arbshard.venues.base.exact import DecodeExactly, DecodeTrade
 from arbshard.venues.base.fusion import FusedVenue
 from arbshard.venues.base.limits import RateLimits
 from arbshard.venues.base.market import Venue
+from arbshard.venues.base.order_socket import OrderSocket
 from arbshard.venues.base.orders import OrderVenue
 from arbshard.venues.base.rest import RestBooks
 from arbshard.venues.base.rules import AccountRules
@@ -34,6 +35,8 @@ class Adapter(NamedTuple):
     """Fees, limits, rights and ticks as the venue reports them."""
     signing: Signing | None
     """None for a venue that is reached through ccxt, which signs."""
+    order_socket: OrderSocket | None = None
+    """Orders over a WebSocket; None where the venue takes them over REST only."""
     diff: DiffVenue | None = None
     """Order books kept from their changes; None where the venue has no such stream."""
     fused: FusedVenue | None = None

@@ -4,12 +4,14 @@ The worker, the accounts process and the doctor make every call about an account
 client of a venue with a folder of its own is ``data.clients.HttpVenueClient``; the simulation has a virtual one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from arbshard.errors import VenueUnavailable
+from arbshard.secret import Secret
 from arbshard.venues.base.request import VenueRequest
+from arbshard.venues.base.signing import SignedRequest, SigningMoment
 
 _LIMITED_S = 1.0
 """Pause in seconds after HTTP 429 where the venue does not say how long it lasts."""
@@ -49,14 +51,40 @@ class NoAnswer(VenueUnavailable):
         self.sent = sent
 
 
+class PreparedCall(NamedTuple):
+    """Is a call that was signed before it may be made, by ``VenueClient.prepare``. It is made once at most."""
+
+    request: VenueRequest
+    moment: SigningMoment
+    signed: SignedRequest | Secret
+    """The request over HTTP, or the message over a WebSocket."""
+
+
 class VenueClient(Protocol):
     """Carries calls to one venue."""
 
-    async def call(self, request: VenueRequest, on_sent: Callable[[], None] | None = None) -> Answer:
+    def call(
+        self,
+        request: VenueRequest,
+        on_sent: Callable[[], None] | None = None,
+        prepared: PreparedCall | None = None,
+    ) -> Coroutine[None, None, Answer]:
         """Return the venue's answer, whatever its status. ``on_sent`` is called when the whole request is at the
         socket.
 
-        Raises ``NoAnswer`` when there was none in time; its text shows neither a key nor a signature.
+        Where a connection is open, a client may send the request in the call itself, before the answer is awaited.
+        ``prepared`` is the same request, signed before; it is signed anew if that was too long ago. Raises
+        ``NoAnswer`` when there was no answer in time; its text shows neither a key nor a signature.
+        """
+        ...
+
+    def prepare(self, request: VenueRequest) -> PreparedCall | None:
+        """Sign a call without making it; None where only the call itself can sign."""
+        ...
+
+    async def keep_open(self) -> None:
+        """Keep open the connections that calls do not open by themselves. Runs until cancelled, or returns at once if
+        there are none.
         """
         ...
 

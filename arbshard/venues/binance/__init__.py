@@ -7,6 +7,7 @@ from arbshard.venues.binance.exact import exact_levels, exact_trade
 from arbshard.venues.binance.fusion import BinanceFused
 from arbshard.venues.binance.limits import BinanceLimits
 from arbshard.venues.binance.market import Binance
+from arbshard.venues.binance.order_socket import BinanceOrderSocket
 from arbshard.venues.binance.orders import BinanceOrders
 from arbshard.venues.binance.rest import BinanceBooks
 from arbshard.venues.binance.rules import BinanceRules
@@ -22,6 +23,7 @@ ADAPTER = Adapter(
     limits=BinanceLimits(),
     rules=BinanceRules(),
     signing=BinanceSigning(),
+    order_socket=BinanceOrderSocket(),
     diff=BinanceDiff(),
     fused=BinanceFused(),
     exact_levels=exact_levels,

@@ -114,7 +114,7 @@ def sign(secret: str, payload: str) -> str:
 class Client:
     """A client of the WebSocket API."""
 
-    def __init__(self, venue: Venue, **settings: bool) -> None:
+    def __init__(self, venue: Venue, **settings: Any) -> None:
         self.venue = venue
         self.session = WsApiSession(venue.operations, "me", 0, venue.now_ms, **settings)
         assert self.session.on_open(venue.now_ms) == ()
@@ -133,6 +133,10 @@ class Client:
     def signed(self, method: str, **params: object) -> Any:
         """A request that carries key and signature."""
         return self.ask(method, self.sign(**params))
+
+    def raw_signed(self, method: str, **params: object) -> list[Any]:
+        """All that comes back for a request that carries key and signature."""
+        return self.raw(json.dumps({"id": 1, "method": method, "params": self.sign(**params)}))
 
     def sign(self, **params: object) -> dict[str, object]:
         account = self.venue.account

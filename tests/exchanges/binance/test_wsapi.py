@@ -2,11 +2,19 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
+from arbshard.config import FaultsConfig
 from arbshard.exchanges.binance import access
+from arbshard.exchanges.binance.faults import BinanceFaultReplies
+from arbshard.exchanges.binance.money import BinanceMoney
 from arbshard.exchanges.binance.refusals import bad_signature
-from arbshard.exchanges.session import CloseClient, SendPing
+from arbshard.exchanges.faults.board import Board
+from arbshard.exchanges.faults.conditions import Conditions
+from arbshard.exchanges.faults.requests import RequestFaults
+from arbshard.exchanges.faults.spells import Spells
+from arbshard.exchanges.session import CloseClient, Cut, SendLater, SendPing
 
 WEIGHT = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000}
 LIMIT = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
@@ -351,3 +359,61 @@ def test_ping_every_20_s_and_close_after_60_without_a_pong(client: Any) -> None:
     (ping,) = client.session.on_time(40 * SECOND_NS, 0)
     assert client.session.on_pong(b"", 41 * SECOND_NS) == ()
     assert isinstance(client.session.on_time(100 * SECOND_NS, 0)[0], CloseClient)
+
+
+# --- faults --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def faulty(make_client: Any, world: Any) -> Any:
+    """A client whose calls meet faults, as they would over REST."""
+
+    def make(**faults: Any) -> Any:
+        board = Board("binance", msgspec.convert(faults, FaultsConfig), {})
+        conditions = Conditions("binance", world, BinanceMoney())
+        requests = RequestFaults(board, BinanceFaultReplies(), Spells(board, (), conditions))
+        return make_client(faults=requests)
+
+    return make
+
+
+def test_a_request_that_is_lost_is_not_carried_out_and_a_reply_that_is_lost_was(faulty: Any) -> None:
+    lost = faulty(lost_request={"times": 1})
+    price = lost.venue.far()
+    assert lost.raw_signed("order.place", **LIMIT, price=price) == [Cut("a fault")]
+    assert lost.venue.account.open_orders == {}
+    client = faulty(lost_reply={"times": 1})
+    assert client.raw_signed("order.place", **LIMIT, price=price) == [Cut("a fault")]
+    assert len(client.venue.account.open_orders) == 1
+    assert client.signed("order.place", **LIMIT, price=price)["status"] == 200
+
+
+@pytest.mark.parametrize(("status", "closes"), [(429, False), (418, True)])
+def test_limits_say_when_to_come_back(faulty: Any, status: int, closes: bool) -> None:
+    client = faulty(rate_limited={"times": 1, "status": status, "retry_after_s": 7})
+    reply, *further = client.raw_signed("order.place", **LIMIT, price=client.venue.far())
+    now_ms = client.venue.now_ms
+    assert (reply["status"], reply["error"]["code"]) == (status, -1003)
+    assert reply["error"]["data"] == {"serverTime": now_ms, "retryAfter": now_ms + 7000}
+    assert [type(one) for one in further] == ([CloseClient] if closes else [])
+    assert client.venue.account.open_orders == {}
+
+
+def test_an_error_after_the_order_was_carried_out_and_an_answer_that_comes_late(faulty: Any) -> None:
+    client = faulty(error_500={"times": 1})
+    reply = client.signed("order.place", **LIMIT, price=client.venue.far())
+    assert (reply["status"], reply["error"]["code"]) == (408, -1007)
+    assert len(client.venue.account.open_orders) == 1
+    slow = faulty(delay={"times": 1, "ms_min": 5.0, "ms_max": 5.0})
+    (late,) = slow.raw_signed("order.place", **LIMIT, price=client.venue.far())
+    assert isinstance(late, SendLater)
+    assert late.wait_ms == 5.0
+    assert json.loads(late.payload)["status"] == 200
+
+
+def test_faults_do_not_concern_the_private_stream(faulty: Any) -> None:
+    client = faulty(
+        denied={"times": 9, "calls": "all", "status": 503}, lost_request={"times": 9, "calls": "all"}
+    )
+    assert client.signed("userDataStream.subscribe.signature")["status"] == 200
+    assert client.ask("time")["status"] == 503

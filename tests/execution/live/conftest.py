@@ -12,7 +12,8 @@ from arbshard.execution.live.port import LivePort
 from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.execution.live.venue_session import VenueSession
 from arbshard.shm.budget import Budget
-from arbshard.venues.base.client import Answer, NoAnswer
+from arbshard.venues.base.client import Answer, NoAnswer, PreparedCall
+from arbshard.venues.base.signing import SignedRequest, SigningMoment
 from arbshard.venues.registry import rate_windows
 
 LIVE = LiveConfig(
@@ -42,12 +43,24 @@ class FakeVenue:
         self.calls = []
         self.script = {}
         self.clock_ms = []
+        self.prepared = []
+        self.used = []
         self.closed = False
 
     def says(self, path, *answers):
         self.script.setdefault(path, deque()).extend(answers)
 
-    async def call(self, request, on_sent=None):
+    def prepare(self, request):
+        self.prepared.append(request)
+        return PreparedCall(request, SigningMoment(0, 5000, "n"), SignedRequest("/", None, {}))
+
+    async def keep_open(self):
+        await asyncio.Event().wait()
+
+    async def call(self, request, on_sent=None, prepared=None):
+        if prepared is not None:
+            assert prepared.request == request
+            self.used.append(prepared)
         path = request.path.removeprefix("/api/v3/").removeprefix("/v1/")
         self.calls.append((request.method, path, dict(request.params), request.private))
         await asyncio.sleep(0)

@@ -1,5 +1,7 @@
 """The two-leg run over a port to real venues: both legs or none, unknown orders, dry runs."""
 
+import asyncio
+
 import pytest
 from msgspec.structs import replace
 
@@ -7,6 +9,9 @@ from arbshard.config import ExecutionConfig
 from arbshard.execution.executor import ExecutorFactory
 from arbshard.execution.live.executor import LiveExecutor
 from arbshard.model.intent import OpenIntent
+from arbshard.model.refusal import Refusal
+from arbshard.venues.base.client import Answer
+from arbshard.wire.messages import Refused
 
 EXECUTION = ExecutionConfig(retry_ms=0.01)
 
@@ -14,6 +19,7 @@ EXECUTION = ExecutionConfig(retry_ms=0.01)
 class Observer:
     def __init__(self):
         self.sent_ns = []
+        self.since_book_ns = {}
         self.done = []
         self.answers = []
 
@@ -29,8 +35,9 @@ class Observer:
     def late(self):
         pass
 
-    def sent(self, waited_ns):
+    def sent(self, venue, waited_ns, since_book_ns):
         self.sent_ns.append(waited_ns)
+        self.since_book_ns[venue] = since_book_ns
 
 
 @pytest.fixture
@@ -42,8 +49,8 @@ def observed():
 def executor_in(make, risk, clock, observed):
     """An executor in a room, made as workers make it."""
 
-    def build(room):
-        factory = ExecutorFactory(risk, room.books, EXECUTION, clock, observed)
+    def build(room, asked=None):
+        factory = ExecutorFactory(asked or risk, room.books, EXECUTION, clock, observed)
         executor = factory.create_live_executor(make.pair, room.port, room.live, observed)
         assert isinstance(executor, LiveExecutor)
         assert factory.get_executor("BTC") is executor
@@ -84,8 +91,106 @@ async def test_time_to_the_wire_counts_from_the_decision(
     room = open_room(order_timeout_s=2.0)
     fill_both(room, said)
     decided_ns = clock.monotonic_ns() - 5_000_000
-    await executor_in(room).execute(entry, decided_ns)
+    await executor_in(room).execute(entry, decided_ns, decided_ns - 1_000_000)
     assert observed.sent_ns == [5_000_000, 5_000_000]
+    assert observed.since_book_ns == {"upbit": 6_000_000, "binance": 6_000_000}
+
+
+class SlowRisk:
+    """Answers when a test wants it."""
+
+    def __init__(self, risk):
+        self.risk = risk
+        self.decided = asyncio.Event()
+
+    async def submit(self, intent):
+        answer = await self.risk.submit(intent)
+        await self.decided.wait()
+        return answer
+
+    def __getattr__(self, name):
+        return getattr(self.risk, name)
+
+
+@pytest.fixture
+def slow_risk(risk):
+    return SlowRisk(risk)
+
+
+async def asked_in(room, executor_in, intent, risk):
+    """An intent that risk has not decided on, and whose legs are signed."""
+    executor = executor_in(room, risk)
+    running = asyncio.create_task(executor.execute(intent))
+    async with asyncio.timeout(5):
+        while not (room.upbit.prepared and room.binance.prepared):
+            await asyncio.sleep(0)
+    return running
+
+
+async def test_legs_are_signed_while_risk_decides_and_sent_only_then(
+    open_room, executor_in, said, entry, slow_risk
+):
+    room = open_room(order_timeout_s=2.0)
+    fill_both(room, said)
+    running = await asked_in(room, executor_in, entry, slow_risk)
+    await asyncio.sleep(0.02)
+    assert room.upbit.calls == room.binance.calls == []
+    slow_risk.decided.set()
+    await running
+    assert [one.request for one in room.binance.used] == room.binance.prepared
+    assert [one.request for one in room.upbit.used] == room.upbit.prepared
+    assert not room.port.prepared
+
+
+async def test_what_was_signed_is_thrown_away_when_risk_refuses(
+    open_room, executor_in, entry, risk, slow_risk
+):
+    risk.answer = Refused(Refusal.HALTED, "halted")
+    room = open_room()
+    running = await asked_in(room, executor_in, entry, slow_risk)
+    slow_risk.decided.set()
+    assert (await running).refused is not None
+    assert room.upbit.calls == room.binance.calls == []
+    assert not room.port.prepared
+
+
+async def test_what_was_signed_is_thrown_away_when_risk_answers_too_late(
+    open_room, executor_in, said, entry, slow_risk, clock, calls
+):
+    room = open_room(clock=clock)
+    running = await asked_in(room, executor_in, entry, slow_risk)
+    clock.advance_ms(EXECUTION.approval_expiry_ms + 1)
+    slow_risk.decided.set()
+    await running
+    assert room.upbit.calls == room.binance.calls == []
+    assert [state for _, state in reports(calls)] == ["NOT_ACCEPTED", "NOT_ACCEPTED"]
+    assert not room.port.prepared
+
+
+async def test_a_task_that_is_given_up_leaves_nothing_signed(open_room, executor_in, entry, slow_risk):
+    room = open_room()
+    running = await asked_in(room, executor_in, entry, slow_risk)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert not room.port.prepared
+
+
+async def test_changed_rules_are_checked_anew(open_room, executor_in, make, said, entry, slow_risk, calls):
+    room = open_room(order_timeout_s=2.0)
+    running = await asked_in(room, executor_in, entry, slow_risk)
+    coarse = replace(make.home, rules=replace(make.home.rules, lot=make.home.rules.lot * 7))
+    room.port.add_legs([coarse])
+    assert not room.port.prepared
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_dry_run_signs_nothing(open_room, executor_in, entry):
+    room = open_room(dry_run=True)
+    room.upbit.says("orders/test", Answer(200, b"{}"))
+    room.binance.says("order/test", Answer(200, b"{}"))
+    await executor_in(room).execute(entry)
+    assert room.upbit.prepared == room.binance.prepared == []
 
 
 async def test_entry_without_budget_sends_neither_leg(open_room, executor_in, entry, calls):
