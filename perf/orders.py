@@ -1,0 +1,168 @@
+"""Measures how long after a frame its order is at the exchange, both legs, for this system and for a script on
+ccxt.pro.
+
+Both do the same job on the same embedded exchanges (``order_exchange``), in turns and each time in another order:
+read the books of all pairs, and place both legs at once where a gap pays. This system also asks risk, whose approval
+is on disk before an order leaves, and keeps positions and a ledger. ``python -m perf.orders`` measures it alone.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from arbshard.config import SimConfig
+from perf.peers.environment import PeerUnavailable, ensure_environment
+from perf.running import ROOT, MeasurementFailed, System, end_process
+
+GROUP = "Frame sent → order at the exchange, ms"
+_COINS = 20
+_WARM_UP_S = 5.0
+_READY_S = 30.0
+_Given = dict[str, dict[str, str]]
+
+
+def measure(seconds: float = 15.0, turns: int = 3) -> dict[str, float]:
+    """Return medians over the turns, in milliseconds, and ratios, by name. Raises ``MeasurementFailed``.
+
+    Without an environment for ccxt only this system is measured.
+    """
+    clients: dict[str, Callable[[_Given, float], None]] = {"arbshard": _arbshard}
+    try:
+        python = ensure_environment("ccxt")
+    except PeerUnavailable as error:
+        print(f"ccxt: {error}", file=sys.stderr)
+    else:
+        clients["ccxt.pro"] = lambda given, wanted_s: _ccxt(python, given, wanted_s)
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in clients}
+    for turn in range(turns):
+        names = sorted(clients, reverse=turn % 2 == 1)
+        for name in names:
+            found[name].append(_turn(clients[name], seconds))
+    return _figures(found)
+
+
+def _turn(client: Callable[[_Given, float], None], seconds: float) -> dict[str, float]:
+    with TemporaryDirectory() as folder, _exchanges(Path(folder)) as given:
+        client(given, seconds)
+        rows = [line.split() for line in Path(folder, "stamps").read_text().splitlines()]
+    figures: dict[str, float] = {}
+    for venue in ("upbit", "binance"):
+        waited = sorted(int(ns) / 1e6 for where, ns in rows if where == venue)
+        if not waited:
+            raise MeasurementFailed(f"no order has reached {venue}")
+        figures[f"{venue}, orders"] = len(waited)
+        figures[f"{venue}, p50"] = waited[len(waited) // 2]
+        figures[f"{venue}, p90"] = waited[int(len(waited) * 0.9)]
+        figures[f"{venue}, p99"] = waited[int(len(waited) * 0.99)]
+    return figures
+
+
+def _figures(found: dict[str, list[dict[str, float]]]) -> dict[str, float]:
+    shown: dict[str, float] = {}
+    for name, turns in found.items():
+        for key in turns[0]:
+            shown[f"{name}: {key}"] = statistics.median(turn[key] for turn in turns)
+    for other, slower in found.items():
+        if other == "arbshard":
+            continue
+        for venue in ("upbit", "binance"):
+            key = f"{venue}, p50"
+            ratios = [theirs[key] / ours[key] for theirs, ours in zip(slower, found["arbshard"], strict=True)]
+            shown[f"{other} to arbshard, {key}"] = statistics.median(ratios)
+            shown[f"{other} to arbshard, {key}, least"] = min(ratios)
+            shown[f"{other} to arbshard, {key}, most"] = max(ratios)
+    return shown
+
+
+@contextmanager
+def _exchanges(folder: Path) -> Iterator[_Given]:
+    settings = {"coins": _COINS, "updates_per_s": 10.0, "regime": "high-win"}
+    ready = folder / "ready.json"
+    command = [sys.executable, "-m", "perf.order_exchange", str(folder / "stamps")]
+    process = subprocess.Popen(
+        [*command, "--settings", json.dumps(settings), "--ready-file", str(ready)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    accounts = SimConfig().accounts
+    try:
+        end_s = time.monotonic() + _READY_S
+        while not ready.exists():
+            if process.poll() is not None or time.monotonic() > end_s:
+                raise MeasurementFailed("the exchanges that stamp orders did not come up")
+            time.sleep(0.05)
+        found = json.loads(ready.read_text())
+        yield {
+            venue: {
+                "ws_url": found[venue]["ws_url"],
+                "rest_url": found[venue]["rest_url"],
+                "key": accounts.key_of(venue)[0],
+                "secret": accounts.key_of(venue)[1],
+            }
+            for venue in ("upbit", "binance")
+        }
+    finally:
+        end_process(process)
+
+
+def _arbshard(given: _Given, seconds: float) -> None:
+    config: dict[str, Any] = {
+        "mode": "live",
+        "data": "public",
+        "run": {"shards": 2, "log_level": "warning"},
+        # Positions are closed when the gap has closed, and not by a timer, which follows no frame.
+        "strategy": {"max_hold_s": 3600.0},
+        "venues": {
+            venue: {"ws_url": one["ws_url"], "rest_url": one["rest_url"]} for venue, one in given.items()
+        },
+    }
+    keys = {
+        f"ARBSHARD_{venue.upper()}_{part}": one[part.lower()]
+        for venue, one in given.items()
+        for part in ("KEY", "SECRET")
+    }
+    before = dict(os.environ)
+    os.environ.update(keys)
+    try:
+        with System(("-m", "arbshard", "run", "--live", "--new-ledger"), config) as system:
+            system.until_running()
+            time.sleep(_WARM_UP_S + seconds)
+            system.require_alive()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _ccxt(python: Path, given: _Given, seconds: float) -> None:
+    script = ROOT / "perf" / "peers" / "ccxt_orders.py"
+    done = subprocess.run(
+        [str(python), str(script), str(_WARM_UP_S + seconds)],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=_READY_S + _WARM_UP_S + 2 * seconds,
+        check=False,
+    )
+    if done.returncode:
+        raise MeasurementFailed(f"ccxt.pro ended with code {done.returncode}: {done.stderr.strip()[-300:]}")
+    if done.stderr:
+        print(done.stderr.strip()[-300:], file=sys.stderr)
+
+
+def main() -> None:
+    """Print the figures."""
+    for name, value in measure().items():
+        print(f"{name:44} {value:10.2f}")
+
+
+if __name__ == "__main__":
+    main()
