@@ -38,7 +38,7 @@ HFTBACKTEST = "hftbacktest, books alone: frames per CPU second"
 FUSED = "nothing trades, levels and touches in two streams, screened: frames per CPU second"
 _PAIRS = 30
 _UPDATES_PER_S = 20.0
-_SECONDS, _QUICK_SECONDS = 120.0, 30.0
+_SECONDS, _QUICK_SECONDS = 600.0, 30.0
 _NOTHING = "strategy.entry_bps=450"
 _TIMEOUT_S = 600.0
 _TURNS = 3

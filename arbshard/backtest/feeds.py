@@ -43,8 +43,6 @@ DueTimes = npt.NDArray[np.int64]
 """When frames are due, in ns, in their order."""
 _NO_FRAMES: DueTimes = np.empty(0, np.int64)
 _CARRIES = "carries "
-_ALIVE_NS = 1_500_000_000
-"""Age in ns of the last sign of life of a stream up to which it is taken to go on."""
 _ANSWER_S = 30.0
 """Time in seconds after which a snapshot counts as lost if the tape has no response to it."""
 _UNASKED_NS = 5_000_000_000
@@ -87,11 +85,6 @@ class TapeConnection:
         if frames != self._frames:
             self._frames, self._alive_ns = frames, self._counted_ns
         self._counted_ns = now_ns
-        return self._alive_ns
-
-    @property
-    def known_alive_ns(self) -> int:
-        """Return what ``alive_ns`` returned last."""
         return self._alive_ns
 
     def rest(self, rounds: Sequence[int], due_ns: DueTimes) -> None:
@@ -293,14 +286,15 @@ class TapeVenueFeed:
         """Return the names of the streams that are open."""
         return self._connections.keys()
 
-    def is_at_rest(self, now_ns: int) -> bool:
-        """Return whether all streams are alive, and nothing but frames and time changes anything."""
-        return (
-            bool(self._connections)
-            and self._diff is None
-            and not self._confirmation.is_attending
-            and all(one.known_alive_ns >= now_ns - _ALIVE_NS for one in self._connections.values())
-        )
+    @property
+    def is_at_rest(self) -> bool:
+        """Return whether nothing but frames and time changes anything, and no book has to be kept confirmed."""
+        return bool(self._connections) and self._diff is None and not self._confirmation.is_attending
+
+    @property
+    def counted_ns(self) -> int:
+        """Return when ``state`` last found further frames."""
+        return self._counted[0]
 
     def pass_timers(self, passed: Callable[[asyncio.TimerHandle, float], list[int]]) -> "FeedTimes":
         """Return when the rounds of a span would be, as ``passed`` says of a timer and its period."""

@@ -7,7 +7,7 @@ columns.
 
 **When there may be rest.** Nothing is planned but the timers that are known (``Rhythm``, and those of risk and
 worker): whatever waits for anything else has a timer of its own. Risk holds nothing and waits for nothing
-(``RiskCore.is_at_rest``), and neither does the worker (``ShardLoop.is_at_rest``); all books are live and sound.
+(``RiskCore.is_at_rest``), and neither does the worker (``ShardLoop.is_at_rest``); all books are sound, or lost.
 
 **How far it goes.** A span ends ``settling_ns`` before the first row or tick of which one of the following is not
 proved. So the rounds that follow each other in this time work out as usual whatever they work out from newer samples.
@@ -18,7 +18,7 @@ proved. So the rounds that follow each other in this time work out as usual what
 - No entry is possible: between two ticks, the highest bid to sell at, the lowest ask to buy at and the extremes of
   the FX book give no edge that is large enough for any level that the pair's gap may have in the span. The level is
   the median of a window, and moves by few ranks with few samples (``SpreadSeries.median_until``).
-- No stream is silent for more than a second, so no feed counts as stale, and no connection as lost.
+- No venue is silent for longer than ``_SILENT_NS``, so none counts as stale.
 - The FX book is young enough to be sampled at each tick, and raises no doubt (``FxGuard.is_calm``).
 - The prices of no pair suggest that its markets trade different coins.
 
@@ -33,6 +33,7 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -53,12 +54,14 @@ from arbshard.risk.rest import RestSpan
 from arbshard.venues.base.fusion import BookFuser
 from arbshard.venues.registry import get_venue
 from arbshard.worker.assembly import Worker
+from supervisor.feeds.venue import STALE_NS
 
 REST_ROWS = 65_536
 """Number of rows from which on no more are read before a span is looked for."""
 _TICKS_MIN = 30
 """Number of ticks below which a span is not worth the trouble."""
-_SILENT_NS = 1_000_000_000
+_SILENT_NS = STALE_NS - 1_000_000_000
+"""Time in ns for which a venue may be silent in a span. It is looked for silence a few times a second."""
 _LEVEL_STEP_BPS = 0.5
 """Risk rounds levels to half of this, and the whole of it is more than enough."""
 _EARLIER_SAMPLES = 5
@@ -178,6 +181,7 @@ class QuietSpans:
             screen.fx_leg,
             *(leg for one in screen.pairs for leg in (one.state.pair.home, one.state.pair.away)),
         ]
+        self._markets = [one for pair in screen.pairs for one in (pair.home, pair.away)]
         self._numbers = {
             (leg.market.venue, leg.market.symbol): number for number, leg in enumerate(self._legs)
         }
@@ -204,7 +208,7 @@ class QuietSpans:
             and self._screen.books.live(self._legs[0].slot)
             and self._screen.fx is not None
             and all(self._screen.is_idle(pair) for pair in self._screen.pairs)
-            and all(feed.is_at_rest(self._clock.monotonic_ns()) for feed in self._feeds)
+            and all(feed.is_at_rest for feed in self._feeds)
             and self._timers() is not None
         )
 
@@ -350,15 +354,14 @@ class QuietSpans:
         return table_of[keys], streams
 
     def _silent_from_ns(self, rows: _Rows, streams: Mapping[int, _Stream], now_ns: int) -> int:
-        """Return from when a stream may have been silent for too long."""
+        """Return from when a venue may have been silent for too long."""
         until_ns = 1 << 62
         for feed in self._feeds:
-            due_ns = _by_connection(rows, streams, feed.connections)
-            for name in feed.connections:
-                times = np.concatenate(((now_ns,), due_ns[name]))
-                is_long = np.diff(times) > _SILENT_NS
-                last_ns = int(times[int(is_long.argmax())] if is_long.any() else times[-1])
-                until_ns = min(until_ns, last_ns + _SILENT_NS)
+            due_ns = np.sort(np.concatenate(list(_by_connection(rows, streams, feed.connections).values())))
+            times = np.concatenate(((min(feed.counted_ns, now_ns),), due_ns))
+            is_long = np.diff(times) > _SILENT_NS
+            last_ns = int(times[int(is_long.argmax())] if is_long.any() else times[-1])
+            until_ns = min(until_ns, last_ns + _SILENT_NS)
         return until_ns
 
     def _rows(
@@ -395,14 +398,18 @@ class QuietSpans:
         return self._parts.get(number) or known_to(fuser, self._legs[number].market.symbol)
 
     def _prices_before(self) -> tuple[_Prices, _Prices]:
-        """Return the best bids and asks of all markets before the block."""
+        """Return the best bids and asks of all markets before the block; 0 and infinite for those that are dead, at
+        which nothing can be bought or sold.
+        """
         fx = self._fx
         if fx is None:
             top = self._worker.engine.fx.top
             assert top is not None
             fx = top.best_bid, top.best_ask
-        markets = [one for pair in self._screen.pairs for one in (pair.home, pair.away)]
-        bids, asks = [fx[0], *(one.bid for one in markets)], [fx[1], *(one.ask for one in markets)]
+        bids, asks = [fx[0]], [fx[1]]
+        for market in self._markets:
+            bids.append(0.0 if market.is_dead else market.bid)
+            asks.append(inf if market.is_dead else market.ask)
         return np.array(bids), np.array(asks)
 
     def _jumped(self, rows: _Rows) -> npt.NDArray[np.bool_]:
@@ -434,9 +441,8 @@ class QuietSpans:
             (int(rows.due_ns[place]), self._settled_ns(rows, jumped, place, int(rows.received_ns[place])))
             for place in places
         ]
-        markets = [one for pair in self._screen.pairs for one in (pair.home, pair.away)]
-        for number, market in enumerate(markets, 1):
-            if not market.is_clear:
+        for number, market in enumerate(self._markets, 1):
+            if not (market.is_clear or market.is_dead):
                 since_ns = market.view.jumped_ns
                 found.append((0, self._settled_ns(rows, jumped, int(rows.starts[number]), since_ns, number)))
         return found
@@ -485,8 +491,10 @@ class QuietSpans:
         is_young = ticks - grid.received_ns[:, :count] <= self._age_ns_max
         mids = (grid.bids[:, :count] + grid.asks[:, :count]) / 2
         home, away = mids[1::2], mids[2::2]
-        gap = (home / (away * (grid.bids[0, :count] + grid.asks[0, :count]) / 2) - 1) * BPS
-        implied = home / away
+        with np.errstate(invalid="ignore"):  # of markets that are dead
+            gap = (home / (away * (grid.bids[0, :count] + grid.asks[0, :count]) / 2) - 1) * BPS
+            implied = home / away
+        is_young &= np.array([True, *(not market.is_dead for market in self._markets)])[:, None]
         is_sampled = is_young[1::2] & is_young[2::2]
         if gaps.pairs_per_tick < pairs:
             turns = (np.arange(pairs)[:, None] - gaps.next - gaps.pairs_per_tick * np.arange(count)) % pairs
@@ -700,8 +708,7 @@ class QuietSpans:
                     for market in (2 * number + 1, 2 * number + 2)
                 )
                 self._views[base] = home, away, plan.ticks[places[-1]]
-        markets = [None, *(one for pair in screen.pairs for one in (pair.home, pair.away))]
-        for number, market in enumerate(markets):
+        for number, market in enumerate((None, *self._markets)):
             place = int(plan.grid.newest[number, length])
             count = place - int(rows.starts[number]) + 1
             if place < 0:
@@ -752,9 +759,8 @@ def _by_connection(rows: _Rows, streams: Mapping[int, _Stream], names: Iterable[
     """Return when the rows of each stream are due."""
     every: dict[str, list[_Numbers]] = {name: [] for name in names}
     for number, stream in streams.items():
-        every.setdefault(stream.connection, []).append(
-            rows.due_ns[rows.starts[number] : rows.starts[number + 1]]
-        )
+        if stream.connection in every:
+            every[stream.connection].append(rows.due_ns[rows.starts[number] : rows.starts[number + 1]])
     return {
         name: np.sort(np.concatenate(parts), kind="stable") if parts else np.empty(0, np.int64)
         for name, parts in every.items()

@@ -120,6 +120,11 @@ class ScreenedMarket:
         """Return what the engine sees of the market."""
         return self.pair.state.home if self.is_home else self.pair.state.away
 
+    @property
+    def is_dead(self) -> bool:
+        """Return whether there is no book, or its connection is lost: the pair is not traded until a frame comes."""
+        return self.view.top is None or not self.view.live
+
 
 class Screen:
     """Decides for all lanes of a system which frames are skipped.
@@ -176,14 +181,14 @@ class Screen:
         return self._by_name.get((venue, symbol))
 
     def is_idle(self, pair: ScreenedPair) -> bool:
-        """Return whether nothing of the pair is held or under way, and both books are live and sound, though the
-        engine may doubt a price that has jumped.
+        """Return whether nothing of the pair is held or under way, and its newest books are sound, though the engine
+        may doubt a price that has jumped, and a market may be ``is_dead``.
         """
         state = pair.state
-        if state.held or state.busy or not state.is_funded or state.followed is not None:
+        if state.held or state.busy or state.followed is not None:
             return False
-        views = pair.home.view, pair.away.view
-        return all(view.top is not None and view.live and not view.bad for view in views)
+        is_funded = state.is_funded or state.home.top is None  # without a price it is funded later
+        return is_funded and not (state.home.bad or state.away.bad)
 
     def is_screened(self, pair: ScreenedPair) -> bool:
         """Return whether frames of the pair may be skipped if their prices are out of reach."""

@@ -101,8 +101,8 @@ class ShardLoop:
 
     @property
     def is_at_rest(self) -> bool:
-        """Return whether the timer has nothing to do: the run goes on, all pairs are funded, none is to be closed,
-        and the supervisor beats.
+        """Return whether the timer has nothing to do: the run goes on, nothing is held or under way, no pair is to be
+        closed, and the supervisor beats.
         """
         return (
             self._state is WorkerState.RUNNING
@@ -111,9 +111,7 @@ class ShardLoop:
             and not self._orders.closing
             and not self._orders.halted
             and (self._membership is None or self._membership.is_settled)
-            and all(
-                state.is_funded and not state.held and not state.busy for state in self._engine.pairs.values()
-            )
+            and not any(state.held or state.busy for state in self._engine.pairs.values())
         )
 
     def start(self) -> None:

@@ -3,6 +3,7 @@ learned.
 """
 
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,9 @@ from arbshard.backtest.replaying import TapeSystem
 from arbshard.backtest.rows import TapePart
 from arbshard.backtest.run import LOG, backtest, tape_config
 from arbshard.config import Config
+from arbshard.tape.reading import Tape
+from arbshard.tape.writing import TapeBounds, TapeWriter
+from arbshard.venues.registry import get_venue
 from perf.tapes import make_tape
 from tests.backtest.test_screening import rewritten
 
@@ -22,6 +26,33 @@ pytestmark = pytest.mark.needs("analysis", "tape")
 
 NS = 1_000_000_000
 BASE = Config()
+
+
+def thinned(tape, folder, seed):
+    """The tape with one market of which nothing comes, another one that is quiet, and a venue that is silent for some
+    seconds now and then.
+    """
+    info = next(Tape(tape).segments()).info
+    folder.mkdir()
+    writer = TapeWriter(folder, info.recording, lambda *_: info, TapeBounds(free_bytes_min=0))
+    random, rows_of_tape = Random(seed), [row for _, row in Tape(tape).rows()]
+    routes = {row.venue: get_venue(row.venue).route for row in rows_of_tape}
+    markets = sorted({market for row in rows_of_tape if (market := routes[row.venue](row.data)) is not None})
+    dead, quiet = random.sample(
+        [market for market in markets if "USDT" not in market or "-" not in market], 2
+    )
+    silent_until_ns = 0
+    for row in rows_of_tape:
+        market = routes[row.venue](row.data) if row.kind == "frame" else None
+        if row.venue == "binance" and row.kind == "frame":
+            if row.at_ns >= silent_until_ns and random.random() < 0.001:
+                silent_until_ns = row.at_ns + random.randint(1, 7) * NS
+            if row.at_ns < silent_until_ns:
+                continue
+        if market is None or (market != dead and (market != quiet or random.random() < 0.05)):
+            writer.add(row)
+    writer.close(0, 0)
+    return folder
 
 
 def state_of(system):
@@ -128,9 +159,20 @@ def same(one, other):
     short_rows=st.sampled_from([20, 100]),
     sample_ms=st.sampled_from([200.0, 1000.0]),
     is_fused=st.booleans(),
+    is_thin=st.booleans(),
 )
 def test_all_is_as_without_a_span_that_is_passed_over(
-    tmp_path_factory, monkeypatch, seed, entry_bps, regime, share, rest_rows, short_rows, sample_ms, is_fused
+    tmp_path_factory,
+    monkeypatch,
+    seed,
+    entry_bps,
+    regime,
+    share,
+    rest_rows,
+    short_rows,
+    sample_ms,
+    is_fused,
+    is_thin,
 ):
     monkeypatch.setattr(replaying, "REST_ROWS", rest_rows)
     monkeypatch.setattr(replaying, "_SHORT_ROWS", short_rows)
@@ -147,6 +189,7 @@ def test_all_is_as_without_a_span_that_is_passed_over(
         folder, seconds=75, pairs=3, updates_per_s=4, regime=regime, seed=seed, base=base, is_fused=is_fused
     )
     tape = rewritten(folder, folder / "rewritten", seed, share)
+    tape = thinned(tape, folder / "thin", seed) if is_thin else tape
     part, config = TapePart(str(tape)), tape_config(tape)
     with_it = traded(part, config, folder / "with", monkeypatch)
     same(with_it, traded(part, config, folder / "without", monkeypatch, screening=False))
@@ -160,3 +203,29 @@ def test_most_of_a_quiet_tape_is_passed_over(tmp_path, monkeypatch, is_fused):
     found = traded(TapePart(str(tmp_path)), strict, tmp_path / "with", monkeypatch)
     assert found[1]["passed"] > 0.5 * found[0].frames
     same(found, traded(TapePart(str(tmp_path)), strict, tmp_path / "without", monkeypatch, screening=False))
+
+
+def test_a_pair_with_a_market_that_never_comes_does_not_keep_the_others_from_rest(tmp_path, monkeypatch):
+    made = tmp_path / "made"
+    make_tape(made, seconds=60, pairs=4, updates_per_s=6, regime="calm", seed=5)
+    tape = thinned(made, tmp_path / "thin", 3)
+    config = tape_config(tape)
+    strict = replace(config, strategy=replace(config.strategy, entry_bps=450.0))
+    found = traded(TapePart(str(tape)), strict, tmp_path / "with", monkeypatch)
+    assert found[1]["passed"] > 0.2 * found[0].frames
+    same(found, traded(TapePart(str(tape)), strict, tmp_path / "without", monkeypatch, screening=False))
+
+
+def test_a_bound_that_is_too_high_is_found(tmp_path, monkeypatch):
+    """The comparison can fail: spans that are passed over although entries are possible lose entries."""
+    base = replace(BASE, baseline=replace(BASE.baseline, is_required=False))
+    make_tape(tmp_path, seconds=40, pairs=3, updates_per_s=6, regime="mixed", seed=5, base=base)
+    monkeypatch.setattr(resting, "_TICKS_MIN", 3)
+    part, config = TapePart(str(tmp_path)), tape_config(tmp_path)
+    right = backtest(part, config, tmp_path / "right", screening=False)
+    same_as_right = backtest(part, config, tmp_path / "same")
+    monkeypatch.setattr(resting.QuietSpans, "_reached_ns", lambda *given: given[-1])
+    wrong = backtest(part, config, tmp_path / "wrong")
+    assert right.decisions_hash == same_as_right.decisions_hash
+    assert right.decisions_hash != wrong.decisions_hash
+    assert right.entries > wrong.entries
