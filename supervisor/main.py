@@ -102,7 +102,8 @@ def _supervise(config: Config, options: Options, programs: Programs) -> _End:
     table = sys.stdout.isatty() and options.recorder is None
     state_dir = state_dir_of(config)
     opening = opening_of(config, is_new=options.new_ledger)
-    check_opening(ledger_in(state_dir), opening)  # before anything is made there
+    if config.cluster is None or opening == "new":  # a host without a ledger gets the copy of another one
+        check_opening(ledger_in(state_dir), opening)  # before anything is made there
     keys = load_keys(config) if config.mode == "live" else {}
     forget_variables([name for name in os.environ if is_key_variable(name)])
     manager = service_manager_of_this_process()

@@ -22,6 +22,7 @@ from arbshard.config import Config
 from arbshard.data.clients import open_client
 from arbshard.data.stream import open_stream
 from arbshard.errors import ArbshardError, UsageError
+from arbshard.execution.live.account_part import AccountPart
 from arbshard.execution.live.keys import receive_keys
 from arbshard.last_words import end_with
 from arbshard.ledger.reader import LedgerReader
@@ -63,6 +64,8 @@ async def _work(arguments: argparse.Namespace) -> int:
             closing(Budget.open(files.dir, "accounts", rate_windows(config.venues.traded)))
         )
         clock = SystemClock()
+        if config.cluster is not None:
+            budget.account_part = AccountPart(files.cluster_page, config.cluster, clock.monotonic_ns)
         clients: dict[str, VenueClient] = {}
         for name in config.venues.traded:
             clients[name] = open_client(name, config, keys[name], clock)

@@ -44,11 +44,14 @@ COMMANDS: dict[str, CommandHelp] = {
             "run --config paper --symbols BTC,ETH,SOL",
             "run --summary day.json",
             "run --service --config /etc/arbshard/desk.toml",
+            "run --config desk.toml --cluster cluster.toml --host a",
         ),
         "0 a clean run, 1 not a clean one (the closing summary says why), 2 something you must change",
         RUN,
     ),
-    "stop": CommandHelp(("stop", "stop --name desk --keep-positions --wait 60"), _RUNNING, RUN),
+    "stop": CommandHelp(
+        ("stop", "stop --name desk --keep-positions --wait 60", "stop --name desk --host-only"), _RUNNING, RUN
+    ),
     "instances": CommandHelp(("instances", "instances --json"), panel=RUN),
     "doctor": CommandHelp(
         ("doctor --config live.toml", "doctor --config live.toml --json"),

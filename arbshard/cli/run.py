@@ -52,6 +52,11 @@ def run(
             "--new-ledger", help="Begin a ledger where there is none; real exchanges require this option."
         ),
     ] = False,
+    cluster: Annotated[
+        Path | None,
+        typer.Option("--cluster", help="Cluster file: this is one of several hosts (docs/cluster.md)."),
+    ] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Name of this host in the cluster file.")] = None,
     service: Annotated[
         bool,
         typer.Option(
@@ -76,11 +81,36 @@ def run(
     from supervisor.main import Options
     from supervisor.main import run as supervise
 
+    if cluster is not None and shards is not None:
+        raise UsageError("--shards: the cluster file states the number of shards of all hosts")
     checked = _checked(config_of(name, config, state_dir, overrides), sends=live)
+    checked = _with_cluster(checked, cluster, host)
     for remark in find_remarks(checked):
         typer.echo(f"note: {remark}", err=True)
     code = supervise(checked, Options(duration, summary, keep_positions, new_ledger, service=service))
     raise typer.Exit(code)
+
+
+def _with_cluster(config: Config, path: Path | None, host: str | None) -> Config:
+    """Return ``config`` for ``host`` of the cluster whose file is ``path``. Raises ``UsageError``."""
+    if config.cluster is not None:
+        raise UsageError("cluster: is a file of its own, the same on all hosts; name it by --cluster")
+    if path is None and host is None:
+        return config
+    if path is None or host is None:
+        raise UsageError("--cluster and --host: name both, the cluster file and this host's name in it")
+    from arbshard.config.cluster_file import load_cluster, read_host_keys
+    from arbshard.optional import require_libraries
+
+    cluster = load_cluster(path, host)
+    read_host_keys(cluster)  # this only checks them: the processes that need them read them
+    require_libraries("--cluster", "nats")
+    if config.data == "sim" and len(cluster.hosts) > 1:
+        raise UsageError(
+            "--cluster: each host would embed exchanges of its own, with other prices; start 'arbshard exchanges' on "
+            'one of them, and set data = "public" and the addresses of the venues in the configuration'
+        )
+    return replace(config, cluster=cluster, run=replace(config.run, shards=cluster.shards))
 
 
 def _checked(config: Config, *, sends: bool) -> Config:
@@ -104,11 +134,21 @@ def stop(
     name: NameOption = None,
     config: ConfigOption = None,
     keep_positions: Annotated[bool, typer.Option("--keep-positions", help="Leave positions open.")] = False,
+    host_only: Annotated[
+        bool,
+        typer.Option(
+            "--host-only",
+            help="Of a cluster, stop this host alone: positions are kept, and other hosts take its shards.",
+        ),
+    ] = False,
     wait: Annotated[
         float, typer.Option("--wait", help="Seconds to wait for the end; 0 does not wait.")
     ] = 30.0,
 ) -> None:
-    """Stop a running instance in order: no new entries, positions closed, ledger closed."""
+    """Stop a running instance in order: no new entries, positions closed, ledger closed.
+
+    Of a cluster, all hosts stop, unless --host-only is given.
+    """
     from arbshard.cli.risk_client import commanding_user
     from arbshard.model.money import use_money_context
     from arbshard.wire import control
@@ -119,7 +159,7 @@ def stop(
     if running_pid(config_of(name, config).name) is None:
         _refuse_to_stop(name, config)
     instance, files = running_files(name, config)
-    answer = send_order(files, control.Stop(keep_positions), commanding_user())
+    answer = send_order(files, control.Stop(keep_positions, host_only), commanding_user())
     assert isinstance(answer, control.ControlDone), answer
     typer.echo(f"{instance}: {answer.text}")
     state_dir = last_state_dir(find_run_dir(instance))

@@ -9,7 +9,7 @@ A window slides: it is kept in eight parts, so that it is safe for any position 
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -43,6 +43,8 @@ class Window(NamedTuple):
     span_ns: int
     gives_back: bool = False
     """Whether the venue subtracts what it counted for orders that filled: its figure then replaces our own sum."""
+    is_of_account: bool = False
+    """Whether the venue counts by account, so that all hosts of a cluster share the limit; otherwise by address."""
 
 
 class Usage(NamedTuple):
@@ -68,6 +70,8 @@ class Budget(Mapped):
         self._first = {window.name: first + index * _WINDOW_WORDS for index, window in enumerate(windows)}
         self._others: dict[Path, Segment] = {}
         self._listed_ns = -_LIST_AGAIN_NS
+        self.account_part: Callable[[], float] | None = None
+        """Returns the part of the limits of an account that this host may use; None where it may use all of them."""
 
     @classmethod
     def open(cls, run_dir: Path, owner: str, windows: Sequence[Window]) -> Self:
@@ -104,11 +108,22 @@ class Budget(Mapped):
         # Record first and read after: of two processes that spend at once, at least one sees the other's record.
         for name, cost in costs.items():
             self._note(name, cost, now_ns)
-        if all(self.usage(name, now_ns).used <= self._windows[name].limit * share for name in costs):
+        if all(self._fits(name, share, now_ns) for name in costs):
             return True
         for name, cost in costs.items():
             self._note(name, -cost, now_ns)
         return False
+
+    def _fits(self, name: str, share: float, now_ns: int) -> bool:
+        """Return whether what is used of a window is within ``share`` of its limit and of this host's part."""
+        window = self._windows[name]
+        # Where the venue subtracts orders that filled, its own figure counts, and that has the orders of all hosts.
+        if window.is_of_account and self.account_part is not None and not window.gives_back:
+            # One call is always possible: without it no exit could be sent where a part is small.
+            mine = max(window.limit * share * self.account_part(), 1)
+            if self._own(name, now_ns) > mine:
+                return False
+        return self.usage(name, now_ns).used <= window.limit * share
 
     def correct(self, name: str, used: int, now_ns: int) -> None:
         """Record the venue's statement that ``used`` of a window is used."""
@@ -136,8 +151,7 @@ class Budget(Mapped):
         window = self._windows[name]
         first = self._first[name]
         noted = self._noted(name, now_ns)
-        oldest = _part_of(now_ns, window) - _PARTS
-        own = sum(word & _AMOUNT_MAX for word in noted if word >> _AMOUNT_BITS >= oldest)
+        own = _sum_of(noted, window, now_ns)
         newest = max(self._all(now_ns), key=lambda segment: segment.words[first + _SAID])
         said = newest.words[first + _SAID]
         said_ns = (said >> _AMOUNT_BITS) * _MS
@@ -162,6 +176,10 @@ class Budget(Mapped):
         spent = noted & _AMOUNT_MAX if noted >> _AMOUNT_BITS == part else 0
         # Number and amount are in one word, so that a reader never sees one without the other.
         self._words[word] = part << _AMOUNT_BITS | min(max(spent + cost, 0), _AMOUNT_MAX)
+
+    def _own(self, name: str, now_ns: int) -> int:
+        """Return what the processes of this host have used of a window."""
+        return _sum_of(self._noted(name, now_ns), self._windows[name], now_ns)
 
     def _noted(self, name: str, now_ns: int) -> list[int]:
         """Return the words of the rings of all processes."""
@@ -188,6 +206,12 @@ class Budget(Mapped):
                 segment.close()
                 raise SharedMemoryError(f"{path}: counts other windows than {self.path}")
             self._others[path] = segment
+
+
+def _sum_of(noted: Iterable[int], window: Window, now_ns: int) -> int:
+    """Return the sum of the words of rings that are within the window."""
+    oldest = _part_of(now_ns, window) - _PARTS
+    return sum(word & _AMOUNT_MAX for word in noted if word >> _AMOUNT_BITS >= oldest)
 
 
 def _part_of(at_ns: int, window: Window) -> int:

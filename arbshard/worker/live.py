@@ -12,6 +12,7 @@ from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.data.clients import open_order_client
 from arbshard.errors import LedgerError, ProtocolError
+from arbshard.execution.live.account_part import AccountPart
 from arbshard.execution.live.port import LivePort
 from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.execution.live.venue_session import VenueSession
@@ -57,10 +58,13 @@ def open_live_ports(
     config: Config, keys: Mapping[str, Keys], files: RunFiles, clock: Clock, shard: int
 ) -> LivePorts:
     """Open the real ports. Raises ``UsageError`` for settings that cannot work."""
+    budget = Budget.open(files.dir, f"worker-{shard}", rate_windows(config.venues.traded))
+    if config.cluster is not None:
+        budget.account_part = AccountPart(files.cluster_page, config.cluster, clock.monotonic_ns)
     return LivePorts(
         {venue: open_order_client(venue, config, key, clock) for venue, key in keys.items()},
         Subscriber(files.accounts_endpoint, (order_events.topic(shard),)),
-        Budget.open(files.dir, f"worker-{shard}", rate_windows(config.venues.traded)),
+        budget,
     )
 
 

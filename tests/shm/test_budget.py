@@ -136,3 +136,44 @@ class TestWhatTheVenueSays:
         assert successor.blocked_until_ns("upbit", T0) == T0 + ban_ns
         assert not successor.spend({"fast": 1}, 1.0, T0 + ban_ns - S // 10)
         assert successor.spend({"fast": 1}, 1.0, T0 + ban_ns)
+
+
+class TestPartOfAnAccount:
+    """Of a limit that all hosts of a cluster share, each host uses its part."""
+
+    OF_ACCOUNT = FAST._replace(is_of_account=True)
+    OPEN_ORDERS = SLOW._replace(is_of_account=True)
+
+    def test_of_a_limit_by_account_only_the_part_is_used(self, open_budget):
+        budget = open_budget(windows=(self.OF_ACCOUNT,))
+        budget.account_part = lambda: 0.5
+        assert spent(budget, 20, T0) == 6
+        budget.account_part = lambda: 0.75  # this host was granted another shard
+        assert spent(budget, 20, T0) == 3
+
+    def test_a_limit_by_address_is_its_own(self, open_budget):
+        budget = open_budget()
+        budget.account_part = lambda: 0.1
+        assert spent(budget, 20, T0) == 12
+
+    def test_the_processes_of_a_host_share_its_part(self, open_budget):
+        budgets = [open_budget(f"worker-{n}", (self.OF_ACCOUNT,)) for n in range(2)]
+        for budget in budgets:
+            budget.account_part = lambda: 0.5
+        assert [spent(budget, 4, T0) for budget in budgets] == [4, 2]
+
+    def test_one_call_is_always_possible(self, open_budget):
+        budget = open_budget(windows=(self.OF_ACCOUNT,))
+        budget.account_part = lambda: 0.01
+        assert spent(budget, 20, T0, share=0.7) == 1
+
+    def test_what_the_venue_states_has_the_calls_of_all_hosts(self, open_budget):
+        budget = open_budget(windows=(self.OF_ACCOUNT,))
+        budget.account_part = lambda: 0.5
+        budget.correct("fast", 11, T0)
+        assert spent(budget, 20, T0) == 1
+
+    def test_where_the_venue_gives_back_its_own_figure_counts(self, open_budget):
+        budget = open_budget(windows=(self.OPEN_ORDERS,))
+        budget.account_part = lambda: 0.1
+        assert sum(budget.spend({"slow": 1}, 1.0, T0) for _ in range(120)) == 100

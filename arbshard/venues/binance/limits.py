@@ -10,8 +10,8 @@ _S = 1_000_000_000
 
 WINDOWS = (
     Window("binance_weight", "binance", 6000, 60 * _S),
-    Window("binance_orders_10s", "binance", 100, 10 * _S, gives_back=True),
-    Window("binance_orders_1d", "binance", 200_000, 86_400 * _S, gives_back=True),
+    Window("binance_orders_10s", "binance", 100, 10 * _S, gives_back=True, is_of_account=True),
+    Window("binance_orders_1d", "binance", 200_000, 86_400 * _S, gives_back=True, is_of_account=True),
 )
 ORDER: Final[Mapping[str, int]] = {"binance_weight": 1, "binance_orders_10s": 1, "binance_orders_1d": 1}
 TEST: Final[Mapping[str, int]] = {"binance_weight": 1}

@@ -22,7 +22,7 @@ class UnifiedLimits:
     """Implements ``RateLimits``."""
 
     def __init__(self, name: str) -> None:
-        self.windows = (Window(f"{name}_calls", name, _CALLS_PER_S, 1_000_000_000),)
+        self.windows = (Window(f"{name}_calls", name, _CALLS_PER_S, 1_000_000_000, is_of_account=True),)
 
     def read_headers(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
         """Return nothing: each venue has headers of its own."""

@@ -10,9 +10,9 @@ from arbshard.venues.base.limits import WindowUse
 _S = 1_000_000_000
 
 WINDOWS = (
-    Window("upbit_default", "upbit", 30, _S),
-    Window("upbit_order", "upbit", 12, _S),
-    Window("upbit_order_test", "upbit", 8, _S),
+    Window("upbit_default", "upbit", 30, _S, is_of_account=True),
+    Window("upbit_order", "upbit", 12, _S, is_of_account=True),
+    Window("upbit_order_test", "upbit", 8, _S, is_of_account=True),
     Window("upbit_orderbook", "upbit", 10, _S),
 )
 ORDER: Final[Mapping[str, int]] = {"upbit_order": 1}
