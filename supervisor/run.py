@@ -294,7 +294,16 @@ class Run:
             universe = await self._find_universe()
         else:
             await self.processes.until_up(self._start_child(self._specs.agent()))
-            universe = await self._cluster.first_universe(self._find_universe, self._stop.is_set)
+            found: list[Universe] = []
+
+            async def find() -> Universe:
+                found.append(await self._find_universe())
+                return found[0]
+
+            universe = await self._cluster.first_universe(find, self._stop.is_set)
+            if self.config.mode == "live" and not found:
+                # Its checks are made on each host: keys that are wrong here must not be found out at a takeover.
+                await self._find_universe()
             self._cluster.universe = universe.serial
         self._status.universe = universe
         write_whole(self.files.universe, msgspec.json.encode(universe))

@@ -501,7 +501,8 @@ class Agent:
             return
         if not self._relay.is_open:
             self._relay.open()
-        if not self._is_mirroring:
+        # A leader that leaves keeps the last page of its risk, which says how the ledger was closed.
+        if not self._is_mirroring and not self._state.leaves:
             self._mirror.open()
             self._is_mirroring = True
         leader = self._core.leader

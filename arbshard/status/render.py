@@ -326,12 +326,10 @@ def _cluster(cluster: ClusterStatus) -> WholeTable:
         justify: JustifyMethod = "right" if heading in ("frames/s", "CPU", "events behind") else "left"
         table.add_column(heading, justify=justify)
     for host in cluster.hosts:
-        state = (
-            "away" if is_away(host) else "leaving" if host.leaving else "leads" if host.leads else "follows"
-        )
+        state = "left" if host.leaving else "away" if is_away(host) else "leads" if host.leads else "follows"
         table.add_row(
             host.name,
-            Text(state, style="bold red" if state == "away" else "yellow" if state == "leaving" else "green"),
+            Text(state, style="bold red" if state == "away" else "yellow" if state == "left" else "green"),
             ", ".join(map(str, host.shards)) or "-",
             f"{host.frames_s:,.0f}",
             f"{host.cpu:.0%}",
@@ -478,6 +476,8 @@ def _web(web: WebStatus) -> Text:
 
 def _ledger_at_end(summary: Summary) -> Text:
     ledger = summary.ledger
+    if ledger is None and summary.is_copy:
+        return Text(f"{summary.state_dir}/ledger.sqlite is a copy of the leader's")
     if ledger is None:
         return Text("was not opened")
     written = f"the last event written was {ledger.last_seq:,}"

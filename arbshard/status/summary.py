@@ -70,6 +70,8 @@ class Summary(msgspec.Struct, frozen=True):
     as_of: str = ""
     """Time of risk's last report of portfolio and positions, if it did not end in order; empty when it did."""
     ledger: LedgerStatus | None = None
+    is_copy: bool = False
+    """Whether this host kept a copy of the ledger, which the leader of its cluster wrote."""
     equity: EquityNote = EquityNote()
     regime: str = ""
     """How the prices of the simulated exchanges behave; empty for public feeds."""
@@ -132,6 +134,7 @@ def summarise(last: Status, *, alive: Status | None, failure: str, keeps_positio
         positions=last.positions,
         as_of=last.as_of,
         ledger=last.ledger,
+        is_copy=last.cluster is not None and last.ledger is None,
         equity=last.equity,
         rules=rules,
         fx=last.fx,
