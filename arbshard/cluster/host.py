@@ -16,11 +16,9 @@ Whoever calls it obeys four rules, which safety depends on:
 
 import enum
 from collections.abc import Mapping
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-import msgspec
-
-from arbshard.cluster.leases import LeaseKeeper, LeaseValue, PutLease
+from arbshard.cluster.leases import LeaseKeeper, PutLease
 from arbshard.cluster.placement import move, place
 from arbshard.cluster.terms import PATIENCE, Candidacy, Promise, Voter
 from arbshard.config.cluster import ClusterConfig
@@ -32,6 +30,7 @@ from arbshard.wire.cluster import (
     Claim,
     ClaimRefused,
     FollowerMessage,
+    Gossip,
     Granted,
     HeldShard,
     HostBeat,
@@ -39,16 +38,14 @@ from arbshard.wire.cluster import (
     LeaderMessage,
     LogPosition,
     NotJoined,
+    Placement,
     Release,
     Valid,
     Voted,
 )
 
-T = TypeVar("T")
-
 RISK_KEY = "leases/risk"
-PLACEMENT_KEY = "run/placement"
-"""Keys are the name of a bucket, a slash and the key in it: ``leases``, ``hosts`` and ``run``."""
+"""Keys are the name of a bucket, a slash and the key in it."""
 
 RISK_START_NS = 15_000_000_000
 """How long a new leader's risk may take until it confirms the first beat of its own host."""
@@ -56,17 +53,12 @@ _BALANCE_PAUSE_NS = 10_000_000_000
 """How long nothing has changed before a shard moves for the sake of balance."""
 _GIVE_BACK_PAUSE_NS = 10_000_000_000
 """How long a host does not claim a shard again that it gave back."""
-_INCARNATION_MAX = EPOCHS_PER_GRANT - 1
+_NEVER_NS = -(2**62)
 
 
 def shard_key(shard: int) -> str:
     """Return the key of a shard's lease."""
     return f"leases/shard.{shard}"
-
-
-def host_key(host: str) -> str:
-    """Return the key of a host's view."""
-    return f"hosts/{host}"
 
 
 class Persist(NamedTuple):
@@ -76,7 +68,7 @@ class Persist(NamedTuple):
 
 
 class SendVote(NamedTuple):
-    """Is an action: send a request for a vote, or a vote, to the agent of another host."""
+    """Is an action: send a request for a vote, or a vote, to the agent of another host. It may be lost."""
 
     host: str
     message: AskVote | Voted
@@ -117,15 +109,8 @@ class ReadEntry(NamedTuple):
     key: str
 
 
-class WriteEntry(NamedTuple):
-    """Is an action: write a key, whatever it has."""
-
-    key: str
-    value: bytes
-
-
 class PublishView(NamedTuple):
-    """Is an action: write what ``view`` returns to ``host_key`` of this host, as JSON."""
+    """Is an action: send what ``gossip`` returns to the agents of all other hosts. It may be lost."""
 
 
 Action = (
@@ -137,7 +122,6 @@ Action = (
     | StepDown
     | SendToLeader
     | ReadEntry
-    | WriteEntry
     | PublishView
     | PutLease
 )
@@ -149,16 +133,6 @@ class WorkerUp(NamedTuple):
     epoch: int
     universe: int
     """Serial of the universe that it has carried out; -1 before it has."""
-
-
-class PlacementEntry(msgspec.Struct, frozen=True):
-    """Is what the leader writes to ``PLACEMENT_KEY``."""
-
-    term: int
-    serial: int
-    """Number of the write within the term."""
-    hosts: tuple[str, ...]
-    """The host of each shard."""
 
 
 class _Role(enum.Enum):
@@ -175,14 +149,14 @@ class _Beat(NamedTuple):
 
 
 class _Neighbour:
-    """Is what the leader knows of a host through NATS."""
+    """Is what this host knows of another one by its gossip."""
 
     def __init__(self, now_ns: int) -> None:
-        self.revision = -1
         self.view: HostView | None = None
         self.changed_ns = now_ns
+        """When the view came."""
         self.joined_term = 0
-        """The last term in which the host was seen in contact with the leader."""
+        """The last term in which the host was in contact with the leader."""
 
 
 class _ShardHold:
@@ -190,6 +164,8 @@ class _ShardHold:
 
     def __init__(self, keeper: LeaseKeeper) -> None:
         self.keeper = keeper
+        self.placed_ns = 0
+        """Since when the shard is to be claimed; 0 while it is not."""
         self.granted = 0
         """The grant that this host may run; 0 for none."""
         self.claimed = 0
@@ -207,7 +183,7 @@ class _ShardHold:
 class HostCore:
     """Is the pure core of the agent of ``config.host``. Each method returns the actions that it leads to."""
 
-    def __init__(self, config: ClusterConfig, promise: Promise, now_ns: int) -> None:
+    def __init__(self, config: ClusterConfig, promise: Promise, now_ns: int) -> None:  # noqa: PLR0915 - one table
         self._config = config
         self.host = config.host
         self._lease_ns = config.lease_ms * 1_000_000
@@ -227,42 +203,57 @@ class HostCore:
         self._no_campaign_before_ns = 0
         self.elected_ns = 0
         """When this host won the term that it leads; 0 while it does not lead."""
+        self._trial: Candidacy | None = None
+        """A candidacy that nothing is promised for yet."""
+        self._lead_until_ns = 0
+        self._answered_ns = now_ns
+        """When NATS answered last."""
         self._risk_lease = LeaseKeeper(RISK_KEY, config.host, self._lease_ns, self._patience_ns)
 
         self._following: tuple[str, int] | None = None
         self._is_joined = False
         self._followed_ns = 0
         """When the link was opened last."""
-        self._contact_ns = -(2**62)
+        self._contact_ns = _NEVER_NS
         """When the leader sent anything last."""
         self._valid_ns = 0
         """When the leader confirmed a beat last; 0 for never in this term."""
         self._refusal = ""
-        self._complained_ns = -(2**62)
+        self._complained_ns = _NEVER_NS
 
         self._beat_number = 0
-        self._beat_sent_ns = -(2**62)
+        self._beat_sent_ns = _NEVER_NS
         self._beats: dict[int, _Beat] = {}
         self._confirmed = 0
         self._confirmed_grants: dict[int, int] = {}
         self.valid_until_ns = 0
         """Until when the workers of this host may send orders, for the shards that ``grants`` has."""
 
-        self._shards = {
-            shard: _ShardHold(LeaseKeeper(shard_key(shard), config.host, self._lease_ns, self._patience_ns))
-            for shard in range(config.shards)
-        }
+        self._shards = {shard: _ShardHold(self._shard_keeper(shard)) for shard in range(config.shards)}
+        self._keepers = {one.key: one for one in self._leases()}
+        self._rank = sorted(config.hosts).index(config.host)
         self._workers: Mapping[int, WorkerUp] = {}
         self._is_connected = False
         self.is_leaving = False
 
-        self._placement: PlacementEntry | None = None
+        self._placement: Placement | None = None
+        self.phase = 0
+        """What the operators of any host ordered; see ``Gossip.phase``."""
         self._contact_since_ns = now_ns
         """Since when this host, as the leader, is in contact with its own risk."""
         self._unchanged_since_ns = now_ns
         self._neighbours = {host: _Neighbour(now_ns) for host in self._others}
-        self._renewed_ns = -(2**62)
+        self._renewed_ns = _NEVER_NS
         self._frames_s = 0.0
+
+    def _leases(self) -> list[LeaseKeeper]:
+        return [self._risk_lease, *(hold.keeper for hold in self._shards.values())]
+
+    def _shard_keeper(self, shard: int) -> LeaseKeeper:
+        # Where a shard shall be is the leader's decision, so no other host is waited for when nothing is written.
+        return LeaseKeeper(
+            shard_key(shard), self.host, self._lease_ns, self._patience_ns, is_free_when_absent=True
+        )
 
     # What the page and the note show.
 
@@ -288,8 +279,8 @@ class HostCore:
 
     @property
     def lead_until_ns(self) -> int:
-        """Return until when this host's risk may decide, by its lease at NATS; 0 while it does not lead."""
-        return self._risk_lease.held_until_ns if self.leads else 0
+        """Return until when this host's risk may decide unless its agent is alive; 0 while it does not lead."""
+        return self._lead_until_ns if self.leads else 0
 
     def has_contact(self, now_ns: int) -> bool:
         """Return whether the leader has accepted this host and confirmed a beat within a lease."""
@@ -302,12 +293,12 @@ class HostCore:
 
     def grants(self, now_ns: int) -> dict[int, int]:
         """Return the grant of each shard that this host may run now. A shard without one is not in it."""
+        if now_ns >= self.valid_until_ns:
+            return {}
         return {
             shard: hold.granted
             for shard, hold in self._shards.items()
-            if hold.granted
-            and self._confirmed_grants.get(shard) == hold.granted
-            and hold.keeper.is_held(now_ns)
+            if hold.granted and self._confirmed_grants.get(shard) == hold.granted
         }
 
     @property
@@ -317,15 +308,14 @@ class HostCore:
 
     def why(self, now_ns: int) -> str:
         """Return why this host runs no shard, for people; empty when it does, or shall run none."""
-        if self.grants(now_ns) and now_ns < self.valid_until_ns:
+        if self.grants(now_ns):
             return ""
         if self.is_leaving:
             return "this host leaves the cluster"
-        if not self._is_connected:
-            return "NATS cannot be reached"
-        if self._candidacy is not None:
-            votes, needed = len(self._candidacy.votes), self._config.majority
-            reasons = "; ".join(f"{host}: {why}" for host, why in sorted(self._candidacy.objections.items()))
+        candidacy = self._candidacy or self._trial
+        if candidacy is not None:
+            votes, needed = len(candidacy.votes), self._config.majority
+            reasons = "; ".join(f"{host}: {why}" for host, why in sorted(candidacy.objections.items()))
             text = (
                 f"waiting for a leader: {votes} of {len(self._config.hosts)} hosts votes, {needed} are needed"
             )
@@ -339,16 +329,21 @@ class HostCore:
             return "waiting for the grant of its shards"
         return ""
 
-    def view(self, *, at_ms: int, version: str, frames_s: float, cpu: float, now_ns: int) -> HostView:
-        """Return what this host shows to the others."""
+    @property
+    def views(self) -> dict[str, HostView]:
+        """Return the newest view of each other host that has sent one."""
+        return {host: one.view for host, one in self._neighbours.items() if one.view is not None}
+
+    def gossip(self, *, at_ms: int, version: str, frames_s: float, cpu: float, now_ns: int) -> Gossip:
+        """Return what this host sends to all others. The arguments are what only its processes know."""
         self._frames_s = frames_s
         position = self._voter.position
-        return HostView(
+        view = HostView(
             host=self.host,
             at_ms=at_ms,
             version=version,
             leads=self.leads,
-            term=self.term if self.has_contact(now_ns) else 0,
+            term=self.term if self.leads or self.has_contact(now_ns) else 0,
             seq=position.seq if position is not None else 0,
             shards=tuple(
                 ShardPlace(one.shard, one.grant, one.epoch, one.universe) for one in self._held_shards()
@@ -359,6 +354,7 @@ class HostCore:
             note=self.why(now_ns),
             leaving=self.is_leaving,
         )
+        return Gossip(self.host, view, self._placement, self.phase)
 
     # What happens.
 
@@ -376,9 +372,12 @@ class HostCore:
             if position is None and self._role is _Role.WINNER:
                 assert self._candidacy is not None
                 self._role = _Role.LEADER
+                self._lead_until_ns = now_ns + self._lease_ns
                 self._follow(self.host, self._candidacy.ask.term, now_ns)
                 self._candidacy = None
             return self._done()
+        if self._voter.position is None:
+            self._voter.acknowledge(now_ns)  # This host's risk may have confirmed beats until just now.
         self._voter.position = position
         return self._done()
 
@@ -400,39 +399,39 @@ class HostCore:
             hold.not_before_ns = now_ns + _GIVE_BACK_PAUSE_NS
         return self._done()
 
+    def order_phase(self, phase: int) -> None:
+        """Note what an operator ordered on this host; it reaches all others, and is never taken back."""
+        self.phase = max(self.phase, phase)
+
     def kv_entry(self, key: str, revision: int, value: bytes | None, now_ns: int) -> list[Action]:
         """Note what NATS has under ``key``; ``value`` is None for no entry, and revision 0 if there never was one."""
-        bucket, _, name = key.partition("/")
-        if key == RISK_KEY:
-            self._risk_lease.entry(revision, value, now_ns)
-            self._heed_leader(value, now_ns)
-        elif key == PLACEMENT_KEY:
-            self._heed_placement(value)
-        elif bucket == "hosts" and name in self._neighbours:
-            self._heed_view(self._neighbours[name], revision, value, now_ns)
-        elif bucket == "leases" and name.startswith("shard."):
-            hold = self._shards.get(int(name[6:])) if name[6:].isdigit() else None
-            if hold is not None:
-                hold.keeper.entry(revision, value, now_ns)
+        self._answered_ns = now_ns
+        keeper = self._keepers.get(key)
+        if keeper is not None:
+            keeper.entry(revision, value, now_ns)
         return self._done()
 
     def lease_written(self, put: PutLease, revision: int | None, now_ns: int) -> list[Action]:
         """Note the outcome of a ``PutLease``: its new revision; None if it was refused or is not known in time."""
-        if put.key == RISK_KEY:
-            self._risk_lease.written(put, revision, now_ns)
-        else:
-            self._shards[int(put.key.rpartition(".")[2])].keeper.written(put, revision, now_ns)
-        self._judge_lead(now_ns)
+        if revision is not None:
+            self._answered_ns = now_ns
+        self._keepers[put.key].written(put, revision, now_ns)
         return self._done()
 
-    def vote_message(self, message: AskVote | Voted, now_ns: int) -> list[Action]:
+    def vote_message(self, message: AskVote | Voted | Gossip, now_ns: int) -> list[Action]:
         """Note a message of another host's agent."""
-        if message.host in self._others:
-            self._seen_term = max(self._seen_term, message.term)
-            if isinstance(message, AskVote):
-                self._vote(message, now_ns)
-            else:
-                self._count(message, now_ns)
+        if message.host not in self._others:
+            return self._done()
+        if isinstance(message, Gossip):
+            self._heed_gossip(message, now_ns)
+        elif isinstance(message, AskVote):
+            if not message.is_trial:
+                self._seen_term = max(self._seen_term, message.term)
+            self._vote(message, now_ns)
+        else:
+            if not message.is_trial or not message.granted:
+                self._seen_term = max(self._seen_term, message.term)
+            self._count(message, now_ns)
         return self._done()
 
     def leader_message(self, term: int, message: LeaderMessage, now_ns: int) -> list[Action]:
@@ -465,6 +464,7 @@ class HostCore:
     def tick(self, now_ns: int) -> list[Action]:
         """Do what is due by the clock. It is called every half ``beat_ms``."""
         self._judge_lead(now_ns)
+        self._lead_until_ns = now_ns + self._lease_ns
         self._renew(now_ns)
         self._campaign(now_ns)
         self._keep_link(now_ns)
@@ -490,13 +490,16 @@ class HostCore:
             self._withdraw(now_ns)
             self._actions.append(Persist(self._voter.promise))
         self._actions.append(SendVote(ask.host, voted))
-        if voted.granted and self._following != (ask.host, ask.term):
+        if voted.granted and not ask.is_trial and self._following != (ask.host, ask.term):
             self._follow(ask.host, ask.term, now_ns)
 
     def _count(self, voted: Voted, now_ns: int) -> None:
-        candidacy = self._candidacy
-        if self._role is _Role.CANDIDATE and candidacy is not None:
-            candidacy.add(voted)
+        if voted.is_trial:
+            if self._trial is not None:
+                self._trial.add(voted)
+                self._stand_if_promising(now_ns)
+        elif self._role is _Role.CANDIDATE and self._candidacy is not None:
+            self._candidacy.add(voted)
             self._win_if_elected(now_ns)
         elif self.leads and not voted.granted and voted.term > self.term:
             # That host can follow no leader of this term any more; only a new election brings it back.
@@ -505,46 +508,81 @@ class HostCore:
     def _campaign(self, now_ns: int) -> None:
         if self._role is _Role.CANDIDATE:
             self._go_on_campaigning(now_ns)
-        elif (
-            self._role is _Role.FOLLOWER
-            and self._voter.position is not None
-            and self._risk_lease.is_wanted
-            and self._risk_lease.is_held(now_ns)
-            and not self._voter.is_patient(now_ns)
-        ):
+        elif self._role is not _Role.FOLLOWER or not self._may_compete(now_ns):
+            self._trial = None
+        elif self._trial is None:
             self._candidate_since_ns = now_ns
-            self._ask_for_votes(now_ns)
-
-    def _go_on_campaigning(self, now_ns: int) -> None:
-        candidacy = self._candidacy
-        assert candidacy is not None
-        if not self._risk_lease.is_held(now_ns):
-            self._withdraw(now_ns)
-        elif now_ns - self._candidate_since_ns > 2 * self._lease_ns:
-            self._withdraw(now_ns)  # Another host may have more of the ledger, or reach more hosts.
+            self._try_out(now_ns)
+        elif now_ns - self._candidate_since_ns > self._patience_of(self._trial):
+            self._trial = None
+            self._pause_campaign(self._lease_ns, now_ns)
         elif now_ns - self._asked_ns >= self._beat_ns:
-            if candidacy.later_term:
-                self._ask_for_votes(now_ns)
+            if self._trial.later_term:
+                self._try_out(now_ns)
             else:
-                self._send_asks(candidacy, now_ns)
+                self._send_asks(self._trial, now_ns)
 
-    def _ask_for_votes(self, now_ns: int) -> None:
-        """Begin a candidacy in a term that no known host has promised."""
+    def _may_compete(self, now_ns: int) -> bool:
+        """Return whether this host may ask for votes now: the one that holds the lease goes first."""
+        voter = self._voter
+        if self.is_leaving or voter.position is None or voter.is_patient(now_ns):
+            return False
+        since_ns = max(voter.patient_until_ns, self._no_campaign_before_ns)
+        if not self._risk_lease.is_held(now_ns):
+            since_ns += self._rank * self._lease_ns // 8
+            since_ns += 0 if self._is_nats_out(now_ns) else self._lease_ns // 2
+        return now_ns >= since_ns
+
+    def _is_nats_out(self, now_ns: int) -> bool:
+        return now_ns - self._answered_ns >= self._lease_ns
+
+    def _patience_of(self, candidacy: Candidacy) -> int:
+        """Return how long a candidate goes on: another host may have more of the ledger, or reach more hosts."""
+        return self._lease_ns // 4 if candidacy.is_behind else 2 * self._lease_ns
+
+    def _new_ask(self, *, is_trial: bool) -> AskVote:
+        """Return a request for a vote in a term that no known host has promised."""
         assert self._voter.position is not None
         term = max(self._seen_term, self._voter.promise.term) + 1
-        ask = AskVote(VERSION, self.host, term, self._voter.position)
+        return AskVote(VERSION, self.host, term, self._voter.position, is_trial)
+
+    def _try_out(self, now_ns: int) -> None:
+        """Ask what the votes would be. An isolated host gets no further, so it disturbs nothing when it is back."""
+        ask = self._new_ask(is_trial=True)
+        self._trial = Candidacy(ask, self._config.majority)
+        self._trial.add(self._voter.vote(ask, now_ns))
+        self._send_asks(self._trial, now_ns)
+        self._stand_if_promising(now_ns)
+
+    def _stand_if_promising(self, now_ns: int) -> None:
+        """Begin a candidacy when a majority would vote for this host."""
+        if self._trial is None or not self._trial.is_won or not self._may_compete(now_ns):
+            return
+        self._trial = None
+        ask = self._new_ask(is_trial=False)
         voted = self._voter.vote(ask, now_ns)
         if not voted.granted:
-            self._withdraw(now_ns)
             return
-        self._seen_term = term
+        self._seen_term = ask.term
         self._unfollow()
         self._role = _Role.CANDIDATE
+        self._candidate_since_ns = now_ns
         self._candidacy = Candidacy(ask, self._config.majority)
         self._candidacy.add(voted)
         self._actions.append(Persist(self._voter.promise))
         self._send_asks(self._candidacy, now_ns)
         self._win_if_elected(now_ns)
+
+    def _go_on_campaigning(self, now_ns: int) -> None:
+        candidacy = self._candidacy
+        assert candidacy is not None
+        if now_ns - self._candidate_since_ns > self._patience_of(candidacy):
+            self._withdraw(now_ns)
+        elif now_ns - self._asked_ns >= self._beat_ns:
+            if candidacy.later_term:
+                self._role, self._candidacy = _Role.FOLLOWER, None  # It tries again in a later term.
+            else:
+                self._send_asks(candidacy, now_ns)
 
     def _send_asks(self, candidacy: Candidacy, now_ns: int) -> None:
         self._asked_ns = now_ns
@@ -553,38 +591,30 @@ class HostCore:
 
     def _win_if_elected(self, now_ns: int) -> None:
         candidacy = self._candidacy
-        if candidacy is None or not candidacy.is_won:
-            return
-        if not self._risk_lease.is_held(now_ns):
-            self._withdraw(now_ns)
+        if self._role is not _Role.CANDIDATE or candidacy is None or not candidacy.is_won:
             return
         self._role = _Role.WINNER
         self._voter.position = None  # No vote from now on: this host's risk will have the ledger.
         self.elected_ns = now_ns
-        self._risk_lease.term = candidacy.ask.term
         self._actions.append(Lead(candidacy.ask.term))
 
     def _withdraw(self, now_ns: int) -> None:
-        """End a candidacy, and leave the lease to another host for a while."""
-        if self._role is not _Role.CANDIDATE:
-            return
-        self._role = _Role.FOLLOWER
-        self._candidacy = None
-        self._pause_campaign(self._lease_ns, now_ns)
+        """End a candidacy, and let other hosts go first for a while."""
+        self._trial = None
+        if self._role is _Role.CANDIDATE:
+            self._role = _Role.FOLLOWER
+            self._candidacy = None
+            self._pause_campaign(self._lease_ns, now_ns)
 
     def _pause_campaign(self, pause_ns: int, now_ns: int) -> None:
-        rank = sorted(self._config.hosts).index(self.host)
-        self._no_campaign_before_ns = now_ns + pause_ns + pause_ns * rank * 3 // 10
+        self._no_campaign_before_ns = now_ns + pause_ns + self._rank * pause_ns // 4
 
     def _judge_lead(self, now_ns: int) -> None:
-        """Step down when this host must not or cannot lead any more."""
-        if self._role not in (_Role.WINNER, _Role.LEADER):
-            return
-        silence_ns = now_ns - (self._valid_ns or self.elected_ns + RISK_START_NS - 2 * self._lease_ns)
-        if not self._risk_lease.is_held(now_ns):
-            self._abdicate("its lease at NATS has run out", now_ns, pause_ns=0)
-        elif silence_ns > 2 * self._lease_ns:
-            self._abdicate("its risk does not confirm this host's beats", now_ns)
+        """Step down when this host cannot lead any more: its risk has ended, or no majority confirms it."""
+        if self._role in (_Role.WINNER, _Role.LEADER):
+            silence_ns = now_ns - (self._valid_ns or self.elected_ns + RISK_START_NS - self._patience_ns)
+            if silence_ns > self._patience_ns:
+                self._abdicate("its risk does not confirm this host's beats", now_ns)
 
     def _abdicate(self, why: str, now_ns: int, *, pause_ns: int | None = None) -> None:
         self._withdraw(now_ns)
@@ -593,24 +623,32 @@ class HostCore:
         self._role = _Role.FOLLOWER
         self._candidacy = None
         self.elected_ns = 0
-        self._risk_lease.term = 0
         self._unfollow()
-        self._pause_campaign(2 * self._lease_ns if pause_ns is None else pause_ns, now_ns)
+        self._pause_campaign(self._lease_ns if pause_ns is None else pause_ns, now_ns)
         self._actions.append(StepDown(why))
 
     # The leader that this host follows.
 
-    def _heed_leader(self, data: bytes | None, now_ns: int) -> None:
-        """Follow the leader that NATS names, unless this host is in contact with one, or leads or campaigns."""
-        value = _decoded(data, LeaseValue)
-        if value is None or value.term <= 0 or value.host not in self._others:
+    def _heed_gossip(self, message: Gossip, now_ns: int) -> None:
+        neighbour = self._neighbours[message.host]
+        neighbour.view, neighbour.changed_ns = message.view, now_ns
+        neighbour.joined_term = max(neighbour.joined_term, message.view.term)
+        self.phase = max(self.phase, message.phase)
+        if message.view.leads:
+            self._heed_leader(message.host, message.view.term, now_ns)
+        known, placed = self._placement, message.placement
+        if placed is None or len(placed.hosts) != self._config.shards or self.leads:
             return
-        self._seen_term = max(self._seen_term, value.term)
-        named = (value.host, value.term)
-        if self._role is not _Role.FOLLOWER or named == self._following:
+        if known is None or (placed.term, placed.serial) > (known.term, known.serial):
+            self._placement = placed
+
+    def _heed_leader(self, host: str, term: int, now_ns: int) -> None:
+        """Follow a host that leads, unless this host is in contact with a leader, or leads or campaigns."""
+        self._seen_term = max(self._seen_term, term)
+        if self._role is not _Role.FOLLOWER or (host, term) == self._following:
             return
         is_silent = now_ns - self._contact_ns >= self._lease_ns
-        if value.term < self._voter.promise.term:
+        if term < self._voter.promise.term:
             if is_silent and now_ns - self._complained_ns >= self._lease_ns:
                 self._complained_ns = now_ns
                 why = f"{self.host} has promised term {self._voter.promise.term}"
@@ -618,14 +656,14 @@ class HostCore:
                 refusal = Voted(
                     self.host, self._voter.promise.term, granted=False, position=position, why=why
                 )
-                self._actions.append(SendVote(value.host, refusal))
-        elif is_silent or self._following is None or value.term > self._following[1]:
-            self._follow(*named, now_ns)
+                self._actions.append(SendVote(host, refusal))
+        elif is_silent or self._following is None or term > self._following[1]:
+            self._follow(host, term, now_ns)
 
     def _follow(self, host: str, term: int, now_ns: int) -> None:
         if self._following != (host, term):
             self._valid_ns = 0
-            self._contact_ns = -(2**62)
+            self._contact_ns = _NEVER_NS
             self._refusal = ""
         self._following = (host, term)
         self._is_joined = False
@@ -637,14 +675,14 @@ class HostCore:
             self._following = None
             self._is_joined = False
             self._valid_ns = 0
-            self._contact_ns = -(2**62)
+            self._contact_ns = _NEVER_NS
             self._actions.append(Unfollow())
 
     def _keep_link(self, now_ns: int) -> None:
         """Open the link anew while the leader is silent."""
         if self._following is not None:
             since_ns = max(self._followed_ns, self._contact_ns if self._is_joined else 0)
-            if now_ns - since_ns >= self._lease_ns:
+            if now_ns - since_ns >= (self._lease_ns if self._is_joined else self._lease_ns // 4):
                 self._follow(*self._following, now_ns)
 
     def _beat(self, now_ns: int) -> None:
@@ -695,7 +733,7 @@ class HostCore:
         hold = self._shards.get(message.shard)
         if hold is None or message.grant in (hold.granted, hold.releasing):
             return
-        if message.grant == hold.claimed and hold.keeper.is_wanted:
+        if message.grant == hold.claimed and hold.placed_ns:
             hold.claimed = 0
             hold.granted = message.grant
             hold.lowest = max(hold.lowest, message.grant + 1)
@@ -719,11 +757,17 @@ class HostCore:
     def _claim(self, shard: int, hold: _ShardHold, now_ns: int) -> None:
         can_claim = (
             self._is_joined
-            and hold.keeper.is_wanted
-            and hold.keeper.is_held(now_ns)
+            and hold.placed_ns
             and not hold.granted
             and not hold.releasing
-            and now_ns >= hold.not_before_ns
+            # The host that has the lease at NATS goes first; risk decides.
+            and (
+                hold.keeper.is_held(now_ns)
+                or self._is_nats_out(now_ns)
+                or now_ns - hold.placed_ns >= self._lease_ns // 2
+            )
+            # Until then a worker may run by what an earlier process of this agent showed to it.
+            and now_ns - self._started_ns >= self._patience_ns
         )
         if can_claim and (not hold.claimed or now_ns - hold.claimed_ns >= self._beat_ns):
             hold.claimed = hold.claimed or hold.lowest
@@ -733,6 +777,7 @@ class HostCore:
     def _give_up(self, shard: int, now_ns: int) -> None:
         hold = self._shards[shard]
         hold.keeper.is_wanted = False
+        hold.placed_ns = 0
         number = hold.granted or hold.claimed
         if number and not hold.releasing:
             hold.releasing = number
@@ -750,55 +795,40 @@ class HostCore:
             self._actions.append(SendToLeader(Release(shard, hold.releasing)))
             hold.releasing = 0  # If the message is lost, the leader states the grant again.
 
-    # NATS.
+    # Leases and placement.
 
     def _renew(self, now_ns: int) -> None:
-        self._risk_lease.is_wanted = self._role is not _Role.FOLLOWER or (
-            not self.is_leaving and self._voter.position is not None and now_ns >= self._no_campaign_before_ns
+        voter = self._voter
+        self._risk_lease.is_wanted = self._role is not _Role.FOLLOWER or not (
+            self.is_leaving
+            or voter.position is None
+            or voter.is_patient(now_ns)
+            or now_ns < self._no_campaign_before_ns
         )
         is_due = now_ns - self._renewed_ns >= self._renew_ns
         if is_due:
             self._renewed_ns = now_ns
-            self._actions.append(PublishView())
-            self._actions.extend(ReadEntry(host_key(host)) for host in self._others)
-            if self._role is _Role.FOLLOWER:
-                self._actions.append(ReadEntry(PLACEMENT_KEY))
-            elif self.leads:
+            if self.leads:
                 self._place(now_ns)
+            self._actions.append(PublishView())
         self._keep(self._risk_lease, is_due, now_ns, is_read=True)
         for shard, hold in self._shards.items():
-            if self._is_placed_here(shard):
-                hold.keeper.is_wanted = now_ns >= hold.not_before_ns
-            elif hold.keeper.is_wanted:
+            if self._is_placed_here(shard) and now_ns >= hold.not_before_ns:
+                hold.placed_ns = hold.placed_ns or now_ns
+                hold.keeper.is_wanted = True
+            elif hold.placed_ns:
                 self._give_up(shard, now_ns)
             self._keep(hold.keeper, is_due, now_ns, is_read=hold.keeper.is_wanted)
 
     def _keep(self, keeper: LeaseKeeper, is_due: bool, now_ns: int, *, is_read: bool) -> None:
         holder = keeper.value.host if keeper.value is not None else ""
         neighbour = self._neighbours.get(holder)
-        is_gone = (
-            keeper is not self._risk_lease and neighbour is not None and self._is_silent(neighbour, now_ns)
-        )
+        is_gone = neighbour is not None and self._is_silent(neighbour, now_ns)
         put = keeper.tick(now_ns, holder_is_gone=is_gone)
         if put is not None:
             self._actions.append(put)
         elif is_due and is_read and keeper.wants_entry:
             self._actions.append(ReadEntry(keeper.key))
-
-    def _heed_placement(self, data: bytes | None) -> None:
-        entry = _decoded(data, PlacementEntry)
-        if entry is None or len(entry.hosts) != self._config.shards or self._role is not _Role.FOLLOWER:
-            return
-        known = self._placement
-        if known is None or (entry.term, entry.serial) > (known.term, known.serial):
-            self._placement = entry
-
-    def _heed_view(self, neighbour: _Neighbour, revision: int, data: bytes | None, now_ns: int) -> None:
-        view = _decoded(data, HostView)
-        if view is None or revision == neighbour.revision:
-            return
-        neighbour.revision, neighbour.view, neighbour.changed_ns = revision, view, now_ns
-        neighbour.joined_term = max(neighbour.joined_term, view.term)
 
     def _is_silent(self, neighbour: _Neighbour, now_ns: int) -> bool:
         return neighbour.view is None or now_ns - neighbour.changed_ns >= self._patience_ns
@@ -817,9 +847,9 @@ class HostCore:
         return now_ns - self._contact_since_ns < 2 * self._lease_ns
 
     def _place(self, now_ns: int) -> None:
-        """Write where the shards shall be."""
+        """Decide where the shards shall be."""
         if not self.has_contact(now_ns):
-            self._contact_since_ns = now_ns
+            self._contact_since_ns = self._unchanged_since_ns = now_ns
             return
         views = {host: one for host, one in self._neighbours.items() if self._can_run(one, now_ns)}
         capacities = {host: self._config.hosts[host].capacity for host in views}
@@ -838,10 +868,11 @@ class HostCore:
             if better is not None:
                 result[better[0]] = better[1]
                 self._unchanged_since_ns = now_ns
-        serial = known.serial + 1 if known is not None and known.term == self.term else 1
         hosts = tuple(result[shard] for shard in range(self._config.shards))
-        self._placement = PlacementEntry(self.term, serial, hosts)
-        self._actions.append(WriteEntry(PLACEMENT_KEY, msgspec.json.encode(self._placement)))
+        if known is None or known.term != self.term:
+            self._placement = Placement(self.term, 1, hosts)
+        elif known.hosts != hosts:
+            self._placement = Placement(self.term, known.serial + 1, hosts)
 
     def _loads(self) -> dict[int, float]:
         """Return the frames per second of each shard, of which only the sum of each host is known."""
@@ -852,13 +883,3 @@ class HostCore:
             if view is not None and view.shards:
                 loads.update((one.shard, view.frames_s / len(view.shards)) for one in view.shards)
         return loads
-
-
-def _decoded(data: bytes | None, kind: type[T]) -> T | None:
-    """Return an entry; None when it is absent or invalid, as one that another program wrote may be."""
-    if data is None:
-        return None
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None

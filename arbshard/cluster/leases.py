@@ -16,8 +16,6 @@ class LeaseValue(msgspec.Struct, frozen=True):
     """The holder; empty after it has given the lease up."""
     serial: int
     """Number of the write, counted by its host."""
-    term: int = 0
-    """For the lease of risk: the term that its holder leads; 0 while it does not lead."""
 
 
 class PutLease(NamedTuple):
@@ -34,14 +32,16 @@ class PutLease(NamedTuple):
 class LeaseKeeper:
     """Observes one key, and holds it while ``is_wanted``."""
 
-    def __init__(self, key: str, host: str, lease_ns: int, patience_ns: int) -> None:
+    def __init__(
+        self, key: str, host: str, lease_ns: int, patience_ns: int, *, is_free_when_absent: bool = False
+    ) -> None:
         self.key = key
+        self._is_free_when_absent = is_free_when_absent
+        """Whether an absent key is written at once. Otherwise its former holder, if NATS lost it, may be first."""
         self._host = host
         self._lease_ns = lease_ns
         self._patience_ns = patience_ns
         self.is_wanted = False
-        self.term = 0
-        """Is written with the lease."""
         self.held_until_ns = 0
         """Until when the lease holds, counted from the sending of the last write that succeeded."""
         self.value: LeaseValue | None = None
@@ -57,7 +57,6 @@ class LeaseKeeper:
         self._pending: PutLease | None = None
         self._serial = 0
         self._sent_ns = -(2**62)
-        self._written_term = 0
 
     def is_held(self, now_ns: int) -> bool:
         """Return whether the lease holds."""
@@ -114,7 +113,7 @@ class LeaseKeeper:
             is_own = self._own >= 0 or (self.value is not None and self.value.host == self._host)
             return self._put("", self._revision, now_ns) if is_own else None
         if self._own >= 0:
-            is_due = now_ns - self._sent_ns >= self._lease_ns // 4 or self.term != self._written_term
+            is_due = now_ns - self._sent_ns >= self._lease_ns // 4
             return self._put(self._host, self._own, now_ns) if is_due else None
         return (
             self._put(self._host, self._revision, now_ns) if self._may_take(now_ns, holder_is_gone) else None
@@ -124,15 +123,14 @@ class LeaseKeeper:
         holder = self.value.host if self.value is not None else None
         if holder in ("", self._host) or holder_is_gone:
             return True
-        if self._revision == 0 and self.is_held(now_ns):
-            return True  # NATS has lost the lease that this host holds.
+        if self._revision == 0 and (self._is_free_when_absent or self.is_held(now_ns)):
+            return True
         return now_ns - self._seen_ns >= self._patience_ns
 
     def _put(self, host: str, revision: int, now_ns: int) -> PutLease:
         self._serial += 1
         self._sent_ns = now_ns
-        self._written_term = self.term
-        value = msgspec.json.encode(LeaseValue(host, self._serial, self.term if host else 0))
+        value = msgspec.json.encode(LeaseValue(host, self._serial))
         self._pending = PutLease(self.key, value, revision, self._serial, now_ns)
         return self._pending
 

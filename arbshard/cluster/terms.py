@@ -41,9 +41,14 @@ class Voter:
         """Remember that a leader lives, before anything is sent that it may count as this host's acknowledgement."""
         self._acknowledged_ns = now_ns
 
+    @property
+    def patient_until_ns(self) -> int:
+        """Return until when a leader that this host acknowledged may still lead."""
+        return self._acknowledged_ns + self._patience_ns
+
     def is_patient(self, now_ns: int) -> bool:
         """Return whether a leader that this host acknowledged may still lead."""
-        return now_ns - self._acknowledged_ns < self._patience_ns
+        return now_ns < self.patient_until_ns
 
     def follow(self, host: str, term: int) -> bool:
         """Follow a leader that accepted this host. Returns whether its term is a new promise."""
@@ -55,10 +60,11 @@ class Voter:
     def vote(self, ask: AskVote, now_ns: int) -> Voted:
         """Answer a candidate; its own request is judged by the same rules."""
         objection = self._objection(ask, now_ns)
-        if not objection:
+        if not objection and not ask.is_trial:
             self.promise = Promise(ask.term, ask.host)
         position = self.position if self.position is not None else LogPosition(0, 0)
-        return Voted(self._host, self.promise.term, not objection, position, objection)
+        term = ask.term if not objection else self.promise.term
+        return Voted(self._host, term, not objection, position, objection, ask.is_trial)
 
     def _objection(self, ask: AskVote, now_ns: int) -> str:
         promise = self.promise
@@ -92,6 +98,8 @@ class Candidacy:
 
     def add(self, voted: Voted) -> None:
         """Count an answer. One that belongs to another term is not counted."""
+        if voted.is_trial != self.ask.is_trial:
+            return
         if voted.granted:
             if voted.term == self.ask.term:
                 self.votes.add(voted.host)

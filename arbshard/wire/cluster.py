@@ -1,8 +1,8 @@
 """Defines the messages between the hosts of a cluster. ``docs/cluster.md`` draws who sends them when.
 
-Over the agents' ports: ``AskVote``, answered by ``Voted``. Over the follow link, which every host's agent opens to
-the leader's risk: ``FollowerMessage`` to the leader, ``LeaderMessage`` from it. Requests of workers and commands of
-operators cross hosts as ``wire.messages`` defines them.
+Over the agents' ports: ``AskVote``, answered by ``Voted``, and ``Gossip``. Over the follow link, which every host's
+agent opens to the leader's risk: ``FollowerMessage`` to the leader, ``LeaderMessage`` from it. Requests of workers
+and commands of operators cross hosts as ``wire.messages`` defines them.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from arbshard.errors import ProtocolError
+from arbshard.model.cluster_note import HostView
 from arbshard.wire.messages import UNREADABLE
 
 VERSION = 1
@@ -40,6 +41,8 @@ class AskVote(msgspec.Struct, frozen=True, tag=True):
     host: str
     term: int
     position: LogPosition
+    is_trial: bool = False
+    """Whether it asks only what the answer would be: nothing is promised."""
 
 
 class Voted(msgspec.Struct, frozen=True, tag=True):
@@ -52,6 +55,28 @@ class Voted(msgspec.Struct, frozen=True, tag=True):
     """What the voter's ledger has."""
     why: str = ""
     """Why it was not granted."""
+    is_trial: bool = False
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """Is where the leader wants each shard."""
+
+    term: int
+    serial: int
+    """Number of the change within the term."""
+    hosts: tuple[str, ...]
+    """The host of each shard."""
+
+
+class Gossip(msgspec.Struct, frozen=True, tag=True):
+    """Is what each agent sends to all others, several times in a lease; it is not answered."""
+
+    host: str
+    view: HostView
+    placement: Placement | None
+    """The newest one that the host knows."""
+    phase: int
+    """What the operators ordered, as far as the host knows: 0 to run, 1 to end, 2 to end and keep positions."""
 
 
 class _Follower(msgspec.Struct, frozen=True, tag=True):
@@ -233,7 +258,7 @@ decode_leader: Callable[[bytes], LeaderMessage] = partial(
     _decode, msgspec.msgpack.Decoder(LeaderMessage), "a leader's message"
 )
 """Return a leader's message. Raises ``ProtocolError``."""
-decode_vote: Callable[[bytes], AskVote | Voted] = partial(
-    _decode, msgspec.msgpack.Decoder(AskVote | Voted), "a message about a vote"
+decode_vote: Callable[[bytes], AskVote | Voted | Gossip] = partial(
+    _decode, msgspec.msgpack.Decoder(AskVote | Voted | Gossip), "a message between agents"
 )
 """Return a message between agents. Raises ``ProtocolError``."""
