@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ import yaml
 from typer.testing import CliRunner
 
 from arbshard.cli import app
+from arbshard.cli import command as command_line
 from arbshard.config import Config, load_config
+from arbshard.config.cluster_file import load_cluster
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 SYSTEMD = DEPLOY / "systemd"
@@ -178,3 +181,67 @@ class TestContainer:
         assert int(service["shm_size"].removesuffix("m")) > 64
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
+
+
+class TestCluster:
+    """The compose file of three hosts: what it mounts is what its own first lines make."""
+
+    PATH = DEPLOY / "cluster" / "compose.yml"
+
+    @pytest.fixture(scope="class")
+    def made(self, tmp_path_factory):
+        """The folder that the command in the first lines makes, here elsewhere."""
+        folder = tmp_path_factory.mktemp("cluster") / "files"
+        (line,) = (text for text in self.PATH.read_text().splitlines() if "cluster init" in text)
+        words = shlex.split(line.partition("arbshard ")[2])
+        assert words[-2:] == ["--out", "deploy/cluster/files"]
+        done = CliRunner().invoke(app, [*words[:-1], str(folder)])
+        assert done.exit_code == 0, done.output
+        return folder
+
+    @pytest.fixture(scope="class")
+    def parts(self):
+        return yaml.safe_load(self.PATH.read_text())
+
+    def test_what_is_mounted_is_made_and_nothing_of_another_host(self, made, parts):
+        for name, service in parts["services"].items():
+            sources = [volume.partition(":")[0] for volume in service["volumes"]]
+            files = {source.removeprefix("./files/") for source in sources if source.startswith("./files/")}
+            assert files <= {path.name for path in made.iterdir()}
+            keys = {file for file in files if file.endswith(".key")}
+            assert keys == (set() if name.startswith("nats-") else {f"{name}.key"})
+            volumes = {source for source in sources if source[0] not in "./"}
+            assert len(volumes) == 1
+            assert volumes <= set(parts["volumes"])
+
+    def test_the_addresses_are_those_of_the_cluster_file(self, made, parts):
+        shown = {
+            name: service["networks"]["cluster"]["ipv4_address"]
+            for name, service in parts["services"].items()
+        }
+        cluster = load_cluster(made / "cluster.toml", "a")
+        assert {host: one.address for host, one in cluster.hosts.items()} == {
+            host: shown[host] for host in cluster.hosts
+        }
+        servers = [name for name in shown if name.startswith("nats-")]
+        assert [f"nats://{shown[name]}:4222" for name in servers] == list(cluster.nats)
+        subnet = ip_network(parts["networks"]["cluster"]["ipam"]["config"][0]["subnet"])
+        assert all(ip_address(address) in subnet for address in shown.values())
+
+    def test_each_host_is_started_as_itself_and_may_end_in_order(self, parts):
+        for name in "abc":
+            service = parts["services"][name]
+            command = service["command"]
+            assert command[0] == "run"
+            assert command[-2:] == ["--host", name]
+            known = {option for one in found_command("run").params for option in one.opts}
+            assert {word for word in command if word.startswith("--")} <= known
+            assert (
+                60 * int(service["stop_grace_period"].removesuffix("m"))
+                > Config().run.stop_timeout_s + ENDS_S
+            )
+
+
+def found_command(name):
+    """A command of the command line."""
+    return command_line().commands[name]

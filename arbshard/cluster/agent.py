@@ -31,8 +31,6 @@ from arbshard.cluster.host import (
     SendVote,
     StepDown,
     Unfollow,
-    WriteEntry,
-    host_key,
 )
 from arbshard.cluster.leases import PutLease
 from arbshard.cluster.local import CpuMeter, LocalProcesses, SupervisorState
@@ -40,10 +38,9 @@ from arbshard.cluster.mirror import RiskMirror
 from arbshard.cluster.relay import Relay
 from arbshard.cluster.replica import Replica
 from arbshard.cluster.samples import FrameSampler
-from arbshard.cluster.store import HOSTS, LEASES, RUN, LeaseStore, StoredEntry
+from arbshard.cluster.store import RUN, LeaseStore, StoredEntry
 from arbshard.cluster.universe import SharedUniverse
 from arbshard.config import Config
-from arbshard.config.cluster import ClusterConfig
 from arbshard.config.cluster_file import HostKeys
 from arbshard.errors import LedgerError, ProtocolError, RunDirError, SharedMemoryError, TransportError
 from arbshard.log import error_count, get_logger
@@ -60,6 +57,7 @@ from arbshard.wire.cluster import (
     ClaimRefused,
     CopyPart,
     Events,
+    Gossip,
     Join,
     Joined,
     LogPosition,
@@ -81,11 +79,10 @@ _STUCK_AGAIN_NS = 1_000_000_000
 _END_S = 0.3
 """How long the end of the agent waits until what it gives back has left, in seconds."""
 _VOTES_HIGH_WATER = 64
+_ANEW_NS = 2_000_000_000
 _WRITES_MAX = 256
 """Largest number of reads and writes at NATS that are under way."""
-_PHASES = {b"running": 0, b"draining": 1, b"draining-keep": 2}
-_PHASE_TEXTS = {number: text for text, number in _PHASES.items()}
-_UNIVERSE, _PHASE = "universe", "phase"
+_UNIVERSE = "universe"
 
 MakeStore = Callable[[Callable[[StoredEntry], None], Callable[[bool], None]], LeaseStore]
 """Makes the store from its two callbacks: for each entry, and for whether there is a connection."""
@@ -148,12 +145,13 @@ class Agent:
         self._universe = SharedUniverse(ports.state_dir, files.cluster_universe)
         self._tasks = BackgroundTasks(self._fail)
         self._busy: set[str] = set()
-        """Keys that are being read, or written without compare-and-set."""
-        self._views: dict[str, HostView] = {}
+        """Keys that are being read or written."""
+        self._view: HostView | None = None
+        """What this host has last shown to the others."""
+        self._sent_ns: dict[str, int] = {}
+        """When something was last sent to each other agent."""
+        self._began_ns = lease_ns()
         self._frames_s = self._cpu = 0.0
-        self._phase = 0
-        self._phase_entry: tuple[int, bytes | None] | None = None
-        """Revision and value of the phase at NATS; None before it was read."""
         self._state = SupervisorState()
         self._counts = dict.fromkeys(("votes", "claims", "claims_refused", "bad_messages"), 0)
         self._link: _Link | None = None
@@ -172,11 +170,8 @@ class Agent:
                     self._links, cluster.own.agent_endpoint, self._on_vote, high_water=_VOTES_HIGH_WATER
                 )
             )
-            self._voters = {
-                host: opened.enter_context(self._voter(host, cluster))
-                for host in cluster.hosts
-                if host != cluster.host
-            }
+            self._voters = {host: self._voter(host) for host in cluster.hosts if host != cluster.host}
+            opened.callback(self._close_voters)
             self._local = opened.enter_context(LocalProcesses(files, cluster.shards, clock.monotonic_ns))
             self._meter = CpuMeter(clock.monotonic_ns)
             self._replica = opened.enter_context(
@@ -194,14 +189,13 @@ class Agent:
             self._opened = opened.pop_all()
         self._store = ports.make_store(self._on_entry, self._on_nats)
 
-    def _voter(self, host: str, cluster: ClusterConfig) -> HostClient:
-        return HostClient(
-            self._links,
-            host,
-            cluster.hosts[host].agent_endpoint,
-            self._ignore_answer,
-            high_water=_VOTES_HIGH_WATER,
-        )
+    def _voter(self, host: str) -> HostClient:
+        endpoint = self._cluster.hosts[host].agent_endpoint
+        return HostClient(self._links, host, endpoint, self._ignore_answer, high_water=_VOTES_HIGH_WATER)
+
+    def _close_voters(self) -> None:
+        for one in self._voters.values():
+            one.close()
 
     async def run(self, stop: asyncio.Event) -> AgentExit:
         """Work until ``stop`` is set or there is a reason to end. Return how it ended.
@@ -238,7 +232,7 @@ class Agent:
     async def _give_everything_back(self) -> None:
         """Leave the cluster in order, so that other hosts need not wait until leases have expired."""
         self._run(self._core.leave(lease_ns()))
-        if self._phase:
+        if self._core.phase:
             self._universe.forget()
             if self._core.leader == self._cluster.host:
                 await self._store.put(RUN, _UNIVERSE, b"", None)
@@ -277,6 +271,7 @@ class Agent:
         for shard, grant in enumerate(state.backs):
             if grant:
                 self._run(core.give_back(shard, grant, lease_ns()))
+        core.order_phase(state.phase)
         if state.leaves:
             self._run(core.leave(lease_ns()))
         self._keep_ledger(now_ns)
@@ -305,7 +300,7 @@ class Agent:
         if message.host != host:
             self._count_bad(host, f"it names itself {message.host}")
             return
-        self._counts["votes"] += 1
+        self._counts["votes"] += not isinstance(message, Gossip)
         self._run(self._core.vote_message(message, lease_ns()))
 
     def _ignore_answer(self, _: bytes) -> None:
@@ -316,32 +311,13 @@ class Agent:
 
     def _heed_entry(self, entry: StoredEntry) -> None:
         bucket, key, revision, value = entry
-        if (bucket, key) == (RUN, _UNIVERSE):
+        if bucket != RUN:
+            self._run(self._core.kv_entry(f"{bucket}/{key}", revision, value, lease_ns()))
+        elif key == _UNIVERSE:
             try:
                 self._universe.heed(value)
             except ProtocolError as error:
                 self._count_bad("NATS", str(error))
-        elif (bucket, key) == (RUN, _PHASE):
-            self._heed_phase(revision, value)
-        else:
-            if bucket == HOSTS and value is not None:
-                self._heed_view(key, value)
-            self._run(self._core.kv_entry(f"{bucket}/{key}", revision, value, lease_ns()))
-
-    def _heed_view(self, host: str, value: bytes) -> None:
-        try:
-            view = msgspec.json.decode(value, type=HostView)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self._count_bad("NATS", f"the view of {host}: {error}")
-            return
-        if host in self._cluster.hosts and host != self._cluster.host:
-            self._views[host] = view
-
-    def _heed_phase(self, revision: int, value: bytes | None) -> None:
-        """Note the phase. What was there before this agent read it for the first time belongs to an earlier run."""
-        known, self._phase_entry = self._phase_entry, (revision, value)
-        if self._store.is_connected and known != self._phase_entry and value is not None:
-            self._phase = max(self._phase, _PHASES.get(value, 0))
 
     def _on_nats(self, connected: bool) -> None:
         self._core.nats_state(connected=connected)
@@ -354,12 +330,12 @@ class Agent:
         for action in actions:
             self._carry_out(action)
 
-    def _carry_out(self, action: Action) -> None:  # noqa: C901, PLR0912 - one branch for each kind
+    def _carry_out(self, action: Action) -> None:  # noqa: C901 - one branch for each kind
         match action:
             case Persist(promise):
                 self._promise_file.save(promise)
             case SendVote(host, message):
-                self._voters[host].send(encode(message))
+                self._send_to_agent(host, encode(message))
             case Follow(host, term):
                 self._open_link(host, term)
             case Unfollow():
@@ -377,12 +353,9 @@ class Agent:
             case PutLease():
                 self._begin(action.key, self._put_lease(action), is_lease=True)
             case ReadEntry(key):
-                if key.startswith(LEASES):  # changes of the others are reported by themselves
-                    self._begin(key, self._store.read(*_parts(key)))
-            case WriteEntry(key, value):
-                self._begin(key, self._put(*_parts(key), value))
+                self._begin(key, self._store.read(*_parts(key)))
             case PublishView():
-                self._publish_view()
+                self._gossip()
 
     def _begin(self, key: str, work: Coroutine[None, None, None], *, is_lease: bool = False) -> None:
         """Begin a read or a write at NATS; one of each key is under way, and what is too much is left out."""
@@ -403,20 +376,32 @@ class Agent:
         revision = await self._store.put(*_parts(put.key), put.value, put.revision)
         self._run(self._core.lease_written(put, revision, lease_ns()))
 
-    async def _put(self, bucket: str, key: str, value: bytes) -> None:
-        await self._store.put(bucket, key, value, None)
-
-    def _publish_view(self) -> None:
-        view = self._core.view(
+    def _gossip(self) -> None:
+        """Send what this host knows to the agents of all others."""
+        message = self._core.gossip(
             at_ms=self._ports.clock.wall_ms(),
             version=__version__,
             frames_s=self._frames_s,
             cpu=self._cpu,
             now_ns=lease_ns(),
         )
-        self._views[self._cluster.host] = view
-        key = host_key(self._cluster.host)
-        self._begin(key, self._put(*_parts(key), msgspec.json.encode(view)))
+        self._view = message.view
+        data = encode(message)
+        for host in self._voters:
+            self._send_to_agent(host, data)
+
+    def _send_to_agent(self, host: str, data: bytes) -> None:
+        """Send to another agent. A connection on which nothing can be sent for a while is made anew.
+
+        ZeroMQ does not try again by itself where the other side refused a key.
+        """
+        now_ns = lease_ns()
+        if self._voters[host].send(data):
+            self._sent_ns[host] = now_ns
+        elif now_ns - self._sent_ns.get(host, self._began_ns) > _ANEW_NS:
+            self._sent_ns[host] = now_ns
+            self._voters[host].close()
+            self._voters[host] = self._voter(host)
 
     # The leader.
 
@@ -533,7 +518,7 @@ class Agent:
                 return
 
     def _publish(self) -> None:
-        """Publish what the leader's supervisor decides, and what an operator has ordered on this host."""
+        """Publish which pairs the supervisor of the leader has chosen."""
         if self._core.leads and self._state.universe and self._store.is_connected:
             try:
                 packed = self._universe.publish(self._ports.files.universe, self._state.universe)
@@ -542,13 +527,6 @@ class Agent:
                 packed = None
             if packed is not None:
                 self._begin(f"{RUN}/{_UNIVERSE}", self._put_universe(packed, self._state.universe))
-        ordered = self._state.phase
-        value = self._phase_entry[1] if self._phase_entry is not None else None
-        if ordered > _PHASES.get(value or b"", 0):
-            self._phase = max(self._phase, ordered)
-            self._begin(f"{RUN}/{_PHASE}", self._put(RUN, _PHASE, _PHASE_TEXTS[ordered]))
-        elif self._core.leads and not self._phase and value in (b"draining", b"draining-keep"):
-            self._begin(f"{RUN}/{_PHASE}", self._put(RUN, _PHASE, b"running"))
 
     async def _put_universe(self, packed: bytes, serial: int) -> None:
         if await self._store.put(RUN, _UNIVERSE, packed, None) is not None:
@@ -577,7 +555,7 @@ class Agent:
     def _write_note(self) -> None:
         core, now_ns, relay = self._core, lease_ns(), self._relay
         self._set("universe", self._universe.serial)
-        self._set("phase", self._phase)
+        self._set("phase", core.phase)
         self._set("errors", error_count())
         self._set("relayed", relay.relayed)
         self._set("unrelayed", relay.unrelayed)
@@ -587,8 +565,6 @@ class Agent:
         self._set("stored_seq", self._replica.position.seq)
         self._set("copies", self._replica.copies)
         why = core.why(now_ns)
-        if why and not self._store.is_connected and self._store.trouble:
-            why = f"{why} (NATS: {self._store.trouble})"
         note = ClusterNote(
             cluster=self._cluster.name,
             host=self._cluster.host,
@@ -596,7 +572,7 @@ class Agent:
             term=core.term,
             nats=self._store.is_connected,
             contact_ms=(now_ns - core.contact_ns) / 1e6 if core.contact_ns else -1.0,
-            hosts=tuple(self._views[host] for host in sorted(self._views)),
+            hosts=self._views(),
             placement=core.placement,
             kept=self._kept.texts,
             why=why,
@@ -605,6 +581,12 @@ class Agent:
             self._page.write_note(msgspec.json.encode(note))
         except SharedMemoryError as error:
             get_logger().error("the note cannot be written", error=str(error))
+
+    def _views(self) -> tuple[HostView, ...]:
+        views = dict(self._core.views)
+        if self._view is not None:
+            views[self._cluster.host] = self._view
+        return tuple(views[host] for host in sorted(views))
 
     def _measure(self, now_ns: int) -> None:
         if now_ns - self._measured_ns < _MEASURE_NS:

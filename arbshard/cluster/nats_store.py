@@ -1,4 +1,4 @@
-"""Keeps the cluster's leases and what hosts say of themselves in NATS: three KV buckets of JetStream.
+"""Keeps the cluster's leases and its universe in NATS: two KV buckets of JetStream.
 
 ``NatsStore`` connects to one server after the other until one answers, makes buckets that are missing, and watches
 them. A connection that fails, hangs, or whose buckets are gone is given up as a whole and begun anew with the next

@@ -1,11 +1,11 @@
-"""Defines the store that the hosts of a cluster have in common: three buckets of keys with revisions.
+"""Defines the store that the hosts of a cluster have in common: two buckets of keys with revisions.
 
 ``nats_store`` is the real one.
 """
 
 from typing import NamedTuple, Protocol
 
-LEASES, HOSTS, RUN = BUCKETS = ("leases", "hosts", "run")
+LEASES, RUN = BUCKETS = ("leases", "run")
 
 
 class StoredEntry(NamedTuple):

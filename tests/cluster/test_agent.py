@@ -1,9 +1,24 @@
 """The agent as a process: three hosts with real risk, a real NATS and real sockets; the test is the supervisor."""
 
-import pytest
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from arbshard.cluster.files import PROMISE_FILE, PromiseFile
+from arbshard.cluster.terms import Promise
+from arbshard.errors import RunDirError
+from arbshard.ledger.reader import LedgerReader
+from arbshard.model.universe import Universe
 from arbshard.wire.cluster import EPOCHS_PER_GRANT
-from arbshard.wire.messages import Welcome
+from arbshard.wire.messages import Halt, Welcome
+from arbshard.wire.operator_client import send_command
 from support.agent_rig import AgentRig
 from support.nats_server import MISSING, PROGRAM
 
@@ -11,7 +26,7 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.needs("cluster"),
     pytest.mark.skipif(PROGRAM is None, reason=MISSING),
-    pytest.mark.timeout(110),
+    pytest.mark.timeout(240),
 ]
 
 
@@ -23,11 +38,192 @@ async def rig(tmp_path):
     made.close()
 
 
-async def test_one_host_leads_and_a_worker_of_another_is_answered(rig):
-    leader = await rig.at_work()
-    print(rig.traders, leader.name)
+def trader(rig):
+    """The one host that may trade the shard, and the grant."""
     [(shard, [name])] = rig.traders.items()
     host = rig.hosts[name]
-    epoch = host.held[shard] * EPOCHS_PER_GRANT + 1
-    reply = await host.hello(epoch)
+    return host, host.held[shard]
+
+
+async def hello(rig):
+    """Ask risk for a welcome at the socket of whichever host trades."""
+    host, grant = trader(rig)
+    reply = asyncio.ensure_future(host.hello(grant * EPOCHS_PER_GRANT + 1))
+    await rig.until(reply.done)
+    return host, reply.result()
+
+
+async def test_a_leader_is_lost_and_the_shard_is_decided_on_elsewhere(rig):
+    leader = await rig.at_work()
+    host, reply = await hello(rig)
     assert isinstance(reply, Welcome)
+    first = host.held[0]
+    stored = leader.page("events")
+    leader.kill()
+    await rig.until(lambda: rig.leader is not None and rig.leader is not leader, "nobody leads")
+    await rig.until(lambda: len(rig.traders) == 1)
+    after, reply = await hello(rig)
+    assert isinstance(reply, Welcome)
+    _, grant = trader(rig)
+    # Where the lost host ran the shard, another one runs it, by a later grant; else nothing changed hands.
+    assert grant > first if host is leader else grant >= first
+    assert rig.leader.value("term") >= 2
+    # Nothing that the lost leader had stored is missing.
+    assert rig.leader.page("events") >= 1
+    assert stored >= 1
+    assert after.agent is not None
+
+
+async def test_what_hosts_know_of_each_other_from_the_start_to_an_ordered_end(rig):
+    leader = await rig.at_work()
+    await hello(rig)
+    others = [host for host in rig.hosts.values() if host is not leader]
+
+    # Each keeps the leader's ledger, and shows its page and who is where.
+    def is_level():
+        last = last_event(leader.ledger)
+        return all(host.value("stored_seq") == last for host in others)
+
+    await rig.until(is_level, "the ledgers are not level")
+    for host in others:
+        await rig.until(lambda host=host: host.page("session") == leader.page("session"))
+        await rig.until(lambda host=host: host.page("fence_0") == leader.page("fence_0") > 0)
+        assert host.page("pid") == host.agent.pid
+        assert host.note().at_ms > 0
+        note = host.cluster_note()
+        assert note.leader == leader.name
+        assert {view.host for view in note.hosts} == set("abc")
+        assert sum(view.leads for view in note.hosts) == 1
+        assert note.why == ""
+        assert note.nats
+
+    # What the leader's supervisor trades reaches them, and an agent that is started later.
+    await rig.until(lambda: all(host.value("universe") == 1 for host in rig.hosts.values()))
+    changed = replace(msgspec.json.decode(leader.files.universe.read_bytes(), type=Universe), serial=7)
+    leader.files.universe.write_bytes(msgspec.json.encode(changed))
+    leader.show("universe", 7)
+    await rig.until(lambda: all(host.value("universe") == 7 for host in rig.hosts.values()))
+    for host in others:
+        assert msgspec.json.decode(host.files.cluster_universe.read_bytes(), type=Universe) == changed
+    host = others[0]
+    host.kill()
+    host.files.cluster_universe.unlink()
+    rig.nats.kill()  # the host has it from its own disk alone
+    host.start()
+    await rig.until(lambda: host.value("universe") == 7)
+    assert msgspec.json.decode(host.files.cluster_universe.read_bytes(), type=Universe) == changed
+
+    # Without NATS, too, the leader leaves, another host leads, and all know that the whole cluster is to end.
+    await rig.at_work()
+    leader.show("leaves", 1)
+    await rig.until(lambda: not leader.value("leads") and not leader.value("grant_0"))
+    await rig.until(lambda: rig.leader is not None and rig.leader is not leader, "nobody else leads")
+    await rig.until(lambda: len(rig.traders) == 1 and trader(rig)[0] is not leader)
+    leader.agent.terminate()
+    await rig.until(lambda: leader.agent.poll() is not None)
+    assert leader.agent.returncode == 0
+    assert leader.stderr_of_agent() == ""
+    others[0].show("phase", 2)
+    await rig.until(lambda: all(host.value("phase") == 2 for host in others))
+
+
+def last_event(path: Path) -> int:
+    with LedgerReader(path) as reader:
+        return reader.last_seq
+
+
+async def test_a_halt_given_without_a_leader_is_kept_and_delivered(rig):
+    leader = await rig.at_work()
+    survivor = next(host for host in rig.hosts.values() if host is not leader)
+    others = [host for host in rig.hosts.values() if host is not leader]
+    last = next(host for host in others if host is not survivor)
+    leader.kill()
+    last.kill()  # so that nobody is elected meanwhile
+    asking = asyncio.ensure_future(
+        asyncio.to_thread(send_command, survivor.files, Halt("look", flatten=False), "a test")
+    )
+    await rig.until(asking.done)
+    assert "kept" in asking.result().text
+    await rig.until(lambda: survivor.cluster_note().kept)
+    last.start()
+    await rig.until(lambda: rig.leader is not None and rig.leader.page("halted") == 1, "it is not halted")
+    await rig.until(lambda: not survivor.cluster_note().kept)
+
+
+async def test_hosts_trade_on_while_nats_is_killed_wiped_or_hangs(rig):
+    await rig.at_work()
+    for fault, mend in (("kill", "start"), ("wipe", "start"), ("pause", "wake")):
+        host, grant = trader(rig)
+        getattr(rig.nats, fault)()
+        await rig.until(lambda host=host: not host.cluster_note().nats)
+        until_s = time.monotonic() + 5
+        await rig.until(lambda until_s=until_s: time.monotonic() > until_s)
+        await hello(rig)
+        assert trader(rig) == (host, grant)
+        getattr(rig.nats, mend)()
+        await rig.until(lambda: all(one.cluster_note().nats for one in rig.hosts.values()))
+    assert trader(rig) == (host, grant)
+
+
+async def test_a_paused_agent_makes_its_host_stop_by_itself(rig):
+    await rig.at_work()
+    host, grant = trader(rig)
+    host.agent.send_signal(signal.SIGSTOP)
+    await rig.until(lambda: not host.held)
+    await rig.until(lambda: len(rig.traders) == 1)  # asserts at each look that no two hosts trade
+    host.agent.send_signal(signal.SIGCONT)
+    await rig.until(lambda: host.cluster_note().why == "")
+    await rig.at_work()
+    assert trader(rig)[1] > grant
+
+
+class TestRefusals:
+    def started(self, folder, **changes):
+        rig = AgentRig(folder, "a")
+        host = rig.hosts["a"]
+        for change in changes.values():
+            change(host)
+        host.start()
+        try:
+            _, line = host.agent.communicate(timeout=30)
+            return host.agent.returncode, line.decode().strip()
+        finally:
+            rig.close()
+
+    async def test_a_key_file_that_others_may_read(self, tmp_path):
+        code, line = self.started(tmp_path, key=lambda host: Path(host.cluster.key_file).chmod(0o644))
+        assert (code, line.count("\n")) == (2, 0)
+        assert line.endswith(f"chmod 600 {tmp_path}/files/a.key")
+
+    async def test_a_damaged_promise(self, tmp_path):
+        code, line = self.started(
+            tmp_path, vote=lambda host: (host.state_dir / PROMISE_FILE).write_bytes(b'{"term": ')
+        )
+        assert (code, line.count("\n")) == (2, 0)
+        assert "Stop all hosts of the cluster before you remove it" in line
+
+    async def test_without_the_library_of_nats(self, tmp_path):
+        program = (
+            "import sys; sys.modules['nats'] = None; import arbshard.cluster.main as m; m.require_nats()"
+        )
+        program = program.replace("sys.modules['nats'] = None; ", "")
+        program += "\nimport importlib.util as u\nm.find_spec = lambda name: None\nm.require_nats()"
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert "a cluster needs nats-py, which is not installed: pip install nats-py" in done.stderr
+
+
+class TestPromise:
+    def test_it_is_what_was_saved_last(self, tmp_path):
+        file = PromiseFile(tmp_path)
+        assert file.load() == Promise()
+        file.save(Promise(3, "a"))
+        file.save(Promise(4, "b"))
+        assert PromiseFile(tmp_path).load() == Promise(4, "b")
+        assert [path.name for path in tmp_path.iterdir()] == [PROMISE_FILE]
+
+    def test_a_damaged_one_is_refused(self, tmp_path):
+        (tmp_path / PROMISE_FILE).write_bytes(b"")
+        with pytest.raises(RunDirError, match="cannot be read"):
+            PromiseFile(tmp_path).load()

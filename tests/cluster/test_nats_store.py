@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from arbshard.cluster.nats_store import NatsStore
-from arbshard.cluster.store import HOSTS, LEASES, RUN
+from arbshard.cluster.store import LEASES, RUN
 from arbshard.config.cluster_file import read_host_keys
 from support.made_cluster import make_hosts
 from support.memory_store import MemoryServer, MemoryStore
@@ -128,10 +128,10 @@ async def test_a_read_reports_what_has_not_changed_and_what_is_absent(make):
 
 async def test_who_comes_later_reads_what_is_there(make):
     async with connected(make, 1) as (first,):
-        await first.store.put(HOSTS, "a", b"view", None)
+        await first.store.put(LEASES, "risk", b"view", 0)
         await first.store.put(RUN, "universe", b"u" * 200_000, None)
         async with connected(make, 1) as (later,):
-            assert later.newest(HOSTS, "a")[1] == b"view"
+            assert later.newest(LEASES, "risk")[1] == b"view"
             assert later.newest(RUN, "universe")[1] == b"u" * 200_000
 
 

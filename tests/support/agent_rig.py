@@ -17,11 +17,12 @@ from arbshard.model.cluster_note import ClusterNote, decode_cluster_note
 from arbshard.model.universe import Universe
 from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.wire.cluster import EPOCHS_PER_GRANT
+from support import world as w
 from support.made_cluster import make_hosts
 from support.nats_server import NatsServer
 from support.risk_run import RiskRun
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 class AgentHost(RiskRun):
@@ -110,6 +111,11 @@ class AgentHost(RiskRun):
         for name in ("risk_term", *(f"epoch_{shard}" for shard in self.shards)):
             self.show(name, 0)
 
+    def stderr_of_agent(self) -> str:
+        assert self.agent is not None
+        assert self.agent.stderr is not None
+        return self.agent.stderr.read().decode()
+
     def close(self) -> None:
         super().close()
         self.page_writer.close()
@@ -121,18 +127,11 @@ class AgentRig:
     def __init__(self, folder: Path, hosts: str = "abc") -> None:
         self.nats = NatsServer(folder / "nats")
         self.nats.start()
-        made = make_hosts(folder / "files", hosts, (self.nats.address,), shards=1)
+        # A second is little when many processes start at once on a machine that does other work as well.
+        made = make_hosts(folder / "files", hosts, (self.nats.address,), shards=1, lease_ms=2000)
         self.hosts: dict[str, AgentHost] = {}
         for name, cluster in made.items():
-            host = AgentHost(folder / name, cluster, self._universe(folder, name))
-            self.hosts[name] = host
-
-    @staticmethod
-    def _universe(folder: Path, name: str) -> Universe:
-        from support import world as w
-
-        del folder, name
-        return replace(w.World().universe, serial=1)
+            self.hosts[name] = AgentHost(folder / name, cluster, replace(w.World().universe, serial=1))
 
     @property
     def living(self) -> list[AgentHost]:

@@ -9,7 +9,11 @@ from support.nats_server import PASSWORD, USER, free_port
 
 
 def make_hosts(
-    folder: Path, hosts: str = "abc", nats: tuple[str, ...] = ("nats://127.0.0.1:4222",), shards: int = 2
+    folder: Path,
+    hosts: str = "abc",
+    nats: tuple[str, ...] = ("nats://127.0.0.1:4222",),
+    shards: int = 2,
+    lease_ms: int = 1000,
 ) -> dict[str, ClusterConfig]:
     """Return the cluster as each host reads it."""
     ports: list[int] = []
@@ -24,4 +28,6 @@ def make_hosts(
         lines = [line for line in path.read_text().splitlines() if not line.startswith("nats_")]
         lines += [f'nats_user = "{USER}"', f'nats_password = "{PASSWORD}"']
         path.write_text("\n".join(lines) + "\n")
+    path = folder / CLUSTER_FILE
+    path.write_text(f"lease_ms = {lease_ms}\n{path.read_text()}")
     return {host: load_cluster(folder / CLUSTER_FILE, host) for host in hosts}
