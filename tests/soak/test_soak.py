@@ -47,7 +47,8 @@ def test_one_that_ends_is_noticed():
 
 
 def test_a_short_run_keeps_its_descriptors():
-    outcome = soak(4.0, 1_000.0, every_s=0.1)
+    # Beside other tests the machine may not bring all that is asked for, which is not judged here.
+    outcome = soak(4.0, 1_000.0, every_s=0.1, least_share=0.1)
     print(table(outcome))
     assert not outcome.faults, table(outcome)
     assert {row.name for row in outcome.rows} >= {"supervisor", "risk", "worker-0", "worker-1", "spare"}

@@ -83,13 +83,14 @@ async def test_after_the_last_try_the_outcome_is_unknown_and_the_next_question_g
     server = serve(
         lambda number, request_id, payload: None if payload == b"x" else echo(number, request_id, payload)
     )
-    with RequestClient(endpoint, 30, 3) as client:
+    with RequestClient(endpoint, 100, 3) as client:
         first = asyncio.ensure_future(client.request(b"x"))
         second = asyncio.ensure_future(client.request(b"y"))
         with pytest.raises(RequestTimeout, match="3 tries"):
             await first
         assert await second == b"re: y"
-    assert (client.sent, client.retried, client.timed_out) == (2, 2, 1)
+    assert (client.sent, client.timed_out) == (2, 1)
+    assert client.retried >= 2  # the answer to the second one may be late as well
     assert {payload for _, payload in server.requests} == {b"x", b"y"}
 
 

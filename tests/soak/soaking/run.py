@@ -15,8 +15,9 @@ from soaking.sampler import Sampler
 
 _GENERATOR = "sim"
 """Under this name it runs; it is a tool, and not judged."""
-_READY_S = 3.0
-"""For the spare worker to be ready, too."""
+_SPARE_S = 60.0
+"""Time-out of the start of the spare worker, in seconds."""
+_SETTLE_S = 1.0
 _WARM_UP_SHARE = 0.1
 _WARM_UP_MAX_S = 60.0
 
@@ -37,17 +38,21 @@ def soak(
     *,
     bounds: Bounds | None = None,
     every_s: float = 1.0,
+    least_share: float = 0.95,
     say: Callable[[str], None] = print,
 ) -> Outcome:
-    """Run for ``seconds`` at ``rate`` messages per second. Raises ``perf.running.MeasurementFailed``."""
+    """Run for ``seconds`` at ``rate`` messages per second, of which at least ``least_share`` must arrive.
+
+    Raises ``perf.running.MeasurementFailed``.
+    """
     coins = coins_at(rate)
     with System(("-m", "perf.system"), config_of(rate, coins, SHARDS, None)) as system:
         system.until_running()
         system.until_deciding()
-        time.sleep(max(_READY_S, min(seconds * _WARM_UP_SHARE, _WARM_UP_MAX_S)))
+        system.wait_for(lambda: _has_spare(system), _SPARE_S, system.note)
+        time.sleep(max(_SETTLE_S, min(seconds * _WARM_UP_SHARE, _WARM_UP_MAX_S)))
         processes = system.processes()
-        if spare := spare_pid(system):
-            processes["spare"] = psutil.Process(spare)
+        processes["spare"] = psutil.Process(spare_pid(system))
         sampler = Sampler(system.files.dir)
         before, began_s = _messages(system), time.monotonic()
         faults = []
@@ -73,7 +78,7 @@ def soak(
     faults += [f"{row.name}: {fault}" for row in rows for fault in row.faults]
     if len(set(sampler.shared)) != 1:
         faults.append(f"shared memory (bytes, files): {sorted(set(sampler.shared))}")
-    if messages_s < 0.95 * rate:
+    if messages_s < least_share * rate:
         faults.append(f"only {messages_s:,.0f} msg/s of {rate:,.0f} arrived")
     if code:
         faults.append(f"the run ended with code {code}")
@@ -95,6 +100,11 @@ def table(outcome: Outcome) -> str:
     lines.append(f"{outcome.messages_s:,.0f} msg/s arrived")
     lines += [f"NOT FLAT: {fault}" for fault in outcome.faults] or ["flat"]
     return "\n".join(lines)
+
+
+def _has_spare(system: System) -> bool:
+    note = system.note()
+    return note is not None and "ready" in note.spares and spare_pid(system) > 0
 
 
 def _messages(system: System) -> int:
