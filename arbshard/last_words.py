@@ -7,8 +7,6 @@ import os
 import sys
 from typing import TypeVar
 
-from arbshard.log import get_logger
-
 Code = TypeVar("Code", bound=int)
 
 
@@ -21,7 +19,7 @@ def write_stderr_line(line: str) -> None:
         problem = error
     settle_streams()
     if problem is not None:
-        get_logger().warning("stderr cannot be written", error=str(problem), line=line)
+        _warn("stderr cannot be written", error=str(problem), line=line)
 
 
 def end_with(code: Code, last_words: str) -> Code:
@@ -43,7 +41,7 @@ def settle_streams() -> None:
             problems.append(str(error))
             problems += _discard(descriptor)
     for problem in problems:  # not earlier, because the log may go to one of the streams
-        get_logger().warning("a stream cannot be written", error=problem)
+        _warn("a stream cannot be written", error=problem)
 
 
 def _discard(descriptor: int) -> list[str]:
@@ -55,3 +53,9 @@ def _discard(descriptor: int) -> list[str]:
     except OSError as error:
         return [str(error)]
     return []
+
+
+def _warn(what: str, **facts: str) -> None:
+    from arbshard.log import get_logger  # commands that keep no log do not import it
+
+    get_logger().warning(what, **facts)

@@ -16,6 +16,7 @@ import uvloop
 from arbshard.alerts.sending import check_alerts
 from arbshard.clock import SystemClock
 from arbshard.config import Config
+from arbshard.data.http import load_library
 from arbshard.data.stream import open_stream
 from arbshard.errors import ArbshardError, RunDirError, RunFailed, SharedMemoryError, UsageError
 from arbshard.execution.live.keys import is_key_variable, load_keys
@@ -37,7 +38,6 @@ from arbshard.process import (
 from arbshard.repeat import repeat
 from arbshard.status.collect import Collector
 from arbshard.status.model import Status
-from arbshard.status.render import render_summary, terminal
 from arbshard.status.summary import Summary, summarise
 from arbshard.venues.keys import Keys
 from arbshard.wire.bus import Publisher
@@ -277,6 +277,8 @@ async def _run(one: Run, options: Options, manager: ServiceManager) -> _End:
             )
 
     _obey_signals(one)
+    # The venues are asked by HTTP soon. The library is imported while the exchanges start.
+    loading = asyncio.create_task(asyncio.to_thread(load_library), name="http library")
     watchdog = asyncio.create_task(repeat(lambda: _feed_watchdog(one, manager)), name="service manager")
     try:
         await one.run(options.duration_s, progress, last_look, keep_positions=options.keep_positions)
@@ -292,6 +294,7 @@ async def _run(one: Run, options: Options, manager: ServiceManager) -> _End:
     finally:
         watchdog.cancel()
         manager.close()
+        await loading
     if options.recorder is not None and one.failure is not None:
         raise one.failure
     return _End(summaries[0] if summaries else None, one.is_stopping and one.failure is None)
@@ -330,6 +333,8 @@ def _last_status(collector: Collector) -> Status | None:
 
 
 def _report(summary: Summary, options: Options) -> int:
+    from arbshard.status.render import render_summary, terminal  # the run itself draws nothing
+
     try:
         terminal().print(render_summary(summary))
     except OSError as error:  # the terminal was closed, which is why the run ends

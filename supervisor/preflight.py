@@ -7,17 +7,18 @@ be imported. No beat and no frame may wait for that, so it is done in a thread w
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from arbshard.config import Config
 from arbshard.data.listings import Listings, find_universe, read_listings
-from arbshard.doctor.checks import Check, examine
-from arbshard.doctor.probing import gather_facts
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.model.money import use_money_context
 from arbshard.model.universe import Universe
 from arbshard.venues.keys import Keys
+
+if TYPE_CHECKING:
+    from arbshard.doctor.checks import Check
 
 Result = TypeVar("Result")
 
@@ -95,6 +96,9 @@ async def run_preflight(
     config: Config, universe: Universe, keys: Mapping[str, Keys], alert: Callable[[str], object]
 ) -> None:
     """Raise ``UsageError`` when a check fails; in a dry run it is an alert instead. Warnings are logged."""
+    from arbshard.doctor.checks import examine
+    from arbshard.doctor.probing import gather_facts
+
     checks = examine(config, await gather_facts(config, universe, keys))
     for check in checks:
         if check.verdict == "warning":
@@ -109,6 +113,6 @@ async def run_preflight(
         alert(f"doctor: {_line(check)}")
 
 
-def _line(check: Check) -> str:
+def _line(check: "Check") -> str:
     advice = f" ({check.advice})" if check.advice else ""
     return f"{check.venue} {check.name}: {check.found}{advice}"

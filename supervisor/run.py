@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from arbshard.clock import Clock, lease_ns
 from arbshard.config import Config, without_secrets
 from arbshard.config.run import PAIRS_MAX
-from arbshard.data.http import Fetch
 from arbshard.data.stream import Opener
 from arbshard.errors import ArbshardError, ChildFailed, RunFailed, SharedMemoryError, UsageError
 from arbshard.execution.live.keys import hand_over
@@ -30,6 +29,7 @@ from arbshard.repeat import repeat
 from arbshard.shm.books import BooksWriter
 from arbshard.shm.doorbell import Ringer, ShardNotifier
 from arbshard.shm.pages import PageReader
+from arbshard.venues.base.client import Fetch
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import AWAY, get_venue
 from arbshard.wire import control

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
 
-import aiohttp
-
 from arbshard.alerts.conditions import Severity
 from arbshard.alerts.store import AlertStore, Message
 from arbshard.alerts.texts import combined, late_line
@@ -323,6 +321,8 @@ class Heartbeat:
 
 async def fetch(address: Secret) -> bool:
     """Fetch ``address``. Returns whether it was answered without an error; an error might show the address."""
+    import aiohttp  # few runs have a heartbeat, and the library takes longer to import than all the rest
+
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_FETCH_S)) as session,

@@ -422,7 +422,7 @@ class TapeVenueFeed:
 
 
 class TapeFetch:
-    """Serves the REST responses on the tape. Implements ``data.http.Fetch``."""
+    """Serves the REST responses on the tape. Implements ``venues.base.client.Fetch``."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -1,49 +1,18 @@
 """Defines the ``arbshard`` command: one thin function per command.
 
-Bad input is one line on stderr and exit code 2.
+Bad input is one line on stderr and exit code 2. A call imports the module of its own command and no other one.
 """
 
 import errno
 import sys
+from collections.abc import Collection, Sequence
+from importlib import import_module
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 import typer.main
 
-from arbshard.cli import (
-    alerts,
-    analyze,
-    archive,
-    backtest,
-    balances,
-    campaign,
-    cluster,
-    doctor,
-    exchanges,
-    instances,
-    inventory,
-    ledger,
-    limits,
-    logs,
-    positions,
-    reconcile,
-    record,
-    replay,
-    run,
-    shards,
-    simulate,
-    status,
-    sweep,
-    symbols,
-    tap,
-    tape,
-    transfer,
-    web,
-    why,
-)
-from arbshard.cli import config as configuration
-from arbshard.cli import halt as desk
 from arbshard.cli.help import add_help
 from arbshard.cli.options import require_own_supervisor
 from arbshard.errors import ArbshardError, LedgerError, UsageError
@@ -53,16 +22,51 @@ from arbshard.version import __version__
 if TYPE_CHECKING:
     from typer._click import Command
 
+    app: typer.Typer
+    """All commands. It is made when it is used first, which imports the modules of all of them."""
+
+_COMMANDS = {
+    "run": "run",
+    "status": "status",
+    "instances": "instances",
+    "why": "why",
+    "web": "web",
+    "stop": "run",
+    "tap": "tap",
+    "record": "record",
+    "halt": "halt",
+    "resume": "halt",
+    "close": "halt",
+    "reconcile": "reconcile",
+    "balances": "balances",
+    "inventory": "inventory",
+    "doctor": "doctor",
+    "positions": "positions",
+    "trades": "positions",
+    "logs": "logs",
+    "simulate": "simulate",
+    "exchanges": "exchanges",
+    "replay": "replay",
+    "analyze": "analyze",
+    "sweep": "sweep",
+    "campaign": "campaign",
+    "backtest": "backtest",
+}
+"""The module of each command, which is a function of the same name there, in the order of ``--help``."""
+_GROUPS = {
+    "alerts": "alerts",
+    "cluster": "cluster",
+    "config": "config",
+    "limits": "limits",
+    "ledger": "archive",  # it adds two commands to those of the module ``ledger``
+    "shards": "shards",
+    "symbols": "symbols",
+    "tape": "tape",
+    "transfer": "transfer",
+}
+"""The module of each group of commands, which is ``app`` there."""
 _OUTPUT_FAILS = (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF, errno.EDQUOT)
 """Errors of an output whose reader has gone, or whose disk is full."""
-
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    pretty_exceptions_show_locals=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Cross-exchange crypto arbitrage: many pairs, many processes, one ledger.",
-)
 
 
 def _show_version(is_asked: bool) -> None:
@@ -71,7 +75,6 @@ def _show_version(is_asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
@@ -80,51 +83,38 @@ def options(
     """Trade the price gaps of coins between exchanges: many pairs, many processes, one ledger."""
 
 
-app.command()(run.run)
-app.command()(status.status)
-app.command()(instances.instances)
-app.command()(why.why)
-app.command()(web.web)
-app.command()(run.stop)
-app.command()(tap.tap)
-app.command()(record.record)
-app.command()(desk.halt)
-app.command()(desk.resume)
-app.command()(desk.close)
-app.command()(reconcile.reconcile)
-app.command()(balances.balances)
-app.command()(inventory.inventory)
-app.command()(doctor.doctor)
-app.command()(positions.positions)
-app.command()(positions.trades)
-app.command()(logs.logs)
-app.command()(simulate.simulate)
-app.command()(exchanges.exchanges)
-app.command()(replay.replay)
-app.command()(analyze.analyze)
-app.command()(sweep.sweep)
-app.command()(campaign.campaign)
-app.command()(backtest.backtest)
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(cluster.app, name="cluster")
-app.add_typer(configuration.app, name="config")
-app.add_typer(limits.app, name="limits")
-ledger.app.command("archive")(archive.ledger_archive)
-ledger.app.command("prove")(archive.ledger_prove)
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(shards.app, name="shards")
-app.add_typer(symbols.app, name="symbols")
-app.add_typer(tape.app, name="tape")
-app.add_typer(transfer.app, name="transfer")
-
-
-@app.command()
 def version() -> None:
     """Show the version."""
     typer.echo(__version__)
 
 
-add_help(app)
+def make_app(names: Collection[str] = (*_COMMANDS, *_GROUPS)) -> typer.Typer:
+    """Return the commands of these names, and ``version``. Only their modules are imported."""
+    made = typer.Typer(
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        pretty_exceptions_show_locals=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Cross-exchange crypto arbitrage: many pairs, many processes, one ledger.",
+    )
+    made.callback()(options)
+    for name, module in _COMMANDS.items():
+        if name in names:
+            made.command(name)(getattr(import_module(f"arbshard.cli.{module}"), name))
+    for name, module in _GROUPS.items():
+        if name in names:
+            made.add_typer(import_module(f"arbshard.cli.{module}").app, name=name)
+    made.command()(version)
+    add_help(made)
+    return made
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """Make ``app`` when it is used first."""
+    if name != "app":
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    made = globals()["app"] = make_app()
+    return made
 
 
 def main() -> None:
@@ -135,7 +125,7 @@ def main() -> None:
     try:
         require_own_supervisor()
         try:
-            command()()
+            command(_app_for(sys.argv[1:]))()
         finally:
             sys.stdout.flush()
     except UsageError as error:
@@ -150,9 +140,19 @@ def main() -> None:
         _end(1, f"the output cannot be written: {error.strerror}", error)
 
 
-def command(of: typer.Typer = app) -> "Command":
-    """Return the command line of ``of``, whose help shows flags without a value, and texts as they are written."""
-    made = typer.main.get_command(of)
+def _app_for(arguments: Sequence[str]) -> typer.Typer:
+    """Return the command that ``arguments`` begin with. Return all where another one may be needed: for the help, for
+    a name that does not exist, and for a shell that asks for completions.
+    """
+    name = arguments[0] if arguments else ""
+    return make_app((name,)) if name in _COMMANDS or name in _GROUPS else make_app()
+
+
+def command(of: typer.Typer | None = None) -> "Command":
+    """Return the command line of ``of``, of all commands by default. Its help shows flags without a value, and texts
+    as they are written.
+    """
+    made = typer.main.get_command(make_app() if of is None else of)
     waiting = [made]
     while waiting:
         one = waiting.pop()

@@ -1,5 +1,5 @@
 """Defines ``arbshard ledger archive`` and ``prove``, which close a period, and check that closed ones have not
-changed.
+changed. With them, ``app`` has all commands of ``arbshard ledger``.
 """
 
 import gc
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from arbshard.cli.ledger import ledger_of
+from arbshard.cli.ledger import app, ledger_of
 from arbshard.cli.options import ConfigOption, NameOption, StateOption, wall_ms_of
 from arbshard.errors import LedgerBusy, LedgerError, UsageError
 from arbshard.ledger.reader import LedgerReader
@@ -20,6 +20,7 @@ _PAUSE_S = 0.1
 """Pause in seconds between attempts: readers lock the file for the duration of one query."""
 
 
+@app.command("archive")
 def ledger_archive(
     before: Annotated[
         str | None, typer.Option("--before", help="Only events before this ISO date or time (UTC).")
@@ -85,6 +86,7 @@ def _archive(store: LedgerStore, until_ms: int | None) -> int | None:
     return seq
 
 
+@app.command("prove")
 def ledger_prove(state_dir: StateOption = None, name: NameOption = None, config: ConfigOption = None) -> None:
     """Recompute the chain of digests over all archives and the ledger. Exit code 1 at the first broken link."""
     from arbshard.ledger.prove import prove

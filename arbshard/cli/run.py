@@ -7,7 +7,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 from msgspec.structs import replace
 
-from arbshard.cli.ledger_state import find_remains, last_state_dir
 from arbshard.cli.options import (
     REGIME_HELP,
     ConfigOption,
@@ -149,6 +148,7 @@ def stop(
 
     Of a cluster, all hosts stop, unless --host-only is given.
     """
+    from arbshard.cli.ledger_state import find_remains, last_state_dir
     from arbshard.cli.risk_client import commanding_user
     from arbshard.model.money import use_money_context
     from arbshard.wire import control
@@ -176,6 +176,8 @@ def stop(
 
 def _refuse_to_stop(name: NameOption, config: ConfigOption) -> NoReturn:
     """Report what the ledger knows of an instance that does not run. Raises ``UsageError`` and ``LedgerError``."""
+    from arbshard.cli.ledger_state import find_remains
+
     instance = config_of(name, config).name
     found = find_remains(name, config, None)
     known = f": {found[0].sentence()}" if found is not None else ""

@@ -2,14 +2,16 @@
 
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from arbshard.cli.ledger_state import Remains, find_remains
 from arbshard.cli.options import ConfigOption, NameOption, StateOption, config_of
 from arbshard.errors import LedgerError, UsageError
+
+if TYPE_CHECKING:
+    from arbshard.cli.ledger_state import Remains
 
 _RATE_WINDOW_S = 0.3
 
@@ -28,7 +30,6 @@ def status(
     from arbshard.clock import SystemClock
     from arbshard.model.money import use_money_context
     from arbshard.status.collect import Collector
-    from arbshard.status.watch import watch as watch_status
     from supervisor.places import find_run_dir, running_pid
 
     if watch and as_json:
@@ -39,6 +40,8 @@ def status(
     instance = config_of(name, config).name
     run_dir = find_run_dir(instance)
     if watch:
+        from arbshard.status.watch import watch as watch_status
+
         code = watch_status(run_dir)
         if code == 2:
             _show_remains(instance, (name, config, state_dir), as_json=False)
@@ -64,6 +67,8 @@ def _show_remains(
     instance: str, options: tuple[NameOption, ConfigOption, StateOption], *, as_json: bool
 ) -> None:
     """Report that nothing runs, and what is left of it as far as its ledger can be read."""
+    from arbshard.cli.ledger_state import find_remains
+
     found, trouble = None, ""
     try:
         found = find_remains(*options)

@@ -13,11 +13,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from logging import WARNING
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
-from yarl import URL
 
 from arbshard.config.venues import VenueConfig
 from arbshard.data.http import HttpFetch
@@ -33,6 +32,9 @@ from arbshard.venues.keys import Keys
 from arbshard.venues.unified import calls, is_known
 from arbshard.venues.unified.calls import ErrorText
 from arbshard.venues.unified.states import ERRORS
+
+if TYPE_CHECKING:
+    from yarl import URL
 
 _LISTING_S = 15.0
 """Time-out of loading the markets in seconds, which may take several long calls."""
@@ -75,7 +77,7 @@ class _Session:
         if name not in ("get", "post", "put", "patch", "delete"):
             raise AttributeError(name)
 
-        def call(url: URL, *, data: bytes | None, headers: Mapping[str, str], **_: object) -> _Reply:
+        def call(url: "URL", *, data: bytes | None, headers: Mapping[str, str], **_: object) -> _Reply:
             secrets = {key: Secret(value) for key, value in headers.items()}
             return _Reply(self._http, name.upper(), url, data, secrets)
 
@@ -91,7 +93,7 @@ class _Reply:
     reason = ""
 
     def __init__(
-        self, http: HttpFetch, method: str, url: URL, data: bytes | None, headers: Mapping[str, Secret]
+        self, http: HttpFetch, method: str, url: "URL", data: bytes | None, headers: Mapping[str, Secret]
     ) -> None:
         self._http = http
         self._request = method, url, data, headers

@@ -13,8 +13,7 @@ from yarl import URL
 from arbshard.clock import Clock
 from arbshard.config import Config, VenueConfig
 from arbshard.data.ccxt_client import CcxtClient
-from arbshard.data.direct_http import DirectHttp
-from arbshard.data.http import HttpFetch, HttpSender
+from arbshard.data.http import HttpFetch, HttpSender, load_library
 from arbshard.data.proxy import is_loopback, proxy_for
 from arbshard.data.stream import target_of as stream_target_of
 from arbshard.data.trust import trust_of
@@ -55,6 +54,8 @@ def _open(
     if not url:
         raise UsageError(f"venues.{venue}.rest_url is empty: where is {venue} to be asked?")
     _check_address(venue, url)
+    if sender is HttpFetch:
+        load_library()  # a call must not wait for that
     http = sender(trust_of(venue, settings), timeout_s=live.order_timeout_s, body_bytes_max=_ANSWER_BYTES_MAX)
     return HttpVenueClient(venue, url, signing, keys, http, clock, live.recv_window_ms)
 
@@ -63,6 +64,8 @@ def open_order_client(venue: str, config: Config, keys: Keys, clock: Clock) -> V
     """Return the client of ``venue`` for orders: as ``open_client``, with ``DirectHttp`` unless there is a proxy, and
     over the venue's WebSocket where it has one for orders and ``order_api`` asks for it.
     """
+    from arbshard.data.direct_http import DirectHttp
+
     settings, socket = config.venues.get(venue), None
     sender = HttpFetch if settings.rest_url and proxy_for(settings.rest_url) else DirectHttp
     client = _open(venue, config, keys, clock, sender)

@@ -1,16 +1,14 @@
 """``HttpFetch`` is the only code that calls a venue over HTTP.
 
 The pollers, the listings, the feeds' snapshots and the doctor fetch public addresses with it (``Fetch``);
-``clients`` sends signed calls with it.
+``clients`` sends signed calls with it. Its library takes longer to import than most programs of arbshard, so it is
+imported with the first call, or by ``load_library``.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import SimpleNamespace
-from typing import Protocol
-
-import aiohttp
-from yarl import URL
+from typing import TYPE_CHECKING, Protocol
 
 from arbshard.data.proxy import proxy_for
 from arbshard.data.redirects import is_redirect, refusal
@@ -18,6 +16,10 @@ from arbshard.data.trust import Trust, system_trust
 from arbshard.errors import VenueUnavailable
 from arbshard.secret import Secret, reveal_values
 from arbshard.venues.base.client import Answer, NoAnswer
+
+if TYPE_CHECKING:
+    import aiohttp
+    from yarl import URL
 
 _SSL_CONTEXT = re.compile(r" ssl:<[^>]*>")
 """Part of aiohttp's messages that is an object and tells a person nothing."""
@@ -29,20 +31,10 @@ _KEEPALIVE_S = 75.0
 """
 _NO_HEADERS: Mapping[str, Secret] = {}
 
-Fetch = Callable[[str], Awaitable[Answer]]
-"""Requests an address. Raises ``VenueUnavailable`` when there is no answer."""
 
-
-class ClosableFetch(Protocol):
-    """Is a ``Fetch`` that must be closed at its end."""
-
-    async def __call__(self, address: str) -> Answer:
-        """Request ``address``, as a ``Fetch`` does."""
-        ...
-
-    async def close(self) -> None:
-        """Close what is open."""
-        ...
+def load_library() -> None:
+    """Import the library now, so that no call has to wait for it. This may be done in a thread."""
+    import aiohttp  # noqa: F401 - only the import is wanted
 
 
 class HttpSender(Protocol):
@@ -51,7 +43,7 @@ class HttpSender(Protocol):
     def send(
         self,
         method: str,
-        url: URL,
+        url: "URL",
         *,
         headers: Mapping[str, Secret],
         body: bytes | None,
@@ -95,7 +87,7 @@ class HttpFetch:
         system.
         """
         self._trust = trust or system_trust()
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._timeout_s = timeout_s
         self._body_bytes_max = body_bytes_max
         self._session: aiohttp.ClientSession | None = None
 
@@ -105,6 +97,8 @@ class HttpFetch:
 
         Raises ``UsageError`` for a proxy that cannot be used.
         """
+        from yarl import URL
+
         answer = await self.send("GET", URL(address), proxy=proxy_for(address), is_secret=False)
         if is_redirect(answer.status):
             raise VenueUnavailable(refusal(answer.status, answer.headers.get("location", ""), address))
@@ -113,7 +107,7 @@ class HttpFetch:
     async def send(
         self,
         method: str,
-        url: URL,
+        url: "URL",
         *,
         headers: Mapping[str, Secret] = _NO_HEADERS,
         body: bytes | None = None,
@@ -127,6 +121,8 @@ class HttpFetch:
         Raises ``NoAnswer`` when there is none; for an address that ``is_secret`` its text and cause show only the
         kind of the failure, because the library's texts hold the address.
         """
+        import aiohttp
+
         progress = _Progress(on_sent)
         session = self._session or self._open()
         try:
@@ -135,7 +131,7 @@ class HttpFetch:
                 url,
                 headers=reveal_values(headers),
                 data=body,
-                ssl=self._trust.context(),
+                ssl=self._trust.context() if url.scheme == "https" else True,
                 proxy=proxy,
                 allow_redirects=False,
                 trace_request_ctx=progress,
@@ -146,7 +142,7 @@ class HttpFetch:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             if is_secret:
                 raise NoAnswer(type(error).__name__, sent=progress.sent) from None
-            why = _SSL_CONTEXT.sub("", str(error)) or f"no answer within {self._timeout.total:g} s"
+            why = _SSL_CONTEXT.sub("", str(error)) or f"no answer within {self._timeout_s:g} s"
             raise NoAnswer(why, sent=progress.sent) from error
 
     async def close(self) -> None:
@@ -155,19 +151,21 @@ class HttpFetch:
             await self._session.close()
             self._session = None
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open(self) -> "aiohttp.ClientSession":
+        import aiohttp
+
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(_on_headers_sent)
         trace.on_request_chunk_sent.append(_on_chunk_sent)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=_CONNECTIONS_MAX, keepalive_timeout=_KEEPALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
             trace_configs=[trace],
         )
         return self._session
 
-    async def _read(self, reply: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, reply: "aiohttp.ClientResponse") -> bytes:
         parts: list[bytes] = []
         size = 0
         async for part in reply.content.iter_chunked(1 << 16):
@@ -179,13 +177,17 @@ class HttpFetch:
 
 
 async def _on_headers_sent(
-    _session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceRequestHeadersSentParams
+    _session: "aiohttp.ClientSession",
+    context: SimpleNamespace,
+    _params: "aiohttp.TraceRequestHeadersSentParams",
 ) -> None:
     context.trace_request_ctx.sent = True
 
 
 async def _on_chunk_sent(
-    _session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceRequestChunkSentParams
+    _session: "aiohttp.ClientSession",
+    context: SimpleNamespace,
+    _params: "aiohttp.TraceRequestChunkSentParams",
 ) -> None:
     progress: _Progress = context.trace_request_ctx
     progress.sent = True

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 
 from arbshard.config import Config, VenueConfig
 from arbshard.data.clients import open_fetch
-from arbshard.data.http import ClosableFetch, Fetch
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.model.market import FeeSchedule, Leg
 from arbshard.model.universe import Universe
 from arbshard.model.warning import CoinName, MarketWarning
 from arbshard.sharding import split
+from arbshard.venues.base.client import ClosableFetch, Fetch
 from arbshard.venues.base.market import ListedMarket, Venue
 from arbshard.venues.base.rules import Reply
 from arbshard.venues.listing import fx_leg, pairs_of, select_pairs, with_slots

@@ -10,10 +10,10 @@ from random import Random
 from typing import Protocol
 
 from arbshard.clock import Clock
-from arbshard.data.http import Fetch
 from arbshard.data.reconnect import Backoff
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
+from arbshard.venues.base.client import Fetch
 from arbshard.venues.base.rest import BookRequest, RestBooks
 
 _NOT_FOUND = 404

@@ -27,20 +27,19 @@ class Trust:
     """Holds the authorities that may certify a venue: those of the system, or those in a file."""
 
     def __init__(self, ca_file: str = "", key: str = "ca_file") -> None:
-        """Read the authorities. ``key`` is the setting that holds ``ca_file``; an empty file means the system's
-        authorities.
+        """Read the authorities of ``ca_file``; without one, those of the system are read when they are needed first.
 
-        Raises ``ConfigError`` when the file is missing or holds no certificate.
+        ``key`` is the setting that holds ``ca_file``. Raises ``ConfigError`` when the file is missing or holds no
+        certificate.
         """
         self._ca_file = ca_file
         self._key = key
         self._seen = _identity_of(ca_file) if ca_file else None
         if ca_file and self._seen is None:
             raise ConfigError(key, f"{ca_file} is not a file that can be read")
-        try:
-            self._context = ssl.create_default_context(cafile=ca_file or None)
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            raise ConfigError(key, _unusable(ca_file, error)) from error
+        self._context: ssl.SSLContext | None = None
+        if ca_file:
+            self._context = self._read()
 
     def context(self) -> ssl.SSLContext:
         """Return the context for a new connection.
@@ -48,6 +47,8 @@ class Trust:
         A file that has been replaced is read again. A file that is missing or has become unusable changes nothing:
         what was read before stays trusted, and a warning reports it.
         """
+        if self._context is None:
+            self._context = self._read()
         if not self._ca_file:
             return self._context
         identity = _identity_of(self._ca_file)
@@ -61,6 +62,12 @@ class Trust:
             why = _unusable(self._ca_file, error)
             get_logger().warning("the authorities read before stay trusted", setting=self._key, why=why)
         return self._context
+
+    def _read(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self._ca_file or None)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise ConfigError(self._key, _unusable(self._ca_file, error)) from error
 
 
 @cache

@@ -6,12 +6,14 @@ letters read as one number.
 """
 
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from arbshard.errors import LedgerChanged, SharedMemoryError
 from arbshard.ledger.filewatch import LedgerIdentity, difference
-from arbshard.ledger.store import LedgerStore
 from arbshard.shm.pages import PageReader, PageWriter
+
+if TYPE_CHECKING:
+    from arbshard.ledger.store import LedgerStore  # readers of the page need no ledger
 
 _COUNTERS = ("last_seq", "began_ms", "is_new", "tag")
 
@@ -24,7 +26,7 @@ class LedgerRecord:
         self._last_seq = page.counter("last_seq")
 
     @classmethod
-    def begin(cls, path: Path, store: LedgerStore, *, is_new: bool) -> Self:
+    def begin(cls, path: Path, store: "LedgerStore", *, is_new: bool) -> Self:
         """Record ``store`` as the ledger of the run that begins. ``is_new``: it had no event before this run.
 
         Raises ``SharedMemoryError``.
@@ -77,7 +79,7 @@ def read_record(path: Path) -> NotedLedger | None:
     )
 
 
-def require_same(noted: NotedLedger, store: LedgerStore) -> None:
+def require_same(noted: NotedLedger, store: "LedgerStore") -> None:
     """Raise ``LedgerChanged`` unless ``store`` is the ledger that was recorded."""
     problem = difference(noted.identity, LedgerIdentity(store.tag, store.last_seq))
     if problem is not None:

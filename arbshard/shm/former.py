@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 
 from arbshard.errors import SharedMemoryError
-from arbshard.log import get_logger
 from arbshard.shm.pages import Histogram, PageReader
 
 FORMER = ".former"
@@ -91,6 +90,8 @@ def keep_counts(page: Path, gauges: Collection[str]) -> None:
 
 def _log_loss(page: Path, error: Exception) -> None:
     """Log that counts are lost: nothing is decided by them, so they keep no process from its start."""
+    from arbshard.log import get_logger  # status reads counts, and keeps no log
+
     get_logger().error("counts of former processes are lost", page=str(page), why=str(error))
 
 

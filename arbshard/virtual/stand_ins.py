@@ -96,13 +96,13 @@ class QuietBus(Publisher):
 
 
 async def no_rest(address: str) -> Answer:
-    """Implements ``data.http.Fetch`` for exchanges without REST."""
+    """Implements ``venues.base.client.Fetch`` for exchanges without REST."""
     raise VenueUnavailable(f"{address}: the virtual exchanges have no REST")
 
 
 class VirtualFetch:
     """Performs public calls to one venue, which the embedded venue's REST answers. Implements
-    ``data.http.ClosableFetch``.
+    ``venues.base.client.ClosableFetch``.
     """
 
     def __init__(self, venue: str, world: VirtualWorld) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import heapq
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import Protocol
@@ -16,7 +17,6 @@ from typing import Protocol
 from arbshard.closable import Closable
 from arbshard.errors import ProtocolError, RequestTimeout, TransportError
 from arbshard.wire.envelope import REPLY_BYTES_MAX, require_size
-from arbshard.wire.router import RouterChannel
 from arbshard.wire.unix import SCHEME, Messages, UnixChannel, encode, path_of
 
 _READ_BYTES = 64 * 1024
@@ -72,8 +72,7 @@ class RequestClient(Closable):
         self._queue_limit = queue_limit
         self._queue: list[_Question] = []
         self._out: dict[bytes, _Question] = {}
-        is_unix = endpoint.startswith(SCHEME)
-        self._channel: Channel = (UnixChannel if is_unix else RouterChannel)(endpoint, self._on_reply)
+        self._channel = _channel_to(endpoint, self._on_reply)
         self._timer: asyncio.TimerHandle | None = None
         self._id_prefix = os.urandom(8)
         self._serial = 0
@@ -198,6 +197,15 @@ class RequestClient(Closable):
         for question in waiting:
             if not question.answer.done():
                 question.answer.set_exception(TransportError(f"{self.endpoint}: the client was closed"))
+
+
+def _channel_to(endpoint: str, on_reply: Callable[[tuple[bytes, bytes] | None], None]) -> Channel:
+    if endpoint.startswith(SCHEME):
+        return UnixChannel(endpoint, on_reply)
+    # ZeroMQ takes time to import, and most processes do not use it.
+    from arbshard.wire.router import RouterChannel
+
+    return RouterChannel(endpoint, on_reply)
 
 
 def ask(endpoint: str, payload: bytes, timeout_ms: int) -> bytes:

@@ -13,7 +13,6 @@ from arbshard.closable import Closable
 from arbshard.crashpoint import reach
 from arbshard.errors import TransportError
 from arbshard.wire.replies import Asked, Handler, StoredReplies
-from arbshard.wire.router import RouterListener
 from arbshard.wire.unix import SCHEME, UnixListener
 
 _BATCH = 1024
@@ -64,9 +63,7 @@ class ReplyServer(Closable):
         self._listeners: list[Listener] = [*listeners]
         try:
             for each in (endpoint, *also):
-                self._listeners.append(
-                    UnixListener(each) if each.startswith(SCHEME) else RouterListener(each)
-                )
+                self._listeners.append(_listener_at(each))
         except TransportError:
             self.close()
             raise
@@ -214,3 +211,12 @@ class HoldingReplyServer(ReplyServer):
 
 def _nothing_is_safe() -> int:
     return -1
+
+
+def _listener_at(endpoint: str) -> Listener:
+    if endpoint.startswith(SCHEME):
+        return UnixListener(endpoint)
+    # ZeroMQ takes time to import, and most processes do not use it.
+    from arbshard.wire.router import RouterListener
+
+    return RouterListener(endpoint)

@@ -30,7 +30,7 @@ from arbshard.process import (
     pin,
 )
 from arbshard.shm.books import BooksReader
-from arbshard.wire.doorbell import BusBell
+from arbshard.shm.doorbell import Bell
 from arbshard.wire.request import RequestClient
 from arbshard.worker.assembly import OpenLive, Worker, WorkerPorts
 from arbshard.worker.meter import WorkerMeter
@@ -79,6 +79,15 @@ def _risk_client(files: RunFiles, config: Config, timeout_ms: float, tries: int)
     return RequestClient(endpoint, timeout_ms, tries)
 
 
+def _bell(files: RunFiles, config: Config, shard: int) -> Bell | None:
+    """Return the doorbell on the bus; None for the one that needs no library."""
+    if config.run.transport != "zmq":
+        return None
+    from arbshard.wire.doorbell import BusBell
+
+    return BusBell(files.bus_endpoint, shard)
+
+
 async def _work(arguments: argparse.Namespace, meter_type: type[WorkerMeter]) -> int:
     """Run as the worker of a shard, at once or when one is assigned; return the exit code."""
     files = RunFiles(arguments.run_dir)
@@ -124,7 +133,7 @@ async def _trade(
         pid=os.getpid(),
         is_orphan=parent.is_gone,
         connect=partial(_risk_client, files, config),
-        bell=BusBell(files.bus_endpoint, given.shard) if config.run.transport == "zmq" else None,
+        bell=_bell(files, config, given.shard),
         make_meter=meter_type,
         further_histograms=meter_type.further_histograms,
         open_live=_live_opener(config, keys, files, clock),

@@ -23,13 +23,13 @@ from typing import Protocol
 
 from arbshard.clock import Clock
 from arbshard.config import DataConfig
-from arbshard.data.http import Fetch
 from arbshard.data.poller import RestPoller
 from arbshard.data.reconnect import Backoff
 from arbshard.errors import FrameError
 from arbshard.log import get_logger
 from arbshard.model.book import OrderBookSnapshot
 from arbshard.repeat import repeat
+from arbshard.venues.base.client import Fetch
 from arbshard.venues.base.market import ControlFrame
 from arbshard.venues.base.rest import BookRequest
 from arbshard.venues.registry import get_adapter

@@ -11,10 +11,10 @@ from contextlib import suppress
 from random import Random
 
 from arbshard.clock import Clock
-from arbshard.data.http import Fetch
 from arbshard.data.reconnect import Backoff
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
+from arbshard.venues.base.client import Fetch
 from arbshard.venues.base.diff import DiffBook, DiffOutcome, DiffVenue
 from supervisor.feeds.fanout import Lane, OnControl, VenueFanout
 from supervisor.feeds.pacing import Spacing

@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Sequence
 
 from arbshard.clock import Clock
-from arbshard.data.http import Fetch
 from arbshard.data.poller import RestPoller
 from arbshard.errors import FeedFailed
+from arbshard.venues.base.client import Fetch
 from arbshard.venues.base.market import ControlFrame
 from arbshard.venues.base.rest import BookRequest
 from arbshard.venues.registry import get_adapter

@@ -11,9 +11,8 @@ from collections.abc import Callable, Collection
 from yarl import URL
 
 from arbshard.clock import Clock
-from arbshard.data.http import Fetch
 from arbshard.errors import VenueUnavailable
-from arbshard.venues.base.client import Answer
+from arbshard.venues.base.client import Answer, Fetch
 from arbshard.wire.bus import Prefixes, Publisher
 from arbshard.wire.recording import FeedRecord, FeedRecordKind, FeedRecords, encode, raw_topic
 

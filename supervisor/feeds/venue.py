@@ -9,7 +9,6 @@ from typing import Literal
 from arbshard.clock import Clock
 from arbshard.config import DataConfig, VenueConfig
 from arbshard.data.clients import open_fetch
-from arbshard.data.http import Fetch
 from arbshard.data.stream import Opener, Receiver, open_stream, target_of
 from arbshard.errors import FeedFailed, UsageError
 from arbshard.log import get_logger
@@ -18,6 +17,7 @@ from arbshard.model.universe import Universe
 from arbshard.repeat import repeat
 from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
+from arbshard.venues.base.client import Fetch
 from arbshard.venues.base.market import ControlFrame, Venue
 from arbshard.venues.registry import ADAPTERS, get_adapter
 from arbshard.wire.bus import Publisher

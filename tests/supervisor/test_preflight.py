@@ -28,9 +28,9 @@ def found(monkeypatch):
         return keys
 
     def set_checks(checks):
-        monkeypatch.setattr(preflight, "examine", lambda config, facts: checks)
+        monkeypatch.setattr("arbshard.doctor.checks.examine", lambda config, facts: checks)
 
-    monkeypatch.setattr(preflight, "gather_facts", gather)
+    monkeypatch.setattr("arbshard.doctor.probing.gather_facts", gather)
     return set_checks
 
 

@@ -4,7 +4,7 @@ The worker, the accounts process and the doctor make every call about an account
 client of a venue with a folder of its own is ``data.clients.HttpVenueClient``; the simulation has a virtual one.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
@@ -58,6 +58,22 @@ class PreparedCall(NamedTuple):
     moment: SigningMoment
     signed: SignedRequest | Secret
     """The request over HTTP, or the message over a WebSocket."""
+
+
+Fetch = Callable[[str], Awaitable[Answer]]
+"""Requests an address. Raises ``VenueUnavailable`` when there is no answer."""
+
+
+class ClosableFetch(Protocol):
+    """Is a ``Fetch`` that must be closed at its end."""
+
+    async def __call__(self, address: str) -> Answer:
+        """Request ``address``, as a ``Fetch`` does."""
+        ...
+
+    async def close(self) -> None:
+        """Close what is open."""
+        ...
 
 
 class VenueClient(Protocol):
