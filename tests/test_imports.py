@@ -7,6 +7,7 @@ import pytest
 
 ITS_OWN_EXTRA = (
     "arbshard.backtest.feeds",
+    "arbshard.backtest.fusing",
     "arbshard.backtest.recorded",
     "arbshard.backtest.refused",
     "arbshard.backtest.replaying",

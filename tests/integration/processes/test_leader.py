@@ -170,7 +170,7 @@ async def test_a_reply_is_held_until_a_majority_has_stored_its_events(directory)
         assert not asked.done()
         assert hosts.a.page("held_replies") == 1
         assert hosts.a.page("approvals") == 1
-        assert hosts.a.page("uncommitted") > 0
+        await hosts.a.until(lambda: hosts.a.page("uncommitted") > 0)
         hosts.c.is_mute = False
         hosts.c.follow()
         assert isinstance(await asked, Approved)
@@ -187,7 +187,7 @@ async def test_asynchronous_replies_leave_at_once_until_the_followers_lag(direct
         for one in (hosts.b, hosts.c):
             one.is_mute = True
         assert isinstance(await hosts.a.ask(Submit(0, EPOCH, hosts.a.entry())), Approved)
-        assert hosts.a.page("uncommitted") > 0
+        await hosts.a.until(lambda: hosts.a.page("uncommitted") > 0)
         await hosts.pass_s(1.0)
         asked = asyncio.ensure_future(hosts.a.ask(Submit(0, EPOCH, hosts.a.entry("ETH"))))
         await hosts.pass_s(0.6)
