@@ -6,7 +6,8 @@ contradicts itself is never acknowledged, and risk can begin with it at once whe
 
 A message of events is acknowledged after the commit; on a live ledger that has then reached the disk. A ledger that
 contradicts the leader's is replaced by a whole copy. The old one stays in place, and this host votes with it, until
-the copy is whole; then it is set aside under the name ``ledger.diverged-<term>.sqlite`` and never removed.
+the copy is whole; then it is set aside under the name ``ledger.diverged-<term>.sqlite`` and never removed. The newest
+archive comes with a copy, so that its chain goes on; older ones stay on the hosts that have them.
 """
 
 import os
@@ -17,6 +18,7 @@ from arbshard.clock import Clock
 from arbshard.closable import Closable
 from arbshard.config import Config
 from arbshard.errors import LedgerDamaged, LedgerError, ProtocolError
+from arbshard.ledger.archive import folder_of, is_name, put_in_place
 from arbshard.ledger.events import Event, decode_event
 from arbshard.ledger.file import damaged, log_of, shared_of, sync_directory
 from arbshard.ledger.replay import CONTRADICTIONS, recover
@@ -54,6 +56,8 @@ class Replica(Closable):
         self._incoming: int | None = None
         """Descriptor of the file of a copy that arrives."""
         self._offset = 0
+        self._archive = ""
+        """Name of the archive that arrives; empty for the ledger's file."""
         self._kept_ns = 0
         self._kept_seq = 0
         self.copies = 0
@@ -199,13 +203,16 @@ class Replica(Closable):
 
     def _begin_incoming(self) -> None:
         self._end_incoming()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._incoming = os.open(self._incoming_path, flags, 0o600)
+            self._open_incoming("")
         except OSError as error:
             raise LedgerError(f"{self._incoming_path}: cannot be written: {error.strerror}") from error
-        self._offset = 0
+
+    def _open_incoming(self, archive: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._incoming = os.open(self._incoming_path, flags, 0o600)
+        self._offset, self._archive = 0, archive
 
     def _end_incoming(self) -> None:
         descriptor, self._incoming = self._incoming, None
@@ -214,17 +221,18 @@ class Replica(Closable):
             self._incoming_path.unlink(missing_ok=True)
 
     def _store_part(self, message: CopyPart) -> Stored | None:
-        descriptor = self._incoming
-        if descriptor is None or message.offset != self._offset:
-            raise ProtocolError(f"a part of a copy came at {message.offset}, expected was {self._offset}")
+        if self._incoming is None:
+            raise ProtocolError("a part of a copy came that does not arrive")
         try:
+            if message.archive != self._archive and message.offset == 0:
+                self._change_file(message.archive)
+            if message.archive != self._archive or message.offset != self._offset:
+                raise ProtocolError(f"a part of a copy came at {message.offset}, expected was {self._offset}")
             while self._offset < message.offset + len(message.data):
-                self._offset += os.write(descriptor, message.data[self._offset - message.offset :])
+                self._offset += os.write(self._incoming, message.data[self._offset - message.offset :])
             if not message.is_last:
                 return None
-            os.fsync(descriptor)
-            self._incoming = None
-            os.close(descriptor)
+            self._close_incoming()
             self._put_in_place()
         except OSError as error:
             raise LedgerError(f"{self._incoming_path}: cannot be written: {error}") from error
@@ -233,6 +241,25 @@ class Replica(Closable):
         if self.position.seq != message.seq:
             raise damaged(self._path, f"its copy ends at event {self.position.seq}, not at {message.seq}")
         return Stored(self._term, message.seq)
+
+    def _change_file(self, archive: str) -> None:
+        """Put an archive in place that has arrived, and begin the next file. Raises ``OSError``."""
+        if archive and not is_name(archive):
+            raise ProtocolError(f"{archive!r} is not the name of an archive")
+        self._close_incoming()
+        if self._archive:
+            folder = folder_of(self._path)
+            folder.mkdir(exist_ok=True, mode=0o700)
+            put_in_place(self._incoming_path, folder / self._archive)
+        self._open_incoming(archive)
+
+    def _close_incoming(self) -> None:
+        descriptor, self._incoming = self._incoming, None
+        assert descriptor is not None
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _put_in_place(self) -> None:
         """Make the copy the ledger; at every instant one of both is there, whole. Raises ``OSError``."""

@@ -7,8 +7,10 @@ and text of every event; so the newest digest covers the whole history. ``archiv
 reader of the ledger may read them.
 """
 
+import filecmp
 import lzma
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -89,6 +91,9 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     closing: BalanceRows
     postings: int
     carry: Carry
+
+
+_NAME = re.compile(r"\d{6}-\d+-\d+\.jsonl\.xz")
 
 
 def folder_of(ledger: Path) -> Path:
@@ -185,6 +190,22 @@ def _read_back(path: Path, header: Header, rows: Sequence[Row]) -> None:
         found += 1
     if found != len(rows):
         raise LedgerError(f"{path}: {found} events read back of {len(rows)}")
+
+
+def is_name(name: str) -> bool:
+    """Return whether ``name`` is one that ``name_of`` gives."""
+    return _NAME.fullmatch(name) is not None
+
+
+def put_in_place(copied: Path, target: Path) -> None:
+    """Make the file ``copied`` the archive ``target``; another one of this name is set aside. Raises ``OSError``."""
+    if target.exists() and filecmp.cmp(copied, target, shallow=False):
+        copied.unlink()
+        return
+    copied.chmod(0o400)
+    _set_aside(target)
+    copied.rename(target)
+    sync_directory(target.parent)
 
 
 def _set_aside(target: Path) -> None:

@@ -1,22 +1,36 @@
 """Makes a whole copy of a ledger for another host while risk goes on writing. ``leadership.following`` uses it.
 
 A thread copies the file as it is at one moment, by SQLite's online backup, into a file beside it. Unlike a backup the
-copy keeps the ledger's tag, because it is the same ledger.
+copy keeps the ledger's tag, because it is the same ledger. The newest archive goes with it, because the next archive
+continues its chain of digests.
 """
 
 import os
 import sqlite3
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 from arbshard.closable import Closable
 from arbshard.errors import LedgerError
 from arbshard.ledger import schema
+from arbshard.ledger.archive import folder_of
 from arbshard.ledger.file import failure, log_of
 from arbshard.ledger.reader import LedgerReader
 
 _PAGES_AT_ONCE = 64
 _NICE = 19
+
+
+class CopiedPart(NamedTuple):
+    """Is a part of a copy."""
+
+    archive: str
+    """Name of the archive that it belongs to; empty for the ledger's file."""
+    offset: int
+    data: bytes
+    is_last: bool
+    """Whether it is the end of the whole copy."""
 
 
 class LedgerCopy(Closable):
@@ -32,9 +46,9 @@ class LedgerCopy(Closable):
         """Why there is no copy."""
         self.seq = 0
         """The last event in the copy."""
-        self.size = 0
-        self.offset = 0
-        """Number of bytes that were read."""
+        self._files: list[Path] = [target]
+        """What is to be read, in this order."""
+        self._offset = 0
         self._thread = threading.Thread(target=self._run, name="copy", daemon=True)
         self._thread.start()
 
@@ -43,20 +57,25 @@ class LedgerCopy(Closable):
         """Return whether the copy can be read, or has failed."""
         return not self._thread.is_alive()
 
-    @property
-    def is_at_end(self) -> bool:
-        """Return whether all of it was read."""
-        return self.offset >= self.size
-
-    def read(self, size: int) -> bytes:
+    def part(self, size: int) -> CopiedPart:
         """Return the next part, of at most ``size`` bytes. Raises ``OSError``."""
+        path = self._files[0]
         if self._file < 0:
-            self._file = os.open(self._target, os.O_RDONLY | os.O_CLOEXEC)
-        part = os.pread(self._file, size, self.offset)
-        if not part:
-            raise OSError(f"{self._target}: it was cut")
-        self.offset += len(part)
-        return part
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        data = os.pread(self._file, size, self._offset)
+        if not data:
+            raise OSError(f"{path}: it was cut")
+        is_end = self._offset + len(data) >= os.fstat(self._file).st_size
+        name = path.name if path != self._target else ""
+        return CopiedPart(name, self._offset, data, is_end and len(self._files) == 1)
+
+    def go_on(self, part: CopiedPart) -> None:
+        """Go on after ``part``."""
+        self._offset += len(part.data)
+        if not part.is_last and self._offset >= os.fstat(self._file).st_size:
+            os.close(self._file)
+            self._file, self._offset = -1, 0
+            del self._files[0]
 
     def close(self) -> None:
         """Remove the copy. May be called again."""
@@ -71,7 +90,6 @@ class LedgerCopy(Closable):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         try:
             self._copy()
-            self.size = self._target.stat().st_size
         except LedgerError as error:
             self.problem = error
         except sqlite3.Error as error:
@@ -85,13 +103,17 @@ class LedgerCopy(Closable):
         with LedgerReader(self._ledger) as reader:
             copy = sqlite3.connect(self._target, isolation_level=None)
             try:
-                reader.copy_to(copy, _PAGES_AT_ONCE, self._go_on)
+                reader.copy_to(copy, _PAGES_AT_ONCE, self._check)
                 copy.execute("PRAGMA journal_mode = DELETE")  # then it is one file
                 self.seq = copy.execute(schema.LAST_SEQ).fetchone()[0] or reader.first_seq - 1
+                if reader.period is not None:
+                    archive = folder_of(self._ledger) / reader.period.archive.name
+                    if archive.exists():
+                        self._files.insert(0, archive)
             finally:
                 copy.close()
 
-    def _go_on(self) -> None:
+    def _check(self) -> None:
         """Raise ``LedgerError`` when the copy is no longer wanted."""
         if self._is_stopped:
             raise LedgerError(f"{self._target}: it is no longer wanted")

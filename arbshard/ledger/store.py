@@ -32,7 +32,7 @@ from arbshard.ledger.inspection import Inspection, check_pages
 from arbshard.ledger.lock import WriterLock
 from arbshard.ledger.period import PeriodOpening, head_of_period, load_opening
 from arbshard.ledger.postings import RunningBalances
-from arbshard.ledger.reader import LedgerReader
+from arbshard.ledger.reader import LedgerReader, Row
 from arbshard.ledger.reserve import RESERVE_BYTES, Reserve
 from arbshard.ledger.snapshots import Snapshot
 from arbshard.ledger.successor import bring_up_to_date, put_in_place
@@ -220,16 +220,24 @@ class LedgerStore:
 
     def append(self, events: Sequence[Event]) -> None:
         """Store ``events`` and their postings in one transaction. Raises ``LedgerError``; then nothing is stored."""
-        if events:
-            self._append(events, None)
+        if not events:
+            return
+        rows = [
+            (seq, event.at_ms, kind_of(event), *subject_of(event), encode_event(event))
+            for seq, event in enumerate(events, self.last_seq + 1)
+        ]
+        self._append(events, rows)
 
     def append_copied(self, events: Sequence[Event], bodies: Sequence[str]) -> None:
         """Store the events of another host's ledger as ``append`` does, with the very texts that it has."""
-        if events:
-            self._append(events, bodies)
+        copied = enumerate(zip(events, bodies, strict=True), self.last_seq + 1)
+        self._append(
+            events,
+            [(seq, one.at_ms, kind_of(one), *subject_of(one), body) for seq, (one, body) in copied],
+        )
 
-    def _append(self, events: Sequence[Event], bodies: Sequence[str] | None) -> None:
-        moved = self._with_reserve(lambda: self._write(events, bodies))
+    def _append(self, events: Sequence[Event], rows: Sequence[Row]) -> None:
+        moved = self._with_reserve(lambda: self._write(events, rows))
         self._must_store_tag = False
         self.last_seq += len(events)
         self._newest_ms = events[-1].at_ms
@@ -237,14 +245,9 @@ class LedgerStore:
         if moved:
             self._balances().table.update(moved)
 
-    def _write(self, events: Sequence[Event], bodies: Sequence[str] | None) -> dict[tuple[str, str], Decimal]:
+    def _write(self, events: Sequence[Event], rows: Sequence[Row]) -> dict[tuple[str, str], Decimal]:
         """Commit ``events`` and their postings in one transaction. Return the balances that have changed."""
         first = self.last_seq + 1
-        texts = bodies if bodies is not None else map(encode_event, events)
-        rows = [
-            (seq, event.at_ms, kind_of(event), *subject_of(event), text)
-            for seq, (event, text) in enumerate(zip(events, texts, strict=True), first)
-        ]
         moved: dict[tuple[str, str], Decimal] = {}
         moves = any(isinstance(event, MOVING) for event in events)
         lines = list(self._balances().lines(first, events, moved)) if moves else []

@@ -192,13 +192,17 @@ class Events(_Leader, frozen=True):
 
 
 class CopyPart(_Leader, frozen=True):
-    """Carries a part of a whole copy of the ledger's file."""
+    """Carries a part of a whole copy of the ledger: of its newest archive, if it has one, then of its file."""
 
     offset: int
+    """Place in the file that the part belongs to."""
     data: bytes
     is_last: bool
+    """Whether nothing follows."""
     seq: int
     """Sequence number of the last event in the copy."""
+    archive: str = ""
+    """Name of the archive that the part belongs to; empty for the ledger's file."""
 
 
 class Valid(_Leader, frozen=True):

@@ -159,7 +159,7 @@ def test_a_copy_that_is_cut_off_leaves_the_old_ledger(replica, leader, tmp_path,
     replica.join("b", TERM)
     assert replica.position.seq == 2
     assert sorted(one.name for one in (tmp_path / "state").glob("*incoming*")) == []
-    with pytest.raises(ProtocolError, match="a part of a copy came at 4096"):
+    with pytest.raises(ProtocolError, match="a part of a copy came that does not arrive"):
         replica.receive(CopyPart(4096, b"more", True, 2))
 
 
@@ -167,6 +167,26 @@ def test_a_part_at_the_wrong_place_is_an_error(replica, leader):
     replica.receive(Joined(TERM, must_copy=True))
     with pytest.raises(ProtocolError, match="a part of a copy came at 10, expected was 0"):
         replica.receive(CopyPart(10, b"x", False, 2))
+
+
+def test_an_archive_comes_with_the_copy(replica, leader, tmp_path):
+    path, _ = leader
+    name, folder = "000001-1-50.jsonl.xz", tmp_path / "state" / "ledger.archive"
+    for content in (b"archive", b"archive", b"another"):
+        replica.receive(Joined(TERM, must_copy=True))
+        replica.receive(CopyPart(0, content[:3], False, 2, name))
+        replica.receive(CopyPart(3, content[3:], False, 2, name))
+        assert replica.receive(CopyPart(0, path.read_bytes(), True, 2)) == Stored(TERM, 2)
+        assert (folder / name).read_bytes() == content
+        assert (folder / name).stat().st_mode & 0o777 == 0o400
+    assert sorted(one.name for one in folder.iterdir()) == [name, f"{name}.unused-1"]
+
+
+@pytest.mark.parametrize("name", ["../000001-1-50.jsonl.xz", "ledger.sqlite", "000001-1-50.jsonl.xz/x"])
+def test_a_name_that_is_no_archive_is_refused(replica, name):
+    replica.receive(Joined(TERM, must_copy=True))
+    with pytest.raises(ProtocolError, match="is not the name of an archive"):
+        replica.receive(CopyPart(0, b"x", False, 2, name))
 
 
 def test_a_copy_that_is_no_ledger_is_refused(replica):

@@ -510,17 +510,16 @@ class Following:
             self._drop(follower, f"its copy cannot be made: {copy.problem}")
             return
         for _ in range(_PARTS):
-            offset = copy.offset
             try:
-                part = copy.read(_PART_BYTES)
+                part = copy.part(_PART_BYTES)
             except OSError as error:
                 self._drop(follower, f"its copy cannot be read: {error}")
                 return
-            message = CopyPart(offset, part, copy.is_at_end, copy.seq)
+            message = CopyPart(part.offset, part.data, part.is_last, copy.seq, part.archive)
             if not self._send(follower.route, encode(message)):
-                copy.offset = offset  # its queue is full: the same part again, later
-                return
-            if copy.is_at_end:
+                return  # its queue is full: the same part again, later
+            copy.go_on(part)
+            if part.is_last:
                 follower.sent_seq = copy.seq
                 follower.unanswered.append((copy.seq, self._lease_ns()))
                 _end_copy(follower)
