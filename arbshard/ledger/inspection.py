@@ -16,7 +16,9 @@ from arbshard.ledger.file import damaged, failure, open_reader
 from arbshard.ledger.period import head_of_period
 
 _NICE = 19
-_END_S = 5.0
+_INTERRUPTS = 100
+_INTERRUPT_S = 0.05
+"""How often the thread is interrupted until it ends, and the pause in seconds between two times."""
 
 
 class Inspection:
@@ -47,10 +49,14 @@ class Inspection:
     def stop(self) -> None:
         """End the walk early and close the file. May be called again."""
         self._is_stopped = True
-        if self._thread.is_alive():
+        for _ in range(_INTERRUPTS):
+            if not self._thread.is_alive():
+                break
+            # An interrupt ends only what is executed at this moment, and the thread may be between two statements.
             self._connection.interrupt()
-            self._thread.join(_END_S)
-        self._connection.close()
+            self._thread.join(_INTERRUPT_S)
+        if not self._thread.is_alive():  # closing it under the thread would crash the process
+            self._connection.close()
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
