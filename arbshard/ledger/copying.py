@@ -18,8 +18,8 @@ from arbshard.ledger.archive import folder_of
 from arbshard.ledger.file import failure, log_of
 from arbshard.ledger.reader import LedgerReader
 
-_PAGES_AT_ONCE = 64
-_NICE = 19
+_PAGES_AT_ONCE = 1024
+"""Pages of a piece of the copy. The interpreter's lock is held only between two pieces."""
 
 
 class CopiedPart(NamedTuple):
@@ -87,7 +87,7 @@ class LedgerCopy(Closable):
         _remove(self._target)
 
     def _run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        # At a lower priority it might be interrupted for long while it holds the interpreter's lock, and with it risk.
         try:
             self._copy()
         except LedgerError as error:
