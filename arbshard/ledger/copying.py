@@ -87,7 +87,7 @@ class LedgerCopy(Closable):
         _remove(self._target)
 
     def _run(self) -> None:
-        # At a lower priority it might be interrupted for long while it holds the interpreter's lock, and with it risk.
+        # At a lower priority it might be interrupted while it holds the interpreter's lock, and risk would wait.
         try:
             self._copy()
         except LedgerError as error:
