@@ -188,10 +188,10 @@ class TestCluster:
 
     PATH = DEPLOY / "cluster" / "compose.yml"
 
-    @pytest.fixture(scope="class")
-    def made(self, tmp_path_factory):
+    @pytest.fixture
+    def made(self, tmp_path):
         """The folder that the command in the first lines makes, here elsewhere."""
-        folder = tmp_path_factory.mktemp("cluster") / "files"
+        folder = tmp_path / "files"
         (line,) = (text for text in self.PATH.read_text().splitlines() if "cluster init" in text)
         words = shlex.split(line.partition("arbshard ")[2])
         assert words[-2:] == ["--out", "deploy/cluster/files"]
@@ -199,7 +199,7 @@ class TestCluster:
         assert done.exit_code == 0, done.output
         return folder
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def parts(self):
         return yaml.safe_load(self.PATH.read_text())
 
@@ -234,14 +234,9 @@ class TestCluster:
             command = service["command"]
             assert command[0] == "run"
             assert command[-2:] == ["--host", name]
-            known = {option for one in found_command("run").params for option in one.opts}
+            known = {option for one in command_line().commands["run"].params for option in one.opts}
             assert {word for word in command if word.startswith("--")} <= known
             assert (
                 60 * int(service["stop_grace_period"].removesuffix("m"))
                 > Config().run.stop_timeout_s + ENDS_S
             )
-
-
-def found_command(name):
-    """A command of the command line."""
-    return command_line().commands[name]

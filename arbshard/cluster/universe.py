@@ -59,6 +59,8 @@ class SharedUniverse:
             raise ProtocolError(f"the universe at NATS: {error}") from error
         if unpacking.unconsumed_tail:
             raise ProtocolError(f"the universe at NATS has more than {_BYTES_MAX} bytes")
+        if not unpacking.eof:
+            raise ProtocolError("the universe at NATS is cut off")
         self._published = _serial_of(raw)
         if self._published > self.serial:
             self._take(raw, self._published)

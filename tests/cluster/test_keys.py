@@ -5,6 +5,7 @@ import stat
 import subprocess
 import tomllib
 
+import msgspec
 import pytest
 import zmq
 from typer.testing import CliRunner
@@ -13,6 +14,9 @@ from arbshard.cli import app
 from arbshard.cluster.keys import CLUSTER_FILE, ClusterPlan, HostPlace, make_cluster
 from arbshard.config.cluster_file import load_cluster, read_host_keys
 from arbshard.errors import ConfigError, UsageError
+from arbshard.model.cluster_note import ClusterNote, HostView, ShardPlace, decode_cluster_note
+from arbshard.model.rundir import RunFiles
+from arbshard.shm.pages import PageWriter
 
 HOSTS = {host: HostPlace(f"10.0.0.{number}", 7400) for number, host in enumerate("abc", 1)}
 NATS = tuple(f"nats://10.0.0.{number}:4222" for number in (1, 2, 3))
@@ -215,3 +219,37 @@ class TestCommand:
     def test_show_without_an_instance(self, monkeypatch, tmp_path):
         monkeypatch.setenv("ARBSHARD_RUN_ROOT", str(tmp_path))
         assert line_of("show") == "no instance named 'sim' is running"
+
+    def test_show_says_who_leads_where_shards_are_and_what_waits(self, tmp_path, monkeypatch):
+        place = ShardPlace(1, grant=3, epoch=3001, universe=7)
+        hosts = tuple(
+            HostView(
+                name, 1_000, "0.1.0", name == "b", 4, 1234, (place,) * (name == "b"), 10.0, 0.25, nats=True
+            )
+            for name in "ab"
+        )
+        note = ClusterNote(
+            "desk", "a", "b", 4, nats=False, contact_ms=40.0, hosts=hosts, placement=((1, "b"),),
+            kept=("halt by me",), why="this host leaves the cluster",
+        )  # fmt: skip
+        files = RunFiles(tmp_path)
+        with PageWriter.create(files.cluster_page, ("pid",), (), 4096) as page:
+            page.write_note(msgspec.json.encode(note))
+        monkeypatch.setattr("arbshard.cli.cluster.running_files", lambda *_: ("desk", files))
+        shown = run("show")
+        assert shown.exit_code == 0
+        for text in (
+            "cluster desk, seen from host a: host b leads in term 4, it confirmed this host 0.04 s ago",
+            "NATS: NOT connected",
+            "b (leads)",
+            "1,234",
+            "wanted: 1 on b",
+            "kept until the leader can be reached: halt by me",
+            "this host does not trade: this host leaves the cluster",
+        ):
+            assert text in shown.output
+        assert decode_cluster_note(run("show", "--json").output.encode()) == note
+
+    def test_show_of_a_run_on_one_host(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("arbshard.cli.cluster.running_files", lambda *_: ("desk", RunFiles(tmp_path)))
+        assert line_of("show").startswith("'desk' runs on one host alone")

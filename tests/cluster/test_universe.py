@@ -1,0 +1,98 @@
+"""The universe that hosts have in common: published by the leader, taken over and kept by the others."""
+
+import zlib
+
+import pytest
+
+from arbshard.cluster import universe as sharing
+from arbshard.cluster.universe import SharedUniverse
+from arbshard.errors import ProtocolError
+
+
+def raw(serial):
+    return b'{"serial":%d,"pairs":[]}' % serial
+
+
+def packed(serial):
+    return zlib.compress(raw(serial))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    state, run = tmp_path / "state", tmp_path / "run"
+    state.mkdir()
+    run.mkdir()
+    return state, run
+
+
+def shared(folders):
+    state, run = folders
+    return SharedUniverse(state, run / "cluster-universe.json")
+
+
+def test_a_newer_one_is_taken_over_and_kept(folders):
+    state, run = folders
+    one = shared(folders)
+    assert one.serial == 0
+    one.heed(packed(4))
+    assert one.serial == 4
+    assert (run / "cluster-universe.json").read_bytes() == raw(4)
+    (run / "cluster-universe.json").unlink()
+    later = shared(folders)
+    assert later.serial == 4
+    assert (run / "cluster-universe.json").read_bytes() == raw(4)
+    assert [path.name for path in state.iterdir()] == ["cluster-universe.json"]
+
+
+def test_an_older_one_changes_nothing(folders):
+    one = shared(folders)
+    one.heed(packed(4))
+    one.heed(packed(3))
+    assert one.serial == 4
+
+
+def test_the_leader_publishes_each_serial_until_it_is_there(folders):
+    one = shared(folders)
+    source = folders[1] / "universe.json"
+    source.write_bytes(raw(5))
+    assert zlib.decompress(one.publish(source, 5)) == raw(5)
+    assert one.serial == 5  # known on this host, too
+    assert one.publish(source, 5) is not None  # it is not known yet whether it arrived
+    one.is_published(5)
+    assert one.publish(source, 5) is None
+    one.heed(None)  # NATS was wiped
+    assert one.publish(source, 5) is not None
+
+
+def test_a_leader_replaces_an_older_one_of_nats(folders):
+    one = shared(folders)
+    source = folders[1] / "universe.json"
+    source.write_bytes(raw(5))
+    one.publish(source, 5)
+    one.is_published(5)
+    one.heed(packed(2))
+    assert one.publish(source, 5) is not None
+
+
+@pytest.mark.parametrize("value", [b"x", packed(1)[:-3], zlib.compress(b"[]"), zlib.compress(b"\xff")])
+def test_what_cannot_be_read_is_refused(folders, value):
+    with pytest.raises(ProtocolError):
+        shared(folders).heed(value)
+
+
+def test_a_bomb_is_refused(folders, monkeypatch):
+    monkeypatch.setattr(sharing, "_BYTES_MAX", 1000)
+    with pytest.raises(ProtocolError, match="more than 1000 bytes"):
+        shared(folders).heed(zlib.compress(bytes(100_000)))
+
+
+def test_a_damaged_copy_counts_as_none(folders):
+    (folders[0] / "cluster-universe.json").write_bytes(b"{")
+    assert shared(folders).serial == 0
+
+
+def test_after_an_ordered_end_there_is_none(folders):
+    one = shared(folders)
+    one.heed(packed(4))
+    one.forget()
+    assert shared(folders).serial == 0
