@@ -35,7 +35,8 @@ _AGAIN_NS = 1_000_000_000
 """Pause in ns before risk is started again in a term in which it has stopped to lead."""
 _HOST_FRESH_NS = 5_000_000_000
 """A host whose view has not changed for so long (ns) is counted as away."""
-_SAY_AGAIN_S = 10.0
+_SAY_S, _SAY_AGAIN_S = 5.0, 10.0
+"""How long a host waits for a leader before it says so, and before it says so again, in seconds."""
 _WAIT_S = 0.02
 
 
@@ -209,6 +210,7 @@ class HostRole:
         self._risk_term = 0
         """The term of the risk process that was started last."""
         self._risk_ended_ns = 0
+        self._risk_was_retired = False
         self._risk_fences: PageReader | None = None
         self._views: dict[str, tuple[int, int]] = {}
         """(when a host wrote its newest view by its clock, when that was first seen by ours), by host."""
@@ -281,13 +283,11 @@ class HostRole:
         return tuple(view.host for view in self._others() if any(place.epoch for place in view.shards))
 
     def unreached(self) -> tuple[str, ...]:
-        """Return the names of the other hosts that do not learn of an order now."""
-        others = tuple(name for name in self._cluster.hosts if name != self._cluster.host)
+        """Return the names of the other hosts that do not learn of an order now, and have not left."""
+        seen = {view.host for view in self._others()}
         note = self.note
-        if note is None or not note.nats:
-            return others
-        seen = {view.host for view in self._others() if view.nats}
-        return tuple(name for name in others if name not in seen)
+        seen |= {view.host for view in note.hosts if view.leaving} if note is not None else set()
+        return tuple(name for name in self._cluster.hosts if name not in seen and name != self._cluster.host)
 
     def fence(self, shard: int) -> int:
         """Return the lowest epoch of the shard that may trade, as risk shows it here, its own page or its mirror."""
@@ -311,7 +311,7 @@ class HostRole:
 
         It waits for a leader as long as that takes. Raises ``RunFailed`` when a person stops it meanwhile.
         """
-        said_s = -_SAY_AGAIN_S
+        said_s = self._clock.monotonic_ns() / 1e9 - _SAY_AGAIN_S + _SAY_S
         while True:
             self._read()
             universe = self.read_universe() if self.view.universe else None
@@ -371,20 +371,21 @@ class HostRole:
         wanted = self.view.leads and not self.is_over
         if risk is None:
             if wanted and (self.view.term != self._risk_term or now_ns - self._risk_ended_ns >= _AGAIN_NS):
-                self._risk_term = self.view.term
+                self._risk_term, self._risk_was_retired = self.view.term, False
                 self._alert(f"this host leads the cluster from now on (term {self.view.term})")
                 self._processes.begin(Child(self._specs.risk(self.view.term), self._host))
             return
         accounts = self._processes.get("accounts")
         if risk.state == "ended" and not risk.pid:
             self._risk_ended_ns = now_ns
-            if risk.reason:
+            if risk.reason and not self._risk_was_retired:
                 self._alert(f"risk of this host has ended: {risk.reason}")
             self._processes.forget("risk")
         elif not wanted or self.view.term != self._risk_term:
             why = "this host leads no more" if not wanted else f"this host leads in term {self.view.term} now"
             if risk.state != "ended":
                 self._alert(why)
+            self._risk_was_retired = True
             self._processes.retire("risk", why, _RISK_ENDS_S)
             if accounts is not None:
                 self._processes.retire("accounts", why, _WORKER_ENDS_S)

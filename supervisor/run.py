@@ -491,8 +491,22 @@ class Run:
         workers = [child for child in self.processes.children if child.shard is not None]
         if any(worker.state in ("starting", "running", "restarting") for worker in workers):
             return True
-        # Without this host the others might be too few to book how they close their positions.
-        return self._is_last and self._cluster is not None and bool(self._cluster.others_at_work())
+        return self._is_last and self._cluster is not None and self._are_others_at_work(self._cluster)
+
+    def _are_others_at_work(self, cluster: HostRole) -> bool:
+        """Return whether other hosts of a cluster that ends have something left to close or to book.
+
+        Without this host they might be too few to book it, and its summary would be of before.
+        """
+        if cluster.others_at_work():
+            return True
+        if not cluster.leader:
+            return False  # nothing can be booked
+        note = self._risk_note()
+        if note.open_intents:
+            return True
+        stays = self.keeps_positions or (note.halt is not None and note.halt.level == "stopped")
+        return bool(note.positions) and not stays
 
     async def _leave_cluster(self) -> None:
         """Give back what this host holds.

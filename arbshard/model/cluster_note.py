@@ -86,7 +86,7 @@ class ClusterNote(msgspec.Struct, frozen=True):
     contact_ms: float
     """Time since the leader last confirmed a beat of this host; -1 for never."""
     hosts: tuple[HostView, ...]
-    """The newest view of each host, as NATS has it; its age is ``at_ms``."""
+    """The newest view of each host; its age is ``at_ms``."""
     placement: tuple[tuple[int, str], ...] = ()
     """(shard, host) as the leader wants it."""
     kept: tuple[str, ...] = ()

@@ -116,10 +116,12 @@ def problems_of_cluster(cluster: ClusterStatus, *, is_ending: bool) -> Iterator[
         )
     if not cluster.nats:
         yield Problem(
-            "nats", "", "this host is not connected to NATS: no shard can move, and its leases run out"
+            "nats",
+            "",
+            "this host is not connected to NATS: the hosts agree without it, and a takeover takes longer",
         )
     for host in cluster.hosts:
-        if host.name != cluster.host and is_away(host) and cluster.nats and not host.leaving:
+        if host.name != cluster.host and is_away(host) and not host.leaving:
             age = "never" if host.age_s is None else f"for {host.age_s:,.0f} s not"
             yield Problem("host", host.name, f"host {host.name} was {age} seen")
     if cluster.unplaced and cluster.leader:
