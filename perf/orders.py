@@ -14,9 +14,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from arbshard.config import SimConfig
 from perf.peers.environment import PeerUnavailable, ensure_environment
@@ -27,6 +31,10 @@ _COINS = 20
 _WARM_UP_S = 5.0
 _READY_S = 30.0
 _Given = dict[str, dict[str, str]]
+_Client = Callable[[_Given, float], None]
+_ONE_LEG = "Nautilus, away leg alone"
+_PEERS = (("ccxt.pro", "ccxt", (3, 11), 0.0), (_ONE_LEG, "nautilus", (3, 12), 10.0))
+"""Name, environment and script, oldest Python, and how much longer than others it takes to start, in seconds."""
 
 
 def measure(seconds: float = 15.0, turns: int = 3) -> dict[str, float]:
@@ -34,22 +42,23 @@ def measure(seconds: float = 15.0, turns: int = 3) -> dict[str, float]:
 
     Without an environment for ccxt only this system is measured.
     """
-    clients: dict[str, Callable[[_Given, float], None]] = {"arbshard": _arbshard}
-    try:
-        python = ensure_environment("ccxt")
-    except PeerUnavailable as error:
-        print(f"ccxt: {error}", file=sys.stderr)
-    else:
-        clients["ccxt.pro"] = lambda given, wanted_s: _ccxt(python, given, wanted_s)
+    clients: dict[str, _Client] = {"arbshard": _arbshard}
+    for name, environment, oldest, extra_s in _PEERS:
+        try:
+            python = ensure_environment(environment, oldest)
+        except PeerUnavailable as error:
+            print(f"{environment}: {error}", file=sys.stderr)
+        else:
+            clients[name] = partial(_peer, environment, python, extra_s)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in clients}
     for turn in range(turns):
         names = sorted(clients, reverse=turn % 2 == 1)
         for name in names:
-            found[name].append(_turn(clients[name], seconds))
+            found[name].append(_turn(name, clients[name], seconds))
     return _figures(found)
 
 
-def _turn(client: Callable[[_Given, float], None], seconds: float) -> dict[str, float]:
+def _turn(name: str, client: _Client, seconds: float) -> dict[str, float]:
     with TemporaryDirectory() as folder, _exchanges(Path(folder)) as given:
         client(given, seconds)
         rows = [line.split() for line in Path(folder, "stamps").read_text().splitlines()]
@@ -57,7 +66,9 @@ def _turn(client: Callable[[_Given, float], None], seconds: float) -> dict[str, 
     for venue in ("upbit", "binance"):
         waited = sorted(int(ns) / 1e6 for where, ns in rows if where == venue)
         if not waited:
-            raise MeasurementFailed(f"no order has reached {venue}")
+            if venue == "upbit" and name == _ONE_LEG:
+                continue
+            raise MeasurementFailed(f"{name}: no order has reached {venue}")
         figures[f"{venue}, orders"] = len(waited)
         figures[f"{venue}, p50"] = waited[len(waited) // 2]
         figures[f"{venue}, p90"] = waited[int(len(waited) * 0.9)]
@@ -75,6 +86,8 @@ def _figures(found: dict[str, list[dict[str, float]]]) -> dict[str, float]:
             continue
         for venue in ("upbit", "binance"):
             key = f"{venue}, p50"
+            if key not in slower[0]:
+                continue
             ratios = [theirs[key] / ours[key] for theirs, ours in zip(slower, found["arbshard"], strict=True)]
             shown[f"{other} to arbshard, {key}"] = statistics.median(ratios)
             shown[f"{other} to arbshard, {key}, least"] = min(ratios)
@@ -84,7 +97,13 @@ def _figures(found: dict[str, list[dict[str, float]]]) -> dict[str, float]:
 
 @contextmanager
 def _exchanges(folder: Path) -> Iterator[_Given]:
-    settings = {"coins": _COINS, "updates_per_s": 10.0, "regime": "high-win"}
+    private, public = _ed25519()
+    settings = {
+        "coins": _COINS,
+        "updates_per_s": 10.0,
+        "regime": "high-win",
+        "accounts": {"binance_ed25519_public": public},
+    }
     ready = folder / "ready.json"
     command = [sys.executable, "-m", "perf.order_exchange", str(folder / "stamps")]
     process = subprocess.Popen(
@@ -107,6 +126,7 @@ def _exchanges(folder: Path) -> Iterator[_Given]:
                 "rest_url": found[venue]["rest_url"],
                 "key": accounts.key_of(venue)[0],
                 "secret": accounts.key_of(venue)[1],
+                "ed25519_key": private if venue == "binance" else "",
             }
             for venue in ("upbit", "binance")
         }
@@ -142,20 +162,34 @@ def _arbshard(given: _Given, seconds: float) -> None:
         os.environ.update(before)
 
 
-def _ccxt(python: Path, given: _Given, seconds: float) -> None:
-    script = ROOT / "perf" / "peers" / "ccxt_orders.py"
+def _peer(environment: str, python: Path, extra_s: float, given: _Given, seconds: float) -> None:
+    script = ROOT / "perf" / "peers" / f"{environment}_orders.py"
     done = subprocess.run(
-        [str(python), str(script), str(_WARM_UP_S + seconds)],
+        [str(python), str(script), str(extra_s + _WARM_UP_S + seconds)],
         input=json.dumps(given),
         capture_output=True,
         text=True,
-        timeout=_READY_S + _WARM_UP_S + 2 * seconds,
+        timeout=_READY_S + extra_s + _WARM_UP_S + 2 * seconds,
         check=False,
     )
     if done.returncode:
-        raise MeasurementFailed(f"ccxt.pro ended with code {done.returncode}: {done.stderr.strip()[-300:]}")
+        raise MeasurementFailed(
+            f"{environment} ended with code {done.returncode}: {done.stderr.strip()[-300:]}"
+        )
     if done.stderr:
         print(done.stderr.strip()[-300:], file=sys.stderr)
+
+
+def _ed25519() -> tuple[str, str]:
+    """Return a new private key and its public key in PEM."""
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return private.decode(), public.decode()
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import time
 import timeit
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,13 +19,16 @@ from arbshard.config import Config
 from arbshard.engine.engine import ArbitrageEngine, Entry
 from arbshard.engine.quality import View
 from arbshard.execution.plan import plan_entry
+from arbshard.model.intent import Intent
 from arbshard.model.market import Pair
 from arbshard.model.money import use_money_context
 from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.doorbell import ShardNotifier, ShardWaiter
 from arbshard.shm.pages import PageWriter
+from arbshard.venues.base.signing import SigningMoment
+from arbshard.venues.keys import Keys
 from arbshard.venues.listing import fx_leg, pairs_of
-from arbshard.venues.registry import get_venue
+from arbshard.venues.registry import get_adapter, get_venue
 from arbshard.wire.bus import Publisher
 from arbshard.wire.doorbell import BusBell, BusRinger
 
@@ -177,6 +181,22 @@ def _engine_stages(costs: Costs, home_frame: bytes, away_frame: bytes) -> None:
     costs.note("edge, gap walked and sized", trade)
     entry = trade()
     costs.note("order build", lambda: plan_entry(entry, "s1-0-1-1", 0))
+    _orders(costs, plan_entry(entry, "s1-0-1-1", 0))
+
+
+def _orders(costs: Costs, intent: Intent) -> None:
+    """Measure how a leg becomes a signed request, as it does while risk decides."""
+    moment = SigningMoment(1_795_239_476_126, 5000, "0123456789abcdef0123456789abcdef")
+    for leg, order in (("home", intent.home), ("away", intent.away)):
+        adapter = get_adapter(order.market.venue)
+        orders, signing, socket = adapter.orders, adapter.signing, adapter.order_socket
+        keys = Keys(order.market.venue, "k" * 64, "s" * 64)
+        assert signing is not None, order.market
+        request = orders.place(order, "ab1cd-s1-0-1-1-a0")
+        costs.note(f"request of a leg, {leg}", partial(orders.place, order, "ab1cd-s1-0-1-1-a0"))
+        costs.note(f"signature over REST, {leg}", partial(signing.sign, request, keys, moment))
+        if socket is not None:
+            costs.note(f"signature over WebSocket, {leg}", partial(socket.encode, request, keys, moment))
 
 
 def _engine() -> tuple[Pair, ArbitrageEngine]:

@@ -11,7 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+# The root comes first, because tests/supervisor has the name of a package of the product.
+sys.path += [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
 
 from arbshard.model.money import use_money_context
 from kills.torture import MANNERS, Torture
