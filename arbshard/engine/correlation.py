@@ -5,7 +5,7 @@ It is pure, and is fed and read at the pace of samples, never on the tick path.
 
 from collections.abc import Mapping
 from itertools import combinations
-from math import fsum, sqrt
+from math import fsum, isnan, sqrt
 from operator import mul
 
 from arbshard.engine.series import SpreadSeries
@@ -22,17 +22,9 @@ def correlation(a: SpreadSeries, b: SpreadSeries) -> float | None:
     samples_min = max(a.samples_min, b.samples_min)
     if min(a.count, b.count) < samples_min:
         return None
-    a_start, a_values = a.intervals()
-    b_start, b_values = b.intervals()
-    start = max(a_start, b_start)
-    common = [
-        (x, y)
-        for x, y in zip(a_values[start - a_start :], b_values[start - b_start :], strict=False)
-        if x == x and y == y  # noqa: PLR0124 - not NaN
-    ]
-    if len(common) < samples_min:
+    xs, ys = _common_samples(a, b)
+    if len(xs) < samples_min:
         return None
-    xs, ys = [x for x, _ in common], [y for _, y in common]
     if min(xs) == max(xs) or min(ys) == max(ys):
         return None
     # Means first: the one-pass formula loses everything to a large offset.
@@ -43,6 +35,26 @@ def correlation(a: SpreadSeries, b: SpreadSeries) -> float | None:
         return None
     together: float = sum(map(mul, xs, ys))
     return max(-1.0, min(1.0, together / spread))
+
+
+def _common_samples(a: SpreadSeries, b: SpreadSeries) -> tuple[list[float], list[float]]:
+    """Return the samples of the intervals in which both series have one."""
+    a_start, a_values = a.intervals()
+    b_start, b_values = b.intervals()
+    if a_start == b_start and len(a_values) == len(b_values):
+        # Series that are sampled together usually have no hole: the newest samples are then all that is common. A sum
+        # finds a hole faster than a look at each value.
+        count = min(a.count, b.count)
+        xs, ys = a_values[-count:], b_values[-count:]
+        if not isnan(sum(xs)) and not isnan(sum(ys)):
+            return xs, ys
+    start = max(a_start, b_start)
+    common = [
+        (x, y)
+        for x, y in zip(a_values[start - a_start :], b_values[start - b_start :], strict=False)
+        if x == x and y == y  # noqa: PLR0124 - not NaN
+    ]
+    return [x for x, _ in common], [y for _, y in common]
 
 
 class CorrelationMatrix:
