@@ -372,7 +372,7 @@ MUTATIONS = (
     Mutation(orders_compared_with_limits_at_the_bid, "command", "limits"),
     Mutation(entries_valued_at_the_bid, "", "exposure"),
     Mutation(hedges_a_third_at_a_time, "", "hedges"),
-    Mutation(gives_up_while_an_order_is_possible, "", "residue", seed=2),
+    Mutation(gives_up_while_an_order_is_possible, "", "residue", seed=12),
     Mutation(exit_slippage_in_the_wrong_unit, "", "cost"),
     Mutation(hedges_reach_ten_times_as_far, "", "cost"),
     Mutation(left_over_base_valued_in_usdt, "", "cost"),
