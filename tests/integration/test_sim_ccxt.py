@@ -1,7 +1,7 @@
 """ccxt against the simulated exchanges, with nothing but the addresses changed: plain, and with TLS."""
 
 import asyncio
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
@@ -14,9 +14,6 @@ import pytest
 
 from arbshard.config import SimConfig
 
-if importlib.util.find_spec("ccxt") is not None:
-    import ccxt.pro as ccxt
-
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.needs("ccxt", "tls"),
@@ -26,6 +23,13 @@ pytestmark = [
 ]
 
 KEYS = SimConfig().accounts
+ccxt: Any = None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def library() -> None:
+    """Imports ccxt when the first test begins: every process that collects the tests would take a second for it."""
+    globals()["ccxt"] = importlib.import_module("ccxt.pro")
 
 
 @pytest.fixture(scope="module")
