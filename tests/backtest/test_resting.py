@@ -160,6 +160,7 @@ def same(one, other):
     sample_ms=st.sampled_from([200.0, 1000.0]),
     is_fused=st.booleans(),
     is_thin=st.booleans(),
+    day_starts=st.sampled_from(["00:00", "20:07"]),  # the second one is within the tape
 )
 def test_all_is_as_without_a_span_that_is_passed_over(
     tmp_path_factory,
@@ -173,6 +174,7 @@ def test_all_is_as_without_a_span_that_is_passed_over(
     sample_ms,
     is_fused,
     is_thin,
+    day_starts,
 ):
     monkeypatch.setattr(replaying, "REST_ROWS", rest_rows)
     monkeypatch.setattr(replaying, "_SHORT_ROWS", short_rows)
@@ -183,6 +185,7 @@ def test_all_is_as_without_a_span_that_is_passed_over(
         BASE,
         strategy=replace(BASE.strategy, entry_bps=entry_bps, min_edge_bps=min(entry_bps, 20.0)),
         series=replace(BASE.series, sample_ms=sample_ms, window=100),
+        limits=replace(BASE.limits, day_starts=day_starts),
         baseline=replace(BASE.baseline, is_required=False, samples_min=30, returns_min=1),
     )
     make_tape(
