@@ -172,7 +172,8 @@ class RowBlock:
         """Return these rows and those of ``others``, which come after them, of the same tape."""
         if not others:
             return self
-        sources = dict(self._sources)
+        waiting = set(np.unique(self.table["source"]).tolist())
+        sources = {number: source for number, source in self._sources.items() if number in waiting}
         for other in others:
             sources.update(other._sources)  # noqa: SLF001 - of the same class
         table = np.concatenate((self.table, *(other.table for other in others)))

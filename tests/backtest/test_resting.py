@@ -149,7 +149,7 @@ def same(one, other):
             assert state[name] == value, name
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 10_000),
     entry_bps=st.sampled_from([35.0, 60.0, 450.0]),
