@@ -337,8 +337,17 @@ class Risk(Closable):
 
         Raises ``LedgerError`` when the end cannot be stored, and whatever else a batch or a tick raised.
         """
-        loop, clock = asyncio.get_running_loop(), self._ports.clock
+        loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop, ExitCode.ORDERLY)
+        try:
+            code = await self._end_in_order(await self._serve())
+        finally:  # a signal that comes during the end does not cut it off
+            loop.remove_signal_handler(signal.SIGTERM)
+        get_logger().info("risk ended", code=int(code))
+        return code
+
+    async def _serve(self) -> ExitCode:
+        clock = self._ports.clock
         self._ports.on_ready()
         self._disk.poll(clock.monotonic_ns())
         self._begin_following()
@@ -348,43 +357,49 @@ class Risk(Closable):
                 self._show(clock.monotonic_ns())
                 self._set_ready(is_ready=True)  # from here on the note is risk's own
                 self._plan_tick()
-            code = await self._end
+            return await self._end
         finally:
-            loop.remove_signal_handler(signal.SIGTERM)
             if self._timer is not None:
                 self._timer.cancel()
             self._transport.close()
             self._set_ready(is_ready=False)
             self._archivist.stop()
+
+    async def _end_in_order(self, code: ExitCode) -> ExitCode:
+        """End the session and close the ledger, as far as that is possible. Return the code of the process."""
+        clock = self._ports.clock
         self._gap_files.save_all(self._gaps.series.items())
+        is_ended = code is not ExitCode.LEDGER
         if self._follow is not None:
-            code = await self._end_leadership(self._follow, code)
-        elif code is not ExitCode.LEDGER:
+            code, is_ended = await self._end_leadership(self._follow, code)
+        elif is_ended:
             self._end_session(code)
-        if code is ExitCode.NOT_LEADER:
-            self._store.close()
-        elif code is not ExitCode.LEDGER:
+        if is_ended:
             # The last valuation may be older than the last fills.
             self.core.valuation.look_at_naked(clock.monotonic_ns())
             self._show(clock.monotonic_ns(), is_last=True)
             self._store.close()
             self._set("closed", 1)
-        get_logger().info("risk ended", code=int(code))
+        elif code is ExitCode.NOT_LEADER:
+            self._store.close()
         return code
 
     def _end_session(self, code: ExitCode) -> None:
         self._service.stop(SUPERVISOR_VANISHED if code is ExitCode.ORPHANED else "")
 
-    async def _end_leadership(self, follow: Following, code: ExitCode) -> ExitCode:
-        """End the session as far as this host may still commit, and let the followers have it. Return the code."""
-        if code not in (ExitCode.LEDGER, ExitCode.NOT_LEADER):
-            if follow.is_leading:
-                self._end_session(code)
-                await follow.drain()
-            else:
-                code = ExitCode.NOT_LEADER
+    async def _end_leadership(self, follow: Following, code: ExitCode) -> tuple[ExitCode, bool]:
+        """End the session if a majority still follows, and let the followers have it.
+
+        Return the code, and whether the session was ended. This host's agent may have given up the leadership: that
+        ends the answers, but the last event can still be stored like any other.
+        """
+        if code is not ExitCode.LEDGER and follow.has_majority:
+            self._end_session(code)
+            await follow.drain()
+            follow.close()
+            return code, True
         follow.close()
-        return code
+        return code if code is ExitCode.LEDGER else ExitCode.NOT_LEADER, False
 
     def close(self) -> None:
         """Close what was opened; a ledger that was not closed in order is abandoned."""

@@ -212,6 +212,11 @@ class Following:
         return min(self.quorum.until_ns, self._lead_until_ns())
 
     @property
+    def has_majority(self) -> bool:
+        """Return whether a majority of the hosts follows, whatever this host's agent wants."""
+        return self.quorum.may_commit(self._lease_ns())
+
+    @property
     def is_leading(self) -> bool:
         """Return whether this host may commit and answer now."""
         return self._lease_ns() < self.until_ns

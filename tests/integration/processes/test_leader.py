@@ -236,7 +236,19 @@ async def test_the_agent_ends_a_leadership(hosts) -> None:
     process = await hosts.lead()
     hosts.a.may_lead(-1)
     assert await hosts.a.ended(process) == ExitCode.NOT_LEADER
-    assert hosts.a.page("ready") == 0
+    assert (hosts.a.page("ready"), hosts.a.page("closed")) == (0, 1)
+    for one in (hosts.b, hosts.c):  # the end of the session is stored as any other event
+        assert rows(one.ledger)["events"][-1][2] == "Stopped"
+        assert rows(one.ledger) == rows(hosts.a.ledger)
+
+
+async def test_a_leader_whose_followers_are_gone_leaves_its_session_open(hosts) -> None:
+    process = await hosts.lead()
+    for one in (hosts.b, hosts.c):
+        one.leave()
+    assert await hosts.a.ended(process) == ExitCode.NOT_LEADER
+    assert hosts.a.page("closed") == 0
+    assert "Stopped" not in {row[2] for row in rows(hosts.a.ledger)["events"]}
 
 
 async def test_killed_between_commit_and_acknowledgement(hosts) -> None:
