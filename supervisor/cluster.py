@@ -151,7 +151,9 @@ class HeldShards:
             return "given up here, so that another host may run the shard"
         if is_current:
             return "this host may not trade at the moment"
-        return f"the grant of the shard is {grant} now" if grant else "another host may run the shard"
+        return (
+            f"the grant of the shard is {grant} now" if grant else "this host has no grant of the shard now"
+        )
 
 
 def carried_by(universe: Universe, shards: frozenset[int], before: Universe | None) -> Universe:

@@ -1,7 +1,8 @@
 """Executes one shard in one process: ``python -m arbshard.worker``. The supervisor starts and watches it.
 
 With ``--spare`` it waits until it is assigned a shard (``spare``); from then on it is a worker like any other. Exit
-codes: 0 drained or ended by a signal, 1 a defect (logged), 4 the supervisor died, 5 fenced by risk.
+codes: 0 drained or ended by a signal, 1 a defect (logged), 4 the supervisor died, 5 fenced by risk,
+or its host of a cluster may not trade any more.
 """
 
 import argparse

@@ -45,7 +45,7 @@ def test_a_worker_of_the_grant_is_left_alone():
 @pytest.mark.parametrize(
     ("shown", "why"),
     [
-        (view(0), "another host may run the shard"),
+        (view(0), "this host has no grant of the shard now"),
         (view(4), "the grant of the shard is 4 now"),
         (view(3, until=0), "this host may not trade at the moment"),
     ],
