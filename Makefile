@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+NATIVE := $(VENV)/.native
 RAY    := $(VENV)/.ray
 COMPILED := $(VENV)/.tests-compiled
 ARGS   ?=
@@ -101,7 +102,7 @@ fuzz-messages: setup
 soak: setup
 	$(BIN)/python tests/soak --minutes $(MINUTES) --rate $(RATE) $(ARGS)
 
-setup: $(STAMP)
+setup: $(STAMP) $(NATIVE)
 
 # Ray is large (240 MB), and only sweeps over several machines need it: `make nightly` tests them.
 ray: $(RAY)
@@ -114,6 +115,11 @@ $(RAY): requirements-ray.lock $(STAMP)
 $(STAMP): requirements.lock pyproject.toml scripts/setup_env.sh
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup_env.sh
 	@touch $(STAMP)
+
+# The compiled twin of what runs at every frame. Without a compiler this says so, and everything works without it.
+$(NATIVE): arbshard/_native.c scripts/build_native.py $(STAMP)
+	@$(BIN)/python scripts/build_native.py
+	@touch $(NATIVE)
 
 # Pins every dependency with its hashes for Python 3.11 and newer on every platform; writes no index address. The
 # other files, for live orders, for sweeps on Ray and for services, have the versions of the first, with which the tests

@@ -72,12 +72,16 @@ _TURN_NS = 5_000_000_000
 class Timers(NamedTuple):
     """States how often the supervisor repeats its work, in seconds."""
 
-    tick_s: float = 0.04
-    """Time between two checks of children, feeds and changes of the universe."""
-    beat_s: float = 0.04
+    tick_s: float = 0.125
+    """Time between two checks of children, feeds and changes of the universe. The end of a child is not waited for
+    so long, because the kernel reports it.
+    """
+    beat_s: float = 0.125
     """Time between two beats."""
     note_s: float = 0.25
     """Time between two notes for status."""
+    busy_tick_s: float = 0.04
+    """Time between two checks while a child starts or a pair is moved, and on a host of a cluster."""
 
 
 class RunObserver(Protocol):
@@ -189,6 +193,7 @@ class Run:
         self._control: ControlServer | None = None
         self._shards: ShardManager | None = None
         self._books: BooksWriter | None = None
+        self._notifiers: list[ShardNotifier] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._sim = config.sim
         self._cluster: HostRole | None = None
@@ -316,7 +321,7 @@ class Run:
         bus = self._open_bus(self.files.bus_endpoint, HIGH_WATER)
         raw = self._open_bus(self.files.raw_endpoint, RAW_HIGH_WATER)
         self._status.topics = RunTopics(bus, self._clock, self._risk_note_text)
-        notifiers = [self._notifier(bus, shard) for shard in range(self.config.run.shards)]
+        notifiers = self._notifiers = [self._notifier(bus, n) for n in range(self.config.run.shards)]
         self._open_control()
         if self._cluster is not None:
             # Workers and risk follow as the agent shows what this host holds; the markets of their pairs do, too.
@@ -415,7 +420,14 @@ class Run:
                 report = asyncio.create_task(self.report(progress))
                 reports.add(report)
                 report.add_done_callback(reports.discard)
-            await self.processes.until_next(self._ports.timers.tick_s)
+            await self.processes.until_next(self._tick_s())
+
+    def _tick_s(self) -> float:
+        """Return the time until the next check."""
+        timers = self._ports.timers
+        is_idle = self._shards is None or self._shards.assignments.is_idle
+        is_idle = is_idle and self.processes.is_settled and self._cluster is None
+        return timers.tick_s if is_idle else timers.busy_tick_s
 
     def _follow_cluster(self) -> None:
         """Do what the agent shows, in a run on several hosts: run what this host holds, and follow the universe."""
@@ -462,6 +474,7 @@ class Run:
         if self._shards is not None:
             self._shards.end(self._clock.monotonic_ns())
         self._books.set_phase(Phase.DRAINING_KEEP if self.keeps_positions else Phase.DRAINING)
+        self._wake_workers()
         get_logger().info("stopping", positions="kept" if self.keeps_positions else "closed")
         deadline_ns = self._clock.monotonic_ns() + int(self.config.run.stop_timeout_s * 1e9)
         stops = self._stops
@@ -484,7 +497,7 @@ class Run:
             if self._stops > stops + 1:
                 self.alert("stopped at once on a second request: positions may be left open")
                 return
-            await self.processes.until_next(self._ports.timers.tick_s)
+            await self.processes.until_next(self._ports.timers.busy_tick_s)
 
     def _is_at_work(self) -> bool:
         """Return whether a worker has not drained yet, here, or on another host where the whole cluster ends."""
@@ -643,6 +656,11 @@ class Run:
         for feed in self._feeds.values():
             await feed.start()
 
+    def _wake_workers(self) -> None:
+        """Let the workers follow a change of the phase or of the universe at once."""
+        for notifier in self._notifiers:
+            notifier.wake()
+
     def _notifier(self, bus: Publisher, shard: int) -> ShardNotifier:
         notifier = ShardNotifier.create(self.files.dir, shard, ringer=self._ports.open_ringer(bus, shard))
         self._closers.append(notifier.close)
@@ -664,6 +682,7 @@ class Run:
             find_universe=self._ports.find_universe,
             read_listings=self._ports.read_listings,
             cpu_s=self._ports.host.cpu_s,
+            wake_workers=self._wake_workers,
             others=self._cluster,
         )
         self._closers.append(self._shards.close)
@@ -753,8 +772,9 @@ class Run:
             nonlocal began_ns, began_used_ns
             now_ns, used_ns = self._clock.monotonic_ns(), cpu_ns()
             if began_ns:
-                late_ns = now_ns - began_ns - int(beat_s * 1e9)
-                if self._status.record_turn(late_ns, used_ns - began_used_ns):
+                span_ns = now_ns - began_ns
+                late_ns = span_ns - int(beat_s * 1e9)
+                if self._status.record_turn(span_ns, late_ns, used_ns - began_used_ns):
                     self.alert(
                         f"the supervisor stood still for {late_ns / 1e9:.1f} s: nothing was traded meanwhile"
                     )

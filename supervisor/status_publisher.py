@@ -101,14 +101,15 @@ class StatusPublisher:
         """Make the note due again after a pause, because it could not be written."""
         self._noted_ns = now_ns + _NOTE_AGAIN_NS
 
-    def record_turn(self, late_ns: int, cpu_ns: int) -> bool:
-        """Record a turn of the beat that came ``late_ns`` too late, and in which the loop used ``cpu_ns`` of a CPU.
+    def record_turn(self, span_ns: int, late_ns: int, cpu_ns: int) -> bool:
+        """Record a turn of the beat that began ``span_ns`` after the one before and came ``late_ns`` too late.
 
-        Return whether it came so late that the children have stopped trading meanwhile.
+        ``cpu_ns``: how much of a CPU the loop used meanwhile. Return whether the pause was so long that the children
+        have stopped trading.
         """
         self._page.record(self._page.histogram("loop_gap"), late_ns)
         self._page.record(self._page.histogram("loop_cpu"), cpu_ns)
-        return late_ns > SUPERVISOR_SILENT_NS
+        return span_ns > SUPERVISOR_SILENT_NS
 
     def write(self, processes: ProcessSupervisor, report: Callable[[], Sequence[VenueNote]]) -> None:
         """Write the note. ``report`` returns the feeds' present state; once all has ended, the last report stays."""

@@ -64,10 +64,14 @@ MakeCore = Callable[[Config, Universe, PortfolioState, str], RiskCore]
 # Repeated requests are also recognised by their subject; stored replies only spare the work for those that just
 # timed out.
 _STORED_REPLIES = 8192
-_TICK_S = 0.05
-"""How often workers are judged, and at least so often within the time after which one counts as stuck:"""
+_TICK_S = 0.1
+"""How often workers are judged."""
+_LEADER_TICK_S = 0.05
+"""The same in a cluster, where each tick also asks whether this host still leads."""
 _LOOKS = 4
-_HOUSEKEEPING_NS = 100_000_000
+"""Least number of judgements within the time after which a worker counts as stuck."""
+_HOUSEKEEPING_NS = 80_000_000
+"""Least time between two rounds of what need not be done at every tick of a short period."""
 _GAUGES = (
     "session", "requests", "batches", "unsent", "bad_frames", "open_positions", "open_intents", "doubted",
     "entries", "exits", "unviewed", "errors",
@@ -176,7 +180,8 @@ class Risk(Closable):
             self._workers = opened.enter_context(
                 closing(WorkerWatch(files, config.run.shards, stuck_after_ns))
             )
-            self._tick_s = ports.tick_s or min(_TICK_S, config.run.stuck_after_ms / 1000 / _LOOKS)
+            tick_s = _TICK_S if ports.cluster is None else _LEADER_TICK_S
+            self._tick_s = ports.tick_s or min(tick_s, config.run.stuck_after_ms / 1000 / _LOOKS)
             handler = service.handle if self._follow is None else self._handle_as_leader
             self._transport = opened.enter_context(ports.listen(handler, _STORED_REPLIES))
             self._begin_following = self._serve_followers(opened)

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Self
 
 from arbshard.model.phase import SUPERVISOR_SILENT_NS
+from arbshard.native import ORDERED_STORES
 from arbshard.shm.layout import (
     HOT_A,
     HOT_B,
-    ORDERED_STORES,
     Mapped,
     Segment,
     attach_segment,
     create_segment,
     require,
 )
-from arbshard.shm.seqlock import SlotsReader, SlotsWriter, stride
+from arbshard.shm.seqlock import ReadSlot, SlotsReader, SlotsWriter, WriteSlot, stride
 
 _MAGIC = b"ARBBOOKS"
 _FIRST_SLOT = 4096
@@ -24,6 +24,7 @@ _BEAT = HOT_B
 _UNIVERSE = 24
 """First word of the header's fourth cache line."""
 _BACK = 25
+_CALLS = 26
 
 
 class BooksWriter(Mapped):
@@ -32,7 +33,11 @@ class BooksWriter(Mapped):
     def __init__(self, segment: Segment, slot_count: int, slot_bytes: int, *, checked: bool) -> None:
         super().__init__(segment)
         self._slots = SlotsWriter(segment, _FIRST_SLOT, slot_count, slot_bytes, checked=checked)
-        self._write = self._slots.write
+        self.write: WriteSlot = self._slots.write
+        """Puts a frame into a slot; the arguments are slot, frame, and when it was received (monotonic ns).
+
+        Raises ``FrameError`` ("oversize", "empty"), which the caller counts; the slot is then as before.
+        """
         self._words = segment.words
         self.slot_count = slot_count
         self.slot_bytes = slot_bytes
@@ -56,13 +61,6 @@ class BooksWriter(Mapped):
         size = _FIRST_SLOT + slot_count * stride(slot_bytes)
         args = (slot_count, slot_bytes, epoch, int(checked))
         return cls(create_segment(path, _MAGIC, size, args), slot_count, slot_bytes, checked=checked)
-
-    def write(self, slot: int, frame: bytes | bytearray | memoryview, received_ns: int) -> None:
-        """Put ``frame``, received at ``received_ns`` (monotonic), into ``slot``.
-
-        Raises ``FrameError`` ("oversize", "empty"), which the caller counts; the slot is then as before.
-        """
-        self._write(slot, frame, received_ns)
 
     def set_live(self, slot: int, live: bool) -> None:
         """Set whether the connection that carries this market is up. The frame stays, and the sequence grows."""
@@ -98,10 +96,12 @@ class BooksWriter(Mapped):
     def set_universe(self, serial: int) -> None:
         """Set the serial of the newest ``universe.json``. It is set after the file was written."""
         self._words[_UNIVERSE] = serial
+        self._words[_CALLS] += 1
 
     def set_phase(self, phase: int) -> None:
         """Set the run's phase, a number the supervisor and its children agree on."""
         self._words[_PHASE] = phase
+        self._words[_CALLS] += 1
 
     def beat(self, now_ns: int) -> None:
         """Record that the supervisor's loop was alive at ``now_ns`` (monotonic).
@@ -123,6 +123,12 @@ class BooksReader(Mapped):
     ) -> None:
         super().__init__(segment)
         self._slots = SlotsReader(segment, _FIRST_SLOT, slot_count, slot_bytes, checked=checked)
+        self.read: ReadSlot = self._slots.read
+        """Returns (sequence, received_ns, live, frame) of a slot, all of one moment, or None.
+
+        None means that there is no frame yet, or that the writer stayed inside a write (counted in ``torn``). In the
+        second case nothing is lost: a living writer announces the slot once it is done.
+        """
         self._words = segment.words
         self.slot_count = slot_count
         self.slot_bytes = slot_bytes
@@ -158,18 +164,6 @@ class BooksReader(Mapped):
         """Return the difference in ns above which a frame came late, as ``BooksWriter.set_late_after`` sets it."""
         return self._slots.bound(slot)
 
-    def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
-        """Return (sequence, received_ns, live, frame), all of one moment, or None.
-
-        None means that there is no frame yet, or that the writer stayed inside a write (counted in ``torn``). In the
-        second case nothing is lost: a living writer announces the slot once it is done.
-        """
-        found = self._slots.read(slot)
-        if found is None:
-            return None
-        sequence, received_ns, live, frame = found
-        return sequence, received_ns, live != 0, frame
-
     @property
     def torn(self) -> int:
         """Return how many reads were given up because the slot stayed inside a write."""
@@ -184,6 +178,11 @@ class BooksReader(Mapped):
     def universe(self) -> int:
         """Return the serial of the newest ``universe.json``; 0 before the first change."""
         return self._words[_UNIVERSE]
+
+    @property
+    def calls(self) -> int:
+        """Return a number that grows with each change of the phase or of the universe."""
+        return self._words[_CALLS]
 
     @property
     def beat_ns(self) -> int:

@@ -6,6 +6,7 @@ the run directory; another kind is another ``Bell`` and ``Ringer``.
 
 import os
 import stat
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic_ns
@@ -15,8 +16,10 @@ from arbshard.closable import Closable
 from arbshard.errors import SharedMemoryError
 from arbshard.shm.rings import ParkReader, ParkWriter, RingReader, RingWriter
 
-_CLEAR_BYTES = 65536
-"""Capacity of a FIFO on Linux in bytes: one read empties it."""
+_CLEAR_BYTES = 256
+"""Number of bytes that one read takes from the FIFO, which usually holds a single one. Room for all that it can hold
+would make each wake-up more expensive.
+"""
 
 
 class Bell(Protocol):
@@ -84,7 +87,8 @@ class PipeBell(_Fifo):
     def clear(self) -> None:
         """Discard all rings so far."""
         try:
-            os.read(self._descriptor, _CLEAR_BYTES)
+            while len(os.read(self._descriptor, _CLEAR_BYTES)) == _CLEAR_BYTES:
+                pass
         except BlockingIOError:
             return  # not rung: the worker woke by itself
 
@@ -116,8 +120,8 @@ class ShardNotifier(Closable):
         self._ring = ring
         self._park = park
         self._ringer = ringer
-        self._push = ring.push
-        self._due = park.due
+        self.push: Callable[[int], None] = ring.notifier(park, self.wake)
+        """Records that a slot changed, after the change. Rings only if the worker sleeps, once per sleep."""
         self.rings = 0
         """How often the bell was rung."""
 
@@ -137,12 +141,10 @@ class ShardNotifier(Closable):
             undo.pop_all()
             return cls(ring, park, bell)
 
-    def push(self, slot: int) -> None:
-        """Record that ``slot`` changed, after the change. Rings only if the worker sleeps, once per sleep."""
-        self._push(slot)
-        if self._due():
-            self.rings += 1
-            self._ringer.ring()
+    def wake(self) -> None:
+        """Ring, because something other than a slot has changed."""
+        self.rings += 1
+        self._ringer.ring()
 
     @property
     def asleep(self) -> bool:
@@ -167,6 +169,18 @@ class ShardWaiter(Closable):
         self._ring = ring
         self._park = park
         self._bell = bell
+        self.drain: Callable[[], list[int] | None] = ring.drain
+        """Returns the slots that changed since the last call, None for all, as ``RingReader.drain`` does."""
+        self.is_behind: Callable[[], bool] = ring.behind
+        """Returns whether ``drain`` would return something."""
+        self.park: Callable[[], bool] = ring.parker(park)
+        """Marks the worker as asleep and returns True. Returns False, and the worker stays awake, when a change came
+        meanwhile: drain again.
+        """
+        self.unpark: Callable[[], None] = ring.unparker(park)
+        """Marks the worker as awake. Called only after a ``park`` that returned True."""
+        self.clear: Callable[[], None] = bell.clear
+        """Discards all rings so far."""
 
     @classmethod
     def attach(cls, run_dir: Path, shard: int, *, bell: Bell | None = None) -> Self:
@@ -183,14 +197,6 @@ class ShardWaiter(Closable):
             undo.pop_all()
             return cls(ring, park, own)
 
-    def drain(self) -> list[int] | None:
-        """Return the slots that changed since the last call, None for all, as ``RingReader.drain`` does."""
-        return self._ring.drain()
-
-    def is_behind(self) -> bool:
-        """Return whether ``drain`` would return something."""
-        return self._ring.behind()
-
     def comes_within(self, duration_ns: int) -> bool:
         """Return whether a change comes within ``duration_ns``; this keeps the CPU busy until then."""
         end_ns = monotonic_ns() + duration_ns
@@ -199,27 +205,9 @@ class ShardWaiter(Closable):
                 return False
         return True
 
-    def park(self) -> bool:
-        """Mark the worker as asleep and return True. Return False, and stay awake, when a change came meanwhile:
-        drain again.
-        """
-        self._park.park()
-        if self._ring.behind():
-            self._park.unpark()
-            return False
-        return True
-
-    def unpark(self) -> None:
-        """Mark the worker as awake. Called only after a ``park`` that returned True."""
-        self._park.unpark()
-
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when the bell was rung."""
         return self._bell.fileno()
-
-    def clear(self) -> None:
-        """Discard all rings so far."""
-        self._bell.clear()
 
     @property
     def seen(self) -> int:

@@ -7,11 +7,11 @@ because ``memoryview.cast`` copies an aligned item with a single machine instruc
 
 import mmap
 import os
-import platform
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from arbshard import native
 from arbshard.closable import Closable
 from arbshard.errors import SharedMemoryError
 from arbshard.model.rundir import reason_of
@@ -28,9 +28,6 @@ HOT_A = 8
 HOT_B = 16
 """First word of the header's third cache line."""
 
-ORDERED_STORES = platform.machine().lower() in {"x86_64", "amd64", "i686", "i386"}
-"""Whether another core sees the stores of this one in program order. Elsewhere slots carry a checksum."""
-
 
 def aligned(size: int, step: int = 64) -> int:
     """Return ``size`` rounded up to a multiple of ``step`` bytes."""
@@ -40,12 +37,14 @@ def aligned(size: int, step: int = 64) -> int:
 class Segment(Closable):
     """Is a mapped file. ``raw`` is addressed by byte, ``words`` and ``signed`` by 8-byte word."""
 
-    def __init__(self, path: Path, raw: mmap.mmap) -> None:
+    def __init__(self, path: Path, raw: mmap.mmap, *, writable: bool) -> None:
         self.path = path
         self.raw = raw
         self._view = memoryview(raw)
         self.words = self._view.cast("Q")
         self.signed = self._view.cast("q")
+        self.memory = native.Memory(raw, writable) if native.IS_BUILT else None
+        """The same for the compiled twin; None where it is not built."""
 
     def args(self) -> tuple[int, ...]:
         """Return the words of the header that belong to the file's kind."""
@@ -56,6 +55,8 @@ class Segment(Closable):
         # A mapping with an exported view cannot be closed, so the views are released first.
         for view in (self.words, self.signed, self._view):
             view.release()
+        if self.memory is not None:
+            self.memory.release()
         self.raw.close()
 
 
@@ -90,7 +91,7 @@ def create_segment(
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
         try:
-            segment = Segment(path, _map_new(descriptor, size))
+            segment = Segment(path, _map_new(descriptor, size), writable=True)
             segment.raw[HEADER_BYTES : HEADER_BYTES + len(blob)] = blob
             words = segment.words
             for index, value in enumerate((_number(magic), LAYOUT_VERSION, size, *args)):
@@ -121,7 +122,7 @@ def attach_segment(path: Path, magic: bytes, *, writable: bool = False) -> Segme
             if size < HEADER_BYTES:
                 raise SharedMemoryError(f"{path}: {size} bytes are too few")
             access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-            segment = Segment(path, mmap.mmap(descriptor, size, access=access))
+            segment = Segment(path, mmap.mmap(descriptor, size, access=access), writable=writable)
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -16,15 +16,16 @@ from itertools import accumulate
 from operator import add, itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 
+from arbshard import native
 from arbshard.errors import FrameError, SharedMemoryError
+from arbshard.native import ORDERED_STORES
 from arbshard.shm.layout import (
     HEADER_BYTES,
     HOT_A,
-    ORDERED_STORES,
     WORD,
     Mapped,
     Segment,
@@ -156,6 +157,14 @@ class _Plan:
         self.size = self.notes + (2 * stride(note_bytes) if note_bytes else 0)
 
 
+class Adder(Protocol):
+    """Is ``PageWriter.add``."""
+
+    def __call__(self, counter: int, n: int = 1, /) -> None:
+        """Add ``n``, which may be negative."""
+        ...
+
+
 class PageWriter(Mapped):
     """Writes a page for the process that owns it."""
 
@@ -165,6 +174,17 @@ class PageWriter(Mapped):
         self._words = segment.words
         self._signed = segment.signed
         self._notes = SlotsWriter(segment, plan.notes, 2, note_bytes, checked=checked)
+        self.add: Adder = self._add
+        """Adds to a counter, given its handle, 1 or a number that may be negative."""
+        self.set: Callable[[int, int], None] = self._set
+        """Sets a gauge, given its handle, to a signed 64-bit number."""
+        self.record: Callable[[int, int], None] = self._record
+        """Counts one duration in ns, given the handle of a histogram; a negative one (clocks of two cores) counts
+        as 0.
+        """
+        if segment.memory is not None:
+            cells = native.Cells(segment.memory)
+            self.add, self.set, self.record = cells.add, cells.set, cells.record
 
     @classmethod
     def create(
@@ -206,16 +226,15 @@ class PageWriter(Mapped):
         """Return the handle of a histogram, for ``record``. Raises ``KeyError``."""
         return self._plan.histograms[name]
 
-    def add(self, counter: int, n: int = 1) -> None:
-        """Add ``n``, which may be negative."""
+    # These are used where the compiled twin is not built.
+
+    def _add(self, counter: int, n: int = 1) -> None:
         self._signed[counter] += n
 
-    def set(self, counter: int, value: int) -> None:
-        """Set a gauge to ``value``, a signed 64-bit number."""
+    def _set(self, counter: int, value: int) -> None:
         self._signed[counter] = value
 
-    def record(self, histogram: int, ns: int) -> None:
-        """Count one duration in ns; a negative one (clocks of two cores) counts as 0."""
+    def _record(self, histogram: int, ns: int) -> None:
         words = self._words
         if ns > words[histogram + _MAX]:  # noqa: PLR1730 -- max() costs 0.1 µs more
             words[histogram + _MAX] = ns

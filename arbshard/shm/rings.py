@@ -12,9 +12,12 @@ not lost: a worker's sleep has a time limit.
 """
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
+from arbshard import native
 from arbshard.errors import SharedMemoryError
 from arbshard.shm.layout import (
     HEADER_BYTES,
@@ -55,8 +58,8 @@ class RingWriter(Mapped):
     def __init__(self, segment: Segment, capacity: int) -> None:
         super().__init__(segment)
         self._words = segment.words
+        self._capacity = capacity
         self._mask = capacity - 1
-        self._head = 0
 
     @classmethod
     def create(cls, path: Path, capacity: int = 4096) -> Self:
@@ -68,11 +71,25 @@ class RingWriter(Mapped):
     def push(self, slot: int) -> None:
         """Record that ``slot`` (below 2^20) changed. In a full ring the oldest entry is overwritten."""
         words = self._words
-        head = self._head
-        number = self._head = head + 1
+        head = words[_HEAD]
+        number = head + 1
         # The entry comes before the head, so that a reader that sees the new head finds the entry.
         words[_FIRST_ENTRY + (head & self._mask)] = number << _SLOT_BITS | slot
         words[_HEAD] = number
+
+    def notifier(self, park: "ParkReader", wake: Callable[[], None]) -> Callable[[int], None]:
+        """Return a function that does what ``push`` does, and then calls ``wake`` if that is due by ``park``."""
+        memory = self._segment.memory
+        if memory is not None and park.memory is not None:
+            return native.Notifier(memory, self._capacity, park.memory, wake).push
+        push, due = self.push, park.due
+
+        def notify(slot: int) -> None:
+            push(slot)
+            if due():
+                wake()
+
+        return notify
 
 
 class RingReader(Mapped):
@@ -81,11 +98,15 @@ class RingReader(Mapped):
     def __init__(self, segment: Segment, capacity: int) -> None:
         super().__init__(segment)
         self._words = segment.words
-        self._capacity = capacity
-        self._cursor = segment.words[_HEAD]
-        self._fresh = True
-        self.overflows = 0
-        """How often entries were lost, so that all slots had to be read."""
+        memory = segment.memory
+        self._ring = _Ring(segment, capacity) if memory is None else native.Ring(memory, capacity)
+        self.behind: Callable[[], bool] = self._ring.behind
+        """Returns whether ``drain`` would return something."""
+        self.drain: Callable[[], list[int] | None] = self._ring.drain
+        """Returns the distinct slots that changed since the last call, oldest change first; at most the capacity.
+
+        None means that all slots must be read: on the first call, and after an overflow (counted).
+        """
 
     @classmethod
     def attach(cls, path: Path) -> Self:
@@ -99,31 +120,67 @@ class RingReader(Mapped):
     @property
     def seen(self) -> int:
         """Return the head up to which the ring was read."""
-        return self._cursor
+        return self._ring.cursor
+
+    @property
+    def overflows(self) -> int:
+        """Return how often entries were lost, so that all slots had to be read."""
+        return self._ring.overflows
 
     @property
     def head(self) -> int:
         """Return the number of changes that were ever recorded."""
         return self._words[_HEAD]
 
+    def unparker(self, park: "ParkWriter") -> Callable[[], None]:
+        """Return a function that marks the worker as awake again by ``park``."""
+        ring, memory = self._ring, park.memory
+        if memory is not None and isinstance(ring, native.Ring):
+            return partial(ring.unpark, memory)
+        return park.unpark
+
+    def parker(self, park: "ParkWriter") -> Callable[[], bool]:
+        """Return a function that marks the worker as asleep by ``park``, and returns whether it may go to sleep.
+
+        It may not when a change has come meanwhile: it is then marked as awake.
+        """
+        ring, memory = self._ring, park.memory
+        if memory is not None and isinstance(ring, native.Ring):
+            return partial(ring.park, memory)
+
+        def may_sleep() -> bool:
+            park.park()
+            if ring.behind():
+                park.unpark()
+                return False
+            return True
+
+        return may_sleep
+
+
+class _Ring:
+    """Is the twin of ``native.Ring``, which is used where that is not built."""
+
+    def __init__(self, segment: Segment, capacity: int) -> None:
+        self._words = segment.words
+        self._capacity = capacity
+        self.cursor = segment.words[_HEAD]
+        self._fresh = True
+        self.overflows = 0
+
     def behind(self) -> bool:
-        """Return whether ``drain`` would return something."""
-        return self._fresh or self._words[_HEAD] != self._cursor
+        return self._fresh or self._words[_HEAD] != self.cursor
 
     def drain(self) -> list[int] | None:
-        """Return the distinct slots that changed since the last call, oldest change first; at most the capacity.
-
-        None means that all slots must be read: on the first call, and after an overflow (counted).
-        """
         head = self._words[_HEAD]
-        cursor = self._cursor
+        cursor = self.cursor
         if self._fresh:
             self._fresh = False
-            self._cursor = head
+            self.cursor = head
             return None
         if head == cursor:
             return []
-        self._cursor = head
+        self.cursor = head
         if head - cursor > self._capacity:
             self.overflows += 1
             return None
@@ -151,6 +208,7 @@ class ParkWriter(Mapped):
     def __init__(self, segment: Segment) -> None:
         super().__init__(segment)
         self._words = segment.words
+        self.memory = segment.memory
         if self._words[_SLEEP] & 1:  # a predecessor died asleep
             self.unpark()
 
@@ -192,6 +250,7 @@ class ParkReader(Mapped):
     def __init__(self, segment: Segment) -> None:
         super().__init__(segment)
         self._words = segment.words
+        self.memory = segment.memory
         self._rung = 0
 
     @classmethod

@@ -14,9 +14,10 @@ loads in program order, and nothing else is needed. Other CPUs may do neither: t
 checksum, which covers the sequence too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from zlib import crc32
 
+from arbshard import native
 from arbshard.errors import FrameError
 from arbshard.shm.layout import WORD, Segment, aligned
 
@@ -27,6 +28,9 @@ was descheduled inside it (it announces the change when it is done) or has died 
 """
 
 STAMP, LENGTH, FLAG, CHECKSUM, PROOF, BOUND = 1, 2, 3, 4, 5, 6
+
+WriteSlot = Callable[[int, bytes | bytearray | memoryview, int], None]
+ReadSlot = Callable[[int], tuple[int, int, bool, bytes] | None]
 
 
 def stride(capacity: int) -> int:
@@ -51,13 +55,17 @@ class SlotsWriter:
         self._count = count
         self._capacity = capacity
         self._checked = checked
-
-    def write(self, slot: int, frame: bytes | bytearray | memoryview, stamp: int) -> None:
-        """Replace the slot's frame. ``stamp`` is kept with it.
+        self.write: WriteSlot = self._write
+        """Replaces a slot's frame, and keeps a stamp with it; the arguments are slot, frame and stamp.
 
         Raises ``FrameError`` ("oversize", "empty"), and the slot is then as before; ``IndexError`` for a slot that
         does not exist.
         """
+        if segment.memory is not None and capacity and not checked:
+            self.write = native.Slots(segment.memory, offset, count, capacity, True).write
+
+    def _write(self, slot: int, frame: bytes | bytearray | memoryview, stamp: int) -> None:
+        """Write as ``write`` does, where the compiled twin cannot be used."""
         length = len(frame)
         if not 0 < length <= self._capacity:
             raise FrameError("oversize" if length else "empty", f"{length} bytes")
@@ -142,8 +150,23 @@ class SlotsReader:
         self._step = stride(capacity) // WORD
         self._count = count
         self._checked = checked
-        self.torn = 0
-        """Number of reads that were given up because the slot stayed inside a write."""
+        self._torn = 0
+        self.read: ReadSlot = self._read
+        """Returns (sequence, stamp, whether the flag is set, frame), all of one write; None if there is no frame yet
+        or no whole one. The argument is the slot.
+
+        The second case is counted in ``torn``. It takes a bounded time. Raises ``IndexError`` if there is no such
+        slot.
+        """
+        self._twin: native.Slots | None = None
+        if segment.memory is not None and capacity and not checked:
+            self._twin = native.Slots(segment.memory, offset, count, capacity, False)
+            self.read = self._twin.read
+
+    @property
+    def torn(self) -> int:
+        """Return the number of reads that were given up because the slot stayed inside a write."""
+        return self._torn if self._twin is None else self._twin.torn
 
     def sequence(self, slot: int) -> int:
         """Return the slot's sequence: 0 before the first write, odd inside one. Raises ``IndexError`` if there is no
@@ -184,12 +207,8 @@ class SlotsReader:
             raise IndexError(slot)
         return self._signed[self._first + slot * self._step + BOUND]
 
-    def read(self, slot: int) -> tuple[int, int, int, bytes] | None:
-        """Return (sequence, stamp, flag, frame), all of one write; None if there is no frame yet or no whole one.
-
-        The second case is counted in ``torn``. It takes a bounded time. Raises ``IndexError`` if there is no such
-        slot.
-        """
+    def _read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
+        """Read as ``read`` does, where the compiled twin cannot be used."""
         if not 0 <= slot < self._count:
             raise IndexError(slot)
         words = self._words
@@ -211,6 +230,6 @@ class SlotsReader:
                 return None
             if self._checked and checksum != _checksum(frame, sequence, stamp, flag):
                 continue
-            return sequence, stamp, flag, frame
-        self.torn += 1
+            return sequence, stamp, flag != 0, frame
+        self._torn += 1
         return None

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from arbshard import native
 from arbshard.errors import FrameError, VenueError
 from arbshard.model.book import BookTop, OrderBookSnapshot
 
@@ -130,8 +131,14 @@ def unpadded(levels: list[Level]) -> tuple[Level, ...]:
     return tuple(levels)
 
 
-def number_after(frame: bytes, key: bytes) -> int | None:
-    """Return the whole number that directly follows the first ``key``; None if there is none."""
+def _number_after(frame: bytes, key: bytes) -> int | None:
     begin = frame.find(key)
     found = _DIGITS.match(frame, begin + len(key)) if begin >= 0 else None
     return int(found[0]) if found is not None else None
+
+
+number_after = native.number_after if native.IS_BUILT else _number_after
+"""Returns the whole number that directly follows the first key in a frame; None if there is none.
+
+The arguments are frame and key. A number has at most 20 digits.
+"""

@@ -67,7 +67,12 @@ class VirtualSupervisor:
             note_children=_keep_no_note,
             before_trading=lambda: None,
             observer=self,
-            timers=Timers(timing.supervisor_tick_s, timing.supervisor_beat_s, timing.supervisor_note_s),
+            timers=Timers(
+                timing.supervisor_tick_s,
+                timing.supervisor_beat_s,
+                timing.supervisor_note_s,
+                timing.supervisor_tick_s,
+            ),
         )
         self._run = Run(world.config, self.files, _STATE_DIR, ports)
         self.failure = ""

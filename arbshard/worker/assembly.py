@@ -33,7 +33,7 @@ from arbshard.worker.desk import Desk
 from arbshard.worker.feed import BookView, ShardFeed
 from arbshard.worker.fence import Fence
 from arbshard.worker.lease_page import LeasePage
-from arbshard.worker.loop import TIMER_S, ShardLoop
+from arbshard.worker.loop import BUSY_TIMER_S, TIMER_S, ShardLoop
 from arbshard.worker.membership import Membership
 from arbshard.worker.meter import WorkerMeter, missing_by_predecessor
 from arbshard.worker.risk_link import RiskLink, RiskTransport
@@ -244,6 +244,7 @@ class Worker(Closable):
                 meter.carried_out,
                 ending.fail,
             )
+            beat_s = config.run.stuck_after_ms / 1000 / _BEATS
             self.loop = ShardLoop(
                 books,
                 waiter,
@@ -258,8 +259,10 @@ class Worker(Closable):
                 ports.is_orphan,
                 config.run.spin_us,
                 self._membership,
-                ports.timer_s or min(TIMER_S, config.run.stuck_after_ms / 1000 / _BEATS),
+                # On a host of a cluster other hosts may take over what this worker has.
+                ports.timer_s or min(TIMER_S if config.cluster is None else BUSY_TIMER_S, beat_s),
                 fence.is_fenced,
+                ports.timer_s or min(BUSY_TIMER_S, beat_s),
             )
             self._opened = opened.pop_all()
 

@@ -23,8 +23,10 @@ from arbshard.worker.risk_news import RiskNews
 from arbshard.worker.spin import Spin
 from arbshard.worker.standing_orders import StandingOrders
 
-TIMER_S = 0.04
+TIMER_S = 0.1
 """Limit of a sleep in seconds. A wake-up of an idle process costs more than what is done in it: 0.2 ms of a CPU."""
+BUSY_TIMER_S = 0.04
+"""The same while the shard has something to close or to hand over: a position, an intent, or a pair that moves."""
 
 _FIRST_BOOKS_NS = 30_000_000_000
 """So long after the start a pair without its first books is not counted as refused."""
@@ -55,11 +57,13 @@ class ShardLoop:
         membership: Membership | None = None,
         timer_s: float = TIMER_S,
         is_fenced: Callable[[], bool] = lambda: False,
+        busy_timer_s: float = BUSY_TIMER_S,
     ) -> None:
         """Prepare the loop; ``start`` begins it.
 
         ``is_orphan`` returns whether the supervisor has died. ``membership`` is None where the pairs never change.
-        ``timer_s`` is the limit of a sleep. ``is_fenced`` returns whether risk has replaced this worker.
+        ``timer_s`` is the limit of a sleep, and ``busy_timer_s`` while something is to be closed or handed over.
+        ``is_fenced`` returns whether risk has replaced this worker.
         """
         self._books = books
         self._waiter = waiter
@@ -73,9 +77,10 @@ class ShardLoop:
         self._stop = stop
         self._is_orphan = is_orphan
         self._silence = SilenceWatch()
-        self._spin = Spin(spin_us * 1000)
+        self._spin = Spin(spin_us * 1000) if spin_us else None
         self._membership = membership
         self._timer_s = timer_s
+        self._busy_timer_s = busy_timer_s
         self._is_fenced = is_fenced
         self._loop = asyncio.get_running_loop()
         self._parked = False
@@ -88,6 +93,8 @@ class ShardLoop:
         """Returns whether a trade found for a pair is carried out; a backtest of recorded decisions replaces it."""
         self._renewed = 0
         """Serial of the orders for which pairs were renewed last."""
+        self._calls = 0
+        """The last call of the supervisor that was followed (``BooksReader.calls``)."""
 
     @property
     def timer(self) -> asyncio.TimerHandle | None:
@@ -117,9 +124,10 @@ class ShardLoop:
     def start(self) -> None:
         """Evaluate everything once, then sleep until something changes."""
         self._started_ns = self._clock.monotonic_ns()
+        self._calls = self._books.calls
         self._set_state(WorkerState.RUNNING)
         self._loop.add_reader(self._waiter.fileno(), self._on_bell)
-        self._due_s = self._loop.time() + self._timer_s
+        self._due_s = self._loop.time() + self._busy_timer_s  # pairs are funded then
         self._timer = self._loop.call_at(self._due_s, self._on_timer)
         self._look_for_silence(self._started_ns)
         self._cycle()
@@ -150,6 +158,10 @@ class ShardLoop:
     def _on_bell(self) -> None:
         self._waiter.clear()
         self._wake()
+        calls = self._books.calls
+        if calls != self._calls and not (self._closed or self._is_fenced()):
+            self._calls = calls
+            self._follow(self._clock.monotonic_ns())
 
     def _wake(self) -> None:
         if self._parked:
@@ -170,6 +182,8 @@ class ShardLoop:
             self._loop.call_soon(self._cycle)  # executors run in between
 
     def _more_comes(self) -> bool:
+        if self._spin is None:
+            return False
         duration_ns = self._spin.duration_ns()
         if not duration_ns:
             return False
@@ -220,7 +234,7 @@ class ShardLoop:
 
     def _on_timer(self) -> None:
         late_s = max(self._loop.time() - self._due_s, 0.0)
-        self._due_s = self._loop.time() + self._timer_s
+        self._due_s = self._loop.time() + (self._busy_timer_s if self._is_engaged() else self._timer_s)
         self._timer = self._loop.call_at(self._due_s, self._on_timer)
         now_ns = self._clock.monotonic_ns()
         self._meter.beat(
@@ -235,6 +249,18 @@ class ShardLoop:
         self._look_for_silence(now_ns)
         if self._waiter.is_behind():  # a ring that was lost: the timer is the limit of every sleep
             self._wake()
+        self._follow(now_ns)
+
+    def _is_engaged(self) -> bool:
+        """Return whether something is to be closed or handed over, so that orders to do so must not wait."""
+        return (
+            self._state is WorkerState.DRAINING
+            or not self._is_settled()
+            or any(state.held or state.busy for state in self._engine.pairs.values())
+        )
+
+    def _follow(self, now_ns: int) -> None:
+        """Do what the supervisor and risk demand by now."""
         if self._membership is not None:
             self._membership.poll(now_ns)
         self._orders.poll(now_ns)

@@ -73,6 +73,12 @@ class ProcessSupervisor:
         pids = {child.name: child.pid for child in self._children.values() if child.pid}
         return pids | (self.spares.pids if self.spares is not None else {})
 
+    @property
+    def is_settled(self) -> bool:
+        """Return whether no child and no spare is being started."""
+        is_up = all(child.state not in ("starting", "restarting") for child in self._children.values())
+        return is_up and (self.spares is None or self.spares.is_settled)
+
     def notes(self) -> tuple[ChildNote, ...]:
         """Return what status shows of all children."""
         now_ns = self._clock.monotonic_ns()

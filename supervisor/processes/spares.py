@@ -62,6 +62,12 @@ class SparePool:
         return tuple("ready" if spare.is_ready else "starting" for spare in self._spares)
 
     @property
+    def is_settled(self) -> bool:
+        """Return whether none is being started or missing."""
+        is_full = self._is_given_up or len(self._spares) >= self.wanted
+        return is_full and all(spare.is_ready for spare in self._spares)
+
+    @property
     def pids(self) -> dict[str, int]:
         """Return the pids of those that run, by name."""
         return {spare.name: spare.process.pid for spare in self._spares}

@@ -17,7 +17,7 @@ _STUCK_S_MIN = 0.5
 """Shortest time limit in seconds. Risk and accounts may wait for a disk or for memory a little longer than a worker
 may be idle; a process that was suspended by a signal does not wait for anything.
 """
-_PAUSE_NS = 200_000_000
+_PAUSE_NS = 300_000_000
 """A pause between two checks that is longer than this (ns) was our own, or of the whole machine: no child is judged
 by it.
 """

@@ -94,13 +94,14 @@ class ShardManager:
         find_universe: FindUniverse,
         read_listings: ReadListings,
         cpu_s: Callable[[int], float | None],
+        wake_workers: Callable[[], None],
         others: OtherHosts | None = None,
     ) -> None:
         """Begin. ``held``: bases with an open position. ``on_universe`` is called with each universe that comes into
         force.
 
-        ``cpu_s``: seconds of CPU time that a process has used, by its pid. ``others``: None where one host runs all
-        shards; otherwise the feeds carry no pair yet.
+        ``cpu_s``: seconds of CPU time that a process has used, by its pid. ``wake_workers``: lets the workers read a
+        new universe at once. ``others``: None where one host runs all shards; otherwise the feeds carry no pair yet.
         """
         self._config = config
         self._files = files
@@ -111,6 +112,7 @@ class ShardManager:
         self.alert = alert
         self._held = held
         self._on_universe = on_universe
+        self._wake_workers = wake_workers
         self._find_universe = find_universe
         shards = range(len(universe.shards))
         self._pages = [PageHealth(self._files.worker_page(n), "state", WorkerState.RUNNING) for n in shards]
@@ -245,6 +247,7 @@ class ShardManager:
             if leg.slot not in named:
                 self._books.clear(leg.slot)
         self._books.set_universe(after.serial)
+        self._wake_workers()
         self._on_universe(after)
 
     def _route(self, universe: Universe) -> None:

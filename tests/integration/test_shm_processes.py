@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from arbshard.native import ORDERED_STORES
 from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.doorbell import ShardNotifier
-from arbshard.shm.layout import ORDERED_STORES
 from arbshard.shm.pages import PageReader
 
 pytestmark = pytest.mark.integration
@@ -90,7 +90,7 @@ class Death:
 writer = BooksWriter.create(Path(sys.argv[1]) / "books", 2, epoch=1)
 writer.write(0, b"whole", 5)
 writer.write(1, b"whole", 5)
-writer.write(1, b"never finished", Death())
+writer._slots._write(1, b"never finished", Death())  # the compiled twin has converted all numbers before it begins
 """
 
 

@@ -15,8 +15,8 @@ def publisher(tmp_path):
 
 
 def test_only_a_pause_of_more_than_a_second_has_stopped_the_trading(publisher):
-    assert publisher.record_turn(1_600_000_000, 0)
-    assert not publisher.record_turn(1_000_000_000, 0)
+    assert publisher.record_turn(1_000_000_001, 875_000_001, 0)
+    assert not publisher.record_turn(1_000_000_000, 875_000_000, 0)
 
 
 def test_an_alert_is_shown_with_its_time(publisher):

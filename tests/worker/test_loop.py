@@ -10,13 +10,13 @@ from arbshard.engine.engine import ArbitrageEngine, Entry, Exit
 from arbshard.model.phase import Phase, WorkerState
 from arbshard.model.refusal import Refusal
 from arbshard.worker.desk import Desk as RealDesk
-from arbshard.worker.loop import ShardLoop
+from arbshard.worker.loop import BUSY_TIMER_S, ShardLoop
 from support.funds import give
 
 
 class Books:
     phase = Phase.RUNNING
-    beat_ns = back_ns = 0
+    beat_ns = back_ns = calls = 0
     torn = 0
 
 
@@ -283,6 +283,48 @@ async def test_timer_looks_at_nothing_when_the_ring_holds_nothing(shop):
     beats = len(shop.meter.beats)
     await shop.until(lambda: len(shop.meter.beats) > beats + 2)
     assert (shop.feed.asked, shop.waiter.parks) == (asked, parks)
+
+
+async def test_a_call_of_the_supervisor_is_followed_before_the_timer(make, clock, shop):
+    shop.loop.start()
+    shop.loop._timer.cancel()
+    shop.books.phase, shop.books.calls = Phase.DRAINING_KEEP, 1
+    shop.waiter.ring()
+    await shop.until(lambda: shop.orders.looks)
+    assert shop.meter.states[-1] is WorkerState.DRAINED
+
+
+async def test_a_bell_for_books_alone_follows_nothing_else(make, shop):
+    shop.loop.start()
+    shop.loop._timer.cancel()
+    shop.feed.news = {1: make.view(make.home_book())}
+    shop.waiter.ring()
+    await shop.until(lambda: not shop.feed.news)
+    assert shop.orders.looks == []
+
+
+async def test_a_replaced_worker_follows_no_call(shop):
+    shop.loop.start()
+    shop.loop._timer.cancel()
+    shop.is_fenced = True
+    shop.books.phase, shop.books.calls = Phase.DRAINING_KEEP, 1
+    shop.waiter.ring()
+    await shop.until(lambda: shop.feed.asked > 1)
+    assert (shop.orders.looks, shop.codes) == ([], [])
+
+
+@pytest.mark.parametrize("engaged", ["held", "busy", "draining", None])
+async def test_the_timer_is_faster_while_something_is_to_be_closed(make, shop, engaged):
+    shop.loop.start()
+    if engaged == "held":
+        shop.hold(make.position(opened_ms=shop.clock.wall_ms()))
+    elif engaged == "busy":
+        shop.state.busy = True
+    elif engaged == "draining":
+        shop.desk.busy, shop.books.phase = 1, Phase.DRAINING
+    await shop.until(lambda: len(shop.meter.beats) >= 2)
+    planned_s = shop.loop._timer.when() - asyncio.get_running_loop().time()
+    assert (planned_s <= BUSY_TIMER_S) == (engaged is not None)
 
 
 async def test_does_not_sleep_while_more_comes_in(shop):

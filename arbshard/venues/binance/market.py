@@ -14,6 +14,7 @@ from functools import lru_cache
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from arbshard import native
 from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.market import FeeSchedule, Market
 from arbshard.venues.base.fusion import with_touch
@@ -60,6 +61,9 @@ _TOUCH_ID = b'"u":'
 _TOUCH_BYTES_MAX = 400
 """Most bytes of a touch."""
 _LAST_ID = b'"lastUpdateId":'
+_TOP_STEPS = (b'*"bids":[*["', b'","', b'"]*"asks":[*["', b'","', b'"]')
+"""What stands around the numbers of each side's first level: best bid and its size, best ask and its size."""
+_TOP_ORDER = (0, 1, 2, 3)
 _EVENT_TIME = b'"E":'
 
 # Symbols may hold letters of any script.
@@ -185,9 +189,8 @@ class Binance:
 
     def route(self, frame: bytes) -> str | None:
         """Find the market by the stream's name at the front, or by the keys if those are in another order."""
-        if frame.startswith(_HEAD) and (frame.endswith(_TAIL) or frame.endswith(_TOUCH_TAIL)):  # noqa: PIE810 - faster
-            return _symbol(frame[_NAME : frame.find(b'"', _NAME)])
-        return _route_by_keys(frame)
+        symbol = _usual_symbol(frame)
+        return symbol if symbol is not None else _route_by_keys(frame)
 
     def classify(self, frame: bytes) -> ControlFrame:
         """Recognise answers, errors (nested or bare), ``serverShutdown`` and streams other than partial depth."""
@@ -211,26 +214,15 @@ class Binance:
 
     def top_of_book(self, frame: bytes, received_ns: int) -> BookTop:
         """Read the first level of each side, or the newer touch, from a usual frame; decode any other."""
-        if frame.startswith(_HEAD) and frame.endswith(_TAIL):
-            bid_at = frame.find(_BIDS) + len(_BIDS)
-            ask_at = frame.find(_ASKS, bid_at) + len(_ASKS)
-            try:
-                bid, bid_size = _decode_level(frame[bid_at : frame.find(b"]", bid_at) + 1])
-                ask, ask_size = _decode_level(frame[ask_at : frame.find(b"]", ask_at) + 1])
-            except UNREADABLE:  # unusual: ``decode`` can read it or raises the reason
-                return self.decode(frame, received_ns).top
-            top = sound_top(bid, bid_size, ask, ask_size, received_ns)
-            if top is not None:
-                return top
-        elif (joint := touch_at(frame)) >= 0:
+        top = _usual_top(frame, received_ns)
+        if top is None and (joint := touch_at(frame)) >= 0:
             try:
                 touch = _decode_touch(frame[joint + len(TOUCH) : -1])
             except UNREADABLE:
                 return self.decode(frame, received_ns).top
             top = sound_top(touch.bid, touch.bid_size, touch.ask, touch.ask_size, received_ns)
-            if top is not None:
-                return top
-        return self.decode(frame, received_ns).top
+        # ``decode`` can read what is unusual, or raises the reason.
+        return top if top is not None else self.decode(frame, received_ns).top
 
     def decode(self, frame: bytes, received_ns: int) -> OrderBookSnapshot:
         """Decode wrapped partial depth, with the newer touch if there is one.
@@ -311,6 +303,37 @@ def _symbol(wire: bytes) -> str | None:
 def touch_at(frame: bytes) -> int:
     """Return where a newer touch begins in a frame that ``fusion`` has joined; -1 for other frames."""
     return frame.rfind(TOUCH, -_TOUCH_BYTES_MAX) if frame.endswith(_TOUCH_TAIL) else -1
+
+
+def _route_by_ends(frame: bytes) -> str | None:
+    """Return the market of a frame with the usual first and last bytes."""
+    if frame.startswith(_HEAD) and (frame.endswith(_TAIL) or frame.endswith(_TOUCH_TAIL)):  # noqa: PIE810 - faster
+        return _symbol(frame[_NAME : frame.find(b'"', _NAME)])
+    return None
+
+
+def _top_by_levels(frame: bytes, received_ns: int) -> BookTop | None:
+    """Return the top of a usual frame without a newer touch; None for any other frame."""
+    if not (frame.startswith(_HEAD) and frame.endswith(_TAIL)):
+        return None
+    bid_at = frame.find(_BIDS) + len(_BIDS)
+    ask_at = frame.find(_ASKS, bid_at) + len(_ASKS)
+    try:
+        bid, bid_size = _decode_level(frame[bid_at : frame.find(b"]", bid_at) + 1])
+        ask, ask_size = _decode_level(frame[ask_at : frame.find(b"]", ask_at) + 1])
+    except UNREADABLE:
+        return None
+    return sound_top(bid, bid_size, ask, ask_size, received_ns)
+
+
+_usual_symbol = (
+    native.Router(_HEAD, (_TAIL, _TOUCH_TAIL), _symbol).route if native.IS_BUILT else _route_by_ends
+)
+_usual_top = (
+    native.TopReader(_HEAD, (_TAIL,), _TOP_STEPS, _TOP_ORDER, BookTop).read
+    if native.IS_BUILT
+    else _top_by_levels
+)
 
 
 def _route_by_keys(frame: bytes) -> str | None:

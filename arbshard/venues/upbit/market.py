@@ -13,6 +13,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from arbshard import native
 from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.market import FeeSchedule, Market
 from arbshard.model.warning import MarketWarningKind
@@ -47,6 +48,10 @@ _DEFAULT_CODE = len(_DEFAULT_HEAD)
 _SENT_NOW = b'"REALTIME"'
 """A change has it. The time of a snapshot may be that of the last change."""
 _TAILS = (b'"lv":0}', b'"level":0}', b'"REALTIME"}', b'"SNAPSHOT"}')
+
+_TOP_STEPS = (b'*"obu":[*{"ap":', b',"bp":', b',"as":', b',"bs":', b"}")
+"""What stands around the numbers of a SIMPLE book's first unit: best ask, best bid, and their sizes."""
+_TOP_ORDER = (1, 3, 0, 2)
 
 _CAUTIONS: Final[Mapping[str, MarketWarningKind]] = {
     "PRICE_FLUCTUATIONS": "price_fluctuations",
@@ -179,8 +184,9 @@ class Upbit:
 
     def route(self, frame: bytes) -> str | None:
         """Find the market by the frame's first and last bytes, or by its keys if those are in another order."""
-        if frame.startswith(_SIMPLE_HEAD) and frame.endswith(_TAILS):
-            return _symbol(frame[_SIMPLE_CODE : frame.find(b'"', _SIMPLE_CODE)])
+        symbol = _usual_symbol(frame)
+        if symbol is not None:
+            return symbol
         if frame.startswith(_DEFAULT_HEAD) and frame.endswith(_TAILS):
             return _symbol(frame[_DEFAULT_CODE : frame.find(b'"', _DEFAULT_CODE)])
         return _route_by_keys(frame)
@@ -205,16 +211,9 @@ class Upbit:
 
     def top_of_book(self, frame: bytes, received_ns: int) -> BookTop:
         """Read the first unit of a SIMPLE book as the venue writes it; decode any other frame."""
-        if frame.startswith(_SIMPLE_HEAD) and frame.endswith(_TAILS):
-            begin = frame.find(_UNITS) + len(_UNITS)
-            try:
-                unit = _decode_unit(frame[begin : frame.find(b"}", begin) + 1])
-            except UNREADABLE:  # unusual: ``decode`` can read it or raises the reason
-                return self.decode(frame, received_ns).top
-            top = sound_top(unit.bid_price, unit.bid_size, unit.ask_price, unit.ask_size, received_ns)
-            if top is not None:
-                return top
-        return self.decode(frame, received_ns).top
+        top = _usual_top(frame, received_ns)
+        # ``decode`` can read what is unusual, or raises the reason.
+        return top if top is not None else self.decode(frame, received_ns).top
 
     def decode(self, frame: bytes, received_ns: int) -> OrderBookSnapshot:
         """Decode either format, distinguished by its longest key.
@@ -273,6 +272,33 @@ def _symbol(wire: bytes) -> str | None:
     """Return one string object per market, so that the hot path neither decodes nor allocates."""
     code = wire.decode("ascii", "replace")
     return code if _is_code(code) else None
+
+
+def _route_by_ends(frame: bytes) -> str | None:
+    """Return the market of a frame with the usual first and last bytes of a SIMPLE book."""
+    if frame.startswith(_SIMPLE_HEAD) and frame.endswith(_TAILS):
+        return _symbol(frame[_SIMPLE_CODE : frame.find(b'"', _SIMPLE_CODE)])
+    return None
+
+
+def _top_by_unit(frame: bytes, received_ns: int) -> BookTop | None:
+    """Return the top of a usual SIMPLE book; None for any other frame."""
+    if not (frame.startswith(_SIMPLE_HEAD) and frame.endswith(_TAILS)):
+        return None
+    begin = frame.find(_UNITS) + len(_UNITS)
+    try:
+        unit = _decode_unit(frame[begin : frame.find(b"}", begin) + 1])
+    except UNREADABLE:
+        return None
+    return sound_top(unit.bid_price, unit.bid_size, unit.ask_price, unit.ask_size, received_ns)
+
+
+_usual_symbol = native.Router(_SIMPLE_HEAD, _TAILS, _symbol).route if native.IS_BUILT else _route_by_ends
+_usual_top = (
+    native.TopReader(_SIMPLE_HEAD, _TAILS, _TOP_STEPS, _TOP_ORDER, BookTop).read
+    if native.IS_BUILT
+    else _top_by_unit
+)
 
 
 def _route_by_keys(frame: bytes) -> str | None:

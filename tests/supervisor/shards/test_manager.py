@@ -109,6 +109,7 @@ def room(make, clock, tmp_path):
         find_universe=None,
         read_listings=None,
         cpu_s=lambda _: None,
+        wake_workers=lambda: said.append(("wake",)),
     )
     desk._pages = [Page(files.universe), Page(files.universe)]
     desk._risk_page = Page(files.universe)
@@ -143,9 +144,11 @@ async def test_a_move_is_routed_in_two_steps_each_before_its_word(room):
         ("retarget", "KRW-BTC", ()),
         ("retarget", "BTCUSDT", ()),
         ("word", 1),
+        ("wake",),
         ("retarget", "KRW-BTC", (1,)),
         ("retarget", "BTCUSDT", (1,)),
         ("word", 2),
+        ("wake",),
     ]
     assert [universe.serial for universe in room.told] == [1, 2]
     written = msgspec.json.decode(room.files.universe.read_bytes(), type=Universe)
@@ -167,12 +170,13 @@ async def test_a_pair_that_is_added_and_one_that_is_removed(room):
     room.said.clear()
     room.ask(control.RemoveSymbols(("BTC",), keep_positions=True))
     assert (await room.until_idle()).state == "done"
-    assert room.said[-5:] == [
+    assert room.said[-6:] == [
         ("remove", "KRW-BTC"),
         ("remove", "BTCUSDT"),
         ("clear", 1),
         ("clear", 2),
         ("word", 4),
+        ("wake",),
     ]
 
 
