@@ -85,8 +85,8 @@ class Replica(Closable):
         self._end_incoming()
         self._term = 0
         store, digest = self._store, b""
-        if store is not None and store.last_seq > store.archived_seq:
-            digest = digest_of(store.tag, store.bodies(store.last_seq - 1, 1)[0])
+        if store is not None and store.last_body:
+            digest = digest_of(store.tag, store.last_body)
         return Join(VERSION, host, term, self.position, digest)
 
     def receive(self, message: Joined | Events | CopyPart) -> Stored | None:

@@ -87,6 +87,8 @@ class LedgerStore:
         self.archived_seq = 0
         """The last event that is in an archive; 0 when none is."""
         self.last_seq = 0
+        self.last_body = ""
+        """Text of the last event; empty when that is in an archive and was not written by this process."""
         self.failure: LedgerError | None = None
         """Why nothing can be written any more; None as long as it can."""
 
@@ -127,6 +129,8 @@ class LedgerStore:
             store.began_ms = int(meta.get("created_ms", "0"))
             _, store.archived_seq = head_of_period(reader, path)
             store.last_seq = reader.execute(schema.LAST_SEQ).fetchone()[0] or store.archived_seq
+            newest = reader.execute(schema.BODY_AT, (store.last_seq,)).fetchone()
+            store.last_body = newest[0] if newest is not None else ""
         except BaseException as error:
             if reader is not None:
                 reader.close()
@@ -240,6 +244,7 @@ class LedgerStore:
         moved = self._with_reserve(lambda: self._write(events, rows))
         self._must_store_tag = False
         self.last_seq += len(events)
+        self.last_body = rows[-1][5]
         self._newest_ms = events[-1].at_ms
         self._unmoved += 1
         if moved:

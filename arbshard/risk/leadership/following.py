@@ -74,6 +74,7 @@ class FollowedLedger(Protocol):
     tag: str
     last_seq: int
     archived_seq: int
+    last_body: str
 
     def bodies(self, after: int, limit: int) -> list[str]:
         """Return the texts of at most ``limit`` events that follow the event ``after``."""
@@ -325,9 +326,12 @@ class Following:
             return "it has no ledger"
         if seq > store.last_seq:
             return f"it has event {seq}, the leader ends with {store.last_seq}"
-        if seq <= store.archived_seq:
+        if seq == store.last_seq and store.last_body:
+            body = store.last_body
+        elif seq <= store.archived_seq:
             return f"the events up to {store.archived_seq} are in archives"
-        body = store.bodies(seq - 1, 1)[0]
+        else:
+            body = store.bodies(seq - 1, 1)[0]
         if digest_of(store.tag, body) != message.digest:
             return f"its event {seq} is another one"
         place = bisect_right(self._terms, seq, key=lambda one: one[0])

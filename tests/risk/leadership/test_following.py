@@ -207,6 +207,13 @@ async def test_a_ledger_that_is_not_the_beginning_of_this_one_gets_a_whole_copy(
     assert rig.follow.safe_seq == rig.store.last_seq
 
 
+async def test_a_follower_that_has_all_needs_no_copy_when_all_is_in_archives(rig):
+    rig.store.archived_seq = rig.store.last_seq
+    joined, _ = rig.join()
+    assert joined == Joined(TERM, must_copy=False)
+    assert rig.join("c", seq=1)[0] == Joined(TERM, must_copy=True)
+
+
 async def test_an_acknowledgement_of_what_was_not_sent_ends_the_link(rig):
     rig.join()
     rig.tell("b", Stored(TERM, 3))
