@@ -8,10 +8,13 @@ from typing import cast
 
 from arbshard.errors import UsageError
 
+_PACKAGES = {"nats": "nats-py"}
+"""What libraries are called on PyPI, where that is another name than that of the module."""
+
 
 def how_to_install(library: str) -> str:
     """Return the command that installs a missing library, as the end of a sentence."""
-    return f"pip install {library}"
+    return f"pip install {_PACKAGES.get(library, library)}"
 
 
 def require_libraries(what: str, *libraries: str) -> None:

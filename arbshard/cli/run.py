@@ -104,6 +104,10 @@ def _with_cluster(config: Config, path: Path | None, host: str | None) -> Config
     cluster = load_cluster(path, host)
     read_host_keys(cluster)  # this only checks them: the processes that need them read them
     require_libraries("--cluster", "nats")
+    if config.run.transport == "zmq":
+        raise UsageError(
+            'run.transport: must be "local" in a cluster, because its agent takes requests at the Unix socket of risk'
+        )
     if config.data == "sim" and len(cluster.hosts) > 1:
         raise UsageError(
             "--cluster: each host would embed exchanges of its own, with other prices; start 'arbshard exchanges' on "

@@ -10,7 +10,6 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -27,7 +26,7 @@ from arbshard.last_words import end_with
 from arbshard.log import get_logger, setup
 from arbshard.model.money import use_money_context
 from arbshard.model.rundir import RunFiles
-from arbshard.optional import how_to_install
+from arbshard.optional import require_libraries
 from arbshard.process import (
     Parent,
     add_parent_option,
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _serve(config: Config, files: RunFiles, state_dir: Path, parent: Parent) -> AgentExit:
     if config.cluster is None:
         raise UsageError("the configuration of this run names no cluster")
-    require_nats()
+    require_libraries("a cluster", "nats")
     keys = read_host_keys(config.cluster)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -77,12 +76,6 @@ async def _serve(config: Config, files: RunFiles, state_dir: Path, parent: Paren
     finally:
         agent.close()
         get_logger().info("the cluster agent has ended")
-
-
-def require_nats() -> None:
-    """Raise ``UsageError`` if the client library of NATS is missing."""
-    if find_spec("nats") is None:
-        raise UsageError(f"a cluster needs nats-py, which is not installed: {how_to_install('nats-py')}")
 
 
 def _make_store(

@@ -57,7 +57,7 @@ def test_what_is_wrong_with_the_files_is_said(files):
 
 def test_a_missing_library_is_named(files, monkeypatch):
     monkeypatch.setattr("arbshard.optional.find_spec", lambda _: None)
-    with pytest.raises(UsageError, match="--cluster needs nats"):
+    with pytest.raises(UsageError, match=r"--cluster needs nats, .*: pip install nats-py"):
         _with_cluster(SHARED, files / CLUSTER_FILE, "a")
 
 
@@ -68,3 +68,10 @@ def test_several_hosts_need_exchanges_in_common(files, tmp_path):
     alone = make_hosts(tmp_path / "alone", "a")["a"]
     folder = tmp_path / "alone"
     assert _with_cluster(Config(), folder / CLUSTER_FILE, "a").cluster == alone
+
+
+@pytest.mark.usefixtures("nats")
+def test_workers_ask_at_the_socket_at_which_the_agent_answers(files):
+    config = replace(SHARED, run=replace(SHARED.run, transport="zmq"))
+    with pytest.raises(UsageError, match=r"run\.transport: must be"):
+        _with_cluster(config, files / CLUSTER_FILE, "a")

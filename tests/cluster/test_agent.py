@@ -2,8 +2,6 @@
 
 import asyncio
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,12 +11,18 @@ from msgspec.structs import replace
 
 from arbshard.cluster.files import PROMISE_FILE, PromiseFile
 from arbshard.cluster.terms import Promise
-from arbshard.errors import RunDirError
+from arbshard.errors import RunDirError, UsageError
 from arbshard.ledger.reader import LedgerReader
+from arbshard.model.phase import WorkerState
 from arbshard.model.universe import Universe
+from arbshard.optional import require_libraries
+from arbshard.shm.doorbell import ShardFiles
+from arbshard.shm.pages import PageWriter
+from arbshard.shm.rings import RingWriter
 from arbshard.wire.cluster import EPOCHS_PER_GRANT
 from arbshard.wire.messages import Halt, Welcome
 from arbshard.wire.operator_client import send_command
+from arbshard.worker.counters import counters as worker_counters
 from support.agent_rig import AgentRig
 from support.nats_server import MISSING, PROGRAM
 
@@ -177,6 +181,36 @@ async def test_a_paused_agent_makes_its_host_stop_by_itself(rig):
     assert trader(rig)[1] > grant
 
 
+async def test_a_stuck_worker_of_a_host_that_follows_is_fenced(tmp_path):
+    rig = AgentRig(tmp_path, shards=3)
+    rig.start()
+    try:
+        leader = await rig.at_work()
+        host, shard = next(
+            (host, shard) for host in rig.hosts.values() if host is not leader for shard in host.held
+        )
+        epoch = host.held[shard] * EPOCHS_PER_GRANT + 1
+        ring = RingWriter.create(ShardFiles(host.files.dir, shard).ring)
+        page = PageWriter.create(host.files.worker_page(shard), worker_counters(), (), 0)
+        page.set(page.counter("epoch"), epoch)
+        page.set(page.counter("state"), WorkerState.RUNNING)
+        host.world.epoch = epoch
+        joined = asyncio.ensure_future(host.ask(replace(host.world.hello(), shard=shard)))
+        await rig.until(joined.done)
+        assert isinstance(joined.result(), Welcome)
+
+        def quoted():
+            ring.push(0)  # quotes come, and the worker does nothing about them
+            return leader.page(f"fence_{shard}") > epoch
+
+        await rig.until(quoted, "it is not fenced")
+        await rig.until(lambda: host.page(f"fence_{shard}") > epoch, "its own host does not show it")
+        ring.close()
+        page.close()
+    finally:
+        rig.close()
+
+
 class TestRefusals:
     def started(self, folder, **changes):
         rig = AgentRig(folder, "a")
@@ -202,16 +236,10 @@ class TestRefusals:
         assert (code, line.count("\n")) == (2, 0)
         assert "Stop all hosts of the cluster before you remove it" in line
 
-    async def test_without_the_library_of_nats(self, tmp_path):
-        program = (
-            "import sys; sys.modules['nats'] = None; import arbshard.cluster.main as m; m.require_nats()"
-        )
-        program = program.replace("sys.modules['nats'] = None; ", "")
-        program += "\nimport importlib.util as u\nm.find_spec = lambda name: None\nm.require_nats()"
-        done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-        )
-        assert "a cluster needs nats-py, which is not installed: pip install nats-py" in done.stderr
+    async def test_without_the_library_of_nats(self, monkeypatch):
+        monkeypatch.setattr("arbshard.optional.find_spec", lambda _: None)
+        with pytest.raises(UsageError, match=r"a cluster needs nats, .*: pip install nats-py"):
+            require_libraries("a cluster", "nats")
 
 
 class TestPromise:

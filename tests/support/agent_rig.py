@@ -124,14 +124,17 @@ class AgentHost(RiskRun):
 class AgentRig:
     """Some hosts and a NATS server."""
 
-    def __init__(self, folder: Path, hosts: str = "abc") -> None:
+    def __init__(self, folder: Path, hosts: str = "abc", shards: int = 1) -> None:
+        self.shards = shards
         self.nats = NatsServer(folder / "nats")
         self.nats.start()
         # A second is little when many processes start at once on a machine that does other work as well.
-        made = make_hosts(folder / "files", hosts, (self.nats.address,), shards=1, lease_ms=2000)
+        made = make_hosts(folder / "files", hosts, (self.nats.address,), shards, lease_ms=2000)
         self.hosts: dict[str, AgentHost] = {}
+        found = w.World().universe
+        universe = replace(found, serial=1, shards=(*found.shards, *((),) * (shards - 1)))
         for name, cluster in made.items():
-            self.hosts[name] = AgentHost(folder / name, cluster, replace(w.World().universe, serial=1))
+            self.hosts[name] = AgentHost(folder / name, cluster, universe)
 
     @property
     def living(self) -> list[AgentHost]:
@@ -165,7 +168,9 @@ class AgentRig:
 
     async def at_work(self) -> AgentHost:
         """Wait until all shards are granted; return the leader."""
-        await self.until(lambda: self.leader is not None and len(self.traders) == 1, "no shard is granted")
+        await self.until(
+            lambda: self.leader is not None and len(self.traders) == self.shards, "no shard is granted"
+        )
         assert self.leader is not None
         return self.leader
 
