@@ -317,6 +317,9 @@ class Following:
             return f"the key of this link is that of {host}"
         if message.term != self._term:
             return f"term {self._term} is led here"
+        if self._lease_ns() >= self._lead_until_ns():
+            # Its agent does not answer. Whoever follows would give its vote to no other host meanwhile.
+            return "this host may not lead any more"
         return ""
 
     def _contradiction(self, message: Join) -> str:

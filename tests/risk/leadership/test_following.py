@@ -214,6 +214,14 @@ async def test_a_follower_that_has_all_needs_no_copy_when_all_is_in_archives(rig
     assert rig.join("c", seq=1)[0] == Joined(TERM, must_copy=True)
 
 
+async def test_a_leader_whose_agent_is_silent_is_not_followed(rig):
+    """Otherwise its followers would wait for it, and elect no other host."""
+    rig.until_ns = rig.now_ns
+    rig.tell("b", Join(VERSION, "b", TERM, LogPosition(TERM, 2), b""))
+    (refused,) = rig.take(b"b")
+    assert refused == NotJoined(TERM, "this host may not lead any more")
+
+
 async def test_an_acknowledgement_of_what_was_not_sent_ends_the_link(rig):
     rig.join()
     rig.tell("b", Stored(TERM, 3))
