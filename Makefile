@@ -20,7 +20,7 @@ SEED   ?=
 MINUTES ?= 10
 RATE    ?= 5000
 
-.PHONY: help run test nightly coverage test-wheel check perf instructions clients torture fuzz fuzz-messages soak setup ray lock clean
+.PHONY: help run test nightly coverage test-wheel check perf instructions clients torture fuzz fuzz-messages soak hosts setup ray lock clean
 
 # `make` alone says what there is; it starts nothing.
 help:
@@ -97,6 +97,10 @@ fuzz: setup
 # Mutated frames and control messages into every codec and socket; `make test` takes a share of them.
 fuzz-messages: setup
 	$(BIN)/python tests/fuzz --cases 100000 $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+# Three hosts in network namespaces, killed, cut off and paused in turn; needs root and nats-server.
+hosts: setup
+	$(BIN)/python tests/several_hosts $(ARGS)
 
 # A real run at a steady rate: memory and descriptors must stay flat.
 soak: setup

@@ -15,11 +15,12 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address
 from itertools import count
-from typing import Any
+
+from support.hosts import Host
 
 _TUNSETIFF = 0x400454CA
 _TUN_WITHOUT_HEADER = 0x0001 | 0x1000
@@ -115,75 +116,36 @@ class Wire:
                     os.write(device, packet)
 
 
-class Host:
-    """Is a namespace with its addresses, and the processes that were started in it."""
+class NamespaceHost(Host):
+    """A namespace with its addresses, and the processes that run in it."""
 
-    def __init__(self, name: str, namespace: str, number: int) -> None:
-        self.name = name
+    def __init__(self, name: str, namespace: str, address: str) -> None:
+        super().__init__(name, address)
         self.namespace = namespace
-        self.address = f"{_CLUSTER_NET}.{number}"
-        """Its address on the cluster's network."""
 
-    def start(self, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        """Start a program on this host, in a session of its own."""
-        return subprocess.Popen(
-            ["ip", "netns", "exec", self.namespace, *command], start_new_session=True, **options
-        )
-
-    def run(
-        self, command: Sequence[str], *, env: Mapping[str, str], timeout_s: float = 30
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a program on this host to its end."""
-        return subprocess.run(
-            ["ip", "netns", "exec", self.namespace, *command],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=timeout_s,
-            env=dict(env),
-        )
+    def inside(self, command: Sequence[str]) -> list[str]:
+        """The command that runs ``command`` in the namespace."""
+        return ["ip", "netns", "exec", self.namespace, *command]
 
     def pids(self) -> list[int]:
-        """Return the pids of all processes that run on this host."""
+        """The pids of all processes in the namespace, whoever started them."""
         found = subprocess.run(
             ["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=False
         )
         return [int(pid) for pid in found.stdout.split()]
 
-    def signal(self, number: int) -> None:
-        """Send a signal to all processes of this host, again until no new ones appear."""
-        sent: set[int] = set()
-        for _ in range(10):
-            new = set(self.pids()) - sent
-            if not new:
-                return
-            for pid in new:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, number)
-            sent |= new
 
-    def kill(self) -> None:
-        """Kill all processes of this host, as if its power had failed."""
-        for _ in range(50):
-            pids = self.pids()
-            if not pids:
-                return
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.02)
-        raise AssertionError(f"{self.name}: processes that cannot be killed: {self.pids()}")
-
-
-class HostNetwork:
+class NamespaceNetwork:
     """Holds hosts, their networks, and the namespace of the exchanges. ``close`` removes all of it."""
 
     def __init__(self, names: Sequence[str], *, delay_s: float = 0.001) -> None:
         self.wire = Wire(delay_s)
         self._made: list[str] = []
+        self._all: list[Host] = []
         prefix = f"h{os.getpid()}-{next(_number)}"
         try:
-            self.market = Host("market", self._namespace(f"{prefix}-market"), 100)
+            self.market = NamespaceHost("market", self._namespace(f"{prefix}-market"), MARKET_ADDRESS)
+            self._all.append(self.market)
             bridge = self.market.namespace
             _ip("-n", bridge, "link", "add", "bridge", "type", "bridge")
             _ip("-n", bridge, "addr", "add", f"{MARKET_ADDRESS}/24", "dev", "bridge")
@@ -218,7 +180,10 @@ class HostNetwork:
     def close(self) -> None:
         """End all processes of the hosts and remove the namespaces."""
         for name in self._made:
-            Host(name, name, 0).kill()
+            NamespaceHost(name, name, "").signal(signal.SIGCONT)
+            NamespaceHost(name, name, "").kill()
+        for host in self._all:
+            host.reap()
         self.wire.close()
         for name in self._made:
             _ip("netns", "del", name)
@@ -230,8 +195,9 @@ class HostNetwork:
         _ip("-n", name, "link", "set", "lo", "up")
         return name
 
-    def _make_host(self, name: str, namespace: str, number: int) -> Host:
-        host = Host(name, self._namespace(namespace), number)
+    def _make_host(self, name: str, namespace: str, number: int) -> NamespaceHost:
+        host = NamespaceHost(name, self._namespace(namespace), f"{_CLUSTER_NET}.{number}")
+        self._all.append(host)
         device = f"t{os.getpid() % 100_000}-{next(_number)}"
         descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
         fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH", device.encode(), _TUN_WITHOUT_HEADER))
