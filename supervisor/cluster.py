@@ -344,7 +344,12 @@ class HostRole:
         }
         view = self.view._replace(valid_until_ns=0) if self._renews else self.view
         self._renews = False
-        for step in self._held.plan(view, workers, self._lease_ns(), ends=self._processes.ending):
+        steps = self._held.plan(view, workers, self._lease_ns(), ends=self._processes.ending)
+        if self._processes.spares is not None and self._lease_ns() >= view.valid_until_ns:
+            # The leader was lost, or was cut off: its successor will most likely grant the same shards again.
+            ended = sum(isinstance(step, Retire) for step in steps)
+            self._processes.spares.prepare(ended, self._clock.monotonic_ns())
+        for step in steps:
             name = f"worker-{step.shard}"
             match step:
                 case Begin(shard, before, last):

@@ -16,6 +16,8 @@ _PAUSE_NS = 1_000_000_000
 """Pause in ns before a new one is started: the one that has just taken over has the CPU for itself."""
 _READY_NS = 15_000_000_000
 """A spare that has not become ready within this time (ns) is discarded."""
+_MORE_NS = 10_000_000_000
+"""How long (ns) more spares than usual are kept, because they are expected to be wanted."""
 _KILLED_S = 1.0
 """How long those may take to end that are killed at the end of the run, in seconds."""
 
@@ -53,6 +55,9 @@ class SparePool:
         self._refused = 0
         """How often in a row the system would not start one."""
         self._due_ns = 0
+        self._more = 0
+        """How many more than usual are wanted, until ``_more_until_ns``."""
+        self._more_until_ns = 0
         self._is_given_up = False
         """Whether spares die too often, so that no more are started."""
 
@@ -80,9 +85,23 @@ class SparePool:
             is_late = now_ns - spare.begun_ns > _READY_NS
             if spare.poll() is not None or (is_late and not spare.is_ready):
                 self._discard(spare, now_ns)
-        if len(self._spares) < self.wanted and now_ns >= self._due_ns and not self._is_given_up:
+        if now_ns >= self._more_until_ns:
+            self._more = 0
+        wanted = self.wanted + self._more
+        if len(self._spares) < wanted and now_ns >= self._due_ns and not self._is_given_up:
             self._start(now_ns)
+        elif len(self._spares) > wanted:
+            self._kill(self._spares.pop())
         return before != [spare.name for spare in self._spares]
+
+    def prepare(self, count: int, now_ns: int) -> None:
+        """Keep so many more for a while, because so many shards are expected to want a worker at once.
+
+        Where none are kept, none are prepared.
+        """
+        if self.wanted and count:
+            self._more, self._more_until_ns = count, now_ns + _MORE_NS
+            self._due_ns = min(self._due_ns, now_ns)
 
     def assign(self, shard: int, epoch: int, now_ns: int) -> Process | None:
         """Return a ready one, which has been given this shard; None when there is none."""
@@ -90,6 +109,7 @@ class SparePool:
             if spare.poll() is None and spare.is_ready:
                 self._spares.remove(spare)
                 self._due_ns = now_ns + _PAUSE_NS
+                self._more = max(self._more - 1, 0)
                 if spare.process.assign(shard, epoch):
                     return spare.process
                 self._discard(spare, now_ns)
@@ -97,7 +117,7 @@ class SparePool:
 
     def end(self) -> None:
         """End all at once: they have nothing under way."""
-        self.wanted = 0
+        self.wanted = self._more = 0
         for spare in self._spares:
             self._kill(spare)
         for process in self._dying:
@@ -109,7 +129,7 @@ class SparePool:
 
     def _start(self, now_ns: int) -> None:
         """Start one. When the system refuses, no spare is the cause: it is tried again after a growing pause."""
-        self._due_ns = now_ns + _PAUSE_NS
+        self._due_ns = now_ns + (0 if self._more else _PAUSE_NS)
         name = f"spare-{self._made + 1}"
         try:
             process = self._host.spawn_spare(self._spec._replace(name=name))

@@ -231,3 +231,23 @@ async def test_what_is_handed_over_comes_before_the_shard(room, tmp_path):
 async def test_one_that_has_ended_before_it_is_handed_anything(room):
     one = room("raise SystemExit(3)", hands_over=lambda: Secret("x" * 100_000))
     await one.keep_until(lambda: "spare-2" in one.spares.pids)
+
+
+async def test_more_are_prepared_at_once_and_ended_when_they_are_not_wanted(room):
+    one = room()
+    await one.keep_until(lambda: one.spares.states == ("ready",))
+    one.spares.prepare(2, one.clock.monotonic_ns())
+    await one.keep_until(lambda: one.spares.states == ("ready",) * 3)
+    assert one.assign(0, 1001) is not None
+    assert len(one.spares.states) == 2  # one for the other shard that is expected, and the usual one
+    later_ns = one.clock.monotonic_ns() + 20_000_000_000
+    one.spares.maintain(later_ns)
+    assert one.spares.states == ("ready",)
+    one.spares.maintain(later_ns)
+    assert one.spares.states == ("ready",)
+
+
+async def test_where_none_are_kept_none_are_prepared(room):
+    one = room(spare_workers=0)
+    one.spares.prepare(2, one.clock.monotonic_ns())
+    assert not one.spares.maintain(one.clock.monotonic_ns())
