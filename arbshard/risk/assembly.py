@@ -323,11 +323,17 @@ class Risk(Closable):
 
     async def _is_confirmed(self, follow: Following) -> bool:
         """Wait until a majority of the hosts follows. Return whether it does; not when the process is to end."""
-        loop, clock = asyncio.get_running_loop(), self._ports.clock
+        loop, clock, cluster = asyncio.get_running_loop(), self._ports.clock, self._ports.cluster
+        assert cluster is not None
         end_s = loop.time() + _CONFIRMED_S
+        allowed_s = loop.time()
         while not follow.is_leading and not self._end.done():
-            if loop.time() > end_s:
-                get_logger().error("no majority of the hosts follows", followers=follow.followers)
+            now_s = loop.time()
+            if cluster.lease_ns() < cluster.lead_until_ns():
+                allowed_s = now_s
+            if now_s > end_s or now_s - allowed_s > cluster.cluster.lease_ms / 1000:
+                why = "no majority of the hosts follows" if now_s > end_s else "the agent does not allow it"
+                get_logger().error("this host does not begin to lead", why=why, followers=follow.followers)
                 self._stop(ExitCode.NOT_LEADER)
             elif self._ports.is_orphan():
                 self._stop(ExitCode.ORPHANED)

@@ -232,6 +232,14 @@ async def test_a_term_that_is_over_is_not_led_again(hosts) -> None:
     assert await hosts.a.ended(hosts.a.lead(4)) == ExitCode.NOT_LEADER
 
 
+async def test_a_leader_that_its_agent_does_not_allow_ends_within_a_lease(hosts) -> None:
+    """Followers that acknowledged it for long would not elect another one."""
+    hosts.a.may_lead(-1)
+    assert await hosts.a.ended(hosts.a.lead()) == ExitCode.NOT_LEADER
+    log = (hosts.a.state_dir / "logs" / "risk.jsonl").read_text()
+    assert "the agent does not allow it" in log
+
+
 async def test_the_agent_ends_a_leadership(hosts) -> None:
     process = await hosts.lead()
     hosts.a.may_lead(-1)
