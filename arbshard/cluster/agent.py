@@ -232,10 +232,9 @@ class Agent:
     async def _give_everything_back(self) -> None:
         """Leave the cluster in order, so that other hosts need not wait until leases have expired."""
         self._run(self._core.leave(lease_ns()))
+        self._universe.forget()  # When it comes back, NATS has the newest one, or a new run has begun.
         if self._core.phase:
-            self._universe.forget()
-            if self._core.leader == self._cluster.host:
-                await self._store.put(RUN, _UNIVERSE, b"", None)
+            await self._store.put(RUN, _UNIVERSE, b"", None)
         await asyncio.sleep(_END_S)
 
     # What happens.
@@ -519,7 +518,8 @@ class Agent:
 
     def _publish(self) -> None:
         """Publish which pairs the supervisor of the leader has chosen."""
-        if self._core.leads and self._state.universe and self._store.is_connected:
+        is_ending = self._core.phase != 0
+        if self._core.leads and self._state.universe and self._store.is_connected and not is_ending:
             try:
                 packed = self._universe.publish(self._ports.files.universe, self._state.universe)
             except (OSError, ProtocolError) as error:

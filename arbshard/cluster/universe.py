@@ -84,7 +84,7 @@ class SharedUniverse:
         self._published = max(self._published, serial)
 
     def forget(self) -> None:
-        """Remove what is kept, because the run of the whole cluster ends. Raises ``OSError``."""
+        """Remove what is kept, because this host ends in order. Raises ``OSError``."""
         self._copy.unlink(missing_ok=True)
 
     def _take(self, raw: bytes, serial: int) -> None:

@@ -94,11 +94,11 @@ async def test_what_hosts_know_of_each_other_from_the_start_to_an_ordered_end(ri
         await rig.until(lambda host=host: host.page("fence_0") == leader.page("fence_0") > 0)
         assert host.page("pid") == host.agent.pid
         assert host.note().at_ms > 0
+        await rig.until(lambda host=host: host.cluster_note().why == "")
         note = host.cluster_note()
         assert note.leader == leader.name
         assert {view.host for view in note.hosts} == set("abc")
         assert sum(view.leads for view in note.hosts) == 1
-        assert note.why == ""
         assert note.nats
 
     # What the leader's supervisor trades reaches them, and an agent that is started later.
@@ -129,6 +129,20 @@ async def test_what_hosts_know_of_each_other_from_the_start_to_an_ordered_end(ri
     assert leader.stderr_of_agent() == ""
     others[0].show("phase", 2)
     await rig.until(lambda: all(host.value("phase") == 2 for host in others))
+
+    # After that end neither a host nor NATS has pairs, so that those of the configuration count again.
+    rig.nats.start()
+    await rig.until(lambda: all(host.cluster_note().nats for host in others))
+    for host in others:
+        host.agent.terminate()
+    await rig.until(lambda: not rig.living)
+    assert not any((host.state_dir / "cluster-universe.json").exists() for host in rig.hosts.values())
+    host = others[0]
+    host.show("phase", 0)
+    host.show("universe", 0)
+    host.start()
+    await rig.until(lambda: host.value("ready") and (note := host.cluster_note()) and note.nats)
+    assert host.value("universe") == 0
 
 
 def last_event(path: Path) -> int:
