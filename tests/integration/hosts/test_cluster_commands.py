@@ -1,0 +1,53 @@
+"""What people type on any host of a cluster: real agents, risk processes and NATS servers on loopback addresses."""
+
+import json
+
+import pytest
+
+from support.cluster import Cluster
+from support.nats_server import MISSING, PROGRAM
+
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(PROGRAM is None, reason=MISSING)]
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    with Cluster(tmp_path) as one:
+        one.start()
+        one.until_deciding()
+        yield one
+
+
+def universe(run):
+    return json.loads(run.files.universe.read_bytes())
+
+
+def test_orders_from_any_host_and_an_end_of_one_and_of_all(cluster):
+    leader = cluster.runs[cluster.leader()]
+    members = [run for run in cluster.runs.values() if run is not leader]
+
+    assert "halted" in members[0].do("halt", "--reason", "typed on a member")
+    for run in cluster.runs.values():
+        run.until(lambda one: "typed on a member" in one["halted"])
+    assert "resumed" in members[1].do("resume")
+
+    name = leader.host.name
+    refused = members[0].do("symbols", "remove", "XRP", code=2)
+    assert f"type it on host '{name}'" in refused
+    assert "removed XRP" in leader.do("symbols", "remove", "XRP")
+    for run in members:
+        run.wait_for(lambda run=run: universe(run)["serial"] == universe(leader)["serial"])
+        assert not any("XRP" in bases for bases in universe(run)["shards"])
+
+    assert "leaves the cluster" in leader.do("stop", "--host-only", "--wait", "60")
+    assert leader.ended().code in (0, 1)  # its entries were halted meanwhile
+    cluster.until_deciding([run.host.name for run in members])
+    for run in members:
+        assert not [line for line in run.status()["problems"] if "seen" in line]
+
+    assert "stopping all hosts" in members[0].do("stop", "--wait", "0")
+    for run in members:
+        assert run.ended().code in (0, 1)
+    said = [run.do("ledger", "verify").split(": ", 1)[1] for run in members]
+    assert said[0] == said[1]
+    assert not leader.leftovers()
