@@ -20,7 +20,7 @@ SEED   ?=
 MINUTES ?= 10
 RATE    ?= 5000
 
-.PHONY: help run test nightly coverage test-wheel check perf instructions clients torture fuzz fuzz-messages soak hosts setup ray lock clean
+.PHONY: help run test nightly coverage test-wheel check perf instructions clients torture fuzz fuzz-cluster fuzz-messages soak hosts setup ray lock clean
 
 # `make` alone says what there is; it starts nothing.
 help:
@@ -43,6 +43,7 @@ nightly: setup ray $(COMPILED)
 	ARBSHARD_TESTS=nightly $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 	$(BIN)/python tests/torture --kills $(N)
 	$(BIN)/python -m arbshard.virtual.fuzz --seeds 100
+	$(BIN)/python -m arbshard.virtual.cluster.fuzz --seeds 1000
 	$(BIN)/python tests/fuzz --cases 100000
 	$(BIN)/python tests/soak --minutes $(MINUTES) --rate $(RATE)
 
@@ -93,6 +94,10 @@ torture: setup
 # The whole system on virtual time with faults, seed after seed, until stopped.
 fuzz: setup
 	$(BIN)/python -m arbshard.virtual.fuzz $(ARGS)
+
+# Simulates several hosts with faults of hosts, network and NATS; see docs/simulation.md.
+fuzz-cluster: setup
+	$(BIN)/python -m arbshard.virtual.cluster.fuzz $(ARGS)
 
 # Mutated frames and control messages into every codec and socket; `make test` takes a share of them.
 fuzz-messages: setup

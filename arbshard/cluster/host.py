@@ -212,6 +212,8 @@ class HostCore:
 
         self._following: tuple[str, int] | None = None
         self._is_joined = False
+        self._following_since_ns = 0
+        """When this leader was followed first."""
         self._followed_ns = 0
         """When the link was opened last."""
         self._contact_ns = _NEVER_NS
@@ -635,6 +637,9 @@ class HostCore:
         neighbour.joined_term = max(neighbour.joined_term, message.view.term)
         self.phase = max(self.phase, message.phase)
         if message.view.leads:
+            is_starting = now_ns - self._following_since_ns < 4 * self._lease_ns
+            if (message.host, message.view.term) == self._following and is_starting:
+                self._voter.acknowledge(now_ns)  # Its risk may still be starting.
             self._heed_leader(message.host, message.view.term, now_ns)
         known, placed = self._placement, message.placement
         if placed is None or len(placed.hosts) != self._config.shards or self.leads:
@@ -662,6 +667,7 @@ class HostCore:
 
     def _follow(self, host: str, term: int, now_ns: int) -> None:
         if self._following != (host, term):
+            self._following_since_ns = now_ns
             self._valid_ns = 0
             self._contact_ns = _NEVER_NS
             self._refusal = ""

@@ -60,8 +60,9 @@ class Voter:
     def vote(self, ask: AskVote, now_ns: int) -> Voted:
         """Answer a candidate; its own request is judged by the same rules."""
         objection = self._objection(ask, now_ns)
-        if not objection and not ask.is_trial:
+        if not objection and not ask.is_trial and ask.term > self.promise.term:
             self.promise = Promise(ask.term, ask.host)
+            self._acknowledged_ns = now_ns  # The elected host needs time to start risk.
         position = self.position if self.position is not None else LogPosition(0, 0)
         term = ask.term if not objection else self.promise.term
         return Voted(self._host, term, not objection, position, objection, ask.is_trial)
@@ -78,7 +79,7 @@ class Voter:
             return "the ledger of this host is not open to its agent"
         if ask.position < self.position:
             return "this host has more of the ledger"
-        if self.is_patient(now_ns):
+        if self.is_patient(now_ns) and ask.term > promise.term:
             return "this host has just acknowledged a leader"
         return ""
 

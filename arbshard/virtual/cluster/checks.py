@@ -29,6 +29,9 @@ class ClusterChecks:
         self.decided_ns: dict[int, int] = {}
         """By shard: when an approval of it left the leader last."""
         self._epochs: dict[int, int] = {}
+        """By shard: the newest epoch that has sent an order."""
+        self._approved: dict[int, int] = {}
+        """By shard: the newest epoch of which an approval has left."""
         self._leaders: dict[int, str] = {}
         self._acked: dict[bytes, AckedEvent] = {}
         self._acting_term = 0
@@ -71,8 +74,12 @@ class ClusterChecks:
                     f"approvals of {waited_ns / MS:.0f} ms are lost with the leader of term {lost_term}"
                 )
 
-    def approval_left(self, shard: int, body: bytes, term: int, stored_ns: int) -> None:
+    def approval_left(self, shard: int, epoch: int, body: bytes, term: int, stored_ns: int) -> None:
         """Note that an approval has left the leader of ``term``."""
+        newest = self._approved.get(shard, 0)
+        if epoch < newest:
+            self.violate(f"shard {shard}: an approval of epoch {epoch} leaves after one of epoch {newest}")
+        self._approved[shard] = max(newest, epoch)
         now_ns = self._world.now_ns
         self.decided_ns[shard] = now_ns
         if term < self._acting_term:

@@ -15,6 +15,7 @@ KINDS = (
     "one_way",
     "slow_network",
     "lossy_votes",
+    "mute",
     "pause_host",
     "pause_process",
     "kill_host",
@@ -139,8 +140,23 @@ class ClusterFaults:
         return end
 
     def _lossy_votes(self) -> End:
-        self._world.loss = 0.3
+        self._world.loss = self._world.rng.choice((0.3, 0.49))
         return lambda: setattr(self._world, "loss", 0.0)
+
+    def _mute(self) -> End:
+        """Lose all votes and gossip of one host, in both directions, while its other connections are well."""
+        host = self._any_host()
+        pairs = [(host, one.name) for one in self._hosts.values() if one is not host]
+        pairs += [(one, host.name) for one in self._hosts.values() if one is not host]
+        for one, name in pairs:
+            one.muted[name] = one.muted.get(name, 0) + 1
+        self._log(f"agents of {host.name} and the others do not reach each other")
+
+        def end() -> None:
+            for one, name in pairs:
+                one.muted[name] -= 1
+
+        return end
 
     # Hosts and processes.
 

@@ -292,7 +292,7 @@ class ShardWorker:
             return
         self._order()
         # A hedge needs no further approval: only the page keeps a replaced worker from sending it.
-        self.host.world.after(self.host.world.rng.randrange(20 * MS, 900 * MS), self.process, self._order)
+        self.host.world.after(self.host.world.rng.randrange(20 * MS, 4000 * MS), self.process, self._order)
 
     def _order(self) -> None:
         if self._may_trade():
@@ -327,6 +327,10 @@ class ClusterHost:
         self._failed_term = 0
         self.supervisor = HostProcess(f"{self.name}/supervisor")
         self.is_up = False
+        self.boot_ns = (30 * MS, 700 * MS)
+        """Least and greatest time in which risk starts."""
+        self.muted: dict[str, int] = {}
+        """By host: number of faults that keep messages of its agent from this host's."""
         self.crash: tuple[str, float] | None = None
         """A point at which a process dies, and the probability that it does."""
 
@@ -393,7 +397,7 @@ class ClusterHost:
             self.risk = None
         elif risk is None and page.leads and page.term != self._failed_term:
             self.risk = LeaderRisk(self, page.term)
-            boot_ns = self.world.rng.randrange(300 * MS, 700 * MS)
+            boot_ns = self.world.rng.randrange(*self.boot_ns)
             self.world.after(boot_ns, self.risk.process, self.risk.start)
 
     def _poll_worker(self, shard: int) -> None:
@@ -409,13 +413,13 @@ class ClusterHost:
         elif grant:
             number = self._incarnations[shard, grant] = self._incarnations.get((shard, grant), 0) + 1
             worker = self.workers[shard] = ShardWorker(self, shard, grant * EPOCHS_PER_GRANT + number)
-            self.world.after(self.world.rng.randrange(50 * MS, 150 * MS), worker.process, worker.run)
+            self.world.after(self.world.rng.randrange(20 * MS, 150 * MS), worker.process, worker.run)
 
     # What arrives from other processes.
 
     def vote_message(self, message: AskVote | Voted | Gossip) -> None:
         """Take a message of another host's agent."""
-        if self.agent is not None:
+        if self.agent is not None and not self.muted.get(message.host):
             self.world.enter(self.agent.process, self.agent.vote_message, message)
 
     def ask_risk(self, request: str, worker: ShardWorker, reply: Callable[[str, bool], None]) -> None:

@@ -282,7 +282,7 @@ class LeaderRisk:
         body, stored_ns = self._approved[request]
 
         def leave() -> None:
-            self._checks.approval_left(shard, body, self.term, stored_ns)
+            self._checks.approval_left(shard, epoch, body, self.term, stored_ns)
             self.host.crash_point(self.process, "reply")
             reply(True)
 

@@ -10,8 +10,12 @@ from arbshard.virtual.cluster.hosts import ClusterHost
 from arbshard.virtual.cluster.kv import VirtualNats
 from arbshard.virtual.cluster.world import MS, ClusterWorld, HostClock, S
 
-SETTLE_NS = 3 * S
-"""Within this time after the end of all faults every shard must be decided on again."""
+Replication = Literal["sync", "async"]
+SETTLE_NS = 20 * S
+"""Within this time after the end of all faults every shard must be decided on again. Nearly always it takes less than
+three seconds; most when risk of an elected host ended before it confirmed anything, which its agent waits for
+(``arbshard.cluster.host.RISK_START_NS``).
+"""
 _START_NS = 6 * S
 _NAMES = "abcdefghijklmnop"
 
@@ -24,7 +28,7 @@ class ClusterSettings(NamedTuple):
     shards: int = 4
     seconds: float = 20.0
     """For how long faults begin, in virtual seconds."""
-    replication: Literal["sync", "async"] = "sync"
+    replication: Replication = "sync"
     only: tuple[str, ...] = ()
     """Kinds of faults; empty for all."""
 
@@ -32,7 +36,7 @@ class ClusterSettings(NamedTuple):
         """Return the command that repeats it."""
         only = f" --only {','.join(self.only)}" if self.only else ""
         return (
-            f"python -m arbshard.virtual.cluster --seed {self.seed} --hosts {self.hosts} --shards {self.shards} "
+            f"python -m arbshard.virtual.cluster.fuzz --seed {self.seed} --hosts {self.hosts} --shards {self.shards} "
             f"--seconds {self.seconds:g} --replication {self.replication}{only}"
         )
 
@@ -125,7 +129,7 @@ class ClusterSimulation:
             ]
             whys = {name: one.agent.core.why(one.now()) for name, one in self.hosts.items() if one.agent}
             self.checks.violate(
-                f"shards {waiting} are not decided on 3 s after the end of all faults: {whys}"
+                f"shards {waiting} are not decided on {SETTLE_NS // S} s after the end of all faults: {whys}"
             )
         return ClusterReport(
             self.settings,
