@@ -127,8 +127,7 @@ $(STAMP): requirements.lock pyproject.toml scripts/setup_env.sh
 
 # The compiled twin of what runs at every frame. Without a compiler this says so, and everything works without it.
 $(NATIVE): arbshard/_native.c scripts/build_native.py $(STAMP)
-	@$(BIN)/python scripts/build_native.py
-	@touch $(NATIVE)
+	@$(BIN)/python scripts/build_native.py $(NATIVE)
 
 # Pins every dependency with its hashes for Python 3.11 and newer on every platform; writes no index address. The
 # other files, for live orders, for sweeps on Ray and for services, have the versions of the first, with which the tests

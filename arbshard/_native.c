@@ -900,7 +900,7 @@ PyMODINIT_FUNC PyInit__native(void) {
     if (self == NULL || PyModule_AddType(self, &MemoryType) < 0 || PyModule_AddType(self, &SlotsType) < 0 ||
         PyModule_AddType(self, &RingType) < 0 || PyModule_AddType(self, &NotifierType) < 0 ||
         PyModule_AddType(self, &CellsType) < 0 || PyModule_AddType(self, &RouterType) < 0 ||
-        PyModule_AddType(self, &TopReaderType) < 0) {
+        PyModule_AddType(self, &TopReaderType) < 0 || PyModule_AddIntConstant(self, "SOURCE", SOURCE_CRC) < 0) {
         Py_XDECREF(self);
         return NULL;
     }

@@ -5,6 +5,8 @@ from typing_extensions import Buffer
 
 _Made = TypeVar("_Made")
 
+SOURCE: int
+
 class Memory:
     def __new__(cls, buffer: Buffer, writable: bool = ...) -> Self: ...
     def release(self) -> None: ...

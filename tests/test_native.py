@@ -5,6 +5,7 @@ import json
 import mmap
 import weakref
 from random import Random
+from zlib import crc32
 
 import pytest
 from hypothesis import given
@@ -179,6 +180,14 @@ def test_what_was_released_is_not_touched_any_more():
 def test_what_does_not_fit_the_mapping_is_refused(make):
     with pytest.raises(ValueError, match=r"small|power|slots|read"):
         make(memory(HEADER_BYTES // 8 + 8))
+
+
+def test_a_twin_of_another_state_of_the_source_is_not_used(monkeypatch, tmp_path):
+    checksum = crc32(native._SOURCE.read_bytes())
+    assert native.is_built_from(checksum)
+    assert not native.is_built_from(checksum + 1)
+    monkeypatch.setattr(native, "_SOURCE", tmp_path / "missing.c")
+    assert not native.is_built_from(checksum)
 
 
 def test_what_is_not_there_is_refused():
