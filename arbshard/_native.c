@@ -18,7 +18,9 @@
 typedef uint64_t word;
 
 /* shm/seqlock.py */
-enum { SLOT_STAMP = 1, SLOT_LENGTH = 2, SLOT_FLAG = 3, SLOT_HEADER_WORDS = 8, READ_TRIES = 64 };
+enum { SLOT_STAMP = 1, SLOT_LENGTH = 2, SLOT_FLAG = 3, SLOT_HEADER_WORDS = 8 };
+/* A try of a reader takes much less time than one in Python, and a write as long: more tries wait as long for it. */
+enum { READ_TRIES = 1024 };
 /* shm/rings.py, shm/layout.py */
 enum { HEAD = 8, SLEEP = 8, FIRST_ENTRY = 32, SLOT_BITS = 20 };
 /* shm/pages.py */
@@ -29,6 +31,14 @@ static PyObject *FrameError; /* arbshard.errors.FrameError */
 
 static inline word load(const word *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
 static inline void store(word *at, word value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
+static inline void wait_a_moment(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* None of these types has a tp_clear, as a tuple has none: what it refers to never changes, so that a method that runs
+ * while a cycle is collected finds it whole. The other objects of a cycle break it. */
 
 /* Memory(buffer): holds a mapping for the objects below, until it is released. */
 
@@ -55,6 +65,12 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     Memory *self = (Memory *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
     if (PyObject_GetBuffer(buffer, &self->view, writable ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    if ((uintptr_t)self->view.buf % sizeof(word)) { /* a word would not be read in one piece */
+        PyErr_SetString(PyExc_ValueError, "the mapping is not aligned to words");
+        PyBuffer_Release(&self->view);
         Py_DECREF(self);
         return NULL;
     }
@@ -128,8 +144,12 @@ static PyObject *slots_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUS
     Py_ssize_t offset, count, capacity;
     int writable;
     if (!PyArg_ParseTuple(args, "O!nnnp", &MemoryType, &memory, &offset, &count, &capacity, &writable)) return NULL;
+    if (offset < 0 || offset % 8 || count < 0 || capacity < 0 || capacity > PY_SSIZE_T_MAX / 16) {
+        PyErr_SetString(PyExc_ValueError, "these are no slots");
+        return NULL;
+    }
     Py_ssize_t first = offset / 8, step = SLOT_HEADER_WORDS + (capacity + 63) / 64 * 8;
-    if (offset < 0 || offset % 8 || count < 0 || capacity < 0 || count > PY_SSIZE_T_MAX / step) {
+    if (count > PY_SSIZE_T_MAX / step) {
         PyErr_SetString(PyExc_ValueError, "these are no slots");
         return NULL;
     }
@@ -201,8 +221,12 @@ static PyObject *slots_read(Slots *self, PyObject *number) {
     if (slot == NULL) return NULL;
     for (int attempt = 0; attempt < READ_TRIES; attempt++) {
         word sequence = load(&slot[0]);
-        if (sequence & 1) continue;
-        word length = slot[SLOT_LENGTH], stamp = slot[SLOT_STAMP], flag = slot[SLOT_FLAG];
+        if (sequence & 1) {
+            wait_a_moment();
+            continue;
+        }
+        /* Each is loaded once: the length that is checked is the one that is copied. */
+        word length = load(&slot[SLOT_LENGTH]), stamp = load(&slot[SLOT_STAMP]), flag = load(&slot[SLOT_FLAG]);
         if (length > (word)self->capacity) { /* torn, or not a slot */
             if (load(&slot[0]) != sequence) continue;
             break;
@@ -433,11 +457,6 @@ static int notifier_traverse(Notifier *self, visitproc visit, void *arg) {
     return 0;
 }
 
-static int notifier_clear(Notifier *self) {
-    Py_CLEAR(self->wake);
-    return 0;
-}
-
 static void notifier_dealloc(Notifier *self) {
     PyObject_GC_UnTrack(self);
     Py_XDECREF(self->ring);
@@ -450,7 +469,7 @@ static PyObject *notifier_push(Notifier *self, PyObject *number) {
     word slot = PyLong_AsUnsignedLongLong(number);
     if (slot == (word)-1 && PyErr_Occurred()) return NULL;
     word *ring = mapped(self->ring), *park = mapped(self->park);
-    if (ring == NULL || park == NULL || self->wake == NULL) return NULL;
+    if (ring == NULL || park == NULL) return NULL;
     word head = ring[HEAD];
     /* The entry comes before the head, so that a reader that sees the new head finds the entry. */
     store(&ring[FIRST_ENTRY + (head & self->mask)], (head + 1) << SLOT_BITS | slot);
@@ -474,7 +493,6 @@ static PyTypeObject NotifierType = {
     .tp_new = notifier_new,
     .tp_dealloc = (destructor)notifier_dealloc,
     .tp_traverse = (traverseproc)notifier_traverse,
-    .tp_clear = (inquiry)notifier_clear,
     .tp_methods = notifier_methods,
 };
 
@@ -628,12 +646,6 @@ static int router_traverse(Router *self, visitproc visit, void *arg) {
     return 0;
 }
 
-static int router_clear(Router *self) {
-    Py_CLEAR(self->resolve);
-    Py_CLEAR(self->known);
-    return 0;
-}
-
 static void router_dealloc(Router *self) {
     PyObject_GC_UnTrack(self);
     Py_XDECREF(self->head);
@@ -681,7 +693,6 @@ static PyTypeObject RouterType = {
     .tp_new = router_new,
     .tp_dealloc = (destructor)router_dealloc,
     .tp_traverse = (traverseproc)router_traverse,
-    .tp_clear = (inquiry)router_clear,
     .tp_methods = router_methods,
 };
 
@@ -750,11 +761,6 @@ static PyObject *top_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED
 
 static int top_traverse(TopReader *self, visitproc visit, void *arg) {
     Py_VISIT(self->make);
-    return 0;
-}
-
-static int top_clear(TopReader *self) {
-    Py_CLEAR(self->make);
     return 0;
 }
 
@@ -853,7 +859,6 @@ static PyTypeObject TopReaderType = {
     .tp_new = top_new,
     .tp_dealloc = (destructor)top_dealloc,
     .tp_traverse = (traverseproc)top_traverse,
-    .tp_clear = (inquiry)top_clear,
     .tp_methods = top_methods,
 };
 

@@ -78,6 +78,17 @@ def test_a_reader_beside_a_writer_at_full_speed_never_takes_a_torn_frame(spawn, 
     assert len(seen) > 100
 
 
+def test_a_reader_waits_for_a_write_that_is_under_way(spawn, tmp_path):
+    child = spawn(FAST_WRITER.replace("[: 1 + n % 8000]", ""), tmp_path)
+    wait_for((tmp_path / "books").exists, child)
+    with BooksReader.attach(tmp_path / "books") as reader:
+        wait_for(lambda: reader.sequence(1) > 0, child)
+        for _ in range(200_000):
+            reader.read(1)
+        assert reader.torn < 40_000
+    assert child.poll() is None
+
+
 DYING_WRITER = """
 import os, signal, sys
 from pathlib import Path
