@@ -169,6 +169,7 @@ def test_what_was_released_is_not_touched_any_more():
         lambda one: native.Ring(one, 0),
         lambda one: native.Slots(one, 0, 1, 1024, False),
         lambda one: native.Slots(one, 0, 2**60, 64, False),
+        lambda one: native.Slots(one, 0, 0, 2**63 - 1, False),
         lambda one: native.Slots(one, 4, 1, 64, False),
         lambda one: native.Slots(one, -8, 1, 64, False),
         lambda one: native.Notifier(one, 64, one, print),
@@ -180,6 +181,11 @@ def test_what_was_released_is_not_touched_any_more():
 def test_what_does_not_fit_the_mapping_is_refused(make):
     with pytest.raises(ValueError, match=r"small|power|slots|read"):
         make(memory(HEADER_BYTES // 8 + 8))
+
+
+def test_a_mapping_whose_words_are_not_aligned_is_refused():
+    with pytest.raises(ValueError, match="not aligned"):
+        native.Memory(memoryview(mmap.mmap(-1, 64))[1:], True)
 
 
 def test_a_twin_of_another_state_of_the_source_is_not_used(monkeypatch, tmp_path):

@@ -139,7 +139,8 @@ class BooksReader(Mapped):
         """Map the file at ``path``. Raises ``SharedMemoryError`` when there is none of this layout."""
         segment = attach_segment(path, _MAGIC)
         slot_count, slot_bytes, epoch, checked, _ = segment.args()
-        require(segment, len(segment.raw) == _FIRST_SLOT + slot_count * stride(slot_bytes))
+        fits = slot_count > 0 and len(segment.raw) == _FIRST_SLOT + slot_count * stride(slot_bytes)
+        require(segment, fits)
         return cls(segment, slot_count, slot_bytes, epoch, checked=bool(checked))
 
     def sequence(self, slot: int) -> int:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from arbshard.errors import FrameError, SharedMemoryError
 from arbshard.shm.books import BooksReader, BooksWriter
+from arbshard.shm.layout import create_segment
 
 
 def test_a_frame_is_read_as_it_was_written(feed):
@@ -105,6 +106,13 @@ def test_a_header_that_contradicts_the_size_is_refused(tmp_path):
         writer._segment.words[3] = 3
         with pytest.raises(SharedMemoryError, match="contradicts"):
             BooksReader.attach(path)
+
+
+def test_a_header_without_slots_is_refused_whatever_their_size(tmp_path):
+    path = tmp_path / "books"
+    create_segment(path, b"ARBBOOKS", 4096, (0, 2**63, 1, 0)).close()
+    with pytest.raises(SharedMemoryError, match="contradicts"):
+        BooksReader.attach(path)
 
 
 steps = st.lists(
