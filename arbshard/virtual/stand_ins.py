@@ -41,7 +41,7 @@ class Timing(NamedTuple):
     """Shortest and longest start of a worker that no spare replaces."""
     risk_boot_s: tuple[float, float] = (0.2, 0.6)
     supervisor_tick_s: float = 0.19
-    """Interval of the supervisor's tick. The watchdog attributes a pause of 200 ms to the machine."""
+    """Interval of the supervisor's tick. The watchdog attributes a pause of 300 ms to the machine."""
     supervisor_beat_s: float = 0.38
     """Interval of the supervisor's beat. Children wait a second for a beat before they stop."""
     supervisor_note_s: float = 1.0
