@@ -137,9 +137,12 @@ class _PicowsStream:
         self.write(text)
 
     def write(self, text: str) -> None:
-        if self._transport.is_disconnected:
+        transport = self._transport
+        # After a close frame picows drops messages without an error.
+        is_closing = transport.is_close_frame_sent or transport.underlying_transport.is_closing()
+        if transport.is_disconnected or is_closing:
             raise VenueUnavailable("the connection is over")
-        self._transport.send(WSMsgType.TEXT, text.encode())
+        transport.send(WSMsgType.TEXT, text.encode())
 
     async def ping(self) -> None:
         if self._transport.is_disconnected:

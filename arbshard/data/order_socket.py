@@ -84,7 +84,10 @@ class SocketVenueClient:
         ):
             prepared = self._sign(request)
         assert isinstance(prepared.signed, Secret)
-        return line.ask(prepared.moment.nonce, prepared.signed, on_sent)
+        try:
+            return line.ask(prepared.moment.nonce, prepared.signed, on_sent)
+        except VenueUnavailable:  # it has just ended, and nothing was sent over it
+            return self._http.call(request, on_sent)
 
     def prepare(self, request: VenueRequest) -> PreparedCall | None:
         """Sign a call, as ``VenueClient`` does."""
@@ -189,19 +192,22 @@ class _OrderLine:
     def ask(
         self, message_id: str, message: Secret, on_sent: Callable[[], None] | None
     ) -> Coroutine[None, None, Answer]:
-        """Send a message at once; what is returned waits for its answer and raises ``NoAnswer``."""
+        """Send a message at once; what is returned waits for its answer and raises ``NoAnswer``.
+
+        Raises ``VenueUnavailable`` when the connection is over, so that nothing was sent.
+        """
         stream = self._stream
         assert stream is not None, self._venue
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         try:
             message.use(stream.write)
-        except VenueUnavailable as error:
-            answer.set_exception(NoAnswer(f"{self._venue}: {error}", sent=False))
-        else:
-            self._waiting[message_id] = answer
-            answer.add_done_callback(lambda _: self._waiting.pop(message_id))
-            if on_sent is not None:
-                on_sent()
+        except VenueUnavailable:
+            self._is_usable = False
+            raise
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[message_id] = answer
+        answer.add_done_callback(lambda _: self._waiting.pop(message_id))
+        if on_sent is not None:
+            on_sent()
         return self._answer_in_time(answer)
 
     async def _answer_in_time(self, answer: asyncio.Future[Answer]) -> Answer:

@@ -234,7 +234,7 @@ class _WebsocketsStream:
             raise VenueUnavailable(str(error)) from error
 
     def write(self, text: str) -> None:
-        if self._socket.protocol.state is not State.OPEN:
+        if self._socket.protocol.state is not State.OPEN or self._socket.transport.is_closing():
             raise VenueUnavailable("the connection is over")
         self._socket.protocol.send_text(text.encode())
         self._socket.send_data()

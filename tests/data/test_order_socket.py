@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import WSMsgType, web
@@ -10,7 +11,7 @@ from arbshard.clock import SystemClock
 from arbshard.data.clients import HttpVenueClient
 from arbshard.data.http import HttpFetch
 from arbshard.data.order_socket import SocketVenueClient
-from arbshard.data.stream import Target
+from arbshard.data.stream import Target, open_stream
 from arbshard.venues.base.client import NoAnswer
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.binance.order_socket import BinanceOrderSocket
@@ -86,7 +87,7 @@ class ShortLived(BinanceOrderSocket):
 async def connect(request, venue):
     made = []
 
-    async def build(socket=None, *, wait=True):
+    async def build(socket=None, *, wait=True, opener=open_stream):
         http = HttpVenueClient(
             "binance",
             f"http://{venue.host}",
@@ -98,7 +99,15 @@ async def connect(request, venue):
         )
         target = Target(f"ws://{venue.host}/ws-api/v3", 30.0)
         client = SocketVenueClient(
-            "binance", socket or BinanceOrderSocket(), target, KEYS, http, SystemClock(), 0.3, request.param
+            "binance",
+            socket or BinanceOrderSocket(),
+            target,
+            KEYS,
+            http,
+            SystemClock(),
+            0.3,
+            request.param,
+            opener,
         )
         keeping = asyncio.create_task(client.keep_open())
         made.append((client, keeping))
@@ -162,6 +171,35 @@ async def test_an_order_whose_connection_is_cut_may_have_been_carried_out_and_is
     assert venue.asked == [("order.place", "ab1cd-1")]
     await client.call(PLACE)
     assert venue.asked[1:] == [("order.place", "ab1cd-1")]
+
+
+@pytest.fixture
+def opened():
+    """The streams that ``keep`` has opened."""
+    return []
+
+
+@pytest.fixture
+def keep(opened):
+    @asynccontextmanager
+    async def open_and_keep(*arguments):
+        async with open_stream(*arguments) as stream:
+            opened.append(stream)
+            yield stream
+
+    return open_and_keep
+
+
+async def test_an_order_that_meets_the_end_of_the_connection_goes_over_rest(venue, connect, keep, opened):
+    client = await connect(opener=keep)
+    prepared = client.prepare(PLACE)
+    opened[0].abort()
+    assert client.is_up  # the end is noticed in a later turn of the loop
+    told = []
+    assert (await client.call(PLACE, lambda: told.append(1), prepared)).status == 200
+    assert venue.asked == [("http", "/api/v3/order")]
+    assert told == [1]
+    await until(lambda: len(venue.sockets) == 2 and client.is_up)
 
 
 async def test_after_silence_the_next_call_is_made_elsewhere(venue, connect):
