@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from yarl import URL
 
 from arbshard.data.trust import Trust
@@ -24,6 +24,7 @@ _CLOSE_TIMEOUT_S = 1.0
 _HEADER_BYTES_MAX = 1 << 16
 _NO_HEADERS: Mapping[str, Secret] = {}
 _FIXED_HEADERS = "Accept: */*\r\nUser-Agent: arbshard\r\n"
+_LENGTH_HEADERS = frozenset({"content-length", "transfer-encoding"})
 _END = b"\r\n\r\n"
 """What follows the headers of a request without a body."""
 
@@ -32,7 +33,10 @@ class DirectHttp:
     """Makes calls to one host over connections of its own. Make and use it in one loop; ``close`` it at the end."""
 
     def __init__(self, trust: Trust, *, timeout_s: float, body_bytes_max: int) -> None:
-        """Begin without a connection; calls open as many as they need at a time."""
+        """Begin without a connection; calls open as many as they need at a time.
+
+        ``timeout_s``: how long a call may last, with the opening of a connection.
+        """
         self._trust = trust
         self._timeout_s = timeout_s
         self._body_bytes_max = body_bytes_max
@@ -60,7 +64,8 @@ class DirectHttp:
         connection = self._take()
         if connection is None:
             return self._send_on_new(url, request, end, on_sent)
-        return self._answer_in_time(self._ask(connection, request, end, on_sent))
+        end_s = asyncio.get_running_loop().time() + self._timeout_s
+        return self._answer_in_time(self._ask(connection, request, end, on_sent), end_s)
 
     async def close(self) -> None:
         """Close all connections. May be called again."""
@@ -74,12 +79,15 @@ class DirectHttp:
     async def _send_on_new(
         self, url: URL, request: Secret, end: bytes, on_sent: Callable[[], None] | None
     ) -> Answer:
+        end_s = asyncio.get_running_loop().time() + self._timeout_s
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout_at(end_s):
                 connection = await self._connect(url)
+            if not connection.is_usable:
+                raise ConnectionResetError("closed by the venue before the request")
         except (OSError, TimeoutError, ValueError) as error:
             raise NoAnswer(type(error).__name__, sent=False) from None
-        return await self._answer_in_time(self._ask(connection, request, end, on_sent))
+        return await self._answer_in_time(self._ask(connection, request, end, on_sent), end_s)
 
     def _ask(
         self, connection: "_Connection", request: Secret, end: bytes, on_sent: Callable[[], None] | None
@@ -90,9 +98,9 @@ class DirectHttp:
             on_sent()
         return answer
 
-    async def _answer_in_time(self, answer: asyncio.Future[Answer]) -> Answer:
+    async def _answer_in_time(self, answer: asyncio.Future[Answer], end_s: float) -> Answer:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout_at(end_s):
                 return await answer
         except (OSError, TimeoutError, ValueError) as error:
             raise NoAnswer(type(error).__name__, sent=True) from None
@@ -149,6 +157,8 @@ class _Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._parts: list[bytes] = []
         self._size = 0
+        self._ends_with_connection = False
+        """Whether the headers of the answer have come and do not state where its body ends."""
         self._keeps_alive = True
 
     @property
@@ -166,6 +176,7 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         assert self._answer is None, "one call at a time"
         self._headers, self._parts, self._size = {}, [], 0
+        self._ends_with_connection = False
         self._parser = HttpResponseParser(self)
         self._answer = asyncio.get_running_loop().create_future()
         request.use_encoded(self._transport.write)
@@ -191,8 +202,14 @@ class _Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except HttpParserError as error:
+        except (HttpParserError, HttpParserUpgrade) as error:
             self._fail(ValueError(str(error)))
+
+    def eof_received(self) -> None:
+        """Complete an answer whose length its headers do not state: it ends with the connection."""
+        if self._ends_with_connection:
+            self.on_message_complete()
+            self._keeps_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the call that waits."""
@@ -219,6 +236,7 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Begin to count the body."""
         self._size = 0
+        self._ends_with_connection = _LENGTH_HEADERS.isdisjoint(self._headers)
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body."""
@@ -236,6 +254,7 @@ class _Connection(asyncio.Protocol):
         status = parser.get_status_code()
         if status < 200:  # an interim answer: the answer is still to come
             self._headers = {}
+            self._ends_with_connection = False
             return
         if self._headers.get("content-encoding", "identity") != "identity":
             self._fail(ValueError("an answer that is compressed"))

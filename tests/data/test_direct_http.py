@@ -112,6 +112,7 @@ async def test_every_status_is_an_answer(http, venue, status):
     ("answer", "why"),
     [
         (b"nonsense\r\n\r\n", "ValueError"),
+        (b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", "ValueError"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n" + b"x" * 101, "ValueError"),
         (b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 70_000 + b"\r\nContent-Length: 0\r\n\r\n", "ValueError"),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 2\r\n\r\nok", "ValueError"),
@@ -144,6 +145,26 @@ async def test_an_answer_cut_short_by_the_end_of_the_connection(http, venue):
     assert caught.value.sent
 
 
+async def test_an_answer_without_a_length_ends_with_the_connection(http, venue):
+    """Some proxies refuse calls with such a page; it must not look like an answer that was lost."""
+    venue.answer, venue.closes = b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\nno", True
+    answer = await send(http, venue)
+    assert (answer.status, answer.body) == (403, b"no")
+    venue.answer, venue.closes = OK, False
+    assert (await send(http, venue)).body == b"ok"
+    assert len(venue.received) == 2
+
+
+async def test_closing_completes_no_answer(http, venue):
+    venue.answer = b"HTTP/1.1 200 OK\r\n\r\nhal"
+    call = asyncio.create_task(send(http, venue))
+    await asyncio.sleep(0.05)
+    await http.close()
+    with pytest.raises(NoAnswer, match="ConnectionResetError") as caught:
+        await call
+    assert caught.value.sent
+
+
 async def test_what_comes_without_a_request_is_no_answer_to_the_next_one(http, venue):
     venue.answer = OK + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfalse"
     assert (await send(http, venue)).body == b"ok"
@@ -173,3 +194,41 @@ async def test_without_a_connection_nothing_was_sent(http):
     with pytest.raises(NoAnswer, match="ConnectionRefusedError") as caught:
         await http.send("POST", url, body=b"x", proxy=None, is_secret=True)
     assert not caught.value.sent
+
+
+async def test_a_new_connection_that_is_closed_before_the_request_has_sent_nothing(http, venue, monkeypatch):
+    loop = asyncio.get_running_loop()
+    create = loop.create_connection
+
+    async def create_and_lose(*arguments, **further):
+        transport, connection = await create(*arguments, **further)
+        transport.abort()
+        await connection.lost
+        return transport, connection
+
+    monkeypatch.setattr(loop, "create_connection", create_and_lose)
+    with pytest.raises(NoAnswer, match="ConnectionResetError") as caught:
+        await send(http, venue)
+    assert not caught.value.sent
+    assert venue.received in ([], [[]])
+
+
+async def test_the_opening_of_a_connection_and_the_answer_share_one_time_limit(http, venue, monkeypatch):
+    loop = asyncio.get_running_loop()
+    create = loop.create_connection
+    limits = []
+    timeout_at = asyncio.timeout_at
+
+    async def create_slowly(*arguments, **further):
+        await asyncio.sleep(0.1)
+        return await create(*arguments, **further)
+
+    def note(when):
+        limits.append(when)
+        return timeout_at(when)
+
+    monkeypatch.setattr(loop, "create_connection", create_slowly)
+    monkeypatch.setattr(asyncio, "timeout_at", note)
+    await send(http, venue)
+    assert len(limits) == 2
+    assert limits[0] == limits[1]
