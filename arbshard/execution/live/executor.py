@@ -49,6 +49,8 @@ class LiveExecutor(BaseExecutor):
         self._live_observer = observer
         self._began: dict[str, tuple[int, int]] = {}
         """When intents were decided on, and when the books were received that led to them (monotonic ns)."""
+        self._admitted: frozenset[str] = frozenset()
+        """The orders being sent whose rate budget was taken with one another's, by client id."""
 
     @override
     async def execute(self, intent: Intent, decided_ns: int | None = None, seen_ns: int = 0) -> IntentOutcome:
@@ -65,14 +67,19 @@ class LiveExecutor(BaseExecutor):
             del self._began[intent.intent_id]
 
     async def _send_all(self, machine: TwoLeg, orders: tuple[Order, ...]) -> None:
-        """Send both legs or none: one leg alone, for lack of rate budget, would cost a hedge."""
-        is_entry = machine.intent.kind == "entry"
-        if len(orders) > 1:
+        """Send both orders or none: one alone, for lack of rate budget, would cost a hedge.
+
+        A leg goes the same way when it is sent alone, because the other one is too small for its venue.
+        """
+        self._admitted = frozenset()
+        if len(orders) > 1 or machine.state == "legs":
+            is_entry = machine.intent.kind == "entry" and machine.state == "legs"
             if not await self._live_port.admit_legs(orders, is_entry=is_entry):
                 await self._withhold(machine, orders, "no rate budget left", "busy")
                 return
+            self._admitted = frozenset(order.client_id for order in orders)
             for order in orders:
-                if self._is_admitted(machine, order):
+                if order.role == "leg":
                     self._live_port.launch(order, self._on_sent(machine.intent, order))
         await super()._send_all(machine, orders)
 
@@ -80,13 +87,9 @@ class LiveExecutor(BaseExecutor):
     async def _place(self, machine: TwoLeg, order: Order) -> OrderResult:
         return await self._live_port.send(
             order,
-            admitted=self._is_admitted(machine, order),
+            admitted=order.client_id in self._admitted,
             on_sent=self._on_sent(machine.intent, order),
         )
-
-    def _is_admitted(self, machine: TwoLeg, order: Order) -> bool:
-        """Return whether the rate budget of the order was taken with that of the other leg."""
-        return order.role == "leg" and machine.state == "legs"
 
     async def _pause_to_ask(self, orders: tuple[Order, ...], asked: int) -> None:
         """Wait longer each time, but no longer than until a private event brings the end of an order."""

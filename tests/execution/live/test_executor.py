@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from arbshard.config import ExecutionConfig
 from arbshard.execution.executor import ExecutorFactory
 from arbshard.execution.live.executor import LiveExecutor
+from arbshard.execution.two_leg import TwoLeg
 from arbshard.model.intent import OpenIntent
 from arbshard.model.refusal import Refusal
 from arbshard.venues.base.client import Answer
@@ -213,6 +214,42 @@ async def test_exit_uses_the_reserve(open_room, executor_in, make, said, calls):
     executor.take_over([replace(make.position("buy_away", "0.001"), position_id=leaving.position_id)])
     await executor.execute(leaving)
     assert sorted(reports(calls)) == [("s1-0-1-1-a0", "FILLED"), ("s1-0-1-1-h0", "FILLED")]
+
+
+async def test_a_leg_that_is_sent_alone_counts_once_against_the_rate_limit(
+    open_room, executor_in, make, said
+):
+    """The other leg of the exit is one lot, which its venue would refuse."""
+    room = open_room(order_timeout_s=2.0)
+    filled = said.answer(said.upbit(), 201)
+    room.upbit.says("orders", filled)
+    room.upbit.says("order", said.answer(said.upbit()))
+    leaving = make.intent("exit", "buy_away", "0.001")
+    leaving = replace(leaving, away=replace(leaving.away, quantity=make.away.rules.lot))
+    executor = executor_in(room)
+    position = replace(make.position("buy_home", "0.001"), position_id=leaving.position_id)
+    executor.take_over([position], residue=leaving.home.quantity)
+    await executor.execute(leaving)
+    assert [call[0] for call in room.upbit.calls].count("POST") == 1
+    assert room.binance.calls == []
+    assert room.budget.usage("upbit_order", room.clock.monotonic_ns()).used == 1
+
+
+async def test_two_orders_that_take_back_an_entry_use_the_reserve_and_count_once(
+    open_room, executor_in, make, said, entry
+):
+    room = open_room(order_timeout_s=2.0)
+    assert room.gate.spare({"upbit_order": 8})
+    fill_both(room, said)
+    machine = TwoLeg(entry, make.pair, None, EXECUTION)
+    machine.state = "taking_back"
+    back = tuple(
+        replace(order, role="unwind", client_id=f"{order.client_id[:-1]}1")
+        for order in (entry.home, entry.away)
+    )
+    await executor_in(room)._send_all(machine, back)
+    assert {result.state for result in machine.results} == {"FILLED"}
+    assert room.budget.usage("upbit_order", room.clock.monotonic_ns()).used == 8 + 1
 
 
 async def test_unknown_leg_is_asked_about_and_told_once(open_room, executor_in, said, entry, calls):
