@@ -541,7 +541,7 @@ class Run:
             if self._clock.monotonic_ns() > deadline_ns:
                 self.alert("the agent has not given back in time what this host holds; it expires by itself")
                 break
-            await self.processes.until_next(self._ports.timers.tick_s)
+            await self.processes.until_next(self._ports.timers.busy_tick_s)
         await self.processes.end(["agent"], 5.0)
 
     async def end(self, before_removal: Callable[[], Awaitable[None]]) -> None:
