@@ -19,11 +19,12 @@ from typing import IO, Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
+from arbshard.config.sim import SimAccountsConfig
 from arbshard.model.cluster_note import ClusterNote, decode_cluster_note
 from arbshard.model.phase import WorkerState
 from arbshard.model.universe import Universe
 from support.hosts import Host, LoopbackNetwork, Network
-from support.instance import SIM_KEYS, SIM_SECRET, Ended, Instance
+from support.instance import Ended, Instance
 
 _POLL_S = 0.02
 _START_S = 90.0
@@ -45,13 +46,22 @@ class RunningShard(NamedTuple):
 class HostRun(Instance):
     """A run of arbshard in a namespace."""
 
-    def __init__(self, host: Host, folder: Path, config: str, cluster_file: Path, **others: Any) -> None:
+    def __init__(
+        self,
+        host: Host,
+        folder: Path,
+        config: str,
+        cluster_file: Path,
+        *,
+        further: Sequence[str] = (),
+        **others: Any,
+    ) -> None:
         folder.mkdir(parents=True)
         super().__init__(
             folder,
             config,
             name="c",
-            arguments=("--cluster", str(cluster_file), "--host", host.name),
+            arguments=("--cluster", str(cluster_file), "--host", host.name, *further),
             **others,
         )
         self.host = host
@@ -97,7 +107,7 @@ class Cluster:
         with ExitStack() as opened:
             self.network = opened.enter_context(closing(network or LoopbackNetwork("abc")))
             self.names = names = tuple(self.network.hosts)
-            self._start_exchanges(coins, updates_per_s, regime, is_live=is_live)
+            self._start_exchanges(coins, updates_per_s, regime)
             self._init_files(further)
             for name in names:
                 self.start_nats(name)
@@ -244,12 +254,11 @@ class Cluster:
             return 1
         return len(universe.shards[shard])
 
-    def _start_exchanges(self, coins: int, updates_per_s: float, regime: str, *, is_live: bool) -> None:
-        secret = f'[sim.accounts]\nbinance_secret = "{SIM_SECRET}"\n' if is_live else ""
+    def _start_exchanges(self, coins: int, updates_per_s: float, regime: str) -> None:
         config = self.folder / "exchanges.toml"
         config.write_text(
             f'[sim]\nhost = "{self.network.market.address}"\nexpose = true\ncoins = {coins}\nregime = "{regime}"\n'
-            f"updates_per_s = {updates_per_s}\nseed = 11\n{secret}"
+            f"updates_per_s = {updates_per_s}\nseed = 11\n"
         )
         ready = self.folder / "sim.json"
         with (self.folder / "exchanges.log").open("wb") as log:
@@ -303,5 +312,16 @@ class Cluster:
             self.folder / name,
             f"{head}{venues}{config}",
             self.file,
-            environment=SIM_KEYS if is_live else None,
+            environment=_keys() if is_live else None,
+            further=("--live", "--new-ledger") if is_live else (),
         )
+
+
+def _keys() -> dict[str, str]:
+    """The keys of the exchanges' accounts, where a live run looks for them."""
+    accounts = SimAccountsConfig()
+    return {
+        f"ARBSHARD_{venue}_{kind}".upper(): getattr(accounts, f"{venue}_{kind}")
+        for venue in ("upbit", "binance")
+        for kind in ("key", "secret")
+    }
