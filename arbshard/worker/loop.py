@@ -161,7 +161,9 @@ class ShardLoop:
         calls = self._books.calls
         if calls != self._calls and not (self._closed or self._is_fenced()):
             self._calls = calls
-            self._follow(self._clock.monotonic_ns())
+            now_ns = self._clock.monotonic_ns()
+            self._look_for_silence(now_ns)
+            self._follow(now_ns)
 
     def _wake(self) -> None:
         if self._parked:
@@ -220,6 +222,8 @@ class ShardLoop:
     def _act(self, state: PairState, trade: Trade) -> None:
         if not self.may_act(state):
             return
+        # The supervisor may have been silent, and be back, since the timer looked.
+        self._look_for_silence(self._clock.monotonic_ns())
         if self._silence.is_silent:  # exits too: books that were not updated are no basis for any decision
             self._meter.doubted(Refusal.SUPERVISOR_SILENT)
             return

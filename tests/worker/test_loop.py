@@ -519,6 +519,35 @@ class TestSilentSupervisor:
         assert shop.desk.acts == []
         assert Refusal.SUPERVISOR_SILENT in shop.meter.doubts
 
+    @pytest.mark.parametrize("is_back", [False, True])
+    async def test_nothing_is_entered_on_frames_that_waited_before_the_timer_looks(self, make, shop, is_back):
+        shop.books.beat_ns = shop.clock.monotonic_ns()
+        shop.loop.start()
+        shop.loop._timer.cancel()
+        shop.clock.advance_ms(1000.001)
+        now_ns = shop.clock.monotonic_ns()
+        if is_back:
+            shop.books.beat_ns = shop.books.back_ns = now_ns
+        shop.feed.news = {
+            0: make.view(make.fx_book(received_ns=now_ns)),
+            1: make.view(make.home_book(-100.0, received_ns=now_ns)),
+            2: make.view(make.away_book(received_ns=now_ns)),
+        }
+        shop.waiter.ring()
+        await shop.until(lambda: shop.meter.doubts or shop.desk.acts)
+        assert shop.desk.acts == []
+        assert Refusal.SUPERVISOR_SILENT in shop.meter.doubts
+
+    async def test_no_call_is_followed_before_the_timer_looks(self, shop):
+        shop.books.beat_ns = shop.clock.monotonic_ns()
+        shop.loop.start()
+        shop.loop._timer.cancel()
+        shop.clock.advance_ms(1000.001)
+        shop.books.phase, shop.books.calls = Phase.DRAINING_KEEP, 1
+        shop.waiter.ring()
+        await shop.until(lambda: shop.orders.looks)
+        assert WorkerState.DRAINED not in shop.meter.states
+
     async def test_nothing_is_closed_not_even_by_order(self, make, shop):
         shop.hold(make.position())
         await self.silence(shop)
