@@ -327,8 +327,8 @@ class HostRole:
             now_s = self._clock.monotonic_ns() / 1e9
             if now_s - said_s >= _SAY_AGAIN_S:
                 said_s = now_s
-                self._alert(f"waiting for a leader: {self._why_no_leader()}")
-            self._processes.watch()
+                self._alert(self._why_no_leader())
+            self._processes.watch(with_spares=False)
             await asyncio.sleep(_WAIT_S)
 
     def step(self) -> None:
@@ -454,7 +454,8 @@ class HostRole:
         note = self.note
         if note is not None and note.why:
             return note.why
-        return f"{self._cluster.majority} of {len(self._cluster.hosts)} hosts are needed"
+        needed = f"{self._cluster.majority} of {len(self._cluster.hosts)} hosts are needed"
+        return f"waiting for a leader: {needed}"
 
     def _is_risk_shown(self) -> bool:
         page = self._risk_page()

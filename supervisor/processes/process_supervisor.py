@@ -180,8 +180,11 @@ class ProcessSupervisor:
         assert health is not None, child.name
         await self.until_ready(child, lambda: child.is_up, READY_S, lambda: health.progress(child.pid))
 
-    def watch(self) -> None:
-        """Restart what has ended. Raises ``ChildFailed`` for a child the run cannot do without."""
+    def watch(self, *, with_spares: bool = True) -> None:
+        """Restart what has ended. Raises ``ChildFailed`` for a child the run cannot do without.
+
+        ``with_spares``: spares may be started, because the shared memory to which they attach has been made.
+        """
         now_ns = self._clock.monotonic_ns()
         for child in self._children.values():
             if child.state == "restarting":
@@ -193,7 +196,7 @@ class ProcessSupervisor:
                 elif child.state == "starting":
                     self._check_whether_up(child, now_ns)
         self._hurry_retiring(now_ns)
-        if self.spares is not None and not self.ending and self.spares.maintain(now_ns):
+        if with_spares and self.spares is not None and not self.ending and self.spares.maintain(now_ns):
             self._on_change()
 
     async def until_next(self, timeout_s: float) -> None:

@@ -27,10 +27,10 @@ CLUSTER = ClusterConfig(
 class Host(Instance):
     """One host; ``show`` steers its agent."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, spares=0):
         super().__init__(
             folder,
-            SMALL,
+            SMALL.replace("[run]\n", f"[run]\nspare_workers = {spares}\n"),
             program=("-m", "support.host_run", "run"),
             environment={"CLUSTER": msgspec.json.encode(CLUSTER).decode(), "PYTHONPATH": "tests:."},
         )
@@ -61,8 +61,14 @@ class Host(Instance):
 
 
 @pytest.fixture
-def host(tmp_path):
-    with Host(tmp_path) as one:
+def spares():
+    """How many spare workers the host keeps."""
+    return 0
+
+
+@pytest.fixture
+def host(tmp_path, spares):
+    with Host(tmp_path, spares) as one:
         yield one
 
 
@@ -108,15 +114,18 @@ def test_a_host_runs_what_it_holds_and_no_more(host):
     assert not host.leftovers()
 
 
+@pytest.mark.parametrize("spares", [1])
 def test_a_host_waits_for_a_leader_and_follows_its_universe(host):
-    host.show(leads=False, leader="", why="1 of 3 hosts votes, 2 are needed")
+    host.show(leads=False, leader="", why="waiting for a leader: 1 of 3 hosts votes, 2 are needed")
     host.start()
     host.wait_for(lambda: "waiting for a leader: 1 of 3 hosts votes, 2 are needed" in host.alerts())
+    assert "waiting for a leader: waiting" not in str(host.alerts())
+    assert "spare worker" not in host.output, "a spare cannot attach to shared memory before there is any"
     host.show(leads=True, term=3, leader="a", why="")
     host.until_running()
     universe = host.files.universe
     assert msgspec.json.decode(universe.read_bytes())["serial"] == 3
-    host.until(lambda one: one["state"] == "running")
+    host.until(lambda one: one["state"] == "running" and list(one["spares"]) == ["ready"])
     host.show(phase=2)
     end = host.ended()
     assert end.code == 0, end.err
