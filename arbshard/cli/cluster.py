@@ -64,7 +64,7 @@ def init(
     first = next(iter(places))
     typer.echo(
         f"Copy {CLUSTER_FILE} to each host, and to each host its own files. Start NATS, then on host {first}: "
-        f"arbshard run --cluster {CLUSTER_FILE} --host {first}"
+        f"arbshard run --config desk.toml --cluster {CLUSTER_FILE} --host {first}"
     )
 
 
@@ -111,15 +111,18 @@ def _print(note: "ClusterNote", now_ms: int) -> None:
         table.add_column(heading)
     for heading in ("written", "term", "events", "frames/s", "CPU"):
         table.add_column(heading, justify="right")
-    for heading in ("NATS", "version", "note"):
+    for heading in ("NATS", "version"):
         table.add_column(heading)
+    table.add_column("note", no_wrap=False)
     for one in note.hosts:
         table.add_row(
             f"{one.host} (leads)" if one.leads else one.host,
             ", ".join(str(place.shard) for place in one.shards) or "-",
             f"{max(now_ms - one.at_ms, 0) / 1000:,.1f} s ago",
             str(one.term),
-            f"{one.seq:,}",
+            "-"
+            if one.leads
+            else f"{one.seq:,}",  # what its copy of the ledger has: the leader has the ledger
             f"{one.frames_s:,.0f}",
             f"{one.cpu:.0%}",
             "yes" if one.nats else "NO",

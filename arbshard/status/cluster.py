@@ -122,8 +122,8 @@ def problems_of_cluster(cluster: ClusterStatus, *, is_ending: bool) -> Iterator[
         )
     for host in cluster.hosts:
         if host.name != cluster.host and is_away(host) and not host.leaving:
-            age = "never" if host.age_s is None else f"for {host.age_s:,.0f} s not"
-            yield Problem("host", host.name, f"host {host.name} was {age} seen")
+            seen = "was never seen" if host.age_s is None else f"has not been seen for {host.age_s:,.0f} s"
+            yield Problem("host", host.name, f"host {host.name} {seen}")
     if cluster.unplaced and cluster.leader:
         named = ", ".join(map(str, cluster.unplaced))
         yield Problem("unplaced", "", f"no host holds shard {named}: its pairs are not traded")

@@ -324,7 +324,7 @@ def _cluster(cluster: ClusterStatus) -> WholeTable:
     table = WholeTable(title)
     for heading in ("host", "state", "shards", "frames/s", "CPU", "events behind", "NATS", "what it says"):
         justify: JustifyMethod = "right" if heading in ("frames/s", "CPU", "events behind") else "left"
-        table.add_column(heading, justify=justify)
+        table.add_column(heading, justify=justify, no_wrap=heading != "what it says")
     for host in cluster.hosts:
         state = "left" if host.leaving else "away" if is_away(host) else "leads" if host.leads else "follows"
         table.add_row(

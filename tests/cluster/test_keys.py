@@ -21,6 +21,7 @@ from arbshard.shm.pages import PageWriter
 HOSTS = {host: HostPlace(f"10.0.0.{number}", 7400) for number, host in enumerate("abc", 1)}
 NATS = tuple(f"nats://10.0.0.{number}:4222" for number in (1, 2, 3))
 PLAN = ClusterPlan("desk", HOSTS, NATS, 4)
+LONG = "waiting for a leader: 1 of 3 hosts votes, 2 are needed (a: this host has just acknowledged a leader; c: no)"
 
 
 @pytest.fixture
@@ -224,7 +225,17 @@ class TestCommand:
         place = ShardPlace(1, grant=3, epoch=3001, universe=7)
         hosts = tuple(
             HostView(
-                name, 1_000, "0.1.0", name == "b", 4, 1234, (place,) * (name == "b"), 10.0, 0.25, nats=True
+                name,
+                1_000,
+                "0.1.0",
+                name == "b",
+                4,
+                1234 * (name == "a"),
+                (place,) * (name == "b"),
+                10.0,
+                0.25,
+                nats=True,
+                note=LONG,
             )
             for name in "ab"
         )
@@ -248,6 +259,9 @@ class TestCommand:
             "this host does not trade: this host leaves the cluster",
         ):
             assert text in shown.output
+        words = shown.output.split()
+        assert words.count("acknowledged") == len(hosts), "a long note is shown in full"
+        assert "0" not in words, "the leader has no copy of the ledger, so no number of events"
         assert decode_cluster_note(run("show", "--json").output.encode()) == note
 
     def test_show_of_a_run_on_one_host(self, tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ def test_a_cluster_that_is_well():
         ({**ALIVE, "beat_ns": 0}, note(*ALL), "host", "the cluster agent of this host does not run"),
         (ALIVE, note(*ALL, leader="", why="1 of 3 hosts votes"), "leader", "has no leader"),
         (ALIVE, note(*ALL, nats=False), "nats", "not connected to NATS"),
-        (ALIVE, note(*ALL[:2], view("c", 2, age_ms=9_000)), "host", "host c was for 9 s not seen"),
+        (ALIVE, note(*ALL[:2], view("c", 2, age_ms=9_000)), "host", "host c has not been seen for 9 s"),
         (ALIVE, note(view("a", 0), view("b", 1), view("c")), "unplaced", "no host holds shard 2"),
         (ALIVE, note(*ALL, kept=("halt",)), "kept", "waits until the leader can be reached: halt"),
     ],
