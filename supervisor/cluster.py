@@ -315,6 +315,8 @@ class HostRole:
         """
         said_s = self._clock.monotonic_ns() / 1e9 - _SAY_AGAIN_S + _SAY_S
         while True:
+            if is_stopping():
+                raise RunFailed("the run was stopped while it waited for a leader")
             self._read()
             universe = self.read_universe() if self.view.universe else None
             if universe is not None:
@@ -322,12 +324,10 @@ class HostRole:
             if self.view.leads and not self.view.universe:
                 # 0 on a page means that there is none. A later leader's universe always has a greater serial.
                 return replace(await find(), serial=max(self.view.term, 1))
-            if is_stopping():
-                raise RunFailed("the run was stopped while it waited for a leader")
             now_s = self._clock.monotonic_ns() / 1e9
             if now_s - said_s >= _SAY_AGAIN_S:
                 said_s = now_s
-                self._alert(self._why_no_leader())
+                self._alert(self.why_no_leader())
             self._processes.watch(with_spares=False)
             await asyncio.sleep(_WAIT_S)
 
@@ -450,7 +450,8 @@ class HostRole:
             if view.host != self._cluster.host and now_ns - self._views[view.host][1] <= _HOST_FRESH_NS
         )
 
-    def _why_no_leader(self) -> str:
+    def why_no_leader(self) -> str:
+        """Return what this host waits for until its run can begin."""
         note = self.note
         if note is not None and note.why:
             return note.why

@@ -40,6 +40,8 @@ class ControlServer:
         self._server = open_server(endpoint, self._obey)
         self._on_failure = on_failure
         self._handlers: dict[type, Callable[[Any], control.Answer]] = {}
+        self.why_not_yet: Callable[[], str] = lambda: ""
+        """Returns why an order without a handler cannot be carried out yet; empty when it never can be."""
         self._unreadable = 0
 
     @property
@@ -74,7 +76,8 @@ class ControlServer:
             return control.ControlDenied(str(error))
         handler = self._handlers.get(type(order))
         if handler is None:
-            return control.ControlDenied(f"{type(order).__name__}: not possible in this run")
+            why = self.why_not_yet() or f"{type(order).__name__}: not possible in this run"
+            return control.ControlDenied(why)
         try:
             answer = handler(order)
         except UsageError as error:

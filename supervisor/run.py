@@ -298,6 +298,7 @@ class Run:
         if self._cluster is None:
             universe = await self._find_universe()
         else:
+            self._open_control()  # A person must be able to end this host also while it waits for a leader.
             await self.processes.until_up(self._start_child(self._specs.agent()))
             found: list[Universe] = []
 
@@ -322,7 +323,8 @@ class Run:
         raw = self._open_bus(self.files.raw_endpoint, RAW_HIGH_WATER)
         self._status.topics = RunTopics(bus, self._clock, self._risk_note_text)
         notifiers = self._notifiers = [self._notifier(bus, n) for n in range(self.config.run.shards)]
-        self._open_control()
+        if self._control is None:
+            self._open_control()
         if self._cluster is not None:
             # Workers and risk follow as the agent shows what this host holds; the markets of their pairs do, too.
             carried = carried_by(universe, frozenset(), None)
@@ -701,12 +703,28 @@ class Run:
         self._closers.append(server.close)
         server.on(control.Stop, self._on_stop)
         server.on(control.Ping, lambda _: control.ControlDone(self.state))
+        server.why_not_yet = self._why_not_yet
         server.start()
+
+    def _waits_for_leader(self) -> bool:
+        """Return whether this host of a cluster cannot begin before it knows a leader and the pairs."""
+        cluster = self._cluster
+        return cluster is not None and self._status.universe is None and not cluster.leads
+
+    def _why_not_yet(self) -> str:
+        if self._cluster is not None and self._waits_for_leader():
+            why = self._cluster.why_no_leader().removeprefix("waiting for a leader").removeprefix(": ")
+            return "this host waits for a leader" + (f": {why}" if why else "")
+        return "this run has not begun yet: ask again later" if self._shards is None else ""
 
     def _on_stop(self, order: control.Stop) -> control.Answer:
         cluster = self._cluster
         if order.host_only and cluster is None:
             raise UsageError("--host-only: this run has no other hosts")
+        if self._waits_for_leader():
+            self.request_stop(keep_positions=True)
+            others = "" if order.host_only else "; other hosts are not stopped by it"
+            return control.ControlDone(f"this host waits for a leader and ends at once{others}")
         all_hosts = not order.host_only
         self.request_stop(keep_positions=order.keep_positions, all_hosts=all_hosts)
         if cluster is None:

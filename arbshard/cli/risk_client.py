@@ -7,8 +7,10 @@ from collections.abc import Iterable
 
 import typer
 
+from arbshard.clock import SystemClock
 from arbshard.errors import RequestTimeout
 from arbshard.model.rundir import RunFiles
+from arbshard.status.cluster import read_cluster, read_settings
 from arbshard.status.risk_note import read_risk_note
 from arbshard.wire.messages import Command, CommandReply, Positions, ShowPositions
 from arbshard.wire.operator_client import send_command
@@ -21,7 +23,25 @@ def send_to_risk(files: RunFiles, command: Command) -> CommandReply:
 
     Raises ``UsageError`` when risk refuses it, and ``TransportError`` when risk does not answer.
     """
-    return send_command(files, command, commanding_user())
+    try:
+        return send_command(files, command, commanding_user())
+    except RequestTimeout as error:
+        why = _why_no_leader(files)
+        if not why:
+            raise
+        raise RequestTimeout(why) from error
+
+
+def _why_no_leader(files: RunFiles) -> str:
+    """Return that this host of a cluster knows no leader, and why; empty when it knows one, and in other runs."""
+    settings = read_settings(files)
+    if settings is None:
+        return ""
+    cluster = read_cluster(files, settings, SystemClock())
+    if cluster.leader:
+        return ""
+    why = f": {cluster.why}" if cluster.why else ""
+    return f"no leader is known on this host, so risk cannot be asked{why}"
 
 
 def commanding_user() -> str:

@@ -323,7 +323,8 @@ class HostCore:
             )
             return f"{text} ({reasons})" if reasons else text
         if self._following is None:
-            return "waiting for a leader"
+            count = len(self._config.hosts)
+            return f"waiting for a leader: {self._config.majority} of {count} hosts are needed"
         if not self.has_contact(now_ns):
             refusal = f": {self._refusal}" if self._refusal else ""
             return f"the leader {self.leader} of term {self.term} does not confirm this host{refusal}"

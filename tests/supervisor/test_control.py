@@ -33,6 +33,15 @@ def test_nobody_took_it_on(desk):
     )
 
 
+def test_an_order_that_cannot_be_carried_out_yet_is_denied_with_the_reason(desk):
+    desk.why_not_yet = lambda: "this host waits for a leader"
+    desk.on(control.Stop, lambda _: control.ControlDone("ends"))
+    assert ask(desk, control.encode(control.ShowShards())) == control.ControlDenied(
+        "this host waits for a leader"
+    )
+    assert ask(desk, control.encode(control.Stop())) == control.ControlDone("ends")
+
+
 def test_what_cannot_be_done_is_denied_in_words(desk):
     def refuse(_):
         raise UsageError("there is no process named worker-9")

@@ -1,6 +1,7 @@
 """What people type on any host of a cluster: real agents, risk processes and NATS servers on loopback addresses."""
 
 import json
+import re
 
 import pytest
 
@@ -51,3 +52,19 @@ def test_orders_from_any_host_and_an_end_of_one_and_of_all(cluster):
     said = [run.do("ledger", "verify").split(": ", 1)[1] for run in members]
     assert said[0] == said[1]
     assert not leader.leftovers()
+
+
+def test_a_host_that_waits_for_a_leader_says_so_and_is_stopped_by_a_command(tmp_path):
+    with Cluster(tmp_path) as lonely:
+        lonely.start("a")
+        run = lonely.runs["a"]
+        run.wait_for(lambda: (note := run.cluster_note()) and note.why)
+        for command in ("symbols", "shards"):
+            said = run.do(command, code=2)
+            assert re.search(r"this host waits for a leader: [12] of 3 hosts .*are needed", said)
+        said = run.do("positions", code=1)
+        assert "no leader is known on this host, so risk cannot be asked: waiting for a leader: " in said
+        assert ".sock" not in said
+        assert "this host waits for a leader and ends at once" in run.do("stop", "--wait", "20")
+        assert "the run was stopped while it waited for a leader" in str(run.ended())
+        assert not run.leftovers()
