@@ -378,7 +378,6 @@ class Risk(Closable):
 
     async def _end_in_order(self, code: ExitCode) -> ExitCode:
         """End the session and close the ledger, as far as that is possible. Return the code of the process."""
-        clock = self._ports.clock
         self._gap_files.save_all(self._gaps.series.items())
         is_ended = code is not ExitCode.LEDGER
         if self._follow is not None:
@@ -386,14 +385,18 @@ class Risk(Closable):
         elif is_ended:
             self._end_session(code)
         if is_ended:
-            # The last valuation may be older than the last fills.
-            self.core.valuation.look_at_naked(clock.monotonic_ns())
-            self._show(clock.monotonic_ns(), is_last=True)
+            self._show_last()
             self._store.close()
             self._set("closed", 1)
         elif code is ExitCode.NOT_LEADER:
             self._store.close()
         return code
+
+    def _show_last(self) -> None:
+        """Show how the session has ended."""
+        now_ns = self._ports.clock.monotonic_ns()
+        self.core.valuation.look_at_naked(now_ns)  # The last valuation may be older than the last fills.
+        self._show(now_ns, is_last=True)
 
     def _end_session(self, code: ExitCode) -> None:
         self._service.stop(SUPERVISOR_VANISHED if code is ExitCode.ORPHANED else "")
@@ -406,6 +409,7 @@ class Risk(Closable):
         """
         if code is not ExitCode.LEDGER and follow.has_majority:
             self._end_session(code)
+            self._show_last()
             await follow.drain()
             follow.close()
             return code, True

@@ -234,7 +234,13 @@ class Following:
         return sum(not one.is_own for one in self._followers.values())
 
     async def drain(self) -> None:
-        """Wait until every follower that is linked has stored all events, for one lease at most."""
+        """Send the last page; wait until every linked follower has stored all events, for one lease at most.
+
+        The followers end by what the page shows: one that shows an open position would wait for its end.
+        """
+        values = self._page.values() if self._page is not None else {}
+        for follower in tuple(self._followers.values()):
+            self._show(follower, values, self._lease_ns(), is_last=True)
         last = self._store.last_seq
         for _ in range(self._cluster.lease_ms // _DRAIN_MS):
             others = (one.host for one in self._followers.values() if not one.is_own)
@@ -478,13 +484,15 @@ class Following:
         if is_due and not follower.is_own and len(follower.unanswered) < _UNANSWERED_MAX:
             self._send_some(follower, ())
 
-    def _show(self, follower: _Follower, values: dict[str, int], now_ns: int) -> None:
-        """Send what has changed on the page."""
+    def _show(
+        self, follower: _Follower, values: dict[str, int], now_ns: int, *, is_last: bool = False
+    ) -> None:
+        """Send what has changed on the page; its note when it is due or the last one."""
         if follower.is_own or self._page is None:
             return
         changed = {name: value for name, value in values.items() if follower.shown.get(name) != value}
         note = None
-        if now_ns - follower.noted_ns >= _NOTE_NS:
+        if is_last or now_ns - follower.noted_ns >= _NOTE_NS:
             follower.noted_ns = now_ns
             try:
                 note = self._page.note()

@@ -23,6 +23,10 @@ def universe(run):
     return json.loads(run.files.universe.read_bytes())
 
 
+def terms_led(run):
+    return set(re.findall(r"this host leads the cluster from now on \(term (\d+)\)", run.output))
+
+
 def test_orders_from_any_host_and_an_end_of_one_and_of_all(cluster):
     leader = cluster.runs[cluster.leader()]
     members = [run for run in cluster.runs.values() if run is not leader]
@@ -68,3 +72,17 @@ def test_a_host_that_waits_for_a_leader_says_so_and_is_stopped_by_a_command(tmp_
         assert "this host waits for a leader and ends at once" in run.do("stop", "--wait", "20")
         assert "the run was stopped while it waited for a leader" in str(run.ended())
         assert not run.leftovers()
+
+
+def test_no_host_begins_to_lead_while_the_cluster_ends(cluster):
+    leader = cluster.leader()
+    cluster.runs[leader].wait_for(lambda: cluster.runs[leader].risk_note().positions)
+    follower = next(run for name, run in cluster.runs.items() if name != leader)
+    before = {name: terms_led(run) for name, run in cluster.runs.items()}
+    follower.do("stop", "--wait", "0")
+    for name, run in cluster.runs.items():
+        end = run.ended()
+        assert end.code == 0, end
+        assert "left open" not in str(end)
+        assert "was killed" not in str(end)
+        assert terms_led(run) == before[name], name

@@ -319,6 +319,17 @@ async def test_only_the_holder_may_call_its_running_worker_stuck(rig):
     assert rig.fenced == [(0, "no beat")]
 
 
+async def test_the_last_page_is_sent_at_the_end_with_its_note_though_it_is_not_due(rig):
+    rig.join()
+    rig.follow._tick()
+    rig.take(b"b")
+    rig.page.counters["approvals"] = 2
+    rig.page.text = b"no position"
+    rig.tell("b", Stored(TERM, rig.store.last_seq))
+    await rig.follow.drain()
+    assert rig.take(b"b", PageState) == [PageState({"approvals": 2}, b"no position")]
+
+
 async def test_the_page_is_sent_as_far_as_it_has_changed(rig):
     rig.join()
     rig.take(b"b")
