@@ -60,8 +60,9 @@ def test_it_is_of_one_moment_however_much_is_written_meanwhile(store, tmp_path, 
         def __getattr__(self, name):
             return getattr(self._real, name)
 
-        def backup(self, target, *, pages, sleep) -> None:
-            def write(*_) -> None:
+        def backup(self, target, *, pages, sleep, progress) -> None:
+            def write(*counts) -> None:
+                progress(*counts)
                 store.append([joined()])
                 appended.append(1)
 
