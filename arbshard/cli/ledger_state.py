@@ -81,7 +81,13 @@ def remains_of(name: str, path: Path, *, has_run_dir: bool = False) -> tuple[Rem
         extent = reader.extent_ms()
         stops = [reader.decode(row[0], row[-1]) for row in reader.rows(("Stopped",))][-1:]
     cut_off = ""
-    if state.session and not state.is_stopped:
+    if state.session and not state.is_stopped and state.term:
+        # The copy of a host that has left ends wherever the leader was, which goes on elsewhere.
+        cut_off = (
+            f"host {state.leader} of the cluster led and had not closed the ledger; "
+            "hosts that have not left go on, unless all of them were killed"
+        )
+    elif state.session and not state.is_stopped:
         cut_off = "risk has not closed the ledger; it was killed or has crashed, or the computer went down"
     elif stops:
         (stop,) = stops

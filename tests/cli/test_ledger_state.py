@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from arbshard.cli import app
 from arbshard.cli.ledger_state import remains_of
-from arbshard.ledger.events import SUPERVISOR_VANISHED
+from arbshard.ledger.events import SUPERVISOR_VANISHED, LeaderBegan
 from arbshard.wire.messages import Halt
 from support import world as w
 
@@ -51,6 +51,14 @@ def test_a_ledger_that_was_not_closed_is_of_a_run_that_was_cut_off(world, remain
     found = remains()
     assert found.cut_off.startswith("risk has not closed the ledger")
     assert "in order" not in found.sentence()
+
+
+def test_a_copy_of_a_cluster_that_goes_on_does_not_say_that_risk_has_crashed(world, remains):
+    world.open_position()
+    world.events.append(LeaderBegan(at_ms=world.now_ms, term=3, host="b"))
+    found = remains()
+    assert found.cut_off.startswith("host b of the cluster led and had not closed the ledger")
+    assert "crashed" not in found.sentence()
 
 
 def test_a_ledger_that_risk_closed_after_the_supervisor_vanished(world, remains):
