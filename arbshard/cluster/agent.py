@@ -271,6 +271,7 @@ class Agent:
             if grant:
                 self._run(core.give_back(shard, grant, lease_ns()))
         core.order_phase(state.phase)
+        core.is_concluded = self._replica.is_concluded
         if state.leaves:
             self._run(core.leave(lease_ns()))
         self._keep_ledger(now_ns)

@@ -241,6 +241,8 @@ class HostCore:
         self._placement: Placement | None = None
         self.phase = 0
         """What the operators of any host ordered; see ``Gossip.phase``."""
+        self.is_concluded = False
+        """Whether this host's copy says that the leader has ended in order and left nothing open."""
         self._contact_since_ns = now_ns
         """Since when this host, as the leader, is in contact with its own risk."""
         self._unchanged_since_ns = now_ns
@@ -530,6 +532,8 @@ class HostCore:
         voter = self._voter
         if self.is_leaving or voter.position is None or voter.is_patient(now_ns):
             return False
+        if self.phase and self.is_concluded:
+            return False  # The cluster ends, and no leader has anything left to do.
         since_ns = max(voter.patient_until_ns, self._no_campaign_before_ns)
         if not self._risk_lease.is_held(now_ns):
             since_ns += self._rank * self._lease_ns // 8

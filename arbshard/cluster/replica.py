@@ -80,6 +80,12 @@ class Replica(Closable):
         """Return how much of the ledger this host has."""
         return LogPosition(self._state.term, self._store.last_seq if self._store is not None else 0)
 
+    @property
+    def is_concluded(self) -> bool:
+        """Return whether the copy ends with an end in order, with nothing open and nothing under way."""
+        state = self._state
+        return self.is_open and state.is_stopped and not state.positions and not state.trades
+
     def join(self, host: str, term: int) -> Join:
         """Return the message by which this host begins to follow the leader of ``term``. Raises ``LedgerError``."""
         self._end_incoming()

@@ -357,3 +357,16 @@ def test_an_order_to_end_reaches_every_host_and_stays(follower):
     follower.core.order_phase(1)
     gossip = follower.core.gossip(at_ms=0, version="1", frames_s=1.0, cpu=0.1, now_ns=follower.now_ns)
     assert gossip.phase == 2
+
+
+@pytest.mark.parametrize(
+    ("phase", "is_concluded", "competes"), [(1, True, False), (1, False, True), (0, True, True)]
+)
+def test_no_host_competes_once_a_cluster_that_ends_has_closed_its_ledger(
+    follower, phase, is_concluded, competes
+):
+    follower.gossip(phase=phase)
+    follower.core.is_concluded = is_concluded
+    follower.renewing = None
+    actions = follower.run(8000)
+    assert any(isinstance(one.message, AskVote) for one in of(SendVote, actions)) == competes
