@@ -77,15 +77,17 @@ class NatsStore:
     async def run(self) -> None:
         """Keep connected, and report every entry as it changes, until this is cancelled."""
         pause_s = _AGAIN_S
+        reported: dict[str, str] = {}
         for server in cycle(self._servers):
             before = self.connections
             try:
                 why = await self._serve(server)
             except _FAILURES as error:
                 why = str(error) or type(error).__name__
-            if self.connections > before or why != self.trouble:
+            # ``trouble`` may state the same already: the library reports an error before it raises it.
+            if self.connections > before or why != reported.get(server):
                 get_logger().warning("NATS cannot be used", server=server, why=why)
-            self.trouble = why
+            self.trouble = reported[server] = why
             pause_s = _AGAIN_S if self.connections > before else min(2 * pause_s, _AGAIN_MAX_S)
             await asyncio.sleep(pause_s)
 

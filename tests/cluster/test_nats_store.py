@@ -5,6 +5,7 @@ import time
 from contextlib import asynccontextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
 from arbshard.cluster.nats_store import NatsStore
 from arbshard.cluster.store import LEASES, RUN
@@ -227,8 +228,13 @@ class TestFaults:
         path.write_text(path.read_text().replace("a-password-of-tests", "another"))
         keys = read_host_keys(cluster)
         one = Seen(lambda *callbacks: NatsStore(cluster, keys, *callbacks))
-        one.start()
-        await until(lambda: "uthoriz" in one.store.trouble, one.store.trouble)
+        with capture_logs() as logged:
+            one.start()
+            await until(lambda: "uthoriz" in one.store.trouble, one.store.trouble)
+            await until(lambda: logged, "it is logged, too")
+            await one.stop()
         assert "another" not in one.store.trouble
         assert one.states == []
-        await one.stop()
+        (line,) = (entry for entry in logged if entry["event"] == "NATS cannot be used")
+        assert line["server"] == server.address
+        assert "uthorization" in line["why"]
