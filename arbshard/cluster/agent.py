@@ -267,6 +267,8 @@ class Agent:
         core, state = self._core, self._local.supervisor()
         self._state = state
         core.workers(self._local.workers(state.epochs))
+        core.universe(state.universe, lease_ns())
+        core.nats_state(connected=self._store.is_connected, trouble=self._store.trouble)
         for shard, grant in enumerate(state.backs):
             if grant:
                 self._run(core.give_back(shard, grant, lease_ns()))
@@ -320,7 +322,7 @@ class Agent:
                 self._count_bad("NATS", str(error))
 
     def _on_nats(self, connected: bool) -> None:
-        self._core.nats_state(connected=connected)
+        self._core.nats_state(connected=connected, trouble=self._store.trouble)
 
     # What the core wants.
 

@@ -53,6 +53,9 @@ _BALANCE_PAUSE_NS = 10_000_000_000
 """How long nothing has changed before a shard moves for the sake of balance."""
 _GIVE_BACK_PAUSE_NS = 10_000_000_000
 """How long a host does not claim a shard again that it gave back."""
+_PAIRS_PATIENCE = 5
+"""For how many leases the leader waits for the supervisor of a host to get the pairs of the cluster: until the first
+placement, and until it takes shards away from a host that has lost them."""
 _NEVER_NS = -(2**62)
 
 
@@ -157,6 +160,8 @@ class _Neighbour:
         """When the view came."""
         self.joined_term = 0
         """The last term in which the host was in contact with the leader."""
+        self.had_pairs_ns = now_ns
+        """When its supervisor had the pairs of the cluster last."""
 
 
 class _ShardHold:
@@ -236,6 +241,10 @@ class HostCore:
         self._rank = sorted(config.hosts).index(config.host)
         self._workers: Mapping[int, WorkerUp] = {}
         self._is_connected = False
+        self._nats_trouble = ""
+        self._universe = 0
+        """Serial of the universe that the supervisor of this host has in force; 0 for none."""
+        self._has_pairs_since_ns = self._had_pairs_ns = now_ns
         self.is_leaving = False
 
         self._placement: Placement | None = None
@@ -330,9 +339,19 @@ class HostCore:
         if not self.has_contact(now_ns):
             refusal = f": {self._refusal}" if self._refusal else ""
             return f"the leader {self.leader} of term {self.term} does not confirm this host{refusal}"
+        if not self._universe:
+            return self._why_no_pairs()
         if any(host == self.host for host in (self._placement.hosts if self._placement else ())):
             return "waiting for the grant of its shards"
         return ""
+
+    def _why_no_pairs(self) -> str:
+        if self.leads:
+            return "this host leads, and its supervisor has not got the pairs of the cluster yet"
+        if self._is_connected:
+            return "this host has not got the pairs of the cluster yet: the leader writes them to NATS"
+        why = f": {self._nats_trouble}" if self._nats_trouble else ""
+        return f"this host has not got the pairs of the cluster: NATS cannot be used{why}"
 
     @property
     def views(self) -> dict[str, HostView]:
@@ -358,14 +377,24 @@ class HostCore:
             nats=self._is_connected,
             note=self.why(now_ns),
             leaving=self.is_leaving,
+            universe=self._universe,
         )
         return Gossip(self.host, view, self._placement, self.phase)
 
     # What happens.
 
-    def nats_state(self, *, connected: bool) -> None:
-        """Note whether NATS is connected. It is only shown: what counts is whether writes succeed."""
+    def nats_state(self, *, connected: bool, trouble: str = "") -> None:
+        """Note whether NATS is connected, and why not. It is only shown: what counts is whether writes succeed."""
         self._is_connected = connected
+        self._nats_trouble = trouble
+
+    def universe(self, serial: int, now_ns: int) -> None:
+        """Note the serial of the universe that the supervisor of this host has in force; 0 for none."""
+        if serial:
+            if not self._universe:
+                self._has_pairs_since_ns = now_ns
+            self._had_pairs_ns = now_ns
+        self._universe = serial
 
     def workers(self, up: Mapping[int, WorkerUp]) -> None:
         """Note the worker processes that exist on this host, by shard."""
@@ -639,6 +668,8 @@ class HostCore:
     def _heed_gossip(self, message: Gossip, now_ns: int) -> None:
         neighbour = self._neighbours[message.host]
         neighbour.view, neighbour.changed_ns = message.view, now_ns
+        if message.view.universe:
+            neighbour.had_pairs_ns = now_ns
         neighbour.joined_term = max(neighbour.joined_term, message.view.term)
         self.phase = max(self.phase, message.phase)
         if message.view.leads:
@@ -862,16 +893,32 @@ class HostCore:
         if not self.has_contact(now_ns):
             self._contact_since_ns = self._unchanged_since_ns = now_ns
             return
-        views = {host: one for host, one in self._neighbours.items() if self._can_run(one, now_ns)}
-        capacities = {host: self._config.hosts[host].capacity for host in views}
+        had_pairs_ns = {
+            host: one.had_pairs_ns for host, one in self._neighbours.items() if self._can_run(one, now_ns)
+        }
         if not self.is_leaving:
-            capacities[self.host] = self._config.own.capacity
+            had_pairs_ns[self.host] = self._had_pairs_ns
+        capacities = {
+            host: self._config.hosts[host].capacity for host in had_pairs_ns if self._has_pairs(host)
+        }
+        # A host whose supervisor has just begun anew keeps its shards for a while, and gets no other ones.
+        patience_ns = _PAIRS_PATIENCE * self._lease_ns
+        keeping = {
+            host
+            for host, at_ns in had_pairs_ns.items()
+            if host not in capacities and now_ns - at_ns < patience_ns
+        }
         known = self._placement
-        if known is None and len(capacities) < len(self._config.hosts) and self._is_early(now_ns):
-            return
+        if known is None:
+            is_awaited = (
+                len(capacities) < len(had_pairs_ns) and now_ns - self._has_pairs_since_ns < patience_ns
+            )
+            is_awaited |= len(had_pairs_ns) < len(self._config.hosts) and self._is_early(now_ns)
+            if is_awaited or not capacities:
+                return
         placed = dict(self.placement)
         loads = self._loads()
-        result = place(self._config.shards, placed, capacities, loads)
+        result = place(self._config.shards, placed, capacities, loads, keeping)
         if result != placed:
             self._unchanged_since_ns = now_ns
         elif now_ns - self._unchanged_since_ns >= _BALANCE_PAUSE_NS:
@@ -884,6 +931,13 @@ class HostCore:
             self._placement = Placement(self.term, 1, hosts)
         elif known.hosts != hosts:
             self._placement = Placement(self.term, known.serial + 1, hosts)
+
+    def _has_pairs(self, host: str) -> bool:
+        """Return whether the supervisor of a host has the pairs of the cluster. Without them it starts no worker."""
+        if host == self.host:
+            return self._universe > 0
+        view = self._neighbours[host].view
+        return view is not None and view.universe > 0
 
     def _loads(self) -> dict[int, float]:
         """Return the frames per second of each shard, of which only the sum of each host is known."""

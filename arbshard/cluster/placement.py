@@ -4,7 +4,7 @@ A shard stays where it is as long as its host is there. The shards of a host tha
 least load for their capacity. Otherwise one shard moves at a time, and only when the loads are clearly unequal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 IMBALANCE_MAX = 1.5
 """A shard moves when the load for its capacity of one host is this many times that of another after the move."""
@@ -13,17 +13,21 @@ _LEAST_LOAD = 1e-6
 
 
 def place(
-    shards: int, placed: Mapping[int, str], capacities: Mapping[str, float], loads: Mapping[int, float]
+    shards: int,
+    placed: Mapping[int, str],
+    capacities: Mapping[str, float],
+    loads: Mapping[int, float],
+    keeping: Collection[str] = (),
 ) -> dict[int, str]:
-    """Return a host for each shard, with none moved from a host that is in ``capacities``.
+    """Return a host for each shard, with none moved from a host that is in ``capacities`` or ``keeping``.
 
-    ``capacities`` has the hosts that can run shards; when there is none, all stays as it is. ``loads`` is per shard,
-    in any unit.
+    ``capacities`` has the hosts that can run shards; when there is none, all stays as it is. The hosts ``keeping``
+    keep the shards that they have, and get no other ones. ``loads`` is per shard, in any unit.
     """
     result = {shard: host for shard, host in placed.items() if 0 <= shard < shards}
     if not capacities:
         return result
-    result = {shard: host for shard, host in result.items() if host in capacities}
+    result = {shard: host for shard, host in result.items() if host in capacities or host in keeping}
     carried = _carried(result, capacities, loads)
     lost = sorted(set(range(shards)) - set(result), key=lambda shard: (-_load(loads, shard), shard))
     for shard in lost:

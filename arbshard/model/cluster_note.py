@@ -71,6 +71,8 @@ class HostView(msgspec.Struct, frozen=True):
     """What a person should know about it; empty when all is well."""
     leaving: bool = False
     """Whether it gives up its shards, because an operator ordered so."""
+    universe: int = 0
+    """Serial of the universe that its supervisor has in force; 0 for none."""
 
 
 class ClusterNote(msgspec.Struct, frozen=True):

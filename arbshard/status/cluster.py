@@ -91,6 +91,7 @@ def _host(name: str, view: HostView | None, leader: str, newest: int, now_ms: in
         behind=None if leads else max(newest - view.seq, 0),
         nats=view.nats,
         leaving=view.leaving,
+        has_pairs=view.universe > 0,
         frames_s=view.frames_s,
         cpu=view.cpu,
         version=view.version,
@@ -120,12 +121,25 @@ def problems_of_cluster(cluster: ClusterStatus, *, is_ending: bool) -> Iterator[
             "",
             "this host is not connected to NATS: the hosts agree without it, and a takeover takes longer",
         )
-    for host in cluster.hosts:
-        if host.name != cluster.host and is_away(host) and not host.leaving:
-            seen = "was never seen" if host.age_s is None else f"has not been seen for {host.age_s:,.0f} s"
-            yield Problem("host", host.name, f"host {host.name} {seen}")
+    yield from _problems_of_hosts(cluster)
     if cluster.unplaced and cluster.leader:
         named = ", ".join(map(str, cluster.unplaced))
         yield Problem("unplaced", "", f"no host holds shard {named}: its pairs are not traded")
     for text in cluster.kept:
         yield Problem("kept", "", f"a command waits until the leader can be reached: {text}")
+
+
+def _problems_of_hosts(cluster: ClusterStatus) -> Iterator[Problem]:
+    for host in cluster.hosts:
+        is_own = host.name == cluster.host
+        if host.leaving:
+            continue
+        if is_away(host):
+            if not is_own:
+                seen = (
+                    "was never seen" if host.age_s is None else f"has not been seen for {host.age_s:,.0f} s"
+                )
+                yield Problem("host", host.name, f"host {host.name} {seen}")
+        elif not host.has_pairs and (cluster.may_trade or not is_own):
+            why = host.note or "it has not got the pairs of the cluster"
+            yield Problem("host", host.name, f"host {host.name} does not trade: {why}")

@@ -266,6 +266,8 @@ class ClusterHostStatus(msgspec.Struct, frozen=True):
     """Number of events that its copy of the ledger lacks, as far as is known; None for the leader."""
     nats: bool = False
     leaving: bool = False
+    has_pairs: bool = True
+    """Whether it has the pairs of the cluster; without them it trades no shard."""
     frames_s: float = 0.0
     cpu: float = 0.0
     version: str = ""

@@ -64,6 +64,7 @@ class Driver:
         self.renewing: LeaseValue | None = None
         """The lease of risk that another host renews all the time."""
         self.core.nats_state(connected=True)
+        self.core.universe(1, self.now_ns)
         self.add(self.core.replica(LogPosition(0, 5), self.now_ns))
 
     def add(self, actions) -> None:
@@ -83,9 +84,14 @@ class Driver:
                 self.add(self.core.replica(None, self.now_ns))
 
     def gossip(
-        self, host: str = "b", term: int = 3, placement: Placement | None = None, phase: int = 0
+        self,
+        host: str = "b",
+        term: int = 3,
+        placement: Placement | None = None,
+        phase: int = 0,
+        universe: int = 1,
     ) -> list[object]:
-        view = HostView(host, 0, "1", host == "b", term, 5, (), 1.0, 0.1, nats=True)
+        view = HostView(host, 0, "1", host == "b", term, 5, (), 1.0, 0.1, nats=True, universe=universe)
         return self.voted(Gossip(host, view, placement, phase))
 
     def place(self, term: int, serial: int, *hosts: str) -> None:
@@ -348,6 +354,80 @@ def test_the_leader_places_every_shard_and_the_shards_of_a_silent_host_anew():
         keep_valid(driver, 100)
         driver.gossip("c", term)
     assert {host for _, host in driver.core.placement} == {"a", "c"}
+
+
+def hosts_of_shards(driver: Driver) -> set[str]:
+    return {host for _, host in driver.core.placement}
+
+
+def beside(driver: Driver, term: int, ms: int, **universes: int) -> None:
+    """Let time pass in which other hosts say which universe they have."""
+    for _ in range(0, ms, 100):
+        driver.core.universe(universes.get("a", 1), driver.now_ns)
+        keep_valid(driver, 100)
+        for host in "bc":
+            driver.gossip(host, term, universe=universes.get(host, 1))
+
+
+def leading() -> tuple[Driver, int]:
+    driver = Driver()
+    driver.core.universe(0, driver.now_ns)
+    term = elected(driver).term
+    driver.told(Joined(term, must_copy=False))
+    return driver, term
+
+
+def test_no_shard_is_placed_before_a_host_has_the_pairs_and_none_on_a_host_without_them():
+    driver, term = leading()
+    beside(driver, term, 8000, a=0, b=0, c=0)
+    assert driver.core.placement == ()
+    assert "leads, and its supervisor has not got the pairs" in driver.core.why(driver.now_ns)
+    beside(driver, term, 3000, b=0, c=0)
+    assert driver.core.placement == (), "the other hosts get the pairs once the leader has them"
+    beside(driver, term, 200, b=0)
+    assert driver.core.placement == ()
+    beside(driver, term, 3000, b=0)
+    assert hosts_of_shards(driver) == {"a", "c"}
+    beside(driver, term, 30_000, b=0)
+    assert hosts_of_shards(driver) == {"a", "c"}
+
+
+def test_all_hosts_get_shards_as_soon_as_all_have_the_pairs():
+    driver, term = leading()
+    beside(driver, term, 3000, b=0, c=0)
+    beside(driver, term, 600)
+    assert len(hosts_of_shards(driver)) == 2
+
+
+def test_shards_are_placed_on_other_hosts_while_the_leader_has_no_pairs():
+    driver, term = leading()
+    beside(driver, term, 7000, a=0)
+    assert hosts_of_shards(driver) == {"b", "c"}
+
+
+def test_a_host_that_loses_the_pairs_loses_its_shards_after_some_leases():
+    driver, term = leading()
+    beside(driver, term, 3000)
+    assert hosts_of_shards(driver) == {"a", "b"}
+    beside(driver, term, 4500, b=0)
+    assert hosts_of_shards(driver) == {"a", "b"}, "its supervisor may have been restarted"
+    beside(driver, term, 1500, b=0)
+    assert hosts_of_shards(driver) == {"a", "c"}
+
+
+def test_a_host_without_the_pairs_says_why(follower):
+    follower.core.universe(0, follower.now_ns)
+    follower.core.nats_state(connected=False, trouble="nats: 'Authorization Violation'")
+    keep_valid(follower, 200)
+    text = (
+        "this host has not got the pairs of the cluster: NATS cannot be used: nats: 'Authorization Violation'"
+    )
+    gossip = follower.core.gossip(at_ms=0, version="1", frames_s=1.0, cpu=0.1, now_ns=follower.now_ns)
+    assert (gossip.view.universe, gossip.view.note) == (0, text)
+    follower.core.nats_state(connected=True)
+    assert "the leader writes them to NATS" in follower.core.why(follower.now_ns)
+    follower.core.universe(7, follower.now_ns)
+    assert follower.core.why(follower.now_ns) == ""
 
 
 def test_an_order_to_end_reaches_every_host_and_stays(follower):

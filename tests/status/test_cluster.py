@@ -26,7 +26,15 @@ ALIVE = {
 
 def view(host, *shards, age_ms=100, seq=50, **others):
     places = tuple(ShardPlace(shard, 3, 3001, 1) for shard in shards)
-    given = {"leads": host == "b", "term": 4, "frames_s": 1.0, "cpu": 0.1, "nats": True, **others}
+    given = {
+        "leads": host == "b",
+        "term": 4,
+        "frames_s": 1.0,
+        "cpu": 0.1,
+        "nats": True,
+        "universe": 1,
+        **others,
+    }
     return HostView(host, NOW_MS - age_ms, "1", seq=seq, shards=places, **given)
 
 
@@ -73,6 +81,18 @@ def test_a_cluster_that_is_well():
         (ALIVE, note(*ALL, nats=False), "nats", "not connected to NATS"),
         (ALIVE, note(*ALL[:2], view("c", 2, age_ms=9_000)), "host", "host c has not been seen for 9 s"),
         (ALIVE, note(view("a", 0), view("b", 1), view("c")), "unplaced", "no host holds shard 2"),
+        (
+            ALIVE,
+            note(*ALL[:2], view("c", 2, universe=0, note="this host has not got the pairs")),
+            "host",
+            "host c does not trade: this host has not got the pairs",
+        ),
+        (
+            ALIVE,
+            note(view("a", universe=0), *ALL[1:]),
+            "host",
+            "host a does not trade: it has not got the pairs of the cluster",
+        ),
         (ALIVE, note(*ALL, kept=("halt",)), "kept", "waits until the leader can be reached: halt"),
     ],
 )

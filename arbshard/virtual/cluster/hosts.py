@@ -120,6 +120,7 @@ class ClusterAgent:
         self.core.workers(
             {shard: WorkerUp(one.epoch, 1) for shard, one in host.workers.items() if one.process.alive}
         )
+        self.core.universe(1, host.now())
         if not self.core.leads and host.disk.lock is None and host.risk is None:
             host.disk.lock = self.process
             self.do(self.core.replica(position_of(host.disk.ledger), host.now()))
