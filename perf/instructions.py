@@ -182,7 +182,7 @@ def main() -> int:
         worse = "  worse" if change.is_worse else ""
         print(f"{change.name:<50} {now[change.name]:13,.0f} {change.now:13.3f} {then}{worse}")
     if given.save:
-        ratios = {change.name: round(change.now, 3) for change in changes}
+        ratios = {change.name: round(change.now, 5) for change in changes}
         kept = Kept(sys.version, dict(sorted(ratios.items())))
         PATH.write_bytes(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
         print(f"saved as {PATH.name}")

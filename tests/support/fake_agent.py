@@ -71,7 +71,7 @@ def _views(shown: Shown) -> tuple[HostView, ...]:
     return tuple(
         HostView(name, time.time_ns() // 1_000_000, "1", leads=False, term=shown.term, seq=1,
                  shards=rest if name == shown.others[0] else (), frames_s=1.0, cpu=0.1, nats=True,
-                 universe=shown.universe)
+                 universe=shown.universe or 1)
         for name in shown.others
     )  # fmt: skip
 

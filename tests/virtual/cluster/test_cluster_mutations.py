@@ -220,7 +220,9 @@ def test_each_rule_is_needed(rule: Dropped, monkeypatch: pytest.MonkeyPatch) -> 
     pytest.fail(f"not found with {SEEDS} seeds")
 
 
-@pytest.mark.parametrize("scenario", {rule.scenario for rule in RULES if rule.scenario is not None})
+@pytest.mark.parametrize(
+    "scenario", dict.fromkeys(rule.scenario for rule in RULES if rule.scenario is not None)
+)
 def test_nothing_is_found_in_a_scenario_while_all_rules_hold(scenario: Scenario) -> None:
     for seed in range(effort(10, 100)):
         assert not violations(Dropped(lambda _: None, (), scenario=scenario), seed)
