@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.extend(
-    map(str, (Path(__file__).resolve().parents[1], Path(__file__).resolve().parents[1] / "torture"))
-)
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[2])
+)  # before tests, which has folders of the same names
+sys.path.extend(str(Path(__file__).resolve().parents[1] / name) for name in ("", "torture"))
 
 from arbshard.shm.pages import PageReader
 from kills.agreement import disagreements, read_ledger

@@ -104,6 +104,7 @@ class Cluster:
         self._opened = ExitStack()
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
         self.shards = shards
+        self._is_live = is_live
         with ExitStack() as opened:
             self.network = opened.enter_context(closing(network or LoopbackNetwork("abc")))
             self.names = names = tuple(self.network.hosts)
@@ -129,7 +130,9 @@ class Cluster:
     def start(self, *names: str) -> None:
         """Start arbshard on these hosts, or on all."""
         for name in names or self.names:
-            self.runs[name].start()
+            run = self.runs[name]
+            is_first = self._is_live and not run.ledger.exists()
+            run.start(*(("--new-ledger",) if is_first else ()))
 
     def start_nats(self, name: str) -> None:
         """Start the NATS server of a host."""
@@ -313,7 +316,7 @@ class Cluster:
             f"{head}{venues}{config}",
             self.file,
             environment=_keys() if is_live else None,
-            further=("--live", "--new-ledger") if is_live else (),
+            further=("--live",) if is_live else (),
         )
 
 
