@@ -67,7 +67,7 @@ _LEVEL_STEP_BPS = 0.5
 _EARLIER_SAMPLES = 5
 """Number of sample intervals for which an estimate may be on its way to the worker."""
 _FRESH_NS_MIN = 3_000_000_000
-"""As ``fx_guard`` has it."""
+"""A rate counts as fresh for at least so long (ns), as in ``fx_guard``."""
 
 _Prices = npt.NDArray[np.float64]
 _Numbers = npt.NDArray[np.int64]
