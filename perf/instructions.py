@@ -154,10 +154,8 @@ def _count(environment: dict[str, str]) -> dict[str, float]:
             # once, such as memory that the interpreter asks of the system, falls into one round, and into which stage
             # differs from machine to machine. The cheapest round is without it.
             last = (_ROUNDS + 1) * number
-            found[name] = min(
-                count_in(Path(f"{folder}/out.{part}")) for part in range(last - _ROUNDS + 1, last + 1)
-            )
-            found[name] /= int(calls)
+            rounds = [count_in(Path(f"{folder}/out.{part}")) for part in range(last - _ROUNDS + 1, last + 1)]
+            found[name] = min(rounds) / int(calls)
         return found
 
 
@@ -170,8 +168,7 @@ def count_in(path: Path) -> int:
     total, counted, is_call = 0, True, False
     for line in path.read_text().splitlines():
         if named := _FUNCTION.match(line):
-            number, name = named[2], named[3]
-            name = names.setdefault(number, name)
+            name = names.setdefault(named[2], named[3])
             if named[1] == "fn":
                 counted = not name.startswith(_ALLOCATOR)
         elif line.startswith("calls="):
