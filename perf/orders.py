@@ -3,9 +3,11 @@ ccxt.pro.
 
 Both do the same job on the same embedded exchanges (``order_exchange``), in turns and each time in another order:
 read the books of all pairs, and place both legs at once where a gap pays. This system also asks risk, whose approval
-is on disk before an order leaves, and keeps positions and a ledger. ``python -m perf.orders`` measures it alone.
+is on disk before an order leaves, and keeps positions and a ledger. ``python -m perf.orders``
+is a command of its own, which ``make perf`` leaves out.
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -192,11 +194,23 @@ def _ed25519() -> tuple[str, str]:
     return private.decode(), public.decode()
 
 
-def main() -> None:
-    """Print the figures."""
-    for name, value in measure().items():
-        print(f"{name:44} {value:10.2f}")
+def main() -> int:
+    """Print the figures; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m perf.orders", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=15.0, help="measured window of each turn")
+    parser.add_argument("--turns", type=int, default=3, help="how often each client takes its turn")
+    given = parser.parse_args()
+    if given.seconds <= 0 or given.turns < 1:
+        parser.error("--seconds must be above 0 and --turns at least 1")
+    try:
+        figures = measure(given.seconds, given.turns)
+    except MeasurementFailed as error:
+        print(f"orders: {error}", file=sys.stderr)
+        return 2
+    for name, value in figures.items():
+        print(f"{name:60} {value:10.2f}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
