@@ -1,6 +1,6 @@
 import pytest
 
-from perf.criterion import faults, highest_sustained
+from perf.criterion import LATE_RETRIES_MAX, faults, highest_sustained
 from perf.figures import Percentiles
 
 LADDER = (1_000, 2_000, 5_000, 10_000)
@@ -59,3 +59,14 @@ def test_one_failure_alone_is_the_machine_s(row):
         return row(rate=rate, delivered=0 if tried.count(rate) == 1 else 10_000)
 
     assert highest_sustained(measure, 1_000, LADDER)[0] == 10_000
+
+
+@pytest.mark.parametrize(("times", "found"), [(LATE_RETRIES_MAX, 10_000), (LATE_RETRIES_MAX + 1, 2_000)])
+def test_a_rate_is_tried_again_after_the_generator_alone_was_late(row, times, found):
+    tried = []
+
+    def measure(rate):
+        tried.append(rate)
+        return row(rate=rate, late=101 if rate > 2_000 and tried.count(rate) <= times else 0)
+
+    assert highest_sustained(measure, 1_000, LADDER, tries=1)[0] == found
