@@ -44,10 +44,11 @@ from arbshard.wire.bus import Publisher
 from arbshard.wire.doorbell import BusRinger
 from arbshard.wire.serve import ReplyServer
 from supervisor.ledger import ledger_in, opening_of
+from supervisor.ports import SupervisorPorts
 from supervisor.preflight import finder, read_again
 from supervisor.processes.posix import PosixHost
 from supervisor.processes.specs import Programs
-from supervisor.run import Run, SupervisorPorts
+from supervisor.run import Run
 from supervisor.rundir import RunDir
 from supervisor.service_manager import ServiceManager, service_manager_of_this_process
 from supervisor.statedir import StateDir, state_dir_of
@@ -192,7 +193,7 @@ def _companions(config: Config) -> list[str]:
 
 
 class _RunLog:
-    """Is ``run.RunObserver`` by the log, and by messages to the service manager."""
+    """Is ``ports.RunObserver`` by the log, and by messages to the service manager."""
 
     def __init__(self, manager: ServiceManager) -> None:
         self._manager = manager

@@ -5,52 +5,44 @@ so the order of start, drain and end exists once.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import msgspec
 from msgspec.structs import replace
 
-from arbshard.clock import Clock, lease_ns
 from arbshard.config import Config, without_secrets
 from arbshard.config.run import PAIRS_MAX
-from arbshard.data.stream import Opener
-from arbshard.errors import ArbshardError, ChildFailed, RunFailed, SharedMemoryError, UsageError
+from arbshard.errors import ArbshardError, ChildFailed, RunFailed, UsageError
 from arbshard.execution.live.keys import hand_over
 from arbshard.ledger.file import Opening
 from arbshard.log import get_logger
 from arbshard.model.notes import COMPANIONS, RunState, VenueNote
 from arbshard.model.phase import Phase
-from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note, open_pairs
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.repeat import repeat
-from arbshard.shm.books import BooksWriter
-from arbshard.shm.doorbell import Ringer, ShardNotifier
-from arbshard.shm.pages import PageReader
-from arbshard.venues.base.client import Fetch
 from arbshard.venues.keys import Keys
-from arbshard.venues.registry import AWAY, get_venue
+from arbshard.venues.registry import AWAY
 from arbshard.wire import control
-from arbshard.wire.bus import HIGH_WATER, Publisher
-from arbshard.wire.recording import RAW, RAW_HIGH_WATER
-from supervisor.cluster import HostRole, carried_by
-from supervisor.control import ControlServer, OpenServer
+from arbshard.wire.recording import RAW
+from supervisor.cluster.member import ClusterMember
+from supervisor.cluster.role import HostRole
+from supervisor.control import ControlServer
 from supervisor.exchanges import with_exchanges
-from supervisor.feeds.venue import VenueFeed
+from supervisor.feeds.market_feeds import MarketFeeds
 from supervisor.ledger import LedgerAlerts, describe_open, describe_unclosable
-from supervisor.preflight import FindUniverse, ReadListings
-from supervisor.processes.child import Child, ChildSpec, ProcessHost
-from supervisor.processes.health import PageHealth
+from supervisor.ports import SupervisorPorts
+from supervisor.processes.child import Child, ChildSpec
 from supervisor.processes.probe import HttpProbe
 from supervisor.processes.process_supervisor import NOT_LEADER, READY_S, ProcessSupervisor
 from supervisor.processes.spares import SparePool
 from supervisor.processes.specs import ChildSpecs, Programs
 from supervisor.processes.watchdog import Watchdog
 from supervisor.retry import Retried
+from supervisor.risk_view import RiskView
 from supervisor.rundir import write_whole
-from supervisor.shards.assignments import ChangeFailed
+from supervisor.shards.carried import carried_by
 from supervisor.shards.manager import ShardManager, slots_for
 from supervisor.status_publisher import StatusPublisher
 from supervisor.topics import RunTopics
@@ -60,73 +52,8 @@ _FIND_S = 120.0
 """How long venues may take at the start to state what they list, and live what they know of our accounts, in
 seconds.
 """
-_SLOT_BYTES = 8192
-_LEAVE_S = 5.0
-"""How long a host that leaves the cluster waits until its agent has given everything back, in seconds."""
-_LAST_S = 15.0
-"""How long a host of a cluster that ends waits until the leader has closed its ledger, in seconds."""
 _TURN_NS = 5_000_000_000
 """The main loop of a run that is well turns many times within so long, in ns."""
-
-
-class Timers(NamedTuple):
-    """States how often the supervisor repeats its work, in seconds."""
-
-    tick_s: float = 0.125
-    """Time between two checks of children, feeds and changes of the universe. The end of a child is not waited for
-    so long, because the kernel reports it.
-    """
-    beat_s: float = 0.125
-    """Time between two beats."""
-    note_s: float = 0.25
-    """Time between two notes for status."""
-    busy_tick_s: float = 0.04
-    """Time between two checks while a child starts or a pair is moved, and on a host of a cluster."""
-
-
-class RunObserver(Protocol):
-    """Follows what the run does, in addition to the status that the run publishes."""
-
-    def alerted(self, line: str) -> None:
-        """Handle an alert: a person should know ``line``."""
-        ...
-
-    def state_changed(self, state: RunState) -> None:
-        """Handle that the run has come to ``state``."""
-        ...
-
-    def universe_changed(self, universe: Universe) -> None:
-        """Handle that ``universe`` is in force."""
-        ...
-
-
-class SupervisorPorts(NamedTuple):
-    """Holds what a run uses of the world."""
-
-    clock: Clock
-    pid: int
-    """The pid of the supervisor."""
-    cpu_ns: Callable[[], int]
-    """Returns the CPU time that the supervisor's loop has used so far."""
-    host: ProcessHost
-    open_bus: Callable[[str, int], Publisher]
-    """Opens a publisher, given the endpoint and how many messages are kept for a subscriber."""
-    open_server: OpenServer
-    open_ringer: Callable[[Publisher, int], Ringer | None]
-    """Opens the doorbell of a shard; None for the one that ``ShardNotifier`` makes itself."""
-    opener: Opener
-    fetch: Fetch | None
-    """How feeds ask over REST; None for HTTP."""
-    find_universe: FindUniverse
-    read_listings: ReadListings
-    note_children: Callable[[Mapping[str, int]], None]
-    """Keeps the pids of the children, by name, for a successor of this supervisor. Raises ``OSError``."""
-    before_trading: Callable[[], None]
-    """Called once everything is up and before the first decision, for what takes tens of milliseconds."""
-    observer: RunObserver
-    timers: Timers = Timers()
-    lease_ns: Callable[[], int] = lease_ns
-    """Returns the time of the clock of leases, for a run on several hosts."""
 
 
 class Defect(RunFailed):
@@ -183,44 +110,45 @@ class Run:
         self.processes = ProcessSupervisor(
             config.run, ports.clock, self.alert, self._children_noted.request, ports.host, spares
         )
-        self._watchdog = Watchdog(self.processes, config.run, self._why_fenced, ports.host.is_stopped)
+        is_member = config.cluster is not None and recorder is None
+        self._risk = RiskView(files, self.processes, may_be_elsewhere=is_member)
+        self._watchdog = Watchdog(self.processes, config.run, self._risk.why_fenced, ports.host.is_stopped)
         self._closers: list[Callable[[], object]] = [self._status.close, self._ledger.close]
-        self._feeds: dict[str, VenueFeed] = {}
-        self._frames = 0
-        """Number of frames that all feeds had received at the last note."""
-        self._attended_for: tuple[bytes, int, int] | None = None
-        """Risk's note, the universe and the number of feeds by which the feeds last learned what to confirm."""
+        self._feeds: MarketFeeds | None = None
         self._control: ControlServer | None = None
         self._shards: ShardManager | None = None
-        self._books: BooksWriter | None = None
-        self._notifiers: list[ShardNotifier] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._sim = config.sim
-        self._cluster: HostRole | None = None
+        self._member = self._make_member() if is_member else None
         """What this host does in a run on several; None in a run on one."""
-        if config.cluster is not None and recorder is None:
-            self._cluster = HostRole(
-                config,
-                files,
-                self._specs,
-                self.processes,
-                ports.host,
-                ports.clock,
-                ports.lease_ns,
-                self.alert,
-                self._status.show,
-            )
-            self._watchdog.fence_of = self._cluster.fence
-            self._closers.append(self._cluster.close)
         self._stop = asyncio.Event()
         self._stops = 0
         self._turned_ns = 0
         """When the main loop last began a turn (monotonic ns)."""
         self.has_started = False
         self.keeps_positions = False
-        self._is_last = self._cluster is None
+        self._is_last = self._member is None
         """Whether no other host goes on when this run ends."""
         self.failure: ArbshardError | None = None
+
+    def _make_member(self) -> ClusterMember:
+        ports = self._ports
+        role = HostRole(
+            self.config,
+            self.files,
+            self._specs,
+            self.processes,
+            ports.host,
+            ports.clock,
+            ports.lease_ns,
+            self.alert,
+            self._status.show,
+        )
+        self._watchdog.fence_of = role.fence
+        self._closers.append(role.close)
+        return ClusterMember(
+            self.config, role, self.processes, self._status, ports.clock, ports.timers.busy_tick_s, self.alert
+        )
 
     @property
     def state(self) -> RunState:
@@ -241,7 +169,7 @@ class Run:
         if self.state != "running" or self._stop.is_set():
             return True
         turns = now_ns - self._turned_ns <= _TURN_NS
-        decider = "risk" if self._cluster is None else "agent"
+        decider = "risk" if self._member is None else "agent"
         return turns and (self._recorder is not None or self._watchdog.is_beating(decider, now_ns))
 
     @property
@@ -261,7 +189,7 @@ class Run:
         take its shards.
         """
         self._stops += 1
-        self._is_last = self._is_last or all_hosts or self._cluster is None
+        self._is_last = self._is_last or all_hosts or self._member is None
         self.keeps_positions = self.keeps_positions or keep_positions
         self._stop.set()
 
@@ -295,52 +223,31 @@ class Run:
         if self.config.data == "sim":
             await self._start_exchanges()
         write_whole(self.files.config, msgspec.json.encode(without_secrets(self.config)))
-        if self._cluster is None:
-            universe = await self._find_universe()
-        else:
-            self._open_control()  # A person must be able to end this host also while it waits for a leader.
-            await self.processes.until_up(self._start_child(self._specs.agent()))
-            found: list[Universe] = []
-
-            async def find() -> Universe:
-                found.append(await self._find_universe())
-                return found[0]
-
-            universe = await self._cluster.first_universe(find, self._stop.is_set)
-            if self.config.mode == "live" and not found:
-                # Its checks are made on each host: keys that are wrong here must not be found out at a takeover.
-                await self._find_universe()
-            self._cluster.universe = universe.serial
+        universe = await (self._find_universe() if self._member is None else self._join(self._member))
         self._status.universe = universe
         write_whole(self.files.universe, msgspec.json.encode(universe))
         # All hosts of a cluster use the same slots, whenever they begin.
-        slots = slots_for(len(universe.pairs) if self._cluster is None else PAIRS_MAX)
-        books = BooksWriter.create(self.files.books, slots, _SLOT_BYTES, epoch=self._ports.pid)
-        self._closers.append(books.close)
-        books.beat(self._clock.monotonic_ns())
-        self._books = books
-        bus = self._open_bus(self.files.bus_endpoint, HIGH_WATER)
-        raw = self._open_bus(self.files.raw_endpoint, RAW_HIGH_WATER)
-        self._status.topics = RunTopics(bus, self._clock, self._risk_note_text)
-        notifiers = self._notifiers = [self._notifier(bus, n) for n in range(self.config.run.shards)]
+        slots = slots_for(len(universe.pairs) if self._member is None else PAIRS_MAX)
+        feeds = self._feeds = MarketFeeds(self.config, self.files, self._ports, slots, self.alert)
+        self._closers.append(feeds.close)
+        self._status.topics = RunTopics(feeds.bus, self._clock, self._risk.text)
         if self._control is None:
             self._open_control()
-        if self._cluster is not None:
+        if self._member is not None:
             # Workers and risk follow as the agent shows what this host holds; the markets of their pairs do, too.
-            carried = carried_by(universe, frozenset(), None)
-            await self._start_feeds(carried, books, notifiers, bus, raw)
-            books.set_universe(universe.serial)
+            await feeds.start(carried_by(universe, frozenset(), None))
+            feeds.books.set_universe(universe.serial)
         elif self._recorder is None:
-            await self._start_trading(universe, books, notifiers, bus, raw)
+            await self._start_trading(universe, feeds)
         else:
             # It subscribes before the first connection is opened, so the tape begins with the first message.
             recorder = self._start_child(self._specs.recorder(self._recorder))
-            await self.processes.until_ready(recorder, lambda: raw.wanted(RAW.encode()), READY_S)
-            await self._start_feeds(universe, books, notifiers, bus, raw)
-        self._open_shards(universe, books)
+            await self.processes.until_ready(recorder, lambda: feeds.raw.wanted(RAW.encode()), READY_S)
+            await feeds.start(universe)
+        self._open_shards(universe, feeds)
         self._ports.before_trading()
         self._turned_ns = self._clock.monotonic_ns()
-        books.set_phase(Phase.RUNNING)
+        feeds.books.set_phase(Phase.RUNNING)
         self._set_state("running")
         if self._table:
             self._start_child(self._specs.viewer())
@@ -364,27 +271,20 @@ class Run:
             universe = replace(universe, listed_ms=self._clock.wall_ms())
         return universe
 
-    def _open_bus(self, endpoint: str, high_water: int) -> Publisher:
-        bus = self._ports.open_bus(endpoint, high_water)
-        self._closers.append(bus.close)
-        bus.start()
-        return bus
+    async def _join(self, member: ClusterMember) -> Universe:
+        """Start the agent, and wait until the cluster has a leader and a universe."""
+        self._open_control()  # A person must be able to end this host also while it waits for a leader.
+        await self.processes.until_up(self._start_child(self._specs.agent()))
+        return await member.join(self._find_universe, self._stop.is_set)
 
-    async def _start_trading(
-        self,
-        universe: Universe,
-        books: BooksWriter,
-        notifiers: Sequence[ShardNotifier],
-        bus: Publisher,
-        raw: Publisher,
-    ) -> None:
+    async def _start_trading(self, universe: Universe, feeds: MarketFeeds) -> None:
         risk = self._start_child(self._specs.risk())
         if self.config.mode == "live":
             # The check begins only once risk answers, because what the venues state is compared with its ledger.
             await self.processes.until_up(risk)
             await self.processes.until_up(self._start_child(self._specs.accounts()))
         workers = [self._start_child(self._specs.worker(shard)) for shard in range(self.config.run.shards)]
-        await self._start_feeds(universe, books, notifiers, bus, raw)
+        await feeds.start(universe)
         await self.processes.until_up(risk)
         for worker in workers:
             await self.processes.until_up(worker)
@@ -413,8 +313,8 @@ class Run:
                 return
             self._follow_cluster()
             self._check_children()
-            for feed in self._feeds.values():
-                feed.check()
+            if self._feeds is not None:
+                self._feeds.check()
             if self._shards is not None:
                 self._shards.step(now_ns)
             if progress is not None and now_ns - reported_ns >= _PROGRESS_S * 1e9 and not reports:
@@ -428,31 +328,19 @@ class Run:
         """Return the time until the next check."""
         timers = self._ports.timers
         is_idle = self._shards is None or self._shards.assignments.is_idle
-        is_idle = is_idle and self.processes.is_settled and self._cluster is None
+        is_idle = is_idle and self.processes.is_settled and self._member is None
         return timers.tick_s if is_idle else timers.busy_tick_s
 
     def _follow_cluster(self) -> None:
-        """Do what the agent shows, in a run on several hosts: run what this host holds, and follow the universe."""
-        cluster, shards = self._cluster, self._shards
-        if cluster is None or shards is None:
+        """Do what the agent shows, in a run on several hosts, and end when the cluster ends."""
+        member, shards = self._member, self._shards
+        if member is None or shards is None:
             return
-        if not cluster.leads and cluster.view.universe > cluster.universe:
-            universe = cluster.read_universe()
-            if universe is not None and universe.serial > cluster.universe:
-                try:
-                    if shards.adopt(universe):
-                        cluster.renew_workers()
-                except ChangeFailed as error:
-                    get_logger().warning("the universe of the cluster is not in force yet", error=str(error))
-        cluster.universe = shards.assignments.universe.serial
-        cluster.step()
-        shards.hold(cluster.markets)
-        self._status.away = cluster.away
-        if cluster.view.phase and not self._stop.is_set():
-            get_logger().warning(
-                "the cluster ends", positions="kept" if cluster.view.phase == 2 else "closed"
-            )
-            self.request_stop(keep_positions=cluster.view.phase == 2, all_hosts=True)
+        member.follow(shards)
+        phase = member.role.view.phase
+        if phase and not self._stop.is_set():
+            get_logger().warning("the cluster ends", positions="kept" if phase == 2 else "closed")
+            self.request_stop(keep_positions=phase == 2, all_hosts=True)
 
     @staticmethod
     async def report(progress: Callable[[], None]) -> None:
@@ -464,19 +352,19 @@ class Run:
 
     async def drain(self) -> None:
         """Enter nothing; close the positions, or keep them if asked to; wait for the workers to end."""
-        if self._books is None or self.state != "running" or self._recorder is not None:
+        if self._feeds is None or self.state != "running" or self._recorder is not None:
             return
         self._set_state("draining")
         self.processes.ending = True
         self.keeps_positions = self.keeps_positions or not self._is_last
         risk = self.processes.get("risk")
-        if risk is not None and not risk.pid and self._cluster is None:
-            self.alert(f"risk is gone: nothing can be closed; {describe_open(self._risk_note())}")
+        if risk is not None and not risk.pid and self._member is None:
+            self.alert(f"risk is gone: nothing can be closed; {describe_open(self._risk.note())}")
             return
         if self._shards is not None:
             self._shards.end(self._clock.monotonic_ns())
-        self._books.set_phase(Phase.DRAINING_KEEP if self.keeps_positions else Phase.DRAINING)
-        self._wake_workers()
+        self._feeds.books.set_phase(Phase.DRAINING_KEEP if self.keeps_positions else Phase.DRAINING)
+        self._feeds.wake_workers()
         get_logger().info("stopping", positions="kept" if self.keeps_positions else "closed")
         deadline_ns = self._clock.monotonic_ns() + int(self.config.run.stop_timeout_s * 1e9)
         stops = self._stops
@@ -493,7 +381,7 @@ class Run:
             if self._clock.monotonic_ns() > deadline_ns:
                 self.alert(
                     f"positions not all closed within {self.config.run.stop_timeout_s:g} s"
-                    + describe_unclosable(self._risk_note())
+                    + describe_unclosable(self._risk.note())
                 )
                 return
             if self._stops > stops + 1:
@@ -506,44 +394,18 @@ class Run:
         workers = [child for child in self.processes.children if child.shard is not None]
         if any(worker.state in ("starting", "running", "restarting") for worker in workers):
             return True
-        return self._is_last and self._cluster is not None and self._are_others_at_work(self._cluster)
-
-    def _are_others_at_work(self, cluster: HostRole) -> bool:
-        """Return whether other hosts of a cluster that ends have something left to close or to book.
-
-        Without this host they might be too few to book it, and its summary would be of before.
-        """
-        if cluster.others_at_work():
-            return True
-        if not cluster.leader:
-            return False  # nothing can be booked
-        note = self._risk_note()
-        if note.open_intents:
-            return True
-        stays = self.keeps_positions or (note.halt is not None and note.halt.level == "stopped")
-        return bool(note.positions) and not stays
+        if self._member is None or not self._is_last:
+            return False
+        return self._member.are_others_at_work(self._risk.note, keeps_positions=self.keeps_positions)
 
     async def _leave_cluster(self) -> None:
-        """Give back what this host holds.
-
-        Where the whole cluster ends, the leader goes first: it needs the others to store its last events.
-        """
-        cluster = self._cluster
-        if cluster is None or self.processes.get("agent") is None:
+        """Give back what this host holds, and end the agent."""
+        if self._member is None or self.processes.get("agent") is None:
             return
-        cluster.leaves = cluster.is_over = True
-        deadline_ns = self._clock.monotonic_ns() + int((_LAST_S if self._is_last else _LEAVE_S) * 1e9)
-        while cluster.holds_anything() or (self._is_last and cluster.is_led_elsewhere()):
-            cluster.step()
-            try:
-                self._check_children()
-            except RunFailed as error:
-                self._fail(error)
-                break
-            if self._clock.monotonic_ns() > deadline_ns:
-                self.alert("the agent has not given back in time what this host holds; it expires by itself")
-                break
-            await self.processes.until_next(self._ports.timers.busy_tick_s)
+        try:
+            await self._member.leave(self._check_children, is_last=self._is_last)
+        except RunFailed as error:
+            self._fail(error)
         await self.processes.end(["agent"], 5.0)
 
     async def end(self, before_removal: Callable[[], Awaitable[None]]) -> None:
@@ -553,8 +415,8 @@ class Run:
             self.processes.spares.end()
         workers = [child.name for child in self.processes.children if child.shard is not None]
         await self.processes.end(workers, 2.0)
-        for feed in self._feeds.values():
-            await feed.stop()
+        if self._feeds is not None:
+            await self._feeds.stop()
         await self.processes.end(["accounts"], 5.0)
         await self._end_risk()
         await self._leave_cluster()
@@ -563,7 +425,7 @@ class Run:
         await self.processes.end(COMPANIONS, 5.0)
         await self.processes.end(["sim"], 3.0)
         try:
-            self._status.journal.follow(self._risk_note_text())
+            self._status.journal.follow(self._risk.text())
             self._set_state("ended")
             self._write_note()
             await before_removal()
@@ -579,12 +441,12 @@ class Run:
         risk = self.processes.get("risk")
         if risk is None or not risk.pid:
             return
-        pid, was_up = self._risk_pid, risk.is_up
+        pid, was_up = self._risk.pid, risk.is_up
         await self.processes.end(["risk"], 10.0)
         self._ledger.poll(pid)
         code = risk.poll()
         # A host may lead for a moment only, and a risk process that was not up yet has booked nothing.
-        if code and code != NOT_LEADER and (was_up or self._cluster is None):
+        if code and code != NOT_LEADER and (was_up or self._member is None):
             self.failure = self.failure or ChildFailed(
                 f"risk ended with code {code} at the stop: {risk.stderr_tail()}"
             )
@@ -624,68 +486,28 @@ class Run:
         sim = self._start_child(self._specs.sim(lambda: self._sim))
         await self.processes.until_up(sim)
         self.config, self._sim = with_exchanges(self.config, self.files.sim_ready.read_bytes())
-        probe = HttpProbe(self._sim.host, self._sim.port_of(AWAY), lambda: self._frames, self._clock)
+        probe = HttpProbe(self._sim.host, self._sim.port_of(AWAY), self._frames, self._clock)
         self._watchdog.probe = probe
         self._tasks.append(asyncio.create_task(probe.run(), name="probe"))
 
-    async def _start_feeds(
-        self,
-        universe: Universe,
-        books: BooksWriter,
-        notifiers: Sequence[ShardNotifier],
-        bus: Publisher,
-        raw: Publisher,
-    ) -> None:
-        self._feeds = {
-            name: VenueFeed(
-                get_venue(name),
-                self.config.venues.get(name),
-                universe,
-                books,
-                notifiers,
-                bus,
-                self._clock,
-                self.config.run.receiver,
-                self._ports.opener,
-                data_source=self.config.data_source,
-                fetch=self._ports.fetch,
-                alert=self.alert,
-                quality=self.config.data_quality,
-                raw=raw,
-            )
-            for name in self.config.venues.traded
-        }
-        for feed in self._feeds.values():
-            await feed.start()
-
-    def _wake_workers(self) -> None:
-        """Let the workers follow a change of the phase or of the universe at once."""
-        for notifier in self._notifiers:
-            notifier.wake()
-
-    def _notifier(self, bus: Publisher, shard: int) -> ShardNotifier:
-        notifier = ShardNotifier.create(self.files.dir, shard, ringer=self._ports.open_ringer(bus, shard))
-        self._closers.append(notifier.close)
-        return notifier
-
-    def _open_shards(self, universe: Universe, books: BooksWriter) -> None:
+    def _open_shards(self, universe: Universe, feeds: MarketFeeds) -> None:
         """Allow pairs to be moved, added and removed from now on."""
         self._shards = ShardManager(
             universe,
             config=self.config,
             files=self.files,
-            books=books,
-            feeds=self._feeds,
+            books=feeds.books,
+            feeds=feeds.venues,
             processes=self.processes,
             clock=self._clock,
             alert=self.alert,
-            held=lambda: frozenset(position.pair for position in self._risk_note().positions),
+            held=self._risk.held,
             on_universe=self._on_universe,
             find_universe=self._ports.find_universe,
             read_listings=self._ports.read_listings,
             cpu_s=self._ports.host.cpu_s,
-            wake_workers=self._wake_workers,
-            others=self._cluster,
+            wake_workers=feeds.wake_workers,
+            others=self._member.role if self._member is not None else None,
         )
         self._closers.append(self._shards.close)
         if self._control is not None and self._recorder is None:
@@ -706,40 +528,23 @@ class Run:
         server.why_not_yet = self._why_not_yet
         server.start()
 
-    def _waits_for_leader(self) -> bool:
-        """Return whether this host of a cluster cannot begin before it knows a leader and the pairs."""
-        cluster = self._cluster
-        return cluster is not None and self._status.universe is None and not cluster.leads
-
     def _why_not_yet(self) -> str:
-        if self._cluster is not None and self._waits_for_leader():
-            why = self._cluster.why_no_leader().removeprefix("waiting for a leader").removeprefix(": ")
-            return "this host waits for a leader" + (f": {why}" if why else "")
-        return "this run has not begun yet: ask again later" if self._shards is None else ""
+        why = self._member.why_not_yet if self._member is not None else ""
+        return why or ("this run has not begun yet: ask again later" if self._shards is None else "")
 
     def _on_stop(self, order: control.Stop) -> control.Answer:
-        cluster = self._cluster
-        if order.host_only and cluster is None:
-            raise UsageError("--host-only: this run has no other hosts")
-        if self._waits_for_leader():
+        member = self._member
+        if member is None:
+            if order.host_only:
+                raise UsageError("--host-only: this run has no other hosts")
+            self.request_stop(keep_positions=order.keep_positions)
+            return control.ControlDone("stopping")
+        if member.waits_for_leader:
             self.request_stop(keep_positions=True)
             others = "" if order.host_only else "; other hosts are not stopped by it"
             return control.ControlDone(f"this host waits for a leader and ends at once{others}")
-        all_hosts = not order.host_only
-        self.request_stop(keep_positions=order.keep_positions, all_hosts=all_hosts)
-        if cluster is None:
-            return control.ControlDone("stopping")
-        if order.host_only:
-            return control.ControlDone(
-                "this host leaves the cluster; its positions are kept for the other hosts"
-            )
-        cluster.ordered_phase = 2 if order.keep_positions else 1
-        unreached = cluster.unreached()
-        if unreached:
-            return control.ControlDone(
-                f"stopping this host; {', '.join(unreached)} cannot be reached and may go on: stop each of them there"
-            )
-        return control.ControlDone("stopping all hosts of the cluster")
+        self.request_stop(keep_positions=order.keep_positions, all_hosts=not order.host_only)
+        return control.ControlDone(member.order_end(order))
 
     def _on_control_failed(self) -> None:
         """End in order, because no person could order this run to end otherwise."""
@@ -749,33 +554,9 @@ class Run:
     def _note_children(self) -> None:
         self._ports.note_children(self.processes.pids)
 
-    def _risk_note(self) -> RiskNote:
-        note = self._risk_note_text()
-        return decode_risk_note(note) if note else NO_NOTE
-
-    def _risk_note_text(self) -> bytes:
-        try:
-            with PageReader.attach(self.files.risk_page) as page:
-                return page.note()
-        except SharedMemoryError:
-            return b""  # risk is being replaced
-
-    @property
-    def _risk_pid(self) -> int:
-        risk = self.processes.get("risk")
-        return risk.pid if risk is not None else 0
-
-    def _why_fenced(self, shard: int) -> str:
-        return self._risk_note().fences.get(str(shard), "")
-
     def _find_unattended(self, universe: Universe) -> None:
         """Alert a person to open positions of pairs that this run does not trade: no worker closes them."""
-        mine = {pair.base for pair in universe.pairs}
-        unattended = tuple(
-            f"{position.pair} {position.position_id}"
-            for position in self._risk_note().positions
-            if position.pair not in mine
-        )
+        unattended = self._risk.unattended(universe)
         is_news = unattended != self._status.unattended
         self._status.unattended = unattended
         if unattended and is_news:
@@ -803,46 +584,37 @@ class Run:
         await repeat(turn)
 
     def _beat_once(self, now_ns: int) -> None:
-        if self._books is not None:
-            self._books.beat(now_ns)
+        if self._feeds is not None:
+            self._feeds.books.beat(now_ns)
         if self._status.beat(now_ns):
             self._status.bad_orders = self._control.bad if self._control is not None else 0
             try:
-                self._ledger.poll(self._risk_pid)
-                self._attend()
+                self._ledger.poll(self._risk.pid)
+                self._follow_risk()
                 self._write_note()
             except Exception as error:  # noqa: BLE001 - without beats no worker trades, without a note all do
                 self._status.postpone_note(now_ns)
                 get_logger().error("the supervisor's note cannot be written", exc_info=error)
 
-    def _attend(self) -> None:
-        """Make the feeds confirm the quiet books of all pairs whose positions may have to be closed."""
-        risk, universe = self.processes.get("risk"), self._status.universe
-        health = risk.health if risk is not None else None
-        note = health.note(risk.pid) if risk is not None and isinstance(health, PageHealth) else b""
-        if self._cluster is not None and not note:
-            note = self._risk_note_text()  # of the leader, as the agent shows it
+    def _follow_risk(self) -> None:
+        """Read risk's note for the journal, and for the feeds, which confirm the quiet books of open positions."""
+        universe = self._status.universe
+        note = self._risk.text_in_force()
         if not note or universe is None:
             return  # risk is being replaced, and what was open still is
         self._status.journal.follow(note)
-        basis = note, universe.serial, len(self._feeds)
-        if basis == self._attended_for:
-            return
-        self._attended_for = basis
-        pairs = open_pairs(note)
-        slots = {leg.slot for pair in universe.pairs if pair.base in pairs for leg in (pair.home, pair.away)}
-        if slots:
-            slots.add(universe.fx.slot)
-        for feed in self._feeds.values():
-            feed.attend(frozenset(slots))
+        if self._feeds is not None:
+            self._feeds.attend(note, universe)
 
     def _write_note(self) -> None:
         self._status.write(self.processes, self._report_feeds)
 
     def _report_feeds(self) -> Sequence[VenueNote]:
-        notes = tuple(feed.report() for feed in self._feeds.values())
-        self._frames = sum(note.frames for note in notes)
-        return notes
+        return self._feeds.report() if self._feeds is not None else ()
+
+    def _frames(self) -> int:
+        """Return the number of frames that all feeds had received at the last note."""
+        return self._feeds.frames if self._feeds is not None else 0
 
 
 def _orders(config: Config) -> str:

@@ -25,7 +25,8 @@ from arbshard.virtual.risk import VirtualRisk
 from arbshard.virtual.stand_ins import QuietBus, VirtualFetch, VirtualServer, VirtualWorld, no_rest
 from arbshard.virtual.worker import VirtualSurroundings, VirtualWorker
 from arbshard.wire.replies import Handler
-from supervisor.run import Defect, Run, SupervisorPorts, Timers
+from supervisor.ports import SupervisorPorts, Timers
+from supervisor.run import Defect, Run
 
 _LISTING_S = 0.3
 """Time in seconds that the venues take to return their listings."""
@@ -35,7 +36,7 @@ _STATE_DIR = Path("virtual-state")
 
 class VirtualSupervisor:
     """Is one run of the system: ``run`` until it is ordered to end, fails, or is killed. Implements
-    ``run.RunObserver``.
+    ``ports.RunObserver``.
     """
 
     def __init__(self, world: VirtualWorld, process: VirtualProcess, run_dir: Path, name: str) -> None:

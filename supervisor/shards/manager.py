@@ -27,7 +27,6 @@ from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.pages import PageReader
 from arbshard.venues.registry import get_venue
 from arbshard.wire import control
-from supervisor.cluster import carried_by, lost_pairs
 from supervisor.control import ControlServer
 from supervisor.feeds.fanout import targets_of
 from supervisor.feeds.venue import VenueFeed
@@ -37,6 +36,7 @@ from supervisor.processes.process_supervisor import ProcessSupervisor
 from supervisor.rundir import write_whole
 from supervisor.shards.assignments import Assignments, ChangeFailed, ShardChange
 from supervisor.shards.balance import Judge, PairMove, plan_moves, ratio
+from supervisor.shards.carried import carried_by, lost_pairs
 from supervisor.shards.changes import Add, FillShard, ListingRequest, Move, Remove
 from supervisor.shards.listing import ListingWatch
 from supervisor.shards.loads import LoadMeter
@@ -49,7 +49,7 @@ _MORE_PAIRS = 128
 
 
 class OtherHosts(Protocol):
-    """Is what a run on several hosts knows of the other ones: ``cluster.HostRole``."""
+    """Is what a run on several hosts knows of the other ones: ``cluster.role.HostRole``."""
 
     @property
     def leads(self) -> bool:

@@ -1,33 +1,27 @@
 """Runs what this host holds in a run on several hosts: workers of granted shards, and risk while this host leads.
 
 The cluster agent decides nothing about processes: it shows on its page what this host may run, and ``HostRole``
-starts and ends processes by it at each tick of the supervisor. ``HeldShards`` and ``carried_by`` are pure.
+starts and ends processes by it at each tick of the supervisor.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
-from msgspec.structs import replace
 
 from arbshard.clock import Clock
 from arbshard.config import Config
-from arbshard.errors import RunFailed, SharedMemoryError
+from arbshard.errors import SharedMemoryError
 from arbshard.log import get_logger
 from arbshard.model.cluster_note import ClusterNote, HostView, ShardPlace, decode_cluster_note
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.shm.pages import PageReader
-from arbshard.wire.cluster import EPOCHS_PER_GRANT
+from supervisor.cluster.held import AgentView, Begin, Forget, HeldShards, HeldWorker, Retire
 from supervisor.processes.child import Child, ProcessHost
 from supervisor.processes.health import PageHealth
 from supervisor.processes.process_supervisor import ProcessSupervisor
 from supervisor.processes.specs import ChildSpecs
 
-_KEEP_MARKETS_NS = 10_000_000_000
-"""How long (ns) the markets of a shard are still carried after its grant has ended. The venues limit how often a
-market may be subscribed to, and an agent that was restarted gets the same shards again."""
 _WORKER_ENDS_S = 0.5
 """How long a worker whose grant has ended may take to end; it sends nothing meanwhile."""
 _RISK_ENDS_S = 10.0
@@ -35,147 +29,6 @@ _AGAIN_NS = 1_000_000_000
 """Pause in ns before risk is started again in a term in which it has stopped to lead."""
 _HOST_FRESH_NS = 5_000_000_000
 """A host whose view has not changed for so long (ns) is counted as away."""
-_SAY_S, _SAY_AGAIN_S = 5.0, 10.0
-"""How long a host waits for a leader before it says so, and before it says so again, in seconds."""
-_WAIT_S = 0.02
-
-
-class AgentView(NamedTuple):
-    """Holds what the page of the agent shows at one moment."""
-
-    term: int = 0
-    leads: bool = False
-    valid_until_ns: int = 0
-    """Until when workers of this host may send orders, by the clock of leases."""
-    universe: int = 0
-    """Serial of the newest universe of the cluster; 0 for none."""
-    phase: int = 0
-    """1: the cluster ends; 2: the same, positions kept."""
-    grants: tuple[int, ...] = ()
-    """The grant that this host holds of each shard; 0 for none."""
-
-
-class HeldWorker(NamedTuple):
-    """States what is known of a shard's worker on this host."""
-
-    epoch: int
-    exists: bool
-    """Whether its process exists, though it may be ending."""
-    is_ended: bool = False
-    """Whether it is not restarted: it was asked to end, or has drained."""
-    is_given_up: bool = False
-
-
-class Begin(NamedTuple):
-    """Says to start the worker of a shard."""
-
-    shard: int
-    before: int
-    """The epoch before its first one."""
-    last: int
-    """The last epoch of the grant."""
-
-
-class Retire(NamedTuple):
-    """Says to end the worker of a shard."""
-
-    shard: int
-    why: str
-
-
-class Forget(NamedTuple):
-    """Says that a worker that has ended is of the past: another one may follow."""
-
-    shard: int
-
-
-class HeldShards:
-    """Decides which workers run on this host, and from which epoch on."""
-
-    def __init__(self) -> None:
-        self._used: dict[int, int] = {}
-        """The highest epoch of each shard that was used on this host."""
-        self._back: dict[int, int] = {}
-        self._held_ns: dict[int, int] = {}
-
-    @property
-    def given_back(self) -> Mapping[int, int]:
-        """Return the grants, by shard, that this host cannot use any more."""
-        return self._back
-
-    def plan(
-        self, view: AgentView, workers: Mapping[int, HeldWorker], lease_ns: int, *, ends: bool
-    ) -> list[Begin | Retire | Forget]:
-        """Return what to do now. ``lease_ns``: the time by the clock of leases.
-
-        ``ends``: the run is ending, so a worker that has ended by itself has drained, and none follows it in the same
-        grant.
-        """
-        steps: list[Begin | Retire | Forget] = []
-        is_valid = lease_ns < view.valid_until_ns
-        for shard, grant in enumerate(view.grants):
-            worker = workers.get(shard)
-            if worker is not None:
-                self._used[shard] = max(self._used.get(shard, 0), worker.epoch)
-                is_current = grant > 0 and worker.epoch // EPOCHS_PER_GRANT == grant
-                if worker.is_given_up and is_current:
-                    self._back[shard] = grant
-                if not worker.is_ended and not (is_current and is_valid and not worker.is_given_up):
-                    steps.append(Retire(shard, self._why(worker, grant, is_current=is_current)))
-                elif worker.is_ended and not worker.exists and not (ends and is_current):
-                    steps.append(Forget(shard))
-                continue
-            if self._back.get(shard) not in (None, grant):
-                del self._back[shard]
-            if grant and is_valid and shard not in self._back:
-                before = max(self._used.get(shard, 0), grant * EPOCHS_PER_GRANT)
-                last = (grant + 1) * EPOCHS_PER_GRANT - 1
-                if before < last:
-                    steps.append(Begin(shard, before, last))
-                else:
-                    self._back[shard] = grant
-        return steps
-
-    def markets(self, view: AgentView, now_ns: int) -> frozenset[int]:
-        """Return the shards whose markets are carried: those that are held, or were until a while ago."""
-        for shard, grant in enumerate(view.grants):
-            if grant:
-                self._held_ns[shard] = now_ns
-        return frozenset(
-            shard for shard, held_ns in self._held_ns.items() if now_ns - held_ns <= _KEEP_MARKETS_NS
-        )
-
-    @staticmethod
-    def _why(worker: HeldWorker, grant: int, *, is_current: bool) -> str:
-        if worker.is_given_up:
-            return "given up here, so that another host may run the shard"
-        if is_current:
-            return "this host may not trade at the moment"
-        return (
-            f"the grant of the shard is {grant} now" if grant else "this host has no grant of the shard now"
-        )
-
-
-def carried_by(universe: Universe, shards: frozenset[int], before: Universe | None) -> Universe:
-    """Return ``universe`` with those pairs alone whose markets this host carries: the pairs of ``shards``.
-
-    A pair that is on its way between two shards is carried if it was ``before``: its former shard may still need it.
-    """
-    owners = universe.owners()
-    had = {pair.base for pair in before.pairs} if before is not None else frozenset[str]()
-    pairs = tuple(
-        pair
-        for pair in universe.pairs
-        if (owners[pair.base] in shards if pair.base in owners else pair.base in had)
-    )
-    bases = {pair.base for pair in pairs}
-    mine = tuple(tuple(base for base in shard if base in bases) for shard in universe.shards)
-    return replace(universe, pairs=pairs, shards=mine)
-
-
-def lost_pairs(universe: Universe) -> tuple[str, ...]:
-    """Return the pairs that a former leader had taken out of their shards, or was closing, when it was lost."""
-    return tuple(dict.fromkeys((*universe.unassigned(), *universe.leaving)))
 
 
 class HostRole:
@@ -291,6 +144,14 @@ class HostRole:
         seen |= {view.host for view in note.hosts if view.leaving} if note is not None else set()
         return tuple(name for name in self._cluster.hosts if name not in seen and name != self._cluster.host)
 
+    def why_no_leader(self) -> str:
+        """Return what this host waits for until its run can begin."""
+        note = self.note
+        if note is not None and note.why:
+            return note.why
+        needed = f"{self._cluster.majority} of {len(self._cluster.hosts)} hosts are needed"
+        return f"waiting for a leader: {needed}"
+
     def fence(self, shard: int) -> int:
         """Return the lowest epoch of the shard that may trade, as risk shows it here, its own page or its mirror."""
         page = self._risk_page()
@@ -306,34 +167,27 @@ class HostRole:
 
     # What happens.
 
-    async def first_universe(
-        self, find: Callable[[], Awaitable[Universe]], is_stopping: Callable[[], bool]
-    ) -> Universe:
-        """Return the universe of the cluster: the one it has, or, where this host leads and there is none, a new one.
-
-        It waits for a leader as long as that takes. Raises ``RunFailed`` when a person stops it meanwhile.
-        """
-        said_s = self._clock.monotonic_ns() / 1e9 - _SAY_AGAIN_S + _SAY_S
-        while True:
-            if is_stopping():
-                raise RunFailed("the run was stopped while it waited for a leader")
-            self._read()
-            universe = self.read_universe() if self.view.universe else None
-            if universe is not None:
-                return universe
-            if self.view.leads and not self.view.universe:
-                # 0 on a page means that there is none. A later leader's universe always has a greater serial.
-                return replace(await find(), serial=max(self.view.term, 1))
-            now_s = self._clock.monotonic_ns() / 1e9
-            if now_s - said_s >= _SAY_AGAIN_S:
-                said_s = now_s
-                self._alert(self.why_no_leader())
-            self._processes.watch(with_spares=False)
-            await asyncio.sleep(_WAIT_S)
+    def read(self) -> None:
+        """Read what the agent shows now."""
+        agent = self._processes.get("agent")
+        pid = agent.pid if agent is not None else 0
+        if not pid or not self._page.is_up(pid):
+            # Its grants are not known again before its successor shows them; until then the workers' time runs out.
+            self.view = self.view._replace(leads=self.view.leads and not self._is_lead_over())
+            return
+        value = self._page.value
+        self.view = AgentView(
+            term=value("term", pid),
+            leads=value("leads", pid) == 1,
+            valid_until_ns=value("valid_until_ns", pid),
+            universe=value("universe", pid),
+            phase=value("phase", pid),
+            grants=tuple(value(f"grant_{shard}", pid) for shard in range(self._cluster.shards)),
+        )
 
     def step(self) -> None:
         """Read the page; start and end the processes of this host by it."""
-        self._read()
+        self.read()
         self._step_risk()
         workers = {
             child.shard: HeldWorker(
@@ -402,23 +256,6 @@ class HostRole:
         if accounts is not None and accounts.state == "ended" and not accounts.pid:
             self._processes.forget("accounts")
 
-    def _read(self) -> None:
-        agent = self._processes.get("agent")
-        pid = agent.pid if agent is not None else 0
-        if not pid or not self._page.is_up(pid):
-            # Its grants are not known again before its successor shows them; until then the workers' time runs out.
-            self.view = self.view._replace(leads=self.view.leads and not self._is_lead_over())
-            return
-        value = self._page.value
-        self.view = AgentView(
-            term=value("term", pid),
-            leads=value("leads", pid) == 1,
-            valid_until_ns=value("valid_until_ns", pid),
-            universe=value("universe", pid),
-            phase=value("phase", pid),
-            grants=tuple(value(f"grant_{shard}", pid) for shard in range(self._cluster.shards)),
-        )
-
     def _is_lead_over(self) -> bool:
         return self._lease_ns() >= self._page.newest("lead_until_ns")
 
@@ -449,14 +286,6 @@ class HostRole:
             for view in note.hosts
             if view.host != self._cluster.host and now_ns - self._views[view.host][1] <= _HOST_FRESH_NS
         )
-
-    def why_no_leader(self) -> str:
-        """Return what this host waits for until its run can begin."""
-        note = self.note
-        if note is not None and note.why:
-            return note.why
-        needed = f"{self._cluster.majority} of {len(self._cluster.hosts)} hosts are needed"
-        return f"waiting for a leader: {needed}"
 
     def _is_risk_shown(self) -> bool:
         page = self._risk_page()

@@ -1,22 +1,11 @@
-"""Which workers a host of a cluster runs, by the grants that its agent shows, and which markets it carries."""
+"""Which workers a host of a cluster runs, by the grants that its agent shows, and whose markets it keeps."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from arbshard.wire.cluster import EPOCHS_PER_GRANT
-from supervisor.cluster import (
-    AgentView,
-    Begin,
-    Forget,
-    HeldShards,
-    HeldWorker,
-    Retire,
-    carried_by,
-    lost_pairs,
-)
-from support import world as w
+from supervisor.cluster.held import AgentView, Begin, Forget, HeldShards, HeldWorker, Retire
 
 NOW = 1_000
 
@@ -132,40 +121,3 @@ def test_markets_are_kept_for_a_while():
     assert held.markets(view(1, 0), 0) == {0}
     assert held.markets(view(0, 2), 9_000_000_000) == {0, 1}
     assert held.markets(view(0, 2), 11_000_000_000) == {1}
-
-
-class TestCarried:
-    """The part of the universe that a host's feeds carry."""
-
-    @pytest.fixture
-    def universe(self):
-        found = w.make_universe("BTC", "ETH", "SOL", "XRP")
-        return replace(found, shards=(("BTC", "ETH"), ("SOL", "XRP")))
-
-    def bases(self, universe):
-        return {pair.base for pair in universe.pairs}
-
-    def test_only_the_pairs_of_held_shards(self, universe):
-        for shard in (0, 1):
-            carried = carried_by(universe, frozenset({shard}), None)
-            assert self.bases(carried) == set(universe.shards[shard])
-            assert carried.fx == universe.fx
-            assert [set(one) for one in carried.shards][shard] == set(universe.shards[shard])
-        assert carried_by(universe, frozenset({0, 1}), None).pairs == universe.pairs
-
-    def test_a_pair_between_two_shards_stays_with_the_host_that_had_it(self, universe):
-        base = universe.shards[0][0]
-        between = universe.without_shard([base])
-        mine = carried_by(universe, frozenset({0}), None)
-        others = carried_by(universe, frozenset({1}), None)
-        assert base in self.bases(carried_by(between, frozenset({0}), mine))
-        assert base not in self.bases(carried_by(between, frozenset({1}), others))
-        moved = between.on_shards({base: 1})
-        assert base not in self.bases(carried_by(moved, frozenset({0}), mine))
-        assert base in self.bases(carried_by(moved, frozenset({1}), others))
-
-    def test_what_a_lost_leader_left_undone(self, universe):
-        assert lost_pairs(universe) == ()
-        base = universe.shards[0][0]
-        assert lost_pairs(universe.without_shard([base])) == (base,)
-        assert lost_pairs(universe.with_leaving([base])) == (base,)
