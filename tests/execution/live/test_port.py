@@ -288,6 +288,73 @@ class TestRules:
         assert room.binance.calls == []
 
 
+class TestLaunch:
+    """A leg whose bytes leave before anything waits for its end."""
+
+    async def test_it_is_sent_once_with_what_was_signed(self, open_room, said, ask):
+        room = open_room(order_timeout_s=2.0)
+        room.binance.says("order", said.answer(said.binance()))
+        room.port.prepare([ask])
+        room.port.launch(ask, None)
+        assert not room.port.prepared
+        result = await room.port.send(ask, admitted=True)
+        assert result.state == "FILLED"
+        assert len(sent(room.binance, "order")) == len(room.binance.used) == 1
+        assert len(room.port.tracker) == 0
+
+    async def test_without_a_signature_it_is_built_and_sent_all_the_same(self, open_room, said, ask):
+        room = open_room(order_timeout_s=2.0)
+        room.binance.says("order", said.answer(said.binance()))
+        room.port.launch(ask, None)
+        assert (await room.port.send(ask, admitted=True)).state == "FILLED"
+        assert len(sent(room.binance, "order")) == 1
+        assert room.binance.used == []
+
+    async def test_worker_that_was_replaced_sends_neither_leg(self, open_room, bid, ask):
+        """Both were signed while risk decided; then the worker stood still, and a successor took them over."""
+        room = open_room()
+        room.port.prepare([bid, ask])
+        room.port._is_fenced = lambda: True
+        for order in (bid, ask):
+            room.port.launch(order, None)
+        for order in (bid, ask):
+            result = await room.port.send(order, admitted=True)
+            assert (result.state, result.detail) == (
+                "NOT_ACCEPTED",
+                "not sent: this worker has been replaced",
+            )
+        assert room.upbit.calls == room.binance.calls == []
+        assert not room.port.prepared
+
+    async def test_what_breaks_a_rule_is_not_launched_and_send_says_why(self, open_room, make):
+        room = open_room()
+        tiny = make.order(make.away, "sell", "0.000001", "60000")
+        room.port.prepare([tiny])
+        assert room.binance.prepared == []
+        room.port.launch(tiny, None)
+        result = await room.port.send(tiny, admitted=True)
+        assert (result.state, result.fault) == ("REJECTED", "order")
+        assert room.binance.calls == []
+
+    async def test_nothing_is_launched_in_a_dry_run(self, open_room, said, ask):
+        room = open_room(dry_run=True)
+        room.port.launch(ask, None)
+        assert room.binance.calls == []
+        room.binance.says("order/test", said.answer({}))
+        assert (await room.port.send(ask, admitted=True)).state == "NOT_ACCEPTED"
+        assert room.binance.paths() == ["order/test"]
+
+    async def test_one_without_an_answer_is_unknown_and_not_sent_again(self, open_room, said, ask):
+        room = open_room()
+        room.binance.says("order", said.lost)
+        room.port.launch(ask, None)
+        assert (await room.port.send(ask, admitted=True)).state == "UNKNOWN"
+        assert room.counts["unknown"] == 1
+        room.binance.says("order", said.answer(said.binance()))
+        assert (await room.port.ask(ask)).state == "FILLED"
+        assert len(sent(room.binance, "order")) == 1
+
+
 class TestBudget:
     async def test_order_without_budget_is_not_sent(self, open_room, bid):
         room = open_room()

@@ -9,11 +9,13 @@ from arbshard.config.cluster import ClusterConfig, HostConfig
 from arbshard.errors import LedgerError, SharedMemoryError
 from arbshard.ledger.events import LeaderBegan
 from arbshard.ledger.store import LedgerStore
+from arbshard.risk.leadership import following
 from arbshard.risk.leadership.following import Following, digest_of
 from arbshard.risk.portfolio.state import GrantedShard
 from arbshard.risk.shards.grants import ShardGrants
 from arbshard.wire.cluster import (
     VERSION,
+    BookSample,
     Claim,
     ClaimRefused,
     CopyPart,
@@ -26,6 +28,7 @@ from arbshard.wire.cluster import (
     NotJoined,
     PageState,
     Release,
+    Samples,
     Stored,
     StuckWorker,
     Valid,
@@ -412,3 +415,192 @@ async def test_an_asynchronous_reply_rests_on_the_own_ledger(tmp_path):
     assert rig.follow.safe_seq == 2
     rig.follow.close()
     rig.store.close()
+
+
+def pass_half_a_lease(rig, seq):
+    """Host c answers that it has stored the events up to ``seq``, and host b sends a beat."""
+    rig.now_ns += 500 * MS
+    rig.follow._tick()
+    rig.tell("c", Stored(TERM, seq))
+    rig.tell("b", HostBeat(2, ()))
+
+
+async def test_a_reminder_of_a_grant_leaves_only_when_a_majority_has_stored_it(rig):
+    """Otherwise the host would trade on a grant that the next leader does not know."""
+    for host in "bc":
+        rig.join(host)
+        rig.tell(host, Stored(TERM, 2))
+        rig.tell(host, HostBeat(1, ()))
+    rig.tell("b", Claim(0, 1))
+    for _ in range(5):
+        pass_half_a_lease(rig, 2)
+    assert rig.follow.is_leading
+    assert rig.take(b"b", Granted) == []
+    rig.tell("c", Stored(TERM, 3))
+    assert rig.take(b"b", Granted) == [Granted(0, 1)]
+    for _ in range(2):
+        pass_half_a_lease(rig, 3)
+    assert rig.take(b"b", Granted) == [Granted(0, 1)]
+
+
+async def test_a_grant_of_a_former_leader_counts_only_with_the_beginning_of_this_one(rig):
+    """A majority that has stored only what came before may still lose it to another leader."""
+    rig.granted[0] = GrantedShard("b", 1)
+    for host in "bc":
+        rig.join(host, seq=1)
+    rig.tell("c", Stored(TERM, 1))
+    rig.tell("b", HostBeat(1, ()))
+    for _ in range(4):
+        pass_half_a_lease(rig, 1)
+    assert rig.follow.is_leading
+    assert rig.take(b"b", Granted) == []
+    for _ in range(2):
+        pass_half_a_lease(rig, 2)
+    assert rig.take(b"b", Granted) == [Granted(0, 1)]
+
+
+async def test_an_acknowledgement_of_another_term_ends_the_link(rig):
+    rig.join()
+    rig.tell("b", Stored(TERM - 1, 2))
+    (refused,) = rig.take(b"b")
+    assert refused == NotJoined(TERM, "it acknowledges what was not sent")
+    assert not rig.follow.is_leading
+
+
+async def test_a_host_whose_link_takes_nothing_has_not_joined(rig):
+    rig.is_full = True
+    assert rig.join() == []
+    assert rig.follow.followers == 0
+
+
+async def test_a_follower_that_lacks_what_is_in_archives_by_now_must_join_again(rig):
+    rig.join()
+    rig.tell("b", Stored(TERM, 2))
+    rig.take(b"b")
+    rig.add(LeaderBegan(at_ms=1, term=9, host="a"))
+    rig.store.archived_seq = 3
+    rig.follow.stored(3)
+    (refused,) = rig.take(b"b")
+    assert refused == NotJoined(TERM, "what follows its last event is in archives by now")
+    assert rig.follow.followers == 0
+
+
+async def test_books_of_other_hosts_are_kept_where_risk_values_by_them(rig):
+    kept = []
+    rig.join()
+    samples = Samples(1, (BookSample(0, 5, b"book"),))
+    rig.tell("b", samples)
+    rig.follow.remote = SimpleNamespace(add=kept.append)
+    rig.tell("b", samples)
+    assert kept == [samples]
+
+
+class TestCopy:
+    """The whole ledger of the leader, on its way to a host that has another one."""
+
+    async def kept(self, rig):
+        """Have host b join without a ledger over a link that is full by then, and wait until the copy is made."""
+        rig.join(seq=0)
+        rig.is_full = True
+        async with asyncio.timeout(10):
+            while not rig.follow._followers["b"].copy.is_made:
+                await asyncio.sleep(0.005)
+
+    async def parts(self, rig):
+        parts = []
+        async with asyncio.timeout(10):
+            while not (parts and parts[-1].is_last):
+                await asyncio.sleep(0.005)
+                parts += rig.take(b"b", CopyPart)
+        return parts
+
+    async def test_it_goes_on_with_the_same_part_when_the_queue_was_full(self, rig, monkeypatch):
+        monkeypatch.setattr(following, "_PART_BYTES", 4096)
+        monkeypatch.setattr(following, "_PARTS", 2)
+        await self.kept(rig)
+        turns = 0
+
+        def take_every_third(route, message):
+            nonlocal turns
+            turns += 1
+            rig.is_full = turns % 3 != 0
+            return rig.send(route, message)
+
+        rig.follow._send = take_every_third
+        parts = await self.parts(rig)
+        assert len(parts) > 2
+        offset = 0
+        for part in parts:
+            assert part.offset == offset
+            offset += len(part.data)
+        assert rig.follow._followers["b"].copy is None
+        assert not list(rig.store.path.parent.glob("*.copy-b"))
+
+    @pytest.mark.parametrize(
+        ("copy", "why"),
+        [
+            ({"problem": LedgerError("no room")}, "its copy cannot be made: no room"),
+            ({"problem": None}, "its copy cannot be read: it was cut"),
+        ],
+    )
+    async def test_one_that_fails_makes_the_follower_join_again(self, rig, monkeypatch, copy, why):
+        def part(_size):
+            raise OSError("it was cut")
+
+        closed = []
+        made = SimpleNamespace(is_made=True, part=part, close=lambda: closed.append(1), **copy)
+        monkeypatch.setattr(following, "LedgerCopy", lambda *_: made)
+        rig.join(seq=0)
+        refused = []
+        async with asyncio.timeout(10):
+            while not refused:
+                await asyncio.sleep(0.005)
+                refused = rig.take(b"b", NotJoined)
+        assert refused == [NotJoined(TERM, why)]
+        assert rig.follow.followers == 0
+        assert closed == [1]
+
+    async def test_a_defect_goes_to_the_owner(self, rig, monkeypatch):
+        def part(_size):
+            raise ValueError("a defect")
+
+        made = SimpleNamespace(is_made=True, problem=None, part=part, close=lambda: None)
+        monkeypatch.setattr(following, "LedgerCopy", lambda *_: made)
+        rig.join(seq=0)
+        async with asyncio.timeout(10):
+            while not rig.errors:
+                await asyncio.sleep(0.005)
+        assert [str(one) for one in rig.errors] == ["a defect"]
+        rig.errors.clear()
+
+    async def test_a_new_join_and_the_end_remove_what_was_begun(self, rig):
+        await self.kept(rig)
+        first = rig.follow._followers["b"].copy
+        rig.is_full = False
+        rig.join(seq=0)
+        assert rig.follow._followers["b"].copy is not first
+        rig.follow.close()
+        assert not list(rig.store.path.parent.glob("*.copy-b"))
+
+
+async def test_a_defect_of_the_timer_goes_to_the_owner(rig, monkeypatch):
+    def values():
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(rig.page, "values", values)
+    rig.follow._timer.cancel()
+    rig.follow._on_timer()
+    assert [str(one) for one in rig.errors] == ["a defect"]
+    rig.errors.clear()
+
+
+async def test_the_end_waits_for_a_follower_for_one_lease_at_most(rig, monkeypatch):
+    pauses = []
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    rig.join()
+    monkeypatch.setattr(following.asyncio, "sleep", sleep)
+    await rig.follow.drain()
+    assert sum(pauses) == pytest.approx(rig.cluster.lease_ms / 1000)
