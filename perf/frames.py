@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from arbshard.config import SimConfig
 from arbshard.exchanges.binance import frames as binance
-from arbshard.exchanges.book import Side
+from arbshard.exchanges.book import SimSide
 from arbshard.exchanges.coins import coin_table
 from arbshard.exchanges.market import GeneratedMarket
 from arbshard.exchanges.prices import FX_START
@@ -74,7 +74,7 @@ def places_of(world: SimWorld, coins: int) -> tuple[Place, ...]:
 
 
 @contextmanager
-def _marked(side: Side, text: str) -> Iterator[None]:
+def _marked(side: SimSide, text: str) -> Iterator[None]:
     """Put ``text`` in the place of the best size while the block makes a frame."""
     kept = side.amounts[0]
     side.amounts[0] = text

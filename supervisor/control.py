@@ -28,18 +28,18 @@ class Server(Protocol):
         ...
 
 
-OpenServer = Callable[[str, Handler], Server]
+OpenControl = Callable[[str, Handler], Server]
 """Opens a server, given the endpoint and the handler of a batch of requests. Raises ``TransportError``."""
 
 
 class ControlServer:
     """Answers by the handlers that ``on`` registers; an order without a handler is denied."""
 
-    def __init__(self, endpoint: str, on_failure: Callable[[], None], open_server: OpenServer) -> None:
+    def __init__(self, endpoint: str, on_failure: Callable[[], None], open_server: OpenControl) -> None:
         """Open the socket. Raises ``TransportError``."""
         self._server = open_server(endpoint, self._obey)
         self._on_failure = on_failure
-        self._handlers: dict[type, Callable[[Any], control.Answer]] = {}
+        self._handlers: dict[type, Callable[[Any], control.ControlAnswer]] = {}
         self.why_not_yet: Callable[[], str] = lambda: ""
         """Returns why an order without a handler cannot be carried out yet; empty when it never can be."""
         self._unreadable = 0
@@ -49,7 +49,7 @@ class ControlServer:
         """Return the number of messages that could not be read as an order."""
         return self._server.bad + self._unreadable
 
-    def on(self, kind: type[Given], handler: Callable[[Given], control.Answer]) -> None:
+    def on(self, kind: type[Given], handler: Callable[[Given], control.ControlAnswer]) -> None:
         """Register ``handler`` for orders of ``kind``. What it raises as ``UsageError`` is a denial."""
         self._handlers[kind] = handler
 
@@ -68,7 +68,7 @@ class ControlServer:
     def _obey(self, batch: list[bytes]) -> list[bytes]:
         return [control.encode(self._answer(payload)) for payload in batch]
 
-    def _answer(self, payload: bytes) -> control.Answer:
+    def _answer(self, payload: bytes) -> control.ControlAnswer:
         try:
             order = control.decode_order(payload)
         except ProtocolError as error:

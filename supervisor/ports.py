@@ -10,7 +10,7 @@ from arbshard.model.universe import Universe
 from arbshard.shm.doorbell import Ringer
 from arbshard.venues.base.client import Fetch
 from arbshard.wire.bus import Publisher
-from supervisor.control import OpenServer
+from supervisor.control import OpenControl
 from supervisor.preflight import FindUniverse, ReadListings
 from supervisor.processes.child import ProcessHost
 
@@ -57,7 +57,7 @@ class SupervisorPorts(NamedTuple):
     host: ProcessHost
     open_bus: Callable[[str, int], Publisher]
     """Opens a publisher, given the endpoint and how many messages are kept for a subscriber."""
-    open_server: OpenServer
+    open_server: OpenControl
     open_ringer: Callable[[Publisher, int], Ringer | None]
     """Opens the doorbell of a shard; None for the one that ``ShardNotifier`` makes itself."""
     opener: Opener

@@ -532,7 +532,7 @@ class Run:
         why = self._member.why_not_yet if self._member is not None else ""
         return why or ("this run has not begun yet: ask again later" if self._shards is None else "")
 
-    def _on_stop(self, order: control.Stop) -> control.Answer:
+    def _on_stop(self, order: control.Stop) -> control.ControlAnswer:
         member = self._member
         if member is None:
             if order.host_only:

@@ -1,6 +1,7 @@
 """The rule of names: a public class name means one thing, and a method's name says what the method does."""
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -18,7 +19,7 @@ VAGUE = {"look", "take", "tell", "told", "hear", "heard", "say", "said", "glance
 
 @pytest.fixture(scope="module")
 def modules() -> list[tuple[str, ast.Module]]:
-    """Every file of the product, parsed once for both rules."""
+    """Every file of the product, parsed once for all rules."""
     return [
         (str(path.relative_to(root.parent)), ast.parse(path.read_text(encoding="utf-8")))
         for root in ROOTS
@@ -33,6 +34,31 @@ def twice_defined(trees: list[tuple[str, ast.Module]]) -> dict[str, list[str]]:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].append(f"{name}:{node.lineno}")
     return {name: found for name, found in places.items() if len(found) > 1}
+
+
+def aliased(trees: list[tuple[str, ast.Module]]) -> dict[str, list[str]]:
+    """The types that modules give a name to, as in ``Price = tuple[float, float]``, by this name.
+
+    Type variables are no types, and are not found.
+    """
+    places = defaultdict(list)
+    for name, tree in trees:
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(
+                node.value, ast.Subscript | ast.BinOp | ast.Attribute
+            ):
+                for target in node.targets:
+                    if isinstance(target, ast.Name) and re.fullmatch(
+                        "[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*", target.id
+                    ):
+                        places[target.id].append(f"{name}:{node.lineno}")
+    return places
+
+
+def class_names_of_others(trees: list[tuple[str, ast.Module]]) -> dict[str, list[str]]:
+    """The names of public classes that are also given to other types."""
+    classes = {node.name for _, tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    return {name: places for name, places in aliased(trees).items() if name in classes}
 
 
 def vague_methods(trees: list[tuple[str, ast.Module]]) -> list[str]:
@@ -52,12 +78,19 @@ def test_no_public_class_name_is_defined_twice(modules):
     assert {name: found for name, found in twice_defined(modules).items() if name not in TWICE} == {}
 
 
+def test_no_name_of_a_public_class_is_given_to_another_type(modules):
+    assert len(aliased(modules)) > 100
+    assert class_names_of_others(modules) == {}
+
+
 def test_every_method_says_what_it_does(modules):
     assert vague_methods(modules) == []
 
 
-def test_both_rules_can_be_broken():
+def test_each_rule_can_be_broken():
     one = "class Order:\n    def look(self): ...\n"
     trees = [("a.py", ast.parse(one)), ("b.py", ast.parse("class Order:\n    async def tell(self): ...\n"))]
     assert twice_defined(trees) == {"Order": ["a.py:1", "b.py:1"]}
     assert vague_methods(trees) == ["a.py:2 look", "b.py:2 tell"]
+    three = 'Order = Halt | Resume\nKind = TypeVar("Kind")\nEXACT = Order[int]\nclass Kind: ...\n'
+    assert class_names_of_others([*trees, ("c.py", ast.parse(three))]) == {"Order": ["c.py:1"]}

@@ -8,7 +8,7 @@ from arbshard.clock import Clock
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.model.market import Market
-from arbshard.venues.base.rules import AccountRules, Reply
+from arbshard.venues.base.rules import AccountRules, RulesReply
 from arbshard.wire.messages import AccountFees
 
 _EVERY_NS = 600_000_000_000
@@ -48,7 +48,7 @@ class FeeReader:
         symbol = min(self._markets)
         try:
             answer = await self._asker.ask(self._rules.rates_call(symbol))
-            rates = self._rules.rates_of(symbol, Reply(answer.body, answer.headers))
+            rates = self._rules.rates_of(symbol, RulesReply(answer.body, answer.headers))
         except (VenueUnavailable, FrameError) as error:
             self._due_ns = now_ns + _AGAIN_NS
             self._meter.count("fee_errors")

@@ -92,7 +92,7 @@ _TABLE = np.dtype(
 """Columns of a block. Names are numbers of ``RowBlock.names``. ``source`` and ``place`` locate message and mark of a
 row; ``sent_ms``, ``update`` and ``is_touch`` are as in ``tops.IndexedBatch``.
 """
-Table = npt.NDArray[np.void]
+RowTable = npt.NDArray[np.void]
 
 
 class _Source:
@@ -132,7 +132,7 @@ class RowBlock:
     """Holds successive rows in the order in which they are due."""
 
     def __init__(
-        self, table: Table, names: Sequence[str], sources: Mapping[int, _Source], *, has_glances: bool
+        self, table: RowTable, names: Sequence[str], sources: Mapping[int, _Source], *, has_glances: bool
     ) -> None:
         self.table = table
         self.names = names
@@ -197,7 +197,7 @@ class RowBlock:
         """Return all rows."""
         return self._rows_of(self.table)
 
-    def _rows_of(self, table: Table) -> list[FeedRow]:
+    def _rows_of(self, table: RowTable) -> list[FeedRow]:
         names, sources = self.names, self._sources
         columns = (
             table["due_ns"].tolist(), table["received_ns"].tolist(), table["connection"].tolist(),
@@ -425,7 +425,7 @@ class _BlockReader:
         self._shifts = _Shifts()
         self._floors: dict[int, int] = {}
         """Time at which the last row of a venue is due, by the venue's number: no row of it is fed before."""
-        self._tables: list[Table] = []
+        self._tables: list[RowTable] = []
         """Rows that are in no block yet; ``_count`` is their number."""
         self._count = 0
         self._released_ns = 0
@@ -485,7 +485,7 @@ class _BlockReader:
             table = self._sorted()
             yield self._block(table, len(table))
 
-    def _sorted(self) -> Table:
+    def _sorted(self) -> RowTable:
         """Return all rows that are in no block yet, in their order."""
         table = np.concatenate(self._tables)
         table = table[np.argsort(table["due_ns"], kind="stable")]
@@ -495,7 +495,7 @@ class _BlockReader:
         self._tables = [table]
         return table
 
-    def _block(self, table: Table, count: int) -> RowBlock:
+    def _block(self, table: RowTable, count: int) -> RowBlock:
         """Return the first ``count`` rows as a block; the others are left for the next block."""
         table, rest = table[:count], table[count:]
         self._released_ns = int(table["due_ns"][-1])
@@ -512,7 +512,7 @@ class _BlockReader:
             known = self._numbers = names, self._names.numbers_in(names)
         return known[1]
 
-    def _table_of(self, batch: IndexedBatch, places: npt.NDArray[np.intp], info: SegmentInfo) -> Table:
+    def _table_of(self, batch: IndexedBatch, places: npt.NDArray[np.intp], info: SegmentInfo) -> RowTable:
         offset_ns = int(batch.offset_ns[places[0]])
         shift_ns = self._shifts.of(info, offset_ns)
         began_ns = info.recording * 1_000_000 - offset_ns + shift_ns

@@ -33,7 +33,7 @@ from arbshard.tape.recorder import RefusalTail
 from arbshard.venues.registry import get_adapter
 from arbshard.virtual.confines import patient_collector, place
 
-Latency = Literal["paper", "recorded", "model"]
+LatencyKind = Literal["paper", "recorded", "model"]
 """Times at which decisions are made and orders arrive. ``paper``: decisions at once, and orders after a latency
 drawn by ``[paper]``; ``recorded``: both as in the recorded run; ``model``: decisions at once, and latencies,
 refusals and fills drawn from those measured on the tape.
@@ -105,7 +105,7 @@ def backtest(
     *,
     screening: bool = True,
     delay_frames: int = 0,
-    latency: Latency = "paper",
+    latency: LatencyKind = "paper",
 ) -> BacktestSummary:
     """Trade ``part`` on paper by ``config``, and write ledger, decisions, log and summary into the folder ``out``.
 

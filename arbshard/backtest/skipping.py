@@ -18,7 +18,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from arbshard.backtest.rows import RowBlock, Table
+from arbshard.backtest.rows import RowBlock, RowTable
 from arbshard.backtest.screening import Screen, ScreenedLane, ScreenedMarket, ScreenedPair
 
 _Prices = npt.NDArray[np.float64]
@@ -38,7 +38,7 @@ class _LaneRows:
 class _MarketRows:
     """Holds the rows of one market in a block."""
 
-    def __init__(self, market: ScreenedMarket, rows: _Numbers, table: Table) -> None:
+    def __init__(self, market: ScreenedMarket, rows: _Numbers, table: RowTable) -> None:
         self.market = market
         self.rows: list[int] = rows.tolist()
         self.due_ns: list[int] = table["due_ns"][rows].tolist()

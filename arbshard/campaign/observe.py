@@ -14,7 +14,7 @@ from arbshard.campaign.rules import BEFORE_EDGE, HeldSample, LogLine, OddOrder, 
 from arbshard.clock import Clock
 from arbshard.errors import LedgerError, SharedMemoryError
 from arbshard.ledger.history import LedgerHistory
-from arbshard.ledger.reader import Row
+from arbshard.ledger.reader import EventRow
 from arbshard.ledger.verify import Verifier
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import Histogram, PageReader
@@ -122,7 +122,7 @@ class LedgerWatch:
         for row in self._verifier.walk(live.rows(after=self.last_seq), live.lines(self.last_seq)):
             self._saw(row)
 
-    def _saw(self, row: Row) -> None:
+    def _saw(self, row: EventRow) -> None:
         self.last_seq = row[0]
         self._since_forgotten += 1
         if self._since_forgotten >= _FORGET_EVERY and self._verifier.is_settled:

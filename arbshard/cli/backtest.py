@@ -62,12 +62,12 @@ def backtest(
     """
     require_libraries("arbshard backtest", "pyarrow", "numpy")
     from arbshard.backtest.rows import TapePart
-    from arbshard.backtest.run import Latency, tape_config
+    from arbshard.backtest.run import LatencyKind, tape_config
     from arbshard.backtest.run import backtest as run_backtest
 
-    kind: Latency | None = next((one for one in get_args(Latency) if one == latency), None)
+    kind: LatencyKind | None = next((one for one in get_args(LatencyKind) if one == latency), None)
     if kind is None:
-        raise UsageError(f"--latency {latency}: must be one of {', '.join(get_args(Latency))}")
+        raise UsageError(f"--latency {latency}: must be one of {', '.join(get_args(LatencyKind))}")
     chosen = config_of(None, config) if config is not None else tape_config(tape)
     part = TapePart(
         str(tape),

@@ -25,7 +25,7 @@ from arbshard.errors import LedgerError, UsageError
 from arbshard.optional import require_libraries
 
 if TYPE_CHECKING:
-    from arbshard.ledger.export import Cell, Format, TextFormat
+    from arbshard.ledger.export import ExportValue, Format, TextFormat
     from arbshard.ledger.verify import VerifyReport
 
 app = typer.Typer(no_args_is_help=True, help="Inspect the ledger.")
@@ -150,7 +150,7 @@ def ledger_export(
             raise UsageError("--format parquet: say with --out which file is to be written")
     with LedgerHistory(ledger_of(name, config, state_dir)) as history:
 
-        def read_rows() -> Iterator[tuple["Cell", ...]]:
+        def read_rows() -> Iterator[tuple["ExportValue", ...]]:
             return rows_of(history, chosen, since_ms)
 
         if out == "-" and shape != "parquet":
@@ -164,7 +164,9 @@ def ledger_export(
     typer.echo(f"{out}: {count:,} {what}")
 
 
-def _print_rows(columns: Sequence[str], rows: Iterator[tuple["Cell", ...]], form: "TextFormat") -> None:
+def _print_rows(
+    columns: Sequence[str], rows: Iterator[tuple["ExportValue", ...]], form: "TextFormat"
+) -> None:
     from arbshard.ledger.export import write_rows
 
     try:
@@ -176,7 +178,10 @@ def _print_rows(columns: Sequence[str], rows: Iterator[tuple["Cell", ...]], form
 
 
 def _write_rows(
-    path: Path, columns: Sequence[str], read_rows: Callable[[], Iterator[tuple["Cell", ...]]], form: "Format"
+    path: Path,
+    columns: Sequence[str],
+    read_rows: Callable[[], Iterator[tuple["ExportValue", ...]]],
+    form: "Format",
 ) -> int:
     """Write the rows to ``path``. Returns their number. Raises ``OSError``."""
     if form == "parquet":

@@ -27,7 +27,7 @@ def fetch_shards(files: RunFiles) -> control.Shards:
     return shown
 
 
-def carry_out(instance: str, files: RunFiles, order: control.Order, wait_s: float) -> None:
+def carry_out(instance: str, files: RunFiles, order: control.ControlOrder, wait_s: float) -> None:
     """Have ``order`` carried out and print the result. Ends the program with code 1 when it failed or takes too
     long.
 

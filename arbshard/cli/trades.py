@@ -12,7 +12,7 @@ import msgspec
 from arbshard.ledger.events import PositionClosed, decode_event
 from arbshard.ledger.export import iso
 from arbshard.ledger.history import LedgerHistory
-from arbshard.ledger.reader import EVER, Row
+from arbshard.ledger.reader import EVER, EventRow
 from arbshard.model.money import BPS, MONEY_CONTEXT, ZERO, plain
 from arbshard.model.position import Position
 
@@ -60,7 +60,7 @@ def closed_positions(path: Path, symbol: str, last: int, since_ms: int = EVER) -
     return found
 
 
-def _newest_of(rows: Iterable[Row], bases: frozenset[str], last: int) -> list[Position]:
+def _newest_of(rows: Iterable[EventRow], bases: frozenset[str], last: int) -> list[Position]:
     newest: deque[Position] = deque(maxlen=last)
     for _, _, _, pair, _, body in rows:
         if bases and pair not in bases:

@@ -21,7 +21,7 @@ HostName = Annotated[
         "must be 1 to 32 characters of a-z, 0-9, '_' and '-', the first one a letter or a digit",
     ),
 ]
-PublicKey = Annotated[
+HostKey = Annotated[
     str,
     matching(r"^[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}\Z", "must be a public key of 40 characters (Z85)"),
 ]
@@ -32,7 +32,7 @@ class HostConfig(Section, frozen=True):
 
     address: Annotated[str, Meta(min_length=1, max_length=255)]
     """Name or IP address at which the other hosts reach it."""
-    key: PublicKey
+    key: HostKey
     """Public key of its agent and risk (CURVE, Z85); ``arbshard cluster init`` makes it."""
     port: Annotated[int, Meta(ge=1, le=65533)] = 7400
     """The first of its three ports."""

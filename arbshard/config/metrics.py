@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from arbshard.config.section import Port, Section
+from arbshard.config.section import PortNumber, Section
 
 
 class MetricsConfig(Section, frozen=True):
@@ -13,7 +13,7 @@ class MetricsConfig(Section, frozen=True):
     enabled: bool = False
     host: str = "127.0.0.1"
     """Whoever reaches this address sees equity, results and positions; there is no password."""
-    port: Port = 9464
+    port: PortNumber = 9464
     """The port; 0 for any free port, which ``arbshard status`` shows."""
     per_symbol: Annotated[int, Meta(ge=0, le=200)] = 0
     """Number of pairs that have figures of their own: those with the most entries, which are kept once they are

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import fields
 
-Port = Annotated[int, Meta(ge=0, le=65535)]
+PortNumber = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[float, Meta(gt=0, lt=1e12)]
 NotNegative = Annotated[float, Meta(ge=0, lt=1e12)]
 Share = Annotated[float, Meta(ge=0, le=1)]

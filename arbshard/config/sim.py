@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from arbshard.config.section import Port, Section, Seed, Share, matching
+from arbshard.config.section import PortNumber, Section, Seed, Share, matching
 from arbshard.config.symbols import CoinPair
 
 _HIDDEN = "********"
@@ -425,13 +425,13 @@ class SimConfig(Section, frozen=True):
     """Whether ``host`` may be an address that other machines can reach. Whoever knows the keys of the accounts can
     then trade on them, and the default keys are public.
     """
-    upbit_port: Port = 0
+    upbit_port: PortNumber = 0
     """The port; 0 for any free one."""
-    binance_port: Port = 0
+    binance_port: PortNumber = 0
     tls: bool = False
     """Listen with TLS too, under a certificate authority made at each start; the run then uses these addresses."""
-    upbit_tls_port: Port = 0
-    binance_tls_port: Port = 0
+    upbit_tls_port: PortNumber = 0
+    binance_tls_port: PortNumber = 0
     accounts: SimAccountsConfig = msgspec.field(default_factory=SimAccountsConfig)
     faults: FaultsConfig = msgspec.field(default_factory=FaultsConfig)
 

@@ -1,6 +1,6 @@
 """Defines the section ``[web]``: the desk in the browser."""
 
-from arbshard.config.section import Port, Section
+from arbshard.config.section import PortNumber, Section
 
 
 class WebConfig(Section, frozen=True):
@@ -9,7 +9,7 @@ class WebConfig(Section, frozen=True):
     enabled: bool = False
     host: str = "127.0.0.1"
     """Any other address than this computer's own needs both tokens, a certificate and its key."""
-    port: Port = 8420
+    port: PortNumber = 8420
     """0: any free port, which ``arbshard status`` shows."""
     names: tuple[str, ...] = ()
     """Names by which browsers reach ``host``, such as ``desk.example.org``; any other name is refused."""

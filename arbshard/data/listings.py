@@ -17,7 +17,7 @@ from arbshard.model.warning import CoinName, MarketWarning
 from arbshard.sharding import split
 from arbshard.venues.base.client import ClosableFetch, Fetch
 from arbshard.venues.base.market import ListedMarket, Venue
-from arbshard.venues.base.rules import Reply
+from arbshard.venues.base.rules import RulesReply
 from arbshard.venues.listing import fx_leg, pairs_of, select_pairs, with_slots
 from arbshard.venues.registry import HOME, get_adapter, get_venue
 
@@ -110,7 +110,7 @@ async def _ticks(
     try:
         for call in calls:
             body = await _get(fetch, name, f"{settings.rest_url}{call.path}?{urlencode(call.params)}")
-            found |= rules.ticks_of(Reply(body, {}))
+            found |= rules.ticks_of(RulesReply(body, {}))
     finally:
         await fetch.close()
     return found

@@ -15,7 +15,7 @@ from arbshard.model.market import Leg, Pair
 from arbshard.model.money import ZERO, plain
 from arbshard.model.warning import MarketWarning
 
-Verdict = Literal["ok", "warning", "fail"]
+CheckVerdict = Literal["ok", "warning", "fail"]
 
 SKEW_WARN_MS = 250
 SKEW_FAIL_MS = 1000
@@ -31,7 +31,7 @@ class Check(msgspec.Struct, frozen=True):
 
     venue: str
     name: str
-    verdict: Verdict
+    verdict: CheckVerdict
     found: str
     advice: str = ""
     """What would be right; empty when all is well."""
@@ -273,7 +273,7 @@ def _warnings(config: Config, venue: VenueFacts) -> Iterator[Check]:
     if not by_rule:
         yield Check("", "warnings", "ok", "none of the markets and coins to be traded")
     for rule, found in sorted(by_rule.items()):
-        verdict: Verdict = "ok" if rule == "ignore" else "warning"
+        verdict: CheckVerdict = "ok" if rule == "ignore" else "warning"
         advice = "" if rule == "ignore" else f"these enter nothing (rule {rule} of [warnings])"
         yield Check("", "warnings", verdict, _some(found), advice)
 

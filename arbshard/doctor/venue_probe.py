@@ -21,7 +21,7 @@ from arbshard.model.universe import Universe
 from arbshard.model.warning import WalletWarning
 from arbshard.venues.base.account import ReportedBalances, ReportedOrder
 from arbshard.venues.base.request import VenueRequest
-from arbshard.venues.base.rules import Rates, Reply, ReportedLimit, Rights
+from arbshard.venues.base.rules import Rates, ReportedLimit, Rights, RulesReply
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import get_adapter
 
@@ -162,9 +162,9 @@ class VenueProbe:
         self._client.set_clock(ahead_ms)
         return ahead_ms, off_ms + (after_ms - before_ms) // 2
 
-    async def _rights(self, account: Reply) -> Rights:
+    async def _rights(self, account: RulesReply) -> Rights:
         """Return what the key may do; a venue that does not report it may still report what the account may do."""
-        reported: Reply | None = None
+        reported: RulesReply | None = None
         request, why = self._rules.rights_call(), ""
         if request is not None:
             reported, why = await self._ask(request)
@@ -248,7 +248,7 @@ class VenueProbe:
         self._missing.append(f"which deposits and withdrawals are open: {why}")
         return []
 
-    async def _ask(self, request: VenueRequest) -> tuple[Reply | None, str]:
+    async def _ask(self, request: VenueRequest) -> tuple[RulesReply | None, str]:
         """Return a good answer, or None and the reason."""
         try:
             answer = await self._client.call(request)
@@ -257,7 +257,7 @@ class VenueProbe:
         said = understand(self._name, answer.status, answer.body)
         if said.meaning != "accepted":
             return None, said.detail or f"HTTP {answer.status}"
-        return Reply(answer.body, answer.headers), ""
+        return RulesReply(answer.body, answer.headers), ""
 
 
 class _IgnoredEvents:

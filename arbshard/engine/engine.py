@@ -28,7 +28,7 @@ from arbshard.engine.signals import due_exit, exit_reason, is_unusual
 from arbshard.model.book import BookTop, OrderBookSnapshot
 from arbshard.model.entry_terms import PairTerms
 from arbshard.model.funnel import EdgeFunnel
-from arbshard.model.intent import RETURNED, ExitReason, Lead
+from arbshard.model.intent import RETURNED, ExitReason, LeadingLeg
 from arbshard.model.market import Direction, Leg, Pair
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
@@ -56,11 +56,11 @@ class Exit(NamedTuple):
     reason: ExitReason
     closing: Closing
     fx: tuple[float, float]
-    lead: Lead = "both"
+    lead: LeadingLeg = "both"
     """The leg to send first and alone."""
 
 
-Trade = Entry | Exit
+EntryOrExit = Entry | Exit
 
 
 _ROOM_FOR_LOTS = 1.1
@@ -225,12 +225,12 @@ class ArbitrageEngine:
             state.away = view
         return state
 
-    def process_snapshot(self, slot: int, snapshot: OrderBookSnapshot, now_ns: int) -> Trade | None:
+    def process_snapshot(self, slot: int, snapshot: OrderBookSnapshot, now_ns: int) -> EntryOrExit | None:
         """Store a good, live book and evaluate its pair; return the trade or None."""
         state = self.observe(slot, View(snapshot, live=True, bad=False))
         return self.evaluate(state, now_ns) if state is not None else None
 
-    def evaluate(self, state: PairState, now_ns: int) -> Trade | None:
+    def evaluate(self, state: PairState, now_ns: int) -> EntryOrExit | None:
         """Return the trade that this pair should make now, or None. Exits come before entries."""
         if state.busy or state.suspended:
             state.refusal = None  # nothing was judged: the last refusal must not be counted again
@@ -287,7 +287,7 @@ class ArbitrageEngine:
         home, away, rate = state.home.book, state.away.book, self.fx.top
         if home is None or away is None or rate is None or not state.may_act:
             return None
-        lead: Lead = "both"
+        lead: LeadingLeg = "both"
         if not (state.home.live and state.away.live):
             if reason != "one_leg" or not (state.home.live or state.away.live):
                 return None
@@ -383,7 +383,7 @@ class ArbitrageEngine:
         closing: Closing,
         reason: ExitReason,
         fx: tuple[float, float],
-        lead: Lead = "both",
+        lead: LeadingLeg = "both",
     ) -> Exit:
         direction: Direction = "buy_away" if held.buy_is_home else "buy_home"
         return Exit(state.pair, held.position_id, direction, reason, closing, fx, lead)

@@ -43,7 +43,7 @@ from typing import NamedTuple
 
 from arbshard.exchanges.seeds import seeded
 
-Range = tuple[float, float]
+FloatRange = tuple[float, float]
 """Bounds between which a value is drawn evenly."""
 _SUSPENDED_RATE = 0.2
 """Speed, 1/s, at which the gap of a suspended coin opens and closes its extra height."""
@@ -54,13 +54,13 @@ class BandRules(NamedTuple):
     the sources.
     """
 
-    level_bps: Range = (8.0, 70.0)
+    level_bps: FloatRange = (8.0, 70.0)
     """Distance of a pair's level from zero, on either side."""
-    half_width_bps: Range = (20.0, 55.0)
+    half_width_bps: FloatRange = (20.0, 55.0)
     """Distance from the level to each edge of the band."""
-    half_life_s: Range = (20.0, 7200.0)
+    half_life_s: FloatRange = (20.0, 7200.0)
     """Half-life of what is outside of the band, drawn evenly on a logarithmic scale."""
-    outside_bps: Range = (3.0, 8.0)
+    outside_bps: FloatRange = (3.0, 8.0)
     """Standard deviation of what the random walk alone brings outside of the band; its speed follows from this and
     the half-life.
     """
@@ -68,16 +68,16 @@ class BandRules(NamedTuple):
     """Shortest mean time between two large orders at one of the venues, which move the gap at once."""
     flow_every_half_lives: float = 8.0
     """The mean time is at least so many half-lives, so that gaps that return slowly do not grow without end."""
-    flow_bps: Range = (15.0, 35.0)
+    flow_bps: FloatRange = (15.0, 35.0)
     """Smallest such move, and the mean of what is added to it (exponential)."""
     stress_every_s: float = 10_800.0
     """Mean time from the end of one stress to the next."""
-    stress_bps: Range = (40.0, 160.0)
-    stress_rise_s: Range = (20.0, 120.0)
-    stress_half_life_s: Range = (300.0, 1200.0)
+    stress_bps: FloatRange = (40.0, 160.0)
+    stress_rise_s: FloatRange = (20.0, 120.0)
+    stress_half_life_s: FloatRange = (300.0, 1200.0)
     stress_positive_share: float = 0.7
     """Share of stresses in which the coins become dearer in Korea than KRW-USDT says, and not cheaper."""
-    stress_beta: Range = (0.6, 1.4)
+    stress_beta: FloatRange = (0.6, 1.4)
     """A coin's share of the stress."""
     stress_volatility: float = 3.0
     """Factor by which gaps wander faster at the height of a stress."""
@@ -85,21 +85,21 @@ class BandRules(NamedTuple):
     """Share of all coins that are suspended at a time."""
     suspended_s: float = 10_800.0
     """Mean length of a suspension."""
-    suspended_bps: Range = (80.0, 400.0)
+    suspended_bps: FloatRange = (80.0, 400.0)
     """Extra height of the gap during a suspension, on either side."""
     fx_bps: float = 12.0
     """Standard deviation of KRW-USDT around the rate that the coins imply."""
     fx_half_life_s: float = 1800.0
     fx_jump_every_s: float = 3600.0
-    fx_jump_bps: Range = (25.0, 150.0)
-    fx_jump_half_life_s: Range = (60.0, 600.0)
+    fx_jump_bps: FloatRange = (25.0, 150.0)
+    fx_jump_half_life_s: FloatRange = (60.0, 600.0)
 
 
-def _draw(rng: random.Random, bounds: Range) -> float:
+def _draw(rng: random.Random, bounds: FloatRange) -> float:
     return bounds[0] + (bounds[1] - bounds[0]) * rng.random()
 
 
-def _signed(rng: random.Random, bounds: Range, positive_share: float = 0.5) -> float:
+def _signed(rng: random.Random, bounds: FloatRange, positive_share: float = 0.5) -> float:
     height = _draw(rng, bounds)
     return height if rng.random() < positive_share else -height
 

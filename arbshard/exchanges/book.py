@@ -45,7 +45,7 @@ class Shape(NamedTuple):
     """Value of the best level, in quote."""
 
 
-class Side:
+class SimSide:
     """Holds one side of a book. Its four lists run in step; only the methods here change them."""
 
     __slots__ = (
@@ -135,8 +135,8 @@ class SimBook(ABC):
     def __init__(self, ladder: Ladder, text: Text) -> None:
         """Begin without levels; ``text`` prints units of 1e-8 as the venue does."""
         self.ladder = ladder
-        self.bids = Side(-1, ladder, text)
-        self.asks = Side(1, ladder, text)
+        self.bids = SimSide(-1, ladder, text)
+        self.asks = SimSide(1, ladder, text)
         self.update_id = 0
         """Grows by one with every level that changes."""
 
@@ -152,7 +152,7 @@ class SimBook(ABC):
         """Give the step's changes their update ids; this is called once, when all of a step is done."""
         self.update_id += len(self.bids.changed) + len(self.asks.changed)
 
-    def eat(self, side: Side, sizes: Sequence[int]) -> None:
+    def eat(self, side: SimSide, sizes: Sequence[int]) -> None:
         """Take ``sizes`` (units, whole lots) from the best levels of ``side``, all but the last of them in full.
 
         A side is never left empty: another level is added behind the last one. The update id grows at once, so that
@@ -176,7 +176,7 @@ class SimBook(ABC):
         self.update_id += len(touched)
 
     @abstractmethod
-    def add_behind(self, side: Side) -> None:
+    def add_behind(self, side: SimSide) -> None:
         """Add one more level behind the last one of ``side``."""
 
 
@@ -229,7 +229,7 @@ class GeneratedBook(SimBook):
             side.eaten |= side.changed
             self.update_id += len(side.changed)
 
-    def consume(self, side: Side, share: float) -> int:
+    def consume(self, side: SimSide, share: float) -> int:
         """Take up to ``share`` of the best level of ``side``; return the size (units), 0 when nothing was taken."""
         lots = int(side.sizes[0] * share) // self._shape.lot
         taken = lots * self._shape.lot
@@ -239,10 +239,10 @@ class GeneratedBook(SimBook):
         return taken
 
     @override
-    def add_behind(self, side: Side) -> None:
+    def add_behind(self, side: SimSide) -> None:
         self._fill_back(side, 0, 1)
 
-    def _refill(self, side: Side) -> None:
+    def _refill(self, side: SimSide) -> None:
         """Add levels behind the last one for those that were taken; levels in front return with the next quotes."""
         missing = self._shape.depth - len(side.keys)
         if missing > 0:
@@ -261,7 +261,7 @@ class GeneratedBook(SimBook):
         self._lay(self.bids, -bid)
         self._lay(self.asks, ask)
 
-    def _lay(self, side: Side, best: int) -> None:
+    def _lay(self, side: SimSide, best: int) -> None:
         """Make ``best`` the best key of ``side``: remove levels that the price has passed, fill in front
         and behind.
         """
@@ -282,7 +282,7 @@ class GeneratedBook(SimBook):
         elif missing < 0:
             side.remove(depth, len(keys))
 
-    def _fill_front(self, side: Side, best: int) -> None:
+    def _fill_front(self, side: SimSide, best: int) -> None:
         front: list[int] = []
         key, behind = best, side.keys[0]
         while key < behind and len(front) < self._shape.depth:
@@ -290,7 +290,7 @@ class GeneratedBook(SimBook):
             key += self._next_gap()
         side.insert(0, front, self._sizes(0, len(front)))
 
-    def _fill_back(self, side: Side, best: int, missing: int) -> None:
+    def _fill_back(self, side: SimSide, best: int, missing: int) -> None:
         count = len(side.keys)
         key = side.keys[-1] + self._next_gap() if count else best
         back = [key]

@@ -8,7 +8,7 @@ import math
 import random
 from typing import NamedTuple
 
-from arbshard.exchanges.bands import BandGap, BandRules, FxPremium, Range, Stress
+from arbshard.exchanges.bands import BandGap, BandRules, FloatRange, FxPremium, Stress
 from arbshard.exchanges.regimes import RegimeRules
 from arbshard.exchanges.seeds import seeded
 
@@ -101,7 +101,7 @@ class Gaps:
         legs.append(_Leg(0.0, 0.4, draw(rules.quiet_s)))
         return legs
 
-    def _draw(self, bounds: Range) -> float:
+    def _draw(self, bounds: FloatRange) -> float:
         return bounds[0] + (bounds[1] - bounds[0]) * self._rng.random()
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from typing_extensions import override
 
-from arbshard.exchanges.book import Side, SimBook, Text
+from arbshard.exchanges.book import SimBook, SimSide, Text
 from arbshard.exchanges.ladder import Ladder
 from arbshard.exchanges.market import Print, RuleFactors, SimListing, SimMarket
 from arbshard.exchanges.session import SECOND_NS
@@ -126,7 +126,7 @@ class RecordedBook(SimBook):
         self._show_side(self.asks, asks)
 
     @override
-    def eat(self, side: Side, sizes: Sequence[int]) -> None:
+    def eat(self, side: SimSide, sizes: Sequence[int]) -> None:
         taken, recorded = self._taken[side.sign], self._recorded[side.sign]
         for key, size in zip(side.keys, sizes, strict=False):
             before = taken[key].size if key in taken else 0
@@ -134,14 +134,14 @@ class RecordedBook(SimBook):
         super().eat(side, sizes)
 
     @override
-    def add_behind(self, side: Side) -> None:
+    def add_behind(self, side: SimSide) -> None:
         key, size = self._behind(side.sign, side.keys[-1]), side.sizes[-1]
         side.insert(len(side.keys), [key], [size])
 
     def _behind(self, sign: int, key: int) -> int:
         return min(key + self._tick_at(key * sign), -1) if sign < 0 else key + self._tick_at(key)
 
-    def _show_side(self, side: Side, levels: RecordedLevels) -> None:
+    def _show_side(self, side: SimSide, levels: RecordedLevels) -> None:
         sign = side.sign
         recorded = self._recorded[sign] = {price * sign: size for price, size in levels}
         taken = self._taken[sign]

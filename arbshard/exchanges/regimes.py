@@ -6,33 +6,33 @@ No regime touches a result: a strategy wins or loses only by the prices.
 from typing import NamedTuple
 
 from arbshard.config import Regime
-from arbshard.exchanges.bands import BandRules, Range
+from arbshard.exchanges.bands import BandRules, FloatRange
 
 
 class RegimeRules(NamedTuple):
     """Holds the parameters of the price processes. Gaps are in basis points of the reference, times in seconds."""
 
-    quiet_s: Range = (6.0, 15.0)
+    quiet_s: FloatRange = (6.0, 15.0)
     """Time between the end of one gap and the next."""
-    amplitude_bps: Range = (60.0, 115.0)
+    amplitude_bps: FloatRange = (60.0, 115.0)
     """Height of a gap, on top of both venues' spreads."""
     open_rate: float = 80.0
     """Speed of opening, 1/s: 80 is a jump within one update."""
-    open_s: Range = (0.8, 3.0)
+    open_s: FloatRange = (0.8, 3.0)
     """Time in which a gap opens and stays at its height."""
     widen_share: float = 0.3
     """Share of gaps that widen further before they close."""
-    widen_bps: Range = (25.0, 60.0)
-    widen_s: Range = (0.8, 2.5)
+    widen_bps: FloatRange = (25.0, 60.0)
+    widen_s: FloatRange = (0.8, 2.5)
     linger_share: float = 0.1
     """Share of gaps that close only in part and stay there for a while."""
-    linger_left: Range = (0.4, 0.7)
+    linger_left: FloatRange = (0.4, 0.7)
     """What then stays open, as a share of the gap."""
-    linger_s: Range = (10.0, 26.0)
-    close_rate: Range = (1.5, 10.0)
+    linger_s: FloatRange = (10.0, 26.0)
+    close_rate: FloatRange = (1.5, 10.0)
     """Speed of closing, 1/s."""
-    close_s: Range = (1.5, 3.5)
-    overshoot_bps: Range = (3.0, 14.0)
+    close_s: FloatRange = (1.5, 3.5)
+    overshoot_bps: FloatRange = (3.0, 14.0)
     """How far beyond zero the target of a closing gap is."""
     noise_bps: float = 1.6
     """Noise of each venue's premium, per square root of a second."""
@@ -40,7 +40,7 @@ class RegimeRules(NamedTuple):
     """Factor on each coin's own volatility."""
     trend_bps_per_s: float = 0.0
     """Drift of Upbit's premium, which keeps its direction for minutes."""
-    trend_s: Range = (60.0, 180.0)
+    trend_s: FloatRange = (60.0, 180.0)
     falling: bool = False
     """Whether the whole market crashes."""
     book_share: float = 1.0

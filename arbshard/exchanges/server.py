@@ -37,7 +37,7 @@ MESSAGE_MAX = 256 * 1024
 """Largest message or request body of a client, in bytes: 1,000 codes fit ten times."""
 _SHUTDOWN_S = 0.3
 
-Opener = Callable[[Query], ClientSession | RestReply | None]
+SessionOpener = Callable[[Query], ClientSession | RestReply | None]
 """Returns the session for a WebSocket handshake, the answer that refuses it, or None when the path is unknown."""
 
 
@@ -49,7 +49,7 @@ class VenueServer:
         name: str,
         hub: Hub,
         rest: Rest,
-        opener: Opener,
+        opener: SessionOpener,
         counters: Counters,
         clock: Clock,
         accounts: Accounts,

@@ -31,7 +31,7 @@ from arbshard.exchanges.guard import Guard
 from arbshard.exchanges.hub import Hub
 from arbshard.exchanges.limits import WeightBudget
 from arbshard.exchanges.loop import OnStep
-from arbshard.exchanges.server import Opener, VenueServer
+from arbshard.exchanges.server import SessionOpener, VenueServer
 from arbshard.exchanges.session import Feed, Query, Rest, RestReply
 from arbshard.exchanges.upbit import faults as upbit_faults
 from arbshard.exchanges.upbit.auth import Authenticator
@@ -66,7 +66,7 @@ class VenueCore(NamedTuple):
 
     name: str
     rest: Rest
-    open_session: Opener
+    open_session: SessionOpener
     accounts: Accounts
     matcher: Matcher
     faults: VenueFaults
@@ -176,7 +176,7 @@ def _on_step(matcher: Matcher, server: VenueServer, spells: Spells) -> OnStep:
 
 def _upbit_opener(
     world: MarketWorld, authenticator: Authenticator, board: Board, gate: RequestCounter
-) -> Opener:
+) -> SessionOpener:
     door = PrivateDoor(
         world.upbit,
         authenticator,
@@ -196,7 +196,7 @@ def _upbit_opener(
     return open_session
 
 
-def _binance_opener(world: MarketWorld, operations: Operations, faults: RequestFaults) -> Opener:
+def _binance_opener(world: MarketWorld, operations: Operations, faults: RequestFaults) -> SessionOpener:
     symbols = {symbol.lower(): market for symbol, market in world.binance.items()}
     connections = WeightBudget(_CONNECTIONS_MAX, _CONNECTIONS_S)
 

@@ -19,7 +19,7 @@ from arbshard.config import ExecutionConfig, LiveConfig, PaperConfig
 from arbshard.crashpoint import reach
 from arbshard.engine.closing import close_now
 from arbshard.engine.edge import edge_at, terms_of
-from arbshard.engine.engine import Entry, Exit, Trade, held_of
+from arbshard.engine.engine import Entry, EntryOrExit, Exit, held_of
 from arbshard.errors import VenueUnavailable
 from arbshard.execution.paper_port import LateFills, PaperPort
 from arbshard.execution.plan import affordable, plan_entry, plan_exit
@@ -149,7 +149,7 @@ class BaseExecutor:
         return sum(self._pnl.values(), ZERO)
 
     async def execute_trades(
-        self, trades: Iterable[Trade], next_id: Callable[[], str]
+        self, trades: Iterable[EntryOrExit], next_id: Callable[[], str]
     ) -> list[IntentOutcome]:
         """Carry out what the engine found, one after the other; ``next_id`` makes intent ids.
 

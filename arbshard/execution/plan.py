@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from arbshard.config import ExecutionConfig
 from arbshard.engine.engine import Entry, Exit
-from arbshard.model.intent import FxQuote, Intent, Lead, Retry
+from arbshard.model.intent import FxQuote, Intent, LeadingLeg, Retry
 from arbshard.model.market import Leg, Pair, Side
 from arbshard.model.money import BPS, MONEY_CONTEXT, ONE, ZERO, ceil_to, exact
 from arbshard.model.order import Order, OrderRole
@@ -91,7 +91,7 @@ def plan_exit(
     buys_home = trade.direction == "buy_home"
     home, away = trade.pair.home, trade.pair.away
     buy, sell = (home, away) if buys_home else (away, home)
-    lead: Lead = trade.lead if retry is None or trade.lead != "both" else retry.lead
+    lead: LeadingLeg = trade.lead if retry is None or trade.lead != "both" else retry.lead
     most = _most(home, away)  # the rest is left to the next exit
     short, long = position.short_base - max(residue, ZERO), position.long_base + min(residue, ZERO)
     if retry is not None and retry.is_small:

@@ -27,7 +27,7 @@ from arbshard.ledger.file import damaged, sync_directory
 from arbshard.ledger.packing import Pack, pack, unpack
 from arbshard.ledger.period import ArchiveLink, BalanceRows, table_of_balances
 from arbshard.ledger.postings import Line, RunningBalances
-from arbshard.ledger.reader import EVER, Row
+from arbshard.ledger.reader import EVER, EventRow
 
 _FORMAT = 1
 _BLOCK_EVENTS = 10_000
@@ -130,7 +130,7 @@ class _Digest:
         return self._hash.hexdigest()
 
 
-def write_archive(folder: Path, closed: Closed, rows: Sequence[Row]) -> ArchiveLink:
+def write_archive(folder: Path, closed: Closed, rows: Sequence[EventRow]) -> ArchiveLink:
     """Write ``rows`` as an archive, read it back, and give it its name. It is on the disk when this returns.
 
     Raises ``LedgerError`` when it cannot be written or does not read back as it was written.
@@ -179,7 +179,7 @@ def _write_durably(path: Path, header: Header, blocks: Sequence[Block]) -> None:
         os.fsync(file.fileno())
 
 
-def _read_back(path: Path, header: Header, rows: Sequence[Row]) -> None:
+def _read_back(path: Path, header: Header, rows: Sequence[EventRow]) -> None:
     archive = ArchiveReader(path)
     if archive.header != header:
         raise LedgerError(f"{path}: its header does not read back as it was written")
@@ -278,12 +278,12 @@ class ArchiveReader:
         if digest.hex() != header.digest:
             raise damaged(self.path, f"expected digest {header.digest}, found {digest.hex()}")
 
-    def rows(self, kinds: Sequence[str] = (), since_ms: int = EVER) -> Iterator[Row]:
+    def rows(self, kinds: Sequence[str] = (), since_ms: int = EVER) -> Iterator[EventRow]:
         """Yield the same rows as ``LedgerReader.rows``. Raises ``LedgerDamaged`` or ``LedgerError``."""
         for row, _ in self.events(kinds, since_ms):
             yield row
 
-    def events(self, kinds: Sequence[str] = (), since_ms: int = EVER) -> Iterator[tuple[Row, Event]]:
+    def events(self, kinds: Sequence[str] = (), since_ms: int = EVER) -> Iterator[tuple[EventRow, Event]]:
         """Yield every event with its row. Raises ``LedgerDamaged`` or ``LedgerError``."""
         header = self.header
         if header.last_ms < since_ms or (kinds and not any(kind in header.kinds for kind in kinds)):

@@ -19,7 +19,7 @@ from arbshard.ledger.archive import ArchiveReader, Closed, folder_of, partial_of
 from arbshard.ledger.file import damaged
 from arbshard.ledger.period import ArchiveLink, PeriodOpening, rows_of_balances
 from arbshard.ledger.postings import Line
-from arbshard.ledger.reader import LedgerReader, Row
+from arbshard.ledger.reader import EventRow, LedgerReader
 from arbshard.ledger.replay import State, StateCodec, state_at
 from arbshard.ledger.snapshots import Snapshot
 from arbshard.ledger.successor import make_successor, remove, successor_of
@@ -84,7 +84,7 @@ class _Archives:
         self._opening = rows_of_balances(self._verifier.balances)
         self._postings = 0
         """Number of postings that the verifier had counted when the last archive was written."""
-        self._rows: list[Row] = []
+        self._rows: list[EventRow] = []
 
     def write(self, cut: Snapshot, on_progress: Callable[[], None]) -> None:
         """Write archives of all events up to ``cut``. Raises ``LedgerError``."""

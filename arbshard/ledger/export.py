@@ -34,7 +34,7 @@ from arbshard.model.position import Position
 What = Literal["fills", "positions", "deposits", "events", "balances", "postings"]
 TextFormat = Literal["csv", "jsonl", "json"]
 Format = Literal["csv", "jsonl", "json", "parquet"]
-Cell = str | int | float | None | msgspec.Raw
+ExportValue = str | int | float | None | msgspec.Raw
 
 COLUMNS: dict[What, tuple[str, ...]] = {
     "fills": (
@@ -67,7 +67,7 @@ def iso(at_ms: int) -> str:
     return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds")
 
 
-def rows_of(reader: LedgerHistory, what: What, since_ms: int = EVER) -> Iterator[tuple[Cell, ...]]:
+def rows_of(reader: LedgerHistory, what: What, since_ms: int = EVER) -> Iterator[tuple[ExportValue, ...]]:
     """Yield the rows below ``COLUMNS[what]`` of what was booked at ``since_ms`` or later, and all open positions.
 
     Raises ``LedgerDamaged`` or ``LedgerError``.
@@ -93,7 +93,7 @@ def rows_of(reader: LedgerHistory, what: What, since_ms: int = EVER) -> Iterator
 
 
 def write_rows(
-    target: TextIO, columns: Sequence[str], rows: Iterable[tuple[Cell, ...]], form: TextFormat
+    target: TextIO, columns: Sequence[str], rows: Iterable[tuple[ExportValue, ...]], form: TextFormat
 ) -> int:
     """Write the rows below a header (csv), one a line (jsonl) or as one array (json). Return the number of rows.
 
@@ -174,7 +174,7 @@ class _Exits:
         return home.price(), away.price()
 
 
-def _fills(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
+def _fills(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[ExportValue, ...]]:
     intents = _Intents(reader)
     for seq, at_ms, kind, _, intent_id, body in reader.rows(
         ("IntentApproved", "OrderReported", "IntentConcluded")
@@ -204,7 +204,7 @@ def _fills(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
                 )
 
 
-def _deposits(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
+def _deposits(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[ExportValue, ...]]:
     """Yield what has changed balances beside trading, and what of transfers has not arrived (with an empty venue)."""
     for seq, at_ms, _, _, _, body in reader.rows(("Deposited", "TransferEnded"), since_ms):
         event = reader.decode(seq, body)
@@ -222,7 +222,7 @@ def _deposits(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]
             raise damaged(reader.path, f"event {seq} is not of the kind its row says")
 
 
-def _positions(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
+def _positions(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[ExportValue, ...]]:
     """Yield closed positions as they were closed, then those that are still open."""
     open_now: dict[str, Position] = {}
     intents, exits = _Intents(reader), _Exits()
@@ -262,7 +262,7 @@ def _positions(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...
 
 def _position(
     one: Position, exit_prices: tuple[str | None, str | None], concluded: IntentConcluded | None
-) -> tuple[Cell, ...]:
+) -> tuple[ExportValue, ...]:
     """Return the row. ``concluded``: the end of the intent that closed it; None while it is open."""
     flows, fx = one.flows, one.entry_fx
     last = concluded.fx if concluded is not None else None
@@ -278,7 +278,7 @@ def _position(
     )
 
 
-def _balances(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[Cell, ...]]:
+def _balances(reader: LedgerHistory, since_ms: int) -> Iterator[tuple[ExportValue, ...]]:
     """Yield the balance of every account that has changed at ``since_ms`` or later."""
     newest: dict[tuple[str, str], tuple[str, int]] = {}
     for at_ms, (_, _, account, currency, _, balance) in reader.dated_lines(since_ms):

@@ -9,7 +9,7 @@ from arbshard.ledger.archive import ArchiveReader, folder_of
 from arbshard.ledger.events import Event
 from arbshard.ledger.period import ArchiveLink
 from arbshard.ledger.postings import Line
-from arbshard.ledger.reader import EVER, LedgerReader, Row
+from arbshard.ledger.reader import EVER, EventRow, LedgerReader
 
 
 class LedgerHistory(Closable):
@@ -60,7 +60,7 @@ class LedgerHistory(Closable):
             )
         return archive
 
-    def rows(self, kinds: Sequence[str] = (), since_ms: int = EVER) -> Iterator[Row]:
+    def rows(self, kinds: Sequence[str] = (), since_ms: int = EVER) -> Iterator[EventRow]:
         """Yield every event by seq: all, or those of ``kinds``, that were decided at ``since_ms`` or later."""
         for archive in self.archives():
             yield from archive.rows(kinds, since_ms)

@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from arbshard.ledger.export import Cell
+from arbshard.ledger.export import ExportValue
 
 _BATCH = 10_000
 _AMOUNT = pa.decimal128(38, 18)
@@ -42,7 +42,7 @@ class _DoesNotFit(Exception):
 
 
 def write_parquet(
-    path: Path, columns: Sequence[str], read_rows: Callable[[], Iterable[tuple[Cell, ...]]]
+    path: Path, columns: Sequence[str], read_rows: Callable[[], Iterable[tuple[ExportValue, ...]]]
 ) -> int:
     """Write the rows that ``read_rows`` returns. Return the number of rows. Raises ``OSError``.
 
@@ -56,7 +56,7 @@ def write_parquet(
             kinds[refused.column] = pa.string()
 
 
-def _write(path: Path, kinds: dict[str, pa.DataType], rows: Iterable[tuple[Cell, ...]]) -> int:
+def _write(path: Path, kinds: dict[str, pa.DataType], rows: Iterable[tuple[ExportValue, ...]]) -> int:
     schema = pa.schema(list(kinds.items()))
     count = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
@@ -72,7 +72,9 @@ def _write(path: Path, kinds: dict[str, pa.DataType], rows: Iterable[tuple[Cell,
     return count
 
 
-def _value(column: str, kind: pa.DataType, cell: Cell) -> datetime | Decimal | str | int | float | None:
+def _value(
+    column: str, kind: pa.DataType, cell: ExportValue
+) -> datetime | Decimal | str | int | float | None:
     if cell is None:
         return None
     if isinstance(cell, msgspec.Raw):

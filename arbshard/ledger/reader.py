@@ -15,7 +15,7 @@ from arbshard.ledger.period import load_opening
 from arbshard.ledger.postings import Line
 from arbshard.ledger.snapshots import Snapshot
 
-Row = tuple[int, int, str, str, str, str]
+EventRow = tuple[int, int, str, str, str, str]
 """(seq, ts_ms, kind, pair, intent_id, body), as stored."""
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class LedgerReader(Closable):
         *,
         after: int = EVER,
         until: int | None = None,
-    ) -> Iterator[Row]:
+    ) -> Iterator[EventRow]:
         """Yield every event by seq: all, or those of ``kinds``, that were decided at ``since_ms`` or later.
 
         Only events after the number ``after`` and up to the number ``until`` are read. Raises ``LedgerError``.
@@ -80,7 +80,7 @@ class LedgerReader(Closable):
         wanted = f",{','.join(kinds)}," if kinds else ""
         while True:
             given = (after, last, since_ms, wanted, _PIECE_ROWS)
-            rows: list[Row] = self._all(schema.EVENTS_PIECE, given)
+            rows: list[EventRow] = self._all(schema.EVENTS_PIECE, given)
             for row in rows:
                 if not isinstance(row[1], int) or not all(isinstance(value, str) for value in row[2:]):
                     raise damaged(self.path, f"the row of event {row[0]} holds something else than text")

@@ -32,7 +32,7 @@ from arbshard.ledger.inspection import Inspection, check_pages
 from arbshard.ledger.lock import WriterLock
 from arbshard.ledger.period import PeriodOpening, head_of_period, load_opening
 from arbshard.ledger.postings import RunningBalances
-from arbshard.ledger.reader import LedgerReader, Row
+from arbshard.ledger.reader import EventRow, LedgerReader
 from arbshard.ledger.reserve import RESERVE_BYTES, Reserve
 from arbshard.ledger.snapshots import Snapshot
 from arbshard.ledger.successor import bring_up_to_date, put_in_place
@@ -240,7 +240,7 @@ class LedgerStore:
             [(seq, one.at_ms, kind_of(one), *subject_of(one), body) for seq, (one, body) in copied],
         )
 
-    def _append(self, events: Sequence[Event], rows: Sequence[Row]) -> None:
+    def _append(self, events: Sequence[Event], rows: Sequence[EventRow]) -> None:
         moved = self._with_reserve(lambda: self._write(events, rows))
         self._must_store_tag = False
         self.last_seq += len(events)
@@ -250,7 +250,7 @@ class LedgerStore:
         if moved:
             self._balances().table.update(moved)
 
-    def _write(self, events: Sequence[Event], rows: Sequence[Row]) -> dict[tuple[str, str], Decimal]:
+    def _write(self, events: Sequence[Event], rows: Sequence[EventRow]) -> dict[tuple[str, str], Decimal]:
         """Commit ``events`` and their postings in one transaction. Return the balances that have changed."""
         first = self.last_seq + 1
         moved: dict[tuple[str, str], Decimal] = {}

@@ -30,7 +30,7 @@ from arbshard.ledger.events import (
 )
 from arbshard.ledger.period import PeriodOpening, table_of_balances
 from arbshard.ledger.postings import Line
-from arbshard.ledger.reader import LedgerReader, Row
+from arbshard.ledger.reader import EventRow, LedgerReader
 from arbshard.ledger.rebook import Rebook
 from arbshard.ledger.replay import State, StateCodec
 from arbshard.ledger.snapshot_audit import SnapshotAudit
@@ -171,7 +171,7 @@ class Verifier:
         """Forget what has ended, as if a period began here: in a long ledger it would fill the memory."""
         self._rebook.forget_ended()
 
-    def walk(self, rows: Iterable[Row], lines: Iterable[Line]) -> Iterator[Row]:
+    def walk(self, rows: Iterable[EventRow], lines: Iterable[Line]) -> Iterator[EventRow]:
         """Check ``rows`` with their postings ``lines``. Yield each row when it has been checked."""
         waiting = iter(lines)
         line = next(waiting, None)
@@ -191,7 +191,7 @@ class Verifier:
             self.stray(line[0], line[1])
             line = next(waiting, None)
 
-    def walk_events(self, rows: Iterable[Row], lines: Iterable[Line]) -> Iterator[tuple[int, Event]]:
+    def walk_events(self, rows: Iterable[EventRow], lines: Iterable[Line]) -> Iterator[tuple[int, Event]]:
         """Check as ``walk`` does. Yield the number and the event of each row that holds a readable one."""
         for row in self.walk(rows, lines):
             if self._event_taken is not None:
@@ -279,7 +279,7 @@ class Verifier:
             suppressed=self._suppressed,
         )
 
-    def _take(self, row: Row, lines: list[Line]) -> None:
+    def _take(self, row: EventRow, lines: list[Line]) -> None:
         seq, ts_ms, kind, pair, intent_id, body = row
         if seq != self._last_seq + 1:
             self.differ(f"events {self._last_seq + 1} to {seq - 1} are missing")

@@ -28,7 +28,7 @@ a venue warns of the market or the coin, and the rule for that is to close.
 """
 BY_HAND: frozenset[ExitReason] = frozenset(("manual", "kill_switch", "one_leg"))
 """Reasons that a person has given."""
-Lead = Literal["both", "home", "away"]
+LeadingLeg = Literal["both", "home", "away"]
 """Which legs are sent first: both at once, or one alone."""
 HaltLevel = Literal["reduce_only", "stopped"]
 """How much a halt stops. ``reduce_only``: entries. ``stopped``: exits too, except those that a person orders."""
@@ -85,7 +85,7 @@ class Intent(msgspec.Struct, frozen=True):
     fx: FxQuote
     decided_ms: int
     """Wall time of the decision, in milliseconds."""
-    lead: Lead = "both"
+    lead: LeadingLeg = "both"
     """The leg that is sent first and alone; what it fills is then completed on the other venue."""
     decided_ns: int = 0
     """Monotonic time of the decision, in ns; 0 without ``paper.record_times``."""
@@ -105,7 +105,7 @@ class Retry(msgspec.Struct, frozen=True):
     """Number of trades in a row that achieved nothing, at a cost or against a refusal."""
     wait_ms: int
     """Pause in milliseconds before the next one, from the receipt of this message."""
-    lead: Lead = "both"
+    lead: LeadingLeg = "both"
     """Exits: the leg that has to be sent first, because it failed last time."""
     is_small: bool = False
     """Exits: whether the next one only tests with the smallest order whether the venue takes orders again."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from arbshard.model.intent import ApartCause, CloseReason, HaltLevel, Lead
+from arbshard.model.intent import ApartCause, CloseReason, HaltLevel, LeadingLeg
 from arbshard.model.market import Direction, Side
 from arbshard.model.money import plain
 from arbshard.model.order import OrderFault
@@ -228,7 +228,7 @@ class FailingNote(msgspec.Struct, frozen=True):
     tries: int
     cost: str
     """What they cost the position, in reporting currency."""
-    lead: Lead
+    lead: LeadingLeg
     """The leg that has to be sent first."""
     why: str
 

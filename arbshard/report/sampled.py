@@ -36,7 +36,7 @@ _HOUR_MS = 3_600_000
 _VENUE_COUNTERS = ("frames", "reconnects", "stalls", "resyncs", "bad_frames", "refusals")
 _FUNNEL = ("sampled", "gross", "net", "deep", "sound", "wanted", "barred", "sized", "decided", "approved")
 
-Row = dict[str, float | int | str | None]
+SampledRow = dict[str, float | int | str | None]
 
 
 class Sampled(NamedTuple):
@@ -112,14 +112,16 @@ class _Reader:
         self.rows += table.num_rows
         return table
 
-    def counted(self, name: str, keys: Sequence[str], columns: Sequence[str]) -> list[Row]:
+    def counted(self, name: str, keys: Sequence[str], columns: Sequence[str]) -> list[SampledRow]:
         """Return by how much the counters of a table have grown, one row for each combination of ``keys``."""
         table = self._series.table(name)
         self.rows += table.num_rows
         return increases(table, keys, columns, self._since_ms)
 
 
-def increases(table: pa.Table, keys: Sequence[str], columns: Sequence[str], since_ms: int) -> list[Row]:
+def increases(
+    table: pa.Table, keys: Sequence[str], columns: Sequence[str], since_ms: int
+) -> list[SampledRow]:
     """Return by how much counters have grown since ``since_ms``, one row for each combination of ``keys``.
 
     A counter that is lower than in the row before, or whose run is another, began again at 0.
@@ -145,7 +147,7 @@ def increases(table: pa.Table, keys: Sequence[str], columns: Sequence[str], sinc
     recent = pa.table(grown).filter(pc.greater_equal(table["at_ms"], since_ms))
     summed = recent.group_by(list(keys)).aggregate([(column, "sum") for column in columns])
     named = [*keys, *columns]
-    rows: list[Row] = (
+    rows: list[SampledRow] = (
         summed.select([*keys, *(f"{one}_sum" for one in columns)]).rename_columns(named).to_pylist()
     )
     return rows
@@ -155,17 +157,17 @@ def _with_bps(columns: Sequence[str]) -> tuple[str, ...]:
     return (*columns, *(f"{one}_bps" for one in columns if one != "sampled"))
 
 
-def _aggregated(table: pa.Table, key: str, wanted: Sequence[tuple[str, str]]) -> list[Row]:
-    rows: list[Row] = table.group_by(key).aggregate(list(wanted)).sort_by(key).to_pylist()
+def _aggregated(table: pa.Table, key: str, wanted: Sequence[tuple[str, str]]) -> list[SampledRow]:
+    rows: list[SampledRow] = table.group_by(key).aggregate(list(wanted)).sort_by(key).to_pylist()
     return [row for row in rows if row[key] is not None]
 
 
-def _number(row: Row, name: str) -> float | None:
+def _number(row: SampledRow, name: str) -> float | None:
     value = row[name]
     return float(value) if isinstance(value, int | float) else None
 
 
-def _count(row: Row, name: str) -> int:
+def _count(row: SampledRow, name: str) -> int:
     value = row[name]
     return round(value) if isinstance(value, int | float) else 0
 
@@ -195,7 +197,7 @@ def _shards(table: pa.Table) -> Iterator[ShardReport]:
         )
 
 
-def _venues(table: pa.Table, increased: Sequence[Row]) -> Iterator[VenueReport]:
+def _venues(table: pa.Table, increased: Sequence[SampledRow]) -> Iterator[VenueReport]:
     grown = {str(row["venue"]): row for row in increased}
     wanted = [
         *(("msg_s", "mean"), ("oldest_ms", "max"), ("lag_ms", "approximate_median")),
@@ -250,7 +252,7 @@ def _growth(table: pa.Table) -> float | None:
     return float((after - before) * _HOUR_MS / apart_ms)
 
 
-def _pair(row: Row) -> PairReport:
+def _pair(row: SampledRow) -> PairReport:
     counts = {name: _count(row, name) for name in _FUNNEL}
     sums = {name: _number(row, f"{name}_bps") or 0.0 for name in _FUNNEL[1:]}
     return PairReport(
@@ -266,7 +268,7 @@ def _mean(total: float, count: int) -> float | None:
     return total / count if count else None
 
 
-def _funnel(rows: Sequence[Row]) -> Iterator[FunnelStep]:
+def _funnel(rows: Sequence[SampledRow]) -> Iterator[FunnelStep]:
     """Yield the steps before anything is sent; there are two units, which must not be compared with one another."""
     if not rows:
         return
@@ -288,7 +290,7 @@ def _funnel(rows: Sequence[Row]) -> Iterator[FunnelStep]:
         yield FunnelStep(name, unit, counts[column], _mean(sums[column], counts[column]), why=why)
 
 
-def _rules(refusals: Sequence[Row], followed: Sequence[Row]) -> dict[str, RuleCost]:
+def _rules(refusals: Sequence[SampledRow], followed: Sequence[SampledRow]) -> dict[str, RuleCost]:
     by_workers: dict[str, int] = {}
     for row in refusals:
         if row["source"] != "risk":

@@ -105,7 +105,7 @@ from arbshard.wire.messages import (
 )
 from arbshard.wire.reconciliation import AcceptDifference, EndIntent, Reconciliation, ShowReconciliation
 
-Decision = tuple[Reply, list[Event]]
+RequestOutcome = tuple[Reply, list[Event]]
 
 
 class RiskCore:
@@ -222,7 +222,7 @@ class RiskCore:
         self._apply(events)
         return events + self._compare_listing(self._moment(now_ms, now_ns))
 
-    def handle(self, request: Request, now_ms: int, phase: int, now_ns: int | None = None) -> Decision:
+    def handle(self, request: Request, now_ms: int, phase: int, now_ns: int | None = None) -> RequestOutcome:
         """Return the reply to ``request`` and the events to store before it is sent; they are applied already.
 
         ``phase`` is the run's (``model.phase``). ``now_ns`` is monotonic; without it the wall time is used, which is
@@ -391,7 +391,7 @@ class RiskCore:
             self.fee_rule.set_fees(command.venue, command.fees, moment.now_ms)
         return self.reconciler.compare(command, moment)
 
-    def _decide(self, request: Request, moment: Moment, phase: int) -> Decision:
+    def _decide(self, request: Request, moment: Moment, phase: int) -> RequestOutcome:
         now_ms = moment.now_ms
         if isinstance(request, Hello):
             return self._hello(request, now_ms)
@@ -412,7 +412,7 @@ class RiskCore:
 
     def _decide_beside_trading(
         self, request: Fund | Adopt | Instructions | ReadTerms | SetApart, now_ms: int
-    ) -> Decision:
+    ) -> RequestOutcome:
         match request:
             case Fund():
                 return self._fund(request, now_ms)
@@ -430,7 +430,7 @@ class RiskCore:
             case SetApart():
                 return self._set_apart(request, now_ms)
 
-    def _hello(self, request: Hello, now_ms: int) -> Decision:
+    def _hello(self, request: Hello, now_ms: int) -> RequestOutcome:
         known = self.state.shards.get(request.shard)
         grant = None
         if self._has_cluster:
@@ -443,7 +443,7 @@ class RiskCore:
         self._apply(events)
         return self._handover.welcome(request.pairs, request.shard), events
 
-    def _fund(self, request: Fund, now_ms: int) -> Decision:
+    def _fund(self, request: Fund, now_ms: int) -> RequestOutcome:
         pair = self._pairs.get(request.pair)
         if pair is None:
             return _refused(Refusal.UNKNOWN_PAIR, f"{request.pair} is not traded in this run")
@@ -466,7 +466,7 @@ class RiskCore:
         known = self.state.trades.get(intent.intent_id)
         return known is not None and known.intent == intent
 
-    def _submit(self, request: Submit, moment: Moment, phase: int) -> Decision:
+    def _submit(self, request: Submit, moment: Moment, phase: int) -> RequestOutcome:
         intent = request.intent
         pair = self._pairs.get(intent.pair)
         available = self.guard.available(pair) if pair is not None else ()
@@ -518,7 +518,7 @@ class RiskCore:
         self._apply(events)
         return events
 
-    def _extend(self, request: Extend, moment: Moment) -> Decision:
+    def _extend(self, request: Extend, moment: Moment) -> RequestOutcome:
         trade = self.state.trades.get(request.intent_id)
         if trade is None:
             return self._unknown(request.intent_id)
@@ -548,7 +548,7 @@ class RiskCore:
         self.guard.count_orders(1, moment)
         return Approved(request.intent_id, self.guard.left_to_enter(available, (extended.hold,))), events
 
-    def _report(self, request: Report, moment: Moment) -> Decision:
+    def _report(self, request: Report, moment: Moment) -> RequestOutcome:
         noted = Noted(request.intent_id)
         trade = self.state.trades.get(request.intent_id)
         if trade is None:
@@ -588,7 +588,7 @@ class RiskCore:
         self._apply(events)
         return events
 
-    def _conclude(self, request: Conclude, moment: Moment) -> Decision:
+    def _conclude(self, request: Conclude, moment: Moment) -> RequestOutcome:
         trade = self.state.trades.get(request.intent_id)
         if trade is None:
             outcome = self.state.outcomes.get(request.intent_id)
@@ -639,7 +639,7 @@ class RiskCore:
         self._apply(events)
         return events
 
-    def _set_apart(self, request: SetApart, now_ms: int) -> Decision:
+    def _set_apart(self, request: SetApart, now_ms: int) -> RequestOutcome:
         if request.pair not in self._pairs and request.pair not in self.state.busy:
             return _refused(Refusal.UNKNOWN_PAIR, f"{request.pair} is not traded in this run")
         events = set_apart(
@@ -721,7 +721,7 @@ class RiskCore:
         day = self.days.day_at(now_ms).number
         return Moment(now_ms, now_ms * 1_000_000 if now_ns is None else now_ns, day)
 
-    def _unknown(self, intent_id: str) -> Decision:
+    def _unknown(self, intent_id: str) -> RequestOutcome:
         over = intent_id in self.state.outcomes
         detail = f"{intent_id} is over" if over else f"no intent {intent_id} is open"
         return _refused(Refusal.UNKNOWN_INTENT, detail)
@@ -751,5 +751,5 @@ def orders_of(config: Config) -> Orders:
     return "dry run" if config.live.dry_run else "live"
 
 
-def _refused(reason: Refusal, detail: str) -> Decision:
+def _refused(reason: Refusal, detail: str) -> RequestOutcome:
     return Refused(reason, detail), []

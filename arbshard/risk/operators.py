@@ -22,7 +22,7 @@ from arbshard.risk.limits.limit_lines import consequence_of, grouped, limit_line
 from arbshard.risk.limits.losses import figures_of, halts_of, is_drawdown_reached, refusing_losses
 from arbshard.risk.portfolio.results import TradingDay
 from arbshard.risk.portfolio.state import PortfolioState
-from arbshard.risk.validation import Moment
+from arbshard.risk.validation import CommandOutcome, Moment
 from arbshard.risk.valuation import Valuation
 from arbshard.wire.messages import (
     Close,
@@ -39,8 +39,7 @@ from arbshard.wire.messages import (
     ValuedPosition,
 )
 
-Answer = tuple[CommandReply, list[Event]]
-Order = Halt | Resume | Close | SetLimits | ShowLimits | ShowPositions
+OperatorCommand = Halt | Resume | Close | SetLimits | ShowLimits | ShowPositions
 """The commands that are answered here."""
 REASON_MAX = 200
 """Largest number of characters of a reason that is stored."""
@@ -72,7 +71,9 @@ class Operators:
         self._state = state
         self._guard = guard
 
-    def answer(self, command: Order, moment: Moment, day: TradingDay, broken: str | None) -> Answer:
+    def answer(
+        self, command: OperatorCommand, moment: Moment, day: TradingDay, broken: str | None
+    ) -> CommandOutcome:
         """Return the answer, and the events to apply and store before it is given.
 
         ``broken``: why the books do not balance; None when they do.
@@ -95,7 +96,7 @@ class Operators:
         reply, events = answer
         return reply, [_signed(event, command.by) for event in events]
 
-    def _halt(self, command: Halt, moment: Moment) -> Answer:
+    def _halt(self, command: Halt, moment: Moment) -> CommandOutcome:
         events: list[Event] = []
         halt = self._state.standing.halt
         is_raised = halt is not None and command.level == "stopped" and halt.level != "stopped"
@@ -111,7 +112,7 @@ class Operators:
             text += f"; closing {', '.join(pairs)}{self._not_closed(pairs)}"
         return Done(text + self._strays(), tuple(pairs)), events
 
-    def _resume(self, command: Resume, moment: Moment, broken: str | None) -> Answer:
+    def _resume(self, command: Resume, moment: Moment, broken: str | None) -> CommandOutcome:
         halt = self._state.standing.halt
         valuation, limits = self._valuation, self._guard.limits.portfolio()
         is_fallen = is_drawdown_reached(valuation, limits)
@@ -145,7 +146,7 @@ class Operators:
         ]
         return Done("; ".join(texts)), events
 
-    def _release(self, command: Resume, moment: Moment) -> Answer:
+    def _release(self, command: Resume, moment: Moment) -> CommandOutcome:
         """Release all of the pairs, or none when one of them is not set apart."""
         apart = self._state.standing.apart
         bases: list[str] = []
@@ -163,7 +164,7 @@ class Operators:
         )
         return Done(f"released; {known}"), events
 
-    def _close(self, command: Close, moment: Moment) -> Answer:
+    def _close(self, command: Close, moment: Moment) -> CommandOutcome:
         bases: list[str] = []
         for symbol in command.symbols:
             base = self._base_of(symbol)
@@ -180,7 +181,7 @@ class Operators:
         ordered = ClosesOrdered(at_ms=moment.now_ms, pairs=tuple(pairs), reason=reason)
         return Done(text, tuple(pairs)), [ordered]
 
-    def _set_limits(self, command: SetLimits, moment: Moment, day: TradingDay) -> Answer:
+    def _set_limits(self, command: SetLimits, moment: Moment, day: TradingDay) -> CommandOutcome:
         symbol = ""
         if command.symbol:
             symbol = self._base_of(command.symbol) or ""

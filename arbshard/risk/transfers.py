@@ -23,7 +23,7 @@ from arbshard.model.transfer import OUTSIDE, Transfer, TransferEnd
 from arbshard.risk.portfolio.equity import to_cents
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.reconcile.reconciler import Reconciler
-from arbshard.risk.validation import Moment, is_amount, is_currency, is_positive
+from arbshard.risk.validation import CommandOutcome, Moment, is_amount, is_currency, is_positive
 from arbshard.wire.inventory import (
     AnnounceTransfer,
     ArriveTransfer,
@@ -31,9 +31,8 @@ from arbshard.wire.inventory import (
     OpenTransfers,
     ShowTransfers,
 )
-from arbshard.wire.messages import CommandReply, Denied, Done
+from arbshard.wire.messages import Denied, Done
 
-Answer = tuple[CommandReply, list[Event]]
 _OPEN_MAX = 100
 _TOGETHER_MAX = 6
 """Number of transfers of a currency that are considered together where one alone does not explain a difference."""
@@ -62,7 +61,7 @@ class TransferDesk:
 
     def answer(
         self, command: AnnounceTransfer | ArriveTransfer | EndTransfer | ShowTransfers, moment: Moment
-    ) -> Answer:
+    ) -> CommandOutcome:
         """Return the answer, and the events to apply and store before it is given."""
         match command:
             case AnnounceTransfer():
@@ -74,7 +73,7 @@ class TransferDesk:
             case ShowTransfers():
                 return OpenTransfers(tuple(self._state.transfers.open.values())), []
 
-    def _announce(self, command: AnnounceTransfer, moment: Moment) -> Answer:
+    def _announce(self, command: AnnounceTransfer, moment: Moment) -> CommandOutcome:
         """Announce that a person moves money or coins."""
         problem = self._problem(command)
         if problem is not None:
@@ -116,7 +115,7 @@ class TransferDesk:
                 ), []
         return Done(f"{transfer.text}: {text}"), [announced, *made]
 
-    def _arrive(self, command: ArriveTransfer, moment: Moment) -> Answer:
+    def _arrive(self, command: ArriveTransfer, moment: Moment) -> CommandOutcome:
         """Book that a transfer, or a part of it, has arrived, as a person says."""
         known = self._state.transfers.open.get(command.transfer_id)
         if known is None:
@@ -139,7 +138,7 @@ class TransferDesk:
         events += self._resolved(known.target, known.currency, amount, moment)
         return Done(f"{known.text}: {text}"), events
 
-    def _end(self, command: EndTransfer, moment: Moment) -> Answer:
+    def _end(self, command: EndTransfer, moment: Moment) -> CommandOutcome:
         """Book that a transfer is cancelled or lost, as a person says."""
         known = self._state.transfers.open.get(command.transfer_id)
         if known is None:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from math import isfinite
 from typing import NamedTuple
 
+from arbshard.ledger.events import Event
 from arbshard.model.intent import FxQuote, Intent
 from arbshard.model.market import Leg, Pair, reverse
 from arbshard.model.money import BPS, MONEY_CONTEXT, ONE, ZERO, ceil_to
@@ -16,6 +17,7 @@ from arbshard.model.order import Fill, Order, OrderResult
 from arbshard.model.position import Position
 from arbshard.model.refusal import Refusal
 from arbshard.risk.portfolio.holdings import Trade
+from arbshard.wire.messages import CommandReply
 
 _INTENT_ID = re.compile(r"s([0-9]+)-([0-9]+)-([0-9]+)-([0-9]+)")
 _INTENT_ID_MAX = 24
@@ -47,6 +49,10 @@ class Moment(NamedTuple):
     """Monotonic time in nanoseconds."""
     day: int
     """Number of the trading day (``portfolio.results``)."""
+
+
+CommandOutcome = tuple[CommandReply, list[Event]]
+"""The reply to a person's command or to a statement of a venue, and the events to store before it is sent."""
 
 
 def is_amount(value: Decimal) -> bool:

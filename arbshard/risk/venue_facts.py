@@ -33,7 +33,7 @@ from arbshard.model.money import BPS
 from arbshard.model.order import Fill, Order, OrderFault
 from arbshard.model.universe import Universe
 from arbshard.risk.portfolio.state import PortfolioState
-from arbshard.risk.portfolio.venue_states import Place, VenueRefusal, is_taken, place_of
+from arbshard.risk.portfolio.venue_states import VenueRefusal, VenueSymbol, is_taken, place_of
 from arbshard.risk.reconcile.reconciler import Reconciler
 from arbshard.risk.validation import Moment
 
@@ -65,14 +65,14 @@ class VenueAcceptance:
     def __init__(self, state: PortfolioState, reconciler: Reconciler | None) -> None:
         self._state = state
         self._reconciler = reconciler
-        self._refused: dict[Place, Moment] = {}
+        self._refused: dict[VenueSymbol, Moment] = {}
         """Time at which each place that refuses last refused an order, as far as this process knows."""
         self._busy: dict[str, tuple[int, int]] = {}
         """(answers in a row, when the first one came in monotonic ns) by venue."""
         self._listed_ms = 0
         """Wall time of the newest listing; 0 where none is read again while running."""
         self._revised: Mapping[str, int] = {}
-        self._stopped: Mapping[Place, str] = {}
+        self._stopped: Mapping[VenueSymbol, str] = {}
         """Markets that the newest listing shows as not trading, and why."""
         self.fees: dict[tuple[str, Side], UnexpectedFee] = {}
         """Fees that are not the configured ones, by venue and side."""
@@ -172,7 +172,7 @@ class VenueAcceptance:
             return "the venue lists it as trading" if is_listed else ""
         return f"nothing was refused for {rested_ms // 1000} s"
 
-    def _refuse(self, place: Place, fault: OrderFault, why: str, moment: Moment) -> list[Event]:
+    def _refuse(self, place: VenueSymbol, fault: OrderFault, why: str, moment: Moment) -> list[Event]:
         self._refused[place] = moment
         known = self._state.venues.refuses.get(place)
         if known is not None and known.fault == fault:
@@ -205,7 +205,7 @@ def fee_base(fill: Fill) -> Decimal | None:
 
 
 def _changed(
-    place: Place, state: VenueState, why: str, now_ms: int, fault: OrderFault = ""
+    place: VenueSymbol, state: VenueState, why: str, now_ms: int, fault: OrderFault = ""
 ) -> VenueStateChanged:
     venue, symbol = place
     return VenueStateChanged(

@@ -8,5 +8,5 @@ pyarrow, which the extra ``analysis`` installs; nothing else needs it.
 from collections.abc import Mapping
 
 Value = int | float | str | None
-Row = Mapping[str, Value]
+SeriesRow = Mapping[str, Value]
 """One row of a table: the value of each column."""

@@ -16,7 +16,7 @@ from arbshard.errors import FrameError
 from arbshard.model.book import Levels, OrderBookSnapshot
 from arbshard.model.market import Direction, Leg, Pair
 from arbshard.model.universe import Universe
-from arbshard.series import Row, Value
+from arbshard.series import SeriesRow, Value
 from arbshard.venues.registry import get_venue
 
 MARKET_STAGES = ("gross", "net", "deep", "sound")
@@ -69,7 +69,7 @@ class PairSampler:
         self._views.clear()  # a slot may have another market now
         self._rows = {base: row for base, row in self._rows.items() if base in self._terms}
 
-    def sample(self, now_ns: int, levels: Mapping[str, float | None]) -> Iterator[Row]:
+    def sample(self, now_ns: int, levels: Mapping[str, float | None]) -> Iterator[SeriesRow]:
         """Yield a row of each pair that has changed; ``levels`` is what the gap of each pair returns to, where
         known.
         """

@@ -17,7 +17,7 @@ from arbshard.model.funnel import EdgeFunnel
 from arbshard.model.notes import SupervisorNote, WorkerNote
 from arbshard.model.risk_note import RiskNote, decode_risk_note
 from arbshard.model.rundir import RunFiles
-from arbshard.series import Row, Value
+from arbshard.series import SeriesRow, Value
 from arbshard.series.pairs import PairSampler
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import Histogram, PageReader
@@ -25,7 +25,7 @@ from arbshard.shm.universe import UniverseFile
 from arbshard.status.collect import Collector, answers_on
 from arbshard.status.model import ShardStatus, Status, VenueStatus
 
-AddRow = Callable[[str, int, Row], None]
+AddRow = Callable[[str, int, SeriesRow], None]
 """Is called with the name of a table, the wall time and a row."""
 
 FUNNEL_COLUMNS = (
@@ -125,7 +125,7 @@ class RunSampler:
         for row in self._pairs.sample(now_ns, levels):
             self._add("pairs", at_ms, row)
 
-    def _interval_of(self, shard: int) -> Row:
+    def _interval_of(self, shard: int) -> SeriesRow:
         """Return what a worker's page shows for the time since the last sample."""
         try:
             with PageReader.attach(self._files.worker_page(shard)) as page:
@@ -190,7 +190,7 @@ class RunSampler:
         self._counts[table, key] = values
         return is_new
 
-    def _process_rows(self, note: SupervisorNote, now_ns: int) -> Iterator[Row]:
+    def _process_rows(self, note: SupervisorNote, now_ns: int) -> Iterator[SeriesRow]:
         pids = {note.pid: "supervisor"} | {child.pid: child.name for child in note.children if child.pid}
         for pid in self._processes.keys() - pids.keys():
             del self._processes[pid]
@@ -261,7 +261,7 @@ class RunSampler:
         return self._funnels.setdefault(base, dict.fromkeys(FUNNEL_COLUMNS, 0))
 
 
-def system_row(status: Status) -> Row:
+def system_row(status: Status) -> SeriesRow:
     """Return the row of the table ``system``."""
     equity, portfolio, ledger = status.equity, status.portfolio, status.ledger
     return {
@@ -294,7 +294,7 @@ def system_row(status: Status) -> Row:
     }
 
 
-def shard_row(shard: ShardStatus) -> Row:
+def shard_row(shard: ShardStatus) -> SeriesRow:
     """Return the row of the table ``shards``, without latencies."""
     return {
         "shard": shard.id,
@@ -311,7 +311,7 @@ def shard_row(shard: ShardStatus) -> Row:
     }
 
 
-def venue_row(venue: VenueStatus) -> Row:
+def venue_row(venue: VenueStatus) -> SeriesRow:
     """Return the row of the table ``venues``."""
     return {
         "venue": venue.name,

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arbshard.log import get_logger
-from arbshard.series import Row, Value
+from arbshard.series import SeriesRow, Value
 from arbshard.series.schemas import SCHEMAS
 
 ROWS_MAX = 20_000
@@ -79,7 +79,7 @@ class SegmentWriter:
         except OSError as error:
             self._fail("the description of the run cannot be kept", error)
 
-    def add(self, table: str, at_ms: int, row: Row) -> None:
+    def add(self, table: str, at_ms: int, row: SeriesRow) -> None:
         """Add a row to ``table``; columns that it does not name are null."""
         rows = self._rows[table]
         rows.append({"at_ms": at_ms, "run": self._run, **row})

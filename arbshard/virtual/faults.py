@@ -104,7 +104,7 @@ class Faults:
         made: Spell | str | None = getattr(room, kind)()
         return made
 
-    def _order(self, order: control.Order) -> str:
+    def _order(self, order: control.ControlOrder) -> str:
         """Send an order to the supervisor.
 
         Returns the order and the kind of its answer as text, or an empty text while the supervisor takes no orders.

@@ -8,7 +8,7 @@ from arbshard.errors import LedgerDamaged, LedgerError
 from arbshard.ledger.events import Event
 from arbshard.model.universe import Universe
 from arbshard.risk.assembly import Risk, RiskPorts, exit_code_of
-from arbshard.risk.core import Decision, RiskCore
+from arbshard.risk.core import RequestOutcome, RiskCore
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.shm.books import BooksReader
 from arbshard.shm.universe import UniverseFile
@@ -35,7 +35,7 @@ class WatchedCore(RiskCore):
 
     oracle: Oracle
 
-    def handle(self, request: Request, now_ms: int, phase: int, now_ns: int | None = None) -> Decision:
+    def handle(self, request: Request, now_ms: int, phase: int, now_ns: int | None = None) -> RequestOutcome:
         """Handle a request as ``RiskCore`` does, and report it to the oracle."""
         reply, events = super().handle(request, now_ms, phase, now_ns)
         self.oracle.handled(request, reply)

@@ -139,6 +139,6 @@ class VirtualServer:
     def close(self) -> None:
         """Do nothing: no socket is open."""
 
-    def ask(self, order: control.Order) -> control.Answer:
+    def ask(self, order: control.ControlOrder) -> control.ControlAnswer:
         """Return the answer to an order of a person."""
         return control.decode_answer(self._handler([control.encode(order)])[0])

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from arbshard.clock import Clock
 from arbshard.config import Config, ExecutionConfig
-from arbshard.engine.engine import ArbitrageEngine, Exit, Trade
+from arbshard.engine.engine import ArbitrageEngine, EntryOrExit, Exit
 from arbshard.engine.followed import FollowedOutcome
 from arbshard.execution.executor import ExecutorFactory, Observer
 from arbshard.execution.ports import BookPort, RiskPort
@@ -168,7 +168,7 @@ class VirtualWorker:
         ports = live.worker_ports(self.process, around.files, shard)
         return LiveSide(around.config, ports, around.clock, legs, books, count, on_failure, is_fenced)
 
-    def _decided(self, trade: Trade) -> None:
+    def _decided(self, trade: EntryOrExit) -> None:
         decision = Decision(
             trade.pair.base,
             trade.pair.home.market.symbol,

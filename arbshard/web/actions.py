@@ -96,7 +96,7 @@ def decode_action(body: bytes) -> DeskAction:
     return action
 
 
-def request_of(action: DeskAction, by: str) -> Command | control.Order:
+def request_of(action: DeskAction, by: str) -> Command | control.ControlOrder:
     """Return the command that the action is. Raises ``UsageError`` for an amount that is none."""
     match action:
         case DeskHalt():

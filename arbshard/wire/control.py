@@ -145,19 +145,21 @@ class Shards(msgspec.Struct, frozen=True, tag=True):
     """Load of the fullest shard divided by the mean."""
 
 
-Order = Stop | Ping | ShowShards | MovePairs | BalanceShards | AddSymbols | RemoveSymbols | RestartShard
-Answer = ControlDone | ControlDenied | Accepted | Shards
+ControlOrder = (
+    Stop | Ping | ShowShards | MovePairs | BalanceShards | AddSymbols | RemoveSymbols | RestartShard
+)
+ControlAnswer = ControlDone | ControlDenied | Accepted | Shards
 
-_orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
-_answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+_orders: msgspec.msgpack.Decoder[ControlOrder] = msgspec.msgpack.Decoder(ControlOrder)
+_answers: msgspec.msgpack.Decoder[ControlAnswer] = msgspec.msgpack.Decoder(ControlAnswer)
 
 
-def encode(message: Order | Answer) -> bytes:
+def encode(message: ControlOrder | ControlAnswer) -> bytes:
     """Return the message as MessagePack."""
     return msgspec.msgpack.encode(message)
 
 
-def decode_order(payload: bytes) -> Order:
+def decode_order(payload: bytes) -> ControlOrder:
     """Return the order. Raises ``ProtocolError`` for anything that is not a whole, well-typed one."""
     try:
         return _orders.decode(payload)
@@ -165,7 +167,7 @@ def decode_order(payload: bytes) -> Order:
         raise ProtocolError(f"bad order: {error}") from error
 
 
-def decode_answer(payload: bytes) -> Answer:
+def decode_answer(payload: bytes) -> ControlAnswer:
     """Return the answer. Raises ``ProtocolError`` for anything that is not a whole, well-typed one."""
     try:
         return _answers.decode(payload)

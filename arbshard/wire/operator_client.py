@@ -39,7 +39,7 @@ def send_command(files: RunFiles, command: Command, by: str) -> CommandReply:
     return answer
 
 
-def send_order(files: RunFiles, order: control.Order, by: str) -> control.Answer:
+def send_order(files: RunFiles, order: control.ControlOrder, by: str) -> control.ControlAnswer:
     """Send ``order`` to the supervisor and return its answer. ``by``: who gives it, and by which means, for its log.
 
     Raises ``UsageError`` when it denies it, ``TransportError`` when it does not answer.

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from arbshard.clock import Clock
 from arbshard.config import Config
-from arbshard.engine.engine import ArbitrageEngine, Entry, Exit, PairState, Trade
+from arbshard.engine.engine import ArbitrageEngine, Entry, EntryOrExit, Exit, PairState
 from arbshard.engine.quality import View
 from arbshard.execution.executor import BaseExecutor, ExecutorFactory, IntentOutcome
 from arbshard.execution.plan import part_of_exit, plan_entry
@@ -67,7 +67,7 @@ class Desk:
         self._tasks = BackgroundTasks(on_failure)
         self._closed_ns = 0
         """When ``close_positions`` last closed anything (monotonic nanoseconds)."""
-        self.on_decision: Callable[[Trade], None] = _ignore
+        self.on_decision: Callable[[EntryOrExit], None] = _ignore
         """Called with each trade before it is carried out."""
         self.on_adopted: Callable[[], None] = _nothing
         """Called when pairs were added, whose entry terms are not yet known."""
@@ -177,7 +177,7 @@ class Desk:
         """Return the number of positions held by this shard."""
         return sum(len(one.get_positions()) for one in self._executors.get_all_executors().values())
 
-    def act(self, state: PairState, trade: Trade) -> None:
+    def act(self, state: PairState, trade: EntryOrExit) -> None:
         """Carry out ``trade``; the pair is busy until its intent has an outcome."""
         assert state.may_act, state.pair.base
         self.on_decision(trade)
@@ -281,7 +281,7 @@ class Desk:
         run: Callable[[], Coroutine[None, None, IntentOutcome]],
         *,
         is_exit: bool,
-        trade: Trade | None = None,
+        trade: EntryOrExit | None = None,
     ) -> None:
         outcome = await run()
         rest_ns = int(self._config.strategy.cooldown_ms * 1e6)

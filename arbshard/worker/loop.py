@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from arbshard.clock import Clock
-from arbshard.engine.engine import ArbitrageEngine, Entry, PairState, Trade
+from arbshard.engine.engine import ArbitrageEngine, Entry, EntryOrExit, PairState
 from arbshard.log import get_logger
 from arbshard.model.intent import BY_HAND, ExitReason
 from arbshard.model.phase import Phase, WorkerState
@@ -140,7 +140,7 @@ class ShardLoop:
     def decide(self, base: str, ordered: ExitReason | None = None) -> None:
         """Evaluate a pair with its current books, and act. With ``ordered``, close what it holds for this reason."""
         state = self._engine.pairs[base]
-        trade: Trade | None
+        trade: EntryOrExit | None
         if ordered is None:
             trade = self._engine.evaluate(state, self._clock.monotonic_ns())
         else:
@@ -219,7 +219,7 @@ class ShardLoop:
             return False
         return state.home.settled is None or state.away.settled is None
 
-    def _act(self, state: PairState, trade: Trade) -> None:
+    def _act(self, state: PairState, trade: EntryOrExit) -> None:
         if not self.may_act(state):
             return
         # The supervisor may have been silent, and be back, since the timer looked.

@@ -16,7 +16,7 @@ from supervisor.feeds.contest import Contest
 
 Notify = Callable[[int], None]
 """Called with the slot that has changed."""
-Target = tuple[int, tuple[Notify, ...]]
+SlotTarget = tuple[int, tuple[Notify, ...]]
 """Slot, and what is notified of its changes: the shards' rings, and an observer if there is one."""
 
 OnControl = Callable[[ControlFrame], None]
@@ -62,8 +62,8 @@ class VenueFanout:
         self._peek = peek
         self._shards: dict[str, tuple[int, ...]] = {}
         self._observers: dict[str, Notify] = {}
-        self._all: dict[str, Target] = {}
-        self.targets: dict[str, Target] = {}
+        self._all: dict[str, SlotTarget] = {}
+        self.targets: dict[str, SlotTarget] = {}
         """Targets of the markets that a single lane writes, without comparison."""
         self.down: set[int] = set()
         """Slots without a frame since their connection came up."""
@@ -221,7 +221,7 @@ class VenueFanout:
             for notify in notified:
                 notify(slot)
 
-    def admit(self, lane: "Lane", symbol: str, frame: bytes, received_ns: int) -> Target | None:
+    def admit(self, lane: "Lane", symbol: str, frame: bytes, received_ns: int) -> SlotTarget | None:
         """Return where a frame goes whose market several lanes bring, or none; None if it is dropped and counted."""
         contest = self._contests.get(symbol)
         if contest is None or lane not in self._lanes[symbol]:
@@ -268,7 +268,7 @@ class VenueFanout:
             for lane in self._lanes[symbol]:
                 lane.before[symbol] += lane.tally.pop(symbol) - self.writes(symbol)
 
-    def _target(self, symbol: str, slot: int) -> Target:
+    def _target(self, symbol: str, slot: int) -> SlotTarget:
         rings = tuple(self._notifiers[shard].push for shard in self._shards[symbol])
         observer = self._observers.get(symbol)
         return slot, rings if observer is None else (*rings, observer)
@@ -282,7 +282,7 @@ class Lane:
         self._classify = fanout.venue.classify
         self._on_control = on_control
         self._write = fanout.books.write
-        self._targets: Mapping[str, Target] = fanout.targets
+        self._targets: Mapping[str, SlotTarget] = fanout.targets
         self._down = fanout.down
         self._fanout = fanout
         self.frames = 0

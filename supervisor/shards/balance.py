@@ -16,7 +16,7 @@ _GAIN_MIN = 0.05
 _CPU_MIN = 0.2
 """Share of a core: below it the busiest worker needs no relief."""
 
-Shards = Mapping[int, Sequence[str]]
+ShardBases = Mapping[int, Sequence[str]]
 """Bases by shard, of those shards that may have any."""
 
 
@@ -27,14 +27,14 @@ class PairMove(NamedTuple):
     to: int
 
 
-def ratio(shards: Shards, loads: Mapping[str, float]) -> float:
+def ratio(shards: ShardBases, loads: Mapping[str, float]) -> float:
     """Return the fullest shard's load divided by the mean; 1 when there is no load at all."""
     totals = [sum(loads.get(base, 0.0) for base in bases) for bases in shards.values()]
     mean = sum(totals) / len(totals) if totals else 0.0
     return max(totals) / mean if mean > 0 else 1.0
 
 
-def plan_moves(shards: Shards, loads: Mapping[str, float], held: Collection[str] = ()) -> list[PairMove]:
+def plan_moves(shards: ShardBases, loads: Mapping[str, float], held: Collection[str] = ()) -> list[PairMove]:
     """Return the moves that bring the ratio to ``GOAL``, or as near as whole pairs allow; none if that gains little.
 
     Each takes the pair that balances the fullest and the emptiest shard best, so there are few. A pair that is
@@ -73,7 +73,7 @@ def _best(bases: Iterable[str], loads: Mapping[str, float], gap: float, held: Co
     return min(free or fits, key=lambda base: (abs(gap / 2 - loads[base]), base), default=None)
 
 
-def spread(bases: Iterable[str], shards: Shards, loads: Mapping[str, float]) -> dict[str, int]:
+def spread(bases: Iterable[str], shards: ShardBases, loads: Mapping[str, float]) -> dict[str, int]:
     """Return a shard for each of ``bases``, which have none: the heaviest first, each to where there is least.
 
     Pairs of unknown load count as the mean of the others. Raises ``ValueError`` when there is no shard.
@@ -90,7 +90,7 @@ def spread(bases: Iterable[str], shards: Shards, loads: Mapping[str, float]) -> 
     return places
 
 
-def fill(shard: int, shards: Shards, loads: Mapping[str, float], held: Collection[str]) -> list[PairMove]:
+def fill(shard: int, shards: ShardBases, loads: Mapping[str, float], held: Collection[str]) -> list[PairMove]:
     """Return the moves that give an empty shard its share of the pairs, by number, when it comes back."""
     places = {one: list(bases) for one, bases in shards.items()}
     plan: list[PairMove] = []

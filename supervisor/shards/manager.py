@@ -358,7 +358,7 @@ class ShardManager:
             return 0.0  # not made yet
         return round(gaps.percentile_ns(99) / 1000, 1) if gaps.count else 0.0
 
-    def _move(self, order: control.MovePairs) -> control.Answer:
+    def _move(self, order: control.MovePairs) -> control.ControlAnswer:
         self._require_shard(order.shard)
         if self.is_given_up(order.shard):
             raise UsageError(
@@ -371,7 +371,7 @@ class ShardManager:
             return control.ControlDone(f"in shard {order.shard} already: {', '.join(bases)}")
         return self._put(Move(dict.fromkeys(away, order.shard)))
 
-    def _balance(self, order: control.BalanceShards) -> control.Answer:
+    def _balance(self, order: control.BalanceShards) -> control.ControlAnswer:
         plan = self._plan()
         even = f"the fullest shard has {ratio(self._measured(), self.loads()):.2f} times the mean load"
         if not plan:
@@ -381,7 +381,7 @@ class ShardManager:
             return control.ControlDone(f"{even}; would {move.what}")
         return self._put(move)
 
-    def _add(self, order: control.AddSymbols) -> control.Answer:
+    def _add(self, order: control.AddSymbols) -> control.ControlAnswer:
         if not order.symbols:
             raise UsageError("name the pairs to add")
         pairs = self.assignments.universe.pairs
@@ -390,13 +390,13 @@ class ShardManager:
             raise UsageError(f"traded already: {', '.join(known)}")
         return self._put(Add(order.symbols, self._find))
 
-    def _remove(self, order: control.RemoveSymbols) -> control.Answer:
+    def _remove(self, order: control.RemoveSymbols) -> control.ControlAnswer:
         bases = self._bases(order.symbols)
         if len(bases) == len(self.assignments.universe.pairs):
             raise UsageError("these are the last pairs of the run: stop it instead")
         return self._put(Remove(bases, keep_positions=order.keep_positions))
 
-    def _restart(self, order: control.RestartShard) -> control.Answer:
+    def _restart(self, order: control.RestartShard) -> control.ControlAnswer:
         self._require_shard(order.shard)
         if self._others is not None:
             return self._replace_worker(order.shard, self._others)
@@ -411,13 +411,13 @@ class ShardManager:
 
         return self._put(FillShard(order.shard, is_up, self._held))
 
-    def _replace_worker(self, shard: int, others: OtherHosts) -> control.Answer:
+    def _replace_worker(self, shard: int, others: OtherHosts) -> control.ControlAnswer:
         """Restart a worker of this host, in a run on several."""
         if not others.is_granted(shard):
             raise UsageError(f"this host does not run shard {shard}: see 'arbshard status'")
         return control.ControlDone(self._processes.restart(f"worker-{shard}"))
 
-    def _put(self, change: ShardChange) -> control.Answer:
+    def _put(self, change: ShardChange) -> control.ControlAnswer:
         if self._processes.ending:
             raise UsageError("the run is stopping")
         if self._others is not None and not self._others.leads:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbshard.exchanges.book import GeneratedBook, Shape, Side
+from arbshard.exchanges.book import GeneratedBook, Shape, SimSide
 from arbshard.exchanges.ladder import UPBIT_KRW_BANDS, Ladder
 from arbshard.exchanges.units import UNIT, fixed8, plain
 from support.effort import effort
@@ -15,11 +15,11 @@ LADDERS = {"krw": Ladder(UPBIT_KRW_BANDS), "usdt": Ladder([(0, UNIT // 10_000)])
 moves = st.lists(st.floats(-0.05, 0.05), min_size=1, max_size=30)
 
 
-def levels(side: Side) -> dict[int, int]:
+def levels(side: SimSide) -> dict[int, int]:
     return dict(zip(side.keys, side.sizes, strict=True))
 
 
-def check_side(side: Side, depth: int, lot: int) -> None:
+def check_side(side: SimSide, depth: int, lot: int) -> None:
     assert len(side.keys) == len(side.sizes) == len(side.prices) == len(side.amounts) == depth
     assert side.keys == sorted(set(side.keys))
     assert all(size > 0 and size % lot == 0 for size in side.sizes)

@@ -6,14 +6,14 @@ from decimal import Decimal
 import pytest
 
 from arbshard.errors import FrameError
-from arbshard.venues.base.rules import Rates, Reply, ReportedLimit, Rights
+from arbshard.venues.base.rules import Rates, ReportedLimit, Rights, RulesReply
 from arbshard.venues.registry import get_adapter
 
 UPBIT, BINANCE = get_adapter("upbit").rules, get_adapter("binance").rules
 
 
 def reply(body, **headers):
-    return Reply(
+    return RulesReply(
         json.dumps(body).encode(), {name.replace("_", "-"): value for name, value in headers.items()}
     )
 
@@ -86,7 +86,7 @@ def test_binance_rights_are_the_keys_where_they_are_told():
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"<html>", b'{"bid_fee":"NaN","ask_fee":"1"}'])
 def test_answers_that_cannot_be_trusted(body):
-    given = Reply(body, {})
+    given = RulesReply(body, {})
     for read in (
         lambda: UPBIT.rates_of("x", given),
         lambda: BINANCE.rates_of("x", given),

@@ -24,7 +24,7 @@ from arbshard.exchanges.accounts.order import (
 from arbshard.exchanges.accounts.resting import Resting
 from arbshard.exchanges.accounts.rules import MoneyRules
 from arbshard.exchanges.accounts.taking import MatchPlan, Take, levels, plan, units_of
-from arbshard.exchanges.book import Side as BookSide
+from arbshard.exchanges.book import SimSide
 from arbshard.exchanges.market import SimMarket
 from arbshard.model.money import MONEY_CONTEXT, ZERO
 
@@ -273,7 +273,7 @@ class Matcher:
         if changed:
             account.record(WalletChanged(changed, now_ms))
 
-    def _opposite(self, symbol: str, side: Side) -> BookSide:
+    def _opposite(self, symbol: str, side: Side) -> SimSide:
         book = self._markets[symbol].book
         return book.asks if side == "buy" else book.bids
 

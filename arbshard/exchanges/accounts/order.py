@@ -14,7 +14,7 @@ from arbshard.model.money import ZERO
 Side = Literal["buy", "sell"]
 Kind = Literal["limit", "market"]
 TimeInForce = Literal["gtc", "ioc", "fok", "post_only"]
-Status = Literal["open", "done", "canceled"]
+SimOrderStatus = Literal["open", "done", "canceled"]
 Ended = Literal["", "filled", "user", "ioc", "fok", "post_only", "no_liquidity", "dust"]
 """Why an order is over: filled completely; canceled by its owner; the rest of an ioc; a fok that could not be filled
 completely; a post_only that would have taken; a market order that found no more depth; money left that buys less
@@ -80,7 +80,7 @@ class SimOrder:
     """Fees paid, in the currency of the fills' fees, which is the same for all fills of an order."""
     held: Decimal = ZERO
     """Amount that is locked in the wallet for this order now, in ``held_currency``."""
-    status: Status = "open"
+    status: SimOrderStatus = "open"
     ended: Ended = ""
     fills: list[SimFill] = field(default_factory=list)
     fee_rate: Decimal = ZERO

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from arbshard.exchanges.accounts.order import Ended, Ticket
-from arbshard.exchanges.book import Side as BookSide
+from arbshard.exchanges.book import SimSide
 from arbshard.exchanges.units import UNIT
 from arbshard.model.money import ZERO
 
@@ -48,7 +48,7 @@ def units_of(amount: Decimal) -> int:
     return whole
 
 
-def levels(side: BookSide, worst: Decimal | None) -> Iterator[tuple[Decimal, int]]:
+def levels(side: SimSide, worst: Decimal | None) -> Iterator[tuple[Decimal, int]]:
     """Yield (price, size in units) of the levels that are no worse for a taker than ``worst``."""
     sign = side.sign
     limit = None if worst is None else units_of(worst) * sign
@@ -59,7 +59,7 @@ def levels(side: BookSide, worst: Decimal | None) -> Iterator[tuple[Decimal, int
         yield amount_of(price), size
 
 
-def plan(ticket: Ticket, side: BookSide, lot: int, share: float = 1.0) -> MatchPlan:
+def plan(ticket: Ticket, side: SimSide, lot: int, share: float = 1.0) -> MatchPlan:
     """Return what ``ticket`` takes from ``side``.
 
     ``lot`` is in units of 1e-8; ``share`` is the share that it gets of what the book has for it.
@@ -92,7 +92,7 @@ def _part_of(found: MatchPlan, share: float, lot: int) -> MatchPlan:
     return MatchPlan(tuple(takes), "")
 
 
-def _by_quantity(ticket: Ticket, side: BookSide) -> MatchPlan:
+def _by_quantity(ticket: Ticket, side: SimSide) -> MatchPlan:
     assert ticket.quantity is not None, ticket
     left = units_of(ticket.quantity)
     takes: list[Take] = []
@@ -104,7 +104,7 @@ def _by_quantity(ticket: Ticket, side: BookSide) -> MatchPlan:
     return MatchPlan(tuple(takes), "")
 
 
-def _by_funds(ticket: Ticket, funds: Decimal, side: BookSide, lot: int) -> MatchPlan:
+def _by_funds(ticket: Ticket, funds: Decimal, side: SimSide, lot: int) -> MatchPlan:
     takes: list[Take] = []
     lot_amount = Decimal(lot) / UNIT
     for price, size in levels(side, ticket.price):

@@ -9,7 +9,7 @@ from zlib import crc32
 
 from arbshard.exchanges.binance import statistics
 from arbshard.exchanges.binance.microseconds import event_in_microseconds
-from arbshard.exchanges.book import Side, SimBook
+from arbshard.exchanges.book import SimBook, SimSide
 from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.session import FeedTurn, SharedStream
 from arbshard.exchanges.units import fixed8
@@ -36,7 +36,7 @@ def wrap(stream: SharedStream, payload: str) -> bytes:
     return payload.encode()
 
 
-def _levels(side: Side, depth: int) -> str:
+def _levels(side: SimSide, depth: int) -> str:
     return ",".join(
         [f'["{price}","{amount}"]' for price, amount in zip(side.prices[:depth], side.amounts, strict=False)]
     )
@@ -117,7 +117,7 @@ class DiffWindow:
         self._lost = True
 
     @staticmethod
-    def _side(side: Side, keys: set[int]) -> str:
+    def _side(side: SimSide, keys: set[int]) -> str:
         return ",".join([f'["{side.price_text(key)}","{fixed8(side.size_at(key))}"]' for key in sorted(keys)])
 
 

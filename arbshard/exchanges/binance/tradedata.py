@@ -23,7 +23,7 @@ _WINDOW_FORM = r"^([1-9]|[1-5][0-9])m|([1-9]|1[0-9]|2[0-3])h|[1-7]d$"
 _WINDOW = re.compile(r"(?P<count>[1-9][0-9]?)(?P<unit>[mhd])")
 _WINDOW_UNITS = {"m": (MINUTE_MS, 59), "h": (HOUR_MS, 23), "d": (DAY_MS, 7)}
 
-Figures = Callable[[SimMarket], Json]
+FiguresOf = Callable[[SimMarket], Json]
 
 
 class TradeData:
@@ -129,7 +129,7 @@ class TradeData:
         figures = _of_window(open_ms, now_ms, close_ms=open_ms + DAY_MS - 1, is_full=is_full)
         return self._answer(params, figures, needs_symbols=True)
 
-    def _answer(self, params: BinanceParams, figures: Figures, *, needs_symbols: bool = False) -> bytes:
+    def _answer(self, params: BinanceParams, figures: FiguresOf, *, needs_symbols: bool = False) -> bytes:
         """Return one object when a single symbol was requested, otherwise an array."""
         if needs_symbols and not params.peek("symbol") and not params.peek("symbols"):
             raise missing_both("symbol", "symbols")
@@ -210,7 +210,7 @@ def _window_ms(params: BinanceParams) -> int:
     raise illegal("windowSize", _WINDOW_FORM)
 
 
-def _of_window(open_ms: int, now_ms: int, *, is_full: bool, close_ms: int | None = None) -> Figures:
+def _of_window(open_ms: int, now_ms: int, *, is_full: bool, close_ms: int | None = None) -> FiguresOf:
     figures = statistics.full if is_full else statistics.mini
     return lambda market: figures(
         market, statistics.window(market, open_ms, now_ms), open_ms, now_ms if close_ms is None else close_ms

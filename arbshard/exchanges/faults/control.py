@@ -12,15 +12,15 @@ import msgspec
 from arbshard.config.sim import Fault
 from arbshard.errors import UsageError
 from arbshard.exchanges.faults.board import Board
-from arbshard.exchanges.faults.switch import Setting, Settings, Switch
+from arbshard.exchanges.faults.switch import FaultSettings, Setting, Switch
 
 
 class _Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Describes the body of a request."""
 
     clear: Literal["all"] | list[str] = []
-    to_set: dict[str, Settings] = msgspec.field(default_factory=dict, name="set")
-    once: dict[str, Settings] = {}
+    to_set: dict[str, FaultSettings] = msgspec.field(default_factory=dict, name="set")
+    once: dict[str, FaultSettings] = {}
 
 
 def state(board: Board) -> dict[str, object]:
@@ -58,7 +58,7 @@ def _switch(board: Board, name: str) -> Switch[Fault]:
     return switch
 
 
-def _checked(board: Board, name: str, wish: Settings, *, once: bool) -> Setting:
+def _checked(board: Board, name: str, wish: FaultSettings, *, once: bool) -> Setting:
     """Return what the switch is set to. Raises ``UsageError`` for wrong settings, or when another venue is meant."""
     switch = _switch(board, name)
     if wish.get("venue", "") not in ("", board.venue):

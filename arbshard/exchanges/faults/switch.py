@@ -13,7 +13,7 @@ from arbshard.config.sim import Fault, TimedFault
 
 F_co = TypeVar("F_co", bound=Fault, covariant=True)
 T = TypeVar("T")
-Settings = dict[str, bool | int | float | str]
+FaultSettings = dict[str, bool | int | float | str]
 """Settings of a fault, by name."""
 
 
@@ -70,16 +70,16 @@ class Switch(Generic[F_co]):
             return found
         return [found[index] for index in sorted(self._rng.sample(range(len(found)), number))]
 
-    def changed(self, changes: Settings) -> Setting:
+    def changed(self, changes: FaultSettings) -> Setting:
         """Return the settings ``changes``, with defaults for everything else. Raises ``msgspec.ValidationError``."""
         fault = msgspec.convert(changes, type(self._fault))
         return Setting(fault, fault.times)
 
-    def once_more(self, changes: Settings) -> Setting:
+    def once_more(self, changes: FaultSettings) -> Setting:
         """Return the present settings with ``changes``, to happen once more for certain. Raises
         ``msgspec.ValidationError``.
         """
-        now: Settings = msgspec.to_builtins(self._fault)
+        now: FaultSettings = msgspec.to_builtins(self._fault)
         fault = msgspec.convert(now | changes, type(self._fault))
         more = fault.times if "times" in changes else 1
         return Setting(fault, self.left + more)
@@ -96,5 +96,5 @@ class Switch(Generic[F_co]):
 
     def state(self) -> dict[str, object]:
         """Return what ``GET /sim/faults`` shows."""
-        settings: Settings = msgspec.to_builtins(self._fault)
+        settings: FaultSettings = msgspec.to_builtins(self._fault)
         return {"on": self.on, "happened": self.happened, "left": self.left, "settings": settings}

@@ -22,9 +22,9 @@ CANDLES_MAX = 200
 _DAYS_AGO_MAX = 7
 _CLOCK = re.compile(r"([0-9]{2}):?([0-9]{2}):?([0-9]{2})")
 
-Reply = tuple[int, bytes]
+StatusAndBody = tuple[int, bytes]
 Fields = dict[str, frames.Value]
-Handler = Callable[[Query], Reply]
+Handler = Callable[[Query], StatusAndBody]
 
 
 class QuotationError(Exception):
@@ -32,7 +32,7 @@ class QuotationError(Exception):
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.reply: Reply = (status, error_body(status, message))
+        self.reply: StatusAndBody = (status, error_body(status, message))
 
 
 class Quotation:
@@ -63,7 +63,7 @@ class Quotation:
             raise QuotationError(404, "Code not found")
         return market
 
-    def _trades(self, query: Query) -> Reply:
+    def _trades(self, query: Query) -> StatusAndBody:
         """Answer ``GET /v1/trades/ticks``: the trades of one day, up to a time or before one of them."""
         market, limit = self._market(query), _count(query, TRADES_MAX)
         days_ago = query.get("days_ago")
@@ -107,7 +107,7 @@ class Quotation:
     ) -> Handler:
         """Return the handler for candles of one length; ``more`` makes the fields that only these have."""
 
-        def answer(query: Query) -> Reply:
+        def answer(query: Query) -> StatusAndBody:
             market, limit, to_ms = self._market(query), _count(query, CANDLES_MAX), _to_ms(query.get("to"))
             candles = market.history.candles(interval)
             end = len(candles)

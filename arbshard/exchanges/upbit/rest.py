@@ -27,7 +27,7 @@ _CAUTIONS = (
 _TRUE = ("true", "True", "1")
 _QUOTATION_METHODS = ("GET", "HEAD")
 
-Reply = tuple[int, bytes]
+StatusAndBody = tuple[int, bytes]
 
 
 class UpbitRest:
@@ -42,7 +42,7 @@ class UpbitRest:
         """Serve ``markets``; without ``private`` there are no accounts. ``gate`` also counts the venue's sockets."""
         self._markets = markets
         self._private = private
-        self._routes: dict[str, tuple[str, Callable[[Query], Reply]]] = {
+        self._routes: dict[str, tuple[str, Callable[[Query], StatusAndBody]]] = {
             "/v1/market/all": ("market", self._market_all),
             "/v1/orderbook": ("orderbook", self._orderbook),
             "/v1/orderbook/instruments": ("orderbook", self._instruments),
@@ -101,7 +101,7 @@ class UpbitRest:
     def _admit(self, group: str, caller: str, query: Query) -> RateVerdict:
         return self._gate.admit(group, caller, query.now_ns)
 
-    def _market_all(self, query: Query) -> Reply:
+    def _market_all(self, query: Query) -> StatusAndBody:
         details = query.get("is_details", "isDetails") in _TRUE
         listings = []
         for market in self._markets.values():
@@ -124,7 +124,7 @@ class UpbitRest:
             listings.append(entry)
         return 200, msgspec.json.encode(listings)
 
-    def _orderbook(self, query: Query) -> Reply:
+    def _orderbook(self, query: Query) -> StatusAndBody:
         markets = self._asked(query)
         count = query.get("count")
         depth = int(count) if count and count.isascii() and count.isdigit() and len(count) < 4 else 30
@@ -133,7 +133,7 @@ class UpbitRest:
         books = [frames.rest_orderbook(market, min(max(depth, 1), 30), query.now_ms) for market in markets]
         return 200, f"[{','.join(books)}]".encode()
 
-    def _instruments(self, query: Query) -> Reply:
+    def _instruments(self, query: Query) -> StatusAndBody:
         instruments = [
             {
                 "market": market.symbol,
@@ -145,15 +145,15 @@ class UpbitRest:
         ]
         return 200, msgspec.json.encode(instruments)
 
-    def _supported_levels(self, query: Query) -> Reply:
+    def _supported_levels(self, query: Query) -> StatusAndBody:
         levels = [{"market": market.symbol, "supported_levels": [0]} for market in self._asked(query)]
         return 200, msgspec.json.encode(levels)
 
-    def _ticker(self, query: Query) -> Reply:
+    def _ticker(self, query: Query) -> StatusAndBody:
         tickers = [frames.rest_ticker(market, query.now_ms) for market in self._asked(query)]
         return 200, msgspec.json.encode(tickers)
 
-    def _ticker_all(self, query: Query) -> Reply:
+    def _ticker_all(self, query: Query) -> StatusAndBody:
         quotes = _listed(query, "quote_currencies", "quoteCurrencies")
         if not quotes:
             raise QuotationError(400, "quote_currencies is missing")
@@ -187,9 +187,9 @@ def _too_many(verdict: RateVerdict, query: Query) -> bytes:
     return error_body("too_many_requests", f"Blocked for {verdict.blocked_s} s, until {until}.")
 
 
-def _no_route(query: Query) -> Reply:
+def _no_route(query: Query) -> StatusAndBody:
     return 404, error_body("not_found", f"no Route matched with those values: {query.path}")
 
 
-def _no_method() -> Reply:
+def _no_method() -> StatusAndBody:
     return 405, error_body("method_not_allowed", "Method not allowed")

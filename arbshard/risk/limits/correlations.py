@@ -25,7 +25,7 @@ _TYPICAL_CELLS = 500
 _TYPICAL_CELLS_MIN = 10
 _TYPICAL_EVERY_NS = 5_000_000_000
 
-Cell = tuple[str, str]
+BasePair = tuple[str, str]
 """(base, base) in alphabetical order."""
 
 
@@ -40,12 +40,12 @@ class GapCorrelations:
         """Make the table. ``exposed`` returns the bases that have an open position or an intent under way."""
         self._exposed = exposed
         self._series: Mapping[str, SpreadSeries] = {}
-        self._cells: OrderedDict[Cell, tuple[float, int]] = OrderedDict()
+        self._cells: OrderedDict[BasePair, tuple[float, int]] = OrderedDict()
         """(correlation, when it was computed in monotonic ns), the newest last."""
-        self._computed: dict[Cell, tuple[int, int]] = {}
+        self._computed: dict[BasePair, tuple[int, int]] = {}
         """The newest samples (``SpreadSeries.newest``) of both pairs when the cell was computed last."""
-        self._wanted: dict[Cell, None] = {}
-        self._turn: Iterator[Cell] = iter(())
+        self._wanted: dict[BasePair, None] = {}
+        self._turn: Iterator[BasePair] = iter(())
         self._now_ns = 0
         self._typical_due_ns = 0
         self.typical: float | None = None
@@ -57,7 +57,7 @@ class GapCorrelations:
         self._turn = iter(())
         self._computed.clear()  # a pair that has come back has another series
 
-    def set_known(self, cells: Mapping[Cell, float], now_ns: int) -> None:
+    def set_known(self, cells: Mapping[BasePair, float], now_ns: int) -> None:
         """Replace what is known."""
         self._now_ns = max(self._now_ns, now_ns)
         self._cells = OrderedDict((cell, (value, now_ns)) for cell, value in cells.items())
@@ -65,7 +65,7 @@ class GapCorrelations:
         self._find_typical()
 
     @property
-    def known(self) -> Mapping[Cell, float]:
+    def known(self) -> Mapping[BasePair, float]:
         """Return all known correlations."""
         oldest_ns = self._now_ns - _AGE_NS_MAX
         return {cell: value for cell, (value, at_ns) in self._cells.items() if at_ns >= oldest_ns}
@@ -114,7 +114,7 @@ class GapCorrelations:
             self._typical_due_ns = now_ns + _TYPICAL_EVERY_NS
             self._find_typical()
 
-    def _update(self, cell: Cell, now_ns: int) -> None:
+    def _update(self, cell: BasePair, now_ns: int) -> None:
         """Compute one cell, unless its pairs have no sample that is newer than what it was computed from."""
         a, b = self._series.get(cell[0]), self._series.get(cell[1])
         known = self._cells.pop(cell, None)
@@ -132,7 +132,7 @@ class GapCorrelations:
         else:
             self._computed.pop(cell, None)
 
-    def _next(self) -> Cell | None:
+    def _next(self) -> BasePair | None:
         if self._wanted:
             cell = next(iter(self._wanted))
             del self._wanted[cell]
@@ -144,7 +144,7 @@ class GapCorrelations:
         return planned
 
     @staticmethod
-    def _all_of(exposed: tuple[str, ...], bases: tuple[str, ...]) -> Iterator[Cell]:
+    def _all_of(exposed: tuple[str, ...], bases: tuple[str, ...]) -> Iterator[BasePair]:
         for one in exposed:
             for other in bases:
                 if one != other:

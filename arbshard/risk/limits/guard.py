@@ -18,7 +18,7 @@ from arbshard.config import FxConfig, LimitsConfig
 from arbshard.ledger.events import Hold
 from arbshard.model.book import PairView
 from arbshard.model.entry_terms import Baseline
-from arbshard.model.intent import BY_HAND, Intent, IntentKind, Lead
+from arbshard.model.intent import BY_HAND, Intent, IntentKind, LeadingLeg
 from arbshard.model.market import Direction, Leg, Pair
 from arbshard.model.money import ZERO, exact, plain
 from arbshard.model.order import Order
@@ -257,7 +257,7 @@ class RiskGuard:
         if refusal is None:
             return known
         is_home = refusal.venue == pair.home.market.venue
-        lead: Lead = "home" if is_home else "away"
+        lead: LeadingLeg = "home" if is_home else "away"
         why = f"{refusal.where} takes no orders: {refusal.why}"
         if known is not None:
             return replace(known, lead=lead, is_small=True, why=why)

@@ -79,7 +79,7 @@ LOSS_LIMITS = (
 )
 """The limits in the order of their refusals."""
 
-Figures = tuple[Decimal, ...]
+LossFigures = tuple[Decimal, ...]
 """The figures of ``LOSS_LIMITS``, in their order."""
 
 
@@ -93,12 +93,12 @@ class HaltReason(NamedTuple):
     level: HaltLevel = "reduce_only"
 
 
-def figures_of(valuation: Valuation, day: int) -> Figures:
+def figures_of(valuation: Valuation, day: int) -> LossFigures:
     """Return the figures of all loss limits on the trading day ``day``."""
     return tuple([one.value(valuation, day) for one in LOSS_LIMITS])
 
 
-def refusing_losses(figures: Figures, limits: LimitsConfig) -> Iterator[tuple[Refusal, str]]:
+def refusing_losses(figures: LossFigures, limits: LimitsConfig) -> Iterator[tuple[Refusal, str]]:
     """Return the refusals that losses cause now, and why."""
     for one, value in zip(LOSS_LIMITS, figures, strict=True):
         limit = _limit(limits, f"{one.name}_max")
@@ -114,7 +114,7 @@ def used_by_losses(valuation: Valuation, day: int) -> Iterator[tuple[str, Decima
             yield key, value
 
 
-def halts_of(figures: Figures, limits: LimitsConfig, day: int) -> Iterator[HaltReason]:
+def halts_of(figures: LossFigures, limits: LimitsConfig, day: int) -> Iterator[HaltReason]:
     """Return the losses that cause a stop or a halt, acknowledged or not; those that stop come first."""
     levels: tuple[tuple[str, HaltLevel], ...] = (("stop", "stopped"), ("halt", "reduce_only"))
     for word, level in levels:

@@ -34,7 +34,7 @@ from arbshard.ledger.events import (
 )
 from arbshard.model.money import ONE, plain
 from arbshard.risk.limits.guard import RiskGuard
-from arbshard.risk.limits.losses import Figures, HaltReason, figures_of, halts_of, refusing_losses
+from arbshard.risk.limits.losses import HaltReason, LossFigures, figures_of, halts_of, refusing_losses
 from arbshard.risk.limits.reversion import not_reverting
 from arbshard.risk.portfolio.operator_state import set_apart
 from arbshard.risk.portfolio.state import PortfolioState
@@ -77,7 +77,7 @@ class KillSwitch:
         self._silent_since_ns: int | None = None
         self._losses: tuple[HaltReason, ...] = ()
         """The losses that cause a stop or a halt, by the figures in ``_judged``."""
-        self._judged: tuple[Figures, LimitsConfig, int] | None = None
+        self._judged: tuple[LossFigures, LimitsConfig, int] | None = None
 
     def count(self, event: Event, now_ns: int) -> bool:
         """Count ``event`` if it is a kind of trouble. Returns whether it is."""
@@ -130,7 +130,7 @@ class KillSwitch:
             return HaltReason("stale_feeds", reason, "")
         return None
 
-    def _halting(self, figures: Figures, limits: LimitsConfig, day: int) -> tuple[HaltReason, ...]:
+    def _halting(self, figures: LossFigures, limits: LimitsConfig, day: int) -> tuple[HaltReason, ...]:
         """Return what ``halts_of`` does. Most ticks find the figures of the tick before."""
         judged = self._judged
         if judged is None or judged[1] is not limits or judged[0] != figures or judged[2] != day:
@@ -160,7 +160,7 @@ class Watch:
         self.kill_switch = KillSwitch()
         self.day: int | None = None
         """The trading day that the figures of losses are of."""
-        self._judged: tuple[Figures, LimitsConfig] | None = None
+        self._judged: tuple[LossFigures, LimitsConfig] | None = None
         """The figures and limits from which the guard's ``lost`` was computed."""
         guard.unrealised_by = valuation.unrealised_by
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 import msgspec
 
 from arbshard.config import ExecutionConfig
-from arbshard.model.intent import FxQuote, IntentKind, Lead, Retry
+from arbshard.model.intent import FxQuote, IntentKind, LeadingLeg, Retry
 from arbshard.model.money import ZERO
 from arbshard.model.order import OrderResult
 from arbshard.model.position import Position
@@ -33,7 +33,7 @@ class Attempts(msgspec.Struct, frozen=True):
     """How many of them achieved nothing, at a cost or against a refusal."""
     cost: Decimal = ZERO
     """What those exits cost the position, in reporting currency."""
-    lead: Lead = "both"
+    lead: LeadingLeg = "both"
     """Exits: the leg that failed last and has to be sent first."""
     is_small: bool = False
     """Exits: whether its venue refused it, so that the smallest order tests it first."""
@@ -129,16 +129,16 @@ def _missed(trade: Trade, known: Attempts | None) -> Attempts | None:
 
 def _went_alone(trade: Trade) -> bool:
     """Return whether one leg was sent first, and neither the other leg nor any hedge was sent."""
-    leads: dict[str, Lead] = {"home": "away", "away": "home"}
+    leads: dict[str, LeadingLeg] = {"home": "away", "away": "home"}
     other = leads.get(trade.intent.lead)
     if other is None or len(trade.orders) != len(leads):
         return False
     return all(result.state == "NOT_ACCEPTED" for result in _meant(trade, other))
 
 
-def _failed_leg(trade: Trade) -> tuple[Lead, bool]:
+def _failed_leg(trade: Trade) -> tuple[LeadingLeg, bool]:
     """Return (leg, whether its venue refused it): the leg of which nothing was traded the way it was meant."""
-    names: tuple[Lead, ...] = ("home", "away")
+    names: tuple[LeadingLeg, ...] = ("home", "away")
     failed = [name for name in names if not any(result.fills for result in _meant(trade, name))]
     refused = [name for name in names if any(map(_is_refused, _meant(trade, name)))]
     turned_away = [name for name in names if any(map(_is_turned_away, _meant(trade, name)))]
@@ -151,7 +151,7 @@ def _failed_leg(trade: Trade) -> tuple[Lead, bool]:
     return (candidates[0], candidates[0] in refused) if candidates else ("both", False)
 
 
-def _meant(trade: Trade, lead: Lead) -> list[OrderResult]:
+def _meant(trade: Trade, lead: LeadingLeg) -> list[OrderResult]:
     """Return the orders that were to trade this leg the way it was meant: the leg itself and its hedges."""
     leg = trade.intent.home if lead == "home" else trade.intent.away
     return [
@@ -171,7 +171,7 @@ def _is_turned_away(result: OrderResult) -> bool:
     return result.state == "REJECTED" or bool(result.fault)
 
 
-def _why(trade: Trade, lead: Lead) -> str:
+def _why(trade: Trade, lead: LeadingLeg) -> str:
     """Return why the last order of the leg was turned away (of either leg, where both go first)."""
     for result in reversed(trade.orders if lead == "both" else _meant(trade, lead)):
         if _is_turned_away(result):

@@ -14,12 +14,12 @@ from arbshard.model.market import Market, Pair
 from arbshard.model.order import Order, OrderFault
 from arbshard.risk.portfolio.holdings import Account, Part
 
-Place = tuple[str, str]
+VenueSymbol = tuple[str, str]
 """(venue, symbol) of a market; with an empty symbol the venue as a whole."""
 _SHORTAGES_KEPT = 200
 
 
-def place_of(market: Market) -> Place:
+def place_of(market: Market) -> VenueSymbol:
     """Return the key of a market."""
     return market.venue, market.symbol
 
@@ -37,7 +37,7 @@ class VenueRefusal(msgspec.Struct, frozen=True):
     """How often it began to refuse since it last accepted an order: the pause before the next try grows with it."""
 
     @property
-    def place(self) -> Place:
+    def place(self) -> VenueSymbol:
         """Return the key of what refuses."""
         return self.venue, self.symbol
 
@@ -60,10 +60,10 @@ class FundsShortage(msgspec.Struct, frozen=True):
 class VenueStates(Part):
     """Holds what is known of each venue and each market. What is in no table is unknown."""
 
-    takes: dict[Place, int] = msgspec.field(default_factory=dict)
+    takes: dict[VenueSymbol, int] = msgspec.field(default_factory=dict)
     """Since when each accepts orders (wall ms), known from the orders that it accepted in this run."""
-    refuses: dict[Place, VenueRefusal] = msgspec.field(default_factory=dict)
-    in_a_row: dict[Place, int] = msgspec.field(default_factory=dict)
+    refuses: dict[VenueSymbol, VenueRefusal] = msgspec.field(default_factory=dict)
+    in_a_row: dict[VenueSymbol, int] = msgspec.field(default_factory=dict)
     """How often each began to refuse since it last accepted an order."""
     short: dict[Account, FundsShortage] = msgspec.field(default_factory=dict)
     """Shortages by (venue, currency), until the venue accepts an order that spends this currency."""

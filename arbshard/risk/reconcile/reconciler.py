@@ -33,8 +33,8 @@ from arbshard.risk.portfolio.operator_state import KnownDifference
 from arbshard.risk.portfolio.state import PortfolioState
 from arbshard.risk.reconcile.activity import EXACT, Activity, Span
 from arbshard.risk.reconcile.tolerance import Tolerances, digits_of
-from arbshard.risk.validation import Moment, Objection, is_amount, is_currency
-from arbshard.wire.messages import CommandReply, Denied, Done, Statement
+from arbshard.risk.validation import CommandOutcome, Moment, Objection, is_amount, is_currency
+from arbshard.wire.messages import Denied, Done, Statement
 from arbshard.wire.reconciliation import (
     AcceptDifference,
     Difference,
@@ -44,7 +44,6 @@ from arbshard.wire.reconciliation import (
     VenueStatement,
 )
 
-Answer = tuple[CommandReply, list[Event]]
 Recognise = Callable[[str, str, Callable[[Decimal], bool], Moment], list[Event]]
 """(venue, currency, whether a change explains what the venue states, now): see ``risk.transfers``."""
 _REASON_MAX = 200
@@ -203,7 +202,7 @@ class Reconciler:
 
     # What the venues and people state.
 
-    def compare(self, said: Statement, moment: Moment) -> Answer:
+    def compare(self, said: Statement, moment: Moment) -> CommandOutcome:
         """Return the events of a venue's statement; they are to be applied before the next one."""
         problem = self._problem(said)
         if problem is not None:
@@ -274,7 +273,7 @@ class Reconciler:
             return False
         return abs(known.amount - change) <= self._tolerances.of(venue, currency) + known.uncertain
 
-    def accept(self, command: AcceptDifference, price: Decimal | None, moment: Moment) -> Answer:
+    def accept(self, command: AcceptDifference, price: Decimal | None, moment: Moment) -> CommandOutcome:
         """Book what the venue states as what the person says it is. ``price``: value of one unit, None if unknown."""
         account = command.venue, command.currency
         known = self._state.reconciled.differences.get(account)

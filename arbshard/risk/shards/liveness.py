@@ -7,7 +7,7 @@ judge that was itself held up begins anew, because it has not seen what the work
 
 from typing import Literal, NamedTuple
 
-Health = Literal["unjudged", "alive", "quiet", "stuck"]
+WorkerHealth = Literal["unjudged", "alive", "quiet", "stuck"]
 """``unjudged``: not up yet, or of another incarnation. ``quiet``: no quotes to judge it by."""
 
 
@@ -29,7 +29,7 @@ class Sample(NamedTuple):
 class LivenessVerdict(NamedTuple):
     """Is what was found about a worker."""
 
-    health: Health
+    health: WorkerHealth
     reason: str = ""
     """The reason of ``stuck``, as the end of a sentence for people."""
 

@@ -58,7 +58,7 @@ class StatedDigits(NamedTuple):
         return 2 * self.unit if self.is_cut else ZERO
 
 
-class Reply(NamedTuple):
+class RulesReply(NamedTuple):
     """Is an answer with a status of success."""
 
     body: bytes
@@ -85,7 +85,7 @@ class AccountRules(Protocol):
         """Make the request for the fees on a market."""
         ...
 
-    def rates_of(self, symbol: str, reply: Reply) -> Rates:
+    def rates_of(self, symbol: str, reply: RulesReply) -> Rates:
         """Return a taker's fees."""
         ...
 
@@ -93,7 +93,7 @@ class AccountRules(Protocol):
         """Make a request whose answer reports the rate limits."""
         ...
 
-    def limits_of(self, reply: Reply) -> tuple[ReportedLimit, ...]:
+    def limits_of(self, reply: RulesReply) -> tuple[ReportedLimit, ...]:
         """Return the limits that we keep to."""
         ...
 
@@ -101,7 +101,7 @@ class AccountRules(Protocol):
         """Make the request for what the key may do; None where the venue has no such call."""
         ...
 
-    def rights_of(self, key_reply: Reply | None, account: Reply) -> Rights:
+    def rights_of(self, key_reply: RulesReply | None, account: RulesReply) -> Rights:
         """Return what the key may do, by the answer to ``rights_call``; without one, by that about the account."""
         ...
 
@@ -109,6 +109,6 @@ class AccountRules(Protocol):
         """Make the requests for the ticks of markets; none where the listing has them."""
         ...
 
-    def ticks_of(self, reply: Reply) -> dict[str, Decimal]:
+    def ticks_of(self, reply: RulesReply) -> dict[str, Decimal]:
         """Return the ticks at the current price, by symbol."""
         ...

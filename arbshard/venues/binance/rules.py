@@ -12,7 +12,7 @@ from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS, ZERO
 from arbshard.venues.base.account import amount
 from arbshard.venues.base.request import VenueRequest
-from arbshard.venues.base.rules import Rates, Reply, ReportedLimit, Rights, StatedDigits
+from arbshard.venues.base.rules import Rates, ReportedLimit, Rights, RulesReply, StatedDigits
 from arbshard.venues.binance import limits
 from arbshard.venues.frame import UNREADABLE, reader, unreadable_body
 
@@ -129,7 +129,7 @@ class BinanceRules:
         """Ask for the commission rates of a market."""
         return VenueRequest("GET", "/api/v3/account/commission", {"symbol": symbol}, limits.ACCOUNT)
 
-    def rates_of(self, symbol: str, reply: Reply) -> Rates:
+    def rates_of(self, symbol: str, reply: RulesReply) -> Rates:
         """Add up a taker's rate and that of his side, each as the standard one, the special one and the tax."""
         rates = _commissions(reply.body)
         parts = [rates.standard_commission, rates.special_commission, rates.tax_commission]
@@ -143,7 +143,7 @@ class BinanceRules:
         """Ask for one market's listing, because that of all markets is large."""
         return VenueRequest("GET", "/api/v3/exchangeInfo", {"symbol": symbol}, limits.LISTING, private=False)
 
-    def limits_of(self, reply: Reply) -> tuple[ReportedLimit, ...]:
+    def limits_of(self, reply: RulesReply) -> tuple[ReportedLimit, ...]:
         """Read the limits of the listing, and the weight used from its header."""
         stated = _info(reply.body).rate_limits
         found = _WEIGHT.fullmatch(reply.headers.get("x-mbx-used-weight-1m", ""))
@@ -161,7 +161,7 @@ class BinanceRules:
         """Ask for the key's restrictions."""
         return VenueRequest("GET", "/sapi/v1/account/apiRestrictions", {}, {})
 
-    def rights_of(self, key_reply: Reply | None, account: Reply) -> Rights:
+    def rights_of(self, key_reply: RulesReply | None, account: RulesReply) -> Rights:
         """Read the key's own restrictions, else what the account may do: the key may do no more than that."""
         if key_reply is None:
             may = _account_rights(account.body)
@@ -174,7 +174,7 @@ class BinanceRules:
         del symbols
         return ()
 
-    def ticks_of(self, reply: Reply) -> dict[str, Decimal]:
+    def ticks_of(self, reply: RulesReply) -> dict[str, Decimal]:
         """Return nothing, since nothing was asked."""
         del reply
         return {}

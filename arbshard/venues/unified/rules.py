@@ -9,7 +9,7 @@ from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS, ZERO
 from arbshard.venues.base.account import amount
 from arbshard.venues.base.request import VenueRequest
-from arbshard.venues.base.rules import Rates, Reply, ReportedLimit, Rights, StatedDigits
+from arbshard.venues.base.rules import Rates, ReportedLimit, Rights, RulesReply, StatedDigits
 from arbshard.venues.frame import reader
 from arbshard.venues.unified import calls
 from arbshard.venues.unified.limits import cost_of
@@ -79,7 +79,7 @@ class UnifiedRules:
         """Ask for the fees on a market."""
         return VenueRequest("GET", calls.FEES, {"symbol": symbol}, self._cost)
 
-    def rates_of(self, symbol: str, reply: Reply) -> Rates:
+    def rates_of(self, symbol: str, reply: RulesReply) -> Rates:
         """Read the taker's fee, which ccxt states once for both sides."""
         taker = amount(_fees(reply.body).taker, "taker") * BPS
         return Rates(symbol, taker, taker)
@@ -88,7 +88,7 @@ class UnifiedRules:
         """Use the call for fees; no answer states the limits."""
         return self.rates_call(symbol)
 
-    def limits_of(self, reply: Reply) -> tuple[ReportedLimit, ...]:
+    def limits_of(self, reply: RulesReply) -> tuple[ReportedLimit, ...]:
         """Return none, because no answer states them."""
         del reply
         return ()
@@ -97,7 +97,7 @@ class UnifiedRules:
         """Return None: there is no unified call."""
         return None
 
-    def rights_of(self, key_reply: Reply | None, account: Reply) -> Rights:
+    def rights_of(self, key_reply: RulesReply | None, account: RulesReply) -> Rights:
         """Return no rights, because none are reported."""
         del key_reply, account
         return Rights()
@@ -107,7 +107,7 @@ class UnifiedRules:
         del symbols
         return ()
 
-    def ticks_of(self, reply: Reply) -> dict[str, Decimal]:
+    def ticks_of(self, reply: RulesReply) -> dict[str, Decimal]:
         """Return nothing, since nothing was asked."""
         del reply
         return {}

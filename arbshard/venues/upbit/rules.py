@@ -10,7 +10,7 @@ from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS
 from arbshard.venues.base.account import amount
 from arbshard.venues.base.request import VenueRequest
-from arbshard.venues.base.rules import Rates, Reply, ReportedLimit, Rights, StatedDigits
+from arbshard.venues.base.rules import Rates, ReportedLimit, Rights, RulesReply, StatedDigits
 from arbshard.venues.frame import reader
 from arbshard.venues.upbit import limits
 
@@ -77,7 +77,7 @@ class UpbitRules:
         """Ask for the terms of a market."""
         return VenueRequest("GET", "/v1/orders/chance", {"market": symbol}, limits.READ)
 
-    def rates_of(self, symbol: str, reply: Reply) -> Rates:
+    def rates_of(self, symbol: str, reply: RulesReply) -> Rates:
         """Read the fee of each side."""
         terms = _chance(reply.body)
         return Rates(symbol, amount(terms.bid_fee, "bid_fee") * BPS, amount(terms.ask_fee, "ask_fee") * BPS)
@@ -86,7 +86,7 @@ class UpbitRules:
         """Make any private request, because each answer reports the limit in a header."""
         return self.rates_call(symbol)
 
-    def limits_of(self, reply: Reply) -> tuple[ReportedLimit, ...]:
+    def limits_of(self, reply: RulesReply) -> tuple[ReportedLimit, ...]:
         """Read what is left of the second. The limit itself is not reported: the venue declares ``min`` unused."""
         found = _REMAINING.search(reply.headers.get("remaining-req", ""))
         if found is None:
@@ -103,7 +103,7 @@ class UpbitRules:
         """Return None: the venue has no such call."""
         return None
 
-    def rights_of(self, key_reply: Reply | None, account: Reply) -> Rights:
+    def rights_of(self, key_reply: RulesReply | None, account: RulesReply) -> Rights:
         """Return no rights: none are reported, and the test order shows whether the key may trade."""
         del key_reply, account
         return Rights()
@@ -118,6 +118,6 @@ class UpbitRules:
             for share in shares
         )
 
-    def ticks_of(self, reply: Reply) -> dict[str, Decimal]:
+    def ticks_of(self, reply: RulesReply) -> dict[str, Decimal]:
         """Read the tick of each market."""
         return {one.market: amount(one.tick_size, "tick_size") for one in _instruments(reply.body)}

@@ -12,7 +12,7 @@ from arbshard.exchanges.accounts.order import OrderChanged, Side, SimOrder, Tick
 from arbshard.exchanges.accounts.rules import FillFee
 from arbshard.exchanges.accounts.taking import amount_of
 from arbshard.exchanges.accounts.wallet import Wallet
-from arbshard.exchanges.book import Side as BookSide
+from arbshard.exchanges.book import SimSide
 from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.upbit.money import UpbitMoney
 from arbshard.model.money import ZERO
@@ -69,7 +69,7 @@ class Desk:
         self.market.advance(price, 0.1)
         return self.matcher.on_step(SYMBOL, NOW_MS + self.steps)
 
-    def depth(self, side: BookSide) -> Decimal:
+    def depth(self, side: SimSide) -> Decimal:
         return amount_of(sum(side.sizes))
 
     def told(self) -> list[str]:

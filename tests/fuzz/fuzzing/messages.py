@@ -83,7 +83,7 @@ def samples(union: object, rng: Random, of_each: int) -> list[object]:
 
 RISK_REQUESTS, RISK_COMMANDS = messages.Request, messages.Command
 RISK_ANSWERS = messages.Reply | messages.CommandReply
-CONTROL_ORDERS, CONTROL_ANSWERS = control.Order, control.Answer
+CONTROL_ORDERS, CONTROL_ANSWERS = control.ControlOrder, control.ControlAnswer
 
 
 def risk_payloads(rng: Random, of_each: int = 6) -> list[bytes]:

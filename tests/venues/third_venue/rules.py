@@ -9,7 +9,7 @@ from arbshard.model.market import MarketRules, TickBand
 from arbshard.model.money import BPS
 from arbshard.venues.base.account import amount
 from arbshard.venues.base.request import VenueRequest
-from arbshard.venues.base.rules import Rates, Reply, ReportedLimit, Rights, StatedDigits
+from arbshard.venues.base.rules import Rates, ReportedLimit, Rights, RulesReply, StatedDigits
 from arbshard.venues.frame import UNREADABLE, refusal_of
 from third_venue import limits
 
@@ -42,7 +42,7 @@ class ThirdRules:
         """The fees."""
         return VenueRequest("GET", "/v2/fees", {"market": symbol}, limits.CALL)
 
-    def rates_of(self, symbol: str, reply: Reply) -> Rates:
+    def rates_of(self, symbol: str, reply: RulesReply) -> Rates:
         """The same for both sides."""
         try:
             taker = amount(_fees(reply.body).taker, "taker") * BPS
@@ -54,7 +54,7 @@ class ThirdRules:
         """Any call."""
         return self.rates_call(symbol)
 
-    def limits_of(self, reply: Reply) -> tuple[ReportedLimit, ...]:
+    def limits_of(self, reply: RulesReply) -> tuple[ReportedLimit, ...]:
         """None."""
         del reply
         return ()
@@ -63,7 +63,7 @@ class ThirdRules:
         """Nowhere."""
         return None
 
-    def rights_of(self, key_reply: Reply | None, account: Reply) -> Rights:
+    def rights_of(self, key_reply: RulesReply | None, account: RulesReply) -> Rights:
         """Nothing is told."""
         del key_reply, account
         return Rights()
@@ -73,7 +73,7 @@ class ThirdRules:
         del symbols
         return ()
 
-    def ticks_of(self, reply: Reply) -> dict[str, Decimal]:
+    def ticks_of(self, reply: RulesReply) -> dict[str, Decimal]:
         """Nothing was asked."""
         del reply
         return {}
