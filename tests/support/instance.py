@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -293,7 +294,8 @@ class Instance:
         found = [str(path) for path in self.run_root.rglob("*")] if self.run_root.exists() else []
         for process in psutil.process_iter(["cmdline"]):
             line = " ".join(process.info["cmdline"] or [])
-            if str(self.folder) in line and process.pid != os.getpid():
+            # Not of a folder whose name begins like this one's: "c" and "cluster" are side by side.
+            if re.search(rf"{re.escape(str(self.folder))}(?![\w-])", line) and process.pid != os.getpid():
                 found.append(line)
         return found
 
