@@ -18,21 +18,21 @@ from typing import NamedTuple
 import msgspec
 
 from arbshard.clock import SystemClock, lease_ns
-from arbshard.cluster.files import KeptCommands, PromiseFile
-from arbshard.cluster.host import (
+from arbshard.cluster.actions import (
     Action,
     Follow,
-    HostCore,
     Lead,
     Persist,
     PublishView,
+    PutLease,
     ReadEntry,
     SendToLeader,
     SendVote,
     StepDown,
     Unfollow,
 )
-from arbshard.cluster.leases import PutLease
+from arbshard.cluster.files import KeptCommands, PromiseFile
+from arbshard.cluster.host import HostCore
 from arbshard.cluster.local import CpuMeter, LocalProcesses, SupervisorState
 from arbshard.cluster.mirror import RiskMirror
 from arbshard.cluster.relay import Relay

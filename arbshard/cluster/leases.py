@@ -1,12 +1,16 @@
-"""Keeps one lease at NATS: a key that one host writes again and again, each time over the revision it knows.
+"""Keeps leases at NATS: keys that one host writes again and again, each time over the revision it knows.
 
 Nothing here makes anything safe: NATS may lose what it acknowledged, answer with old entries or exist twice. A lease
 says which host should ask for a vote or for a grant, so that hosts do not compete.
 """
 
-from typing import NamedTuple
-
 import msgspec
+
+from arbshard.cluster.actions import Action, PutLease, ReadEntry
+from arbshard.cluster.terms import LeaseTimes
+
+RISK_KEY = "leases/risk"
+"""Keys are the name of a bucket, a slash and the key in it."""
 
 
 class LeaseValue(msgspec.Struct, frozen=True):
@@ -18,15 +22,9 @@ class LeaseValue(msgspec.Struct, frozen=True):
     """Number of the write, counted by its host."""
 
 
-class PutLease(NamedTuple):
-    """Is an action: write ``value`` if the key's revision is still ``revision`` (0: if it does not exist)."""
-
-    key: str
-    value: bytes
-    revision: int
-    serial: int
-    sent_ns: int
-    """When the action was returned. The lease counts from here."""
+def shard_key(shard: int) -> str:
+    """Return the key of a shard's lease."""
+    return f"leases/shard.{shard}"
 
 
 class LeaseKeeper:
@@ -137,6 +135,51 @@ class LeaseKeeper:
     def _doubt(self) -> None:
         self._is_in_doubt = True
         self._own = -1
+
+
+class HostLeases:
+    """Keeps the leases of one host: that of risk and one for each shard.
+
+    What is to be done is added to ``actions``.
+    """
+
+    def __init__(self, host: str, shards: int, times: LeaseTimes, actions: list[Action], now_ns: int) -> None:
+        self._lease_ns = times.lease_ns
+        self._actions = actions
+        self.risk = LeaseKeeper(RISK_KEY, host, times.lease_ns, times.patience_ns)
+        # Where a shard shall be is the leader's decision, so no other host is waited for when nothing is written.
+        self.shards = tuple(
+            LeaseKeeper(shard_key(shard), host, times.lease_ns, times.patience_ns, is_free_when_absent=True)
+            for shard in range(shards)
+        )
+        self._keepers = {one.key: one for one in (self.risk, *self.shards)}
+        self._answered_ns = now_ns
+        """When NATS answered last."""
+
+    def is_out(self, now_ns: int) -> bool:
+        """Return whether NATS has not answered for a lease."""
+        return now_ns - self._answered_ns >= self._lease_ns
+
+    def entry(self, key: str, revision: int, value: bytes | None, now_ns: int) -> None:
+        """Note what NATS has under ``key``."""
+        self._answered_ns = now_ns
+        keeper = self._keepers.get(key)
+        if keeper is not None:
+            keeper.entry(revision, value, now_ns)
+
+    def written(self, put: PutLease, revision: int | None, now_ns: int) -> None:
+        """Note the outcome of a write: its revision, or None when it was refused or its outcome is not known."""
+        if revision is not None:
+            self._answered_ns = now_ns
+        self._keepers[put.key].written(put, revision, now_ns)
+
+    def keep(self, keeper: LeaseKeeper, now_ns: int, *, holder_is_gone: bool, may_read: bool) -> None:
+        """Write a lease when that is due, or else read it when it must be known and ``may_read`` says so."""
+        put = keeper.tick(now_ns, holder_is_gone=holder_is_gone)
+        if put is not None:
+            self._actions.append(put)
+        elif may_read and keeper.wants_entry:
+            self._actions.append(ReadEntry(keeper.key))
 
 
 def _decode(data: bytes | None) -> LeaseValue | None:

@@ -8,7 +8,7 @@ import msgspec
 import psutil
 
 from arbshard.closable import Closable
-from arbshard.cluster.host import WorkerUp
+from arbshard.cluster.claims import WorkerUp
 from arbshard.errors import SharedMemoryError
 from arbshard.model.notes import SupervisorNote
 from arbshard.model.rundir import RunFiles

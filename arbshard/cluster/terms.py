@@ -7,13 +7,30 @@ a new leader has every event that a majority has stored, and it is elected only 
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
+from arbshard.config.cluster import ClusterConfig
 from arbshard.wire.cluster import VERSION, AskVote, LogPosition, Voted
 
 PATIENCE = 1.2
 """Number of leases after which another host's lease has certainly expired, though clocks differ by up to 2 %."""
+
+
+class LeaseTimes(NamedTuple):
+    """Holds the durations of a cluster, in ns."""
+
+    lease_ns: int
+    beat_ns: int
+    patience_ns: int
+    """How long is waited until another host's lease has certainly expired."""
+
+
+def times_of(config: ClusterConfig) -> LeaseTimes:
+    """Return the durations of a cluster."""
+    lease_ns = config.lease_ms * 1_000_000
+    return LeaseTimes(lease_ns, config.beat_ms * 1_000_000, int(lease_ns * PATIENCE))
 
 
 class Promise(msgspec.Struct, frozen=True):

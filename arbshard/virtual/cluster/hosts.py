@@ -2,21 +2,21 @@
 
 from collections.abc import Callable, Iterable
 
-from arbshard.cluster.host import (
+from arbshard.cluster.actions import (
     Action,
     Follow,
-    HostCore,
     Lead,
     Persist,
     PublishView,
+    PutLease,
     ReadEntry,
     SendToLeader,
     SendVote,
     StepDown,
     Unfollow,
-    WorkerUp,
 )
-from arbshard.cluster.leases import PutLease
+from arbshard.cluster.claims import WorkerUp
+from arbshard.cluster.host import HostCore
 from arbshard.cluster.terms import Promise
 from arbshard.config.cluster import ClusterConfig
 from arbshard.virtual.cluster.checks import ClusterChecks
@@ -55,7 +55,6 @@ class AgentPage:
     def __init__(self) -> None:
         self.leads = False
         self.term = 0
-        self.elected_ns = 0
         self.lead_until_ns = 0
         self.valid_until_ns = 0
         self.grants: dict[int, int] = {}
@@ -130,7 +129,7 @@ class ClusterAgent:
     def do(self, actions: Iterable[Action]) -> None:
         """Show the page, then carry out the actions in their order."""
         page, core = self.page, self.core
-        page.leads, page.term, page.elected_ns = core.leads, core.term, core.elected_ns
+        page.leads, page.term = core.leads, core.term
         page.lead_until_ns = core.lead_until_ns
         page.grants = core.grants(self.host.now())
         page.valid_until_ns = core.valid_until_ns

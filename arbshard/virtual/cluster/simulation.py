@@ -14,7 +14,7 @@ Replication = Literal["sync", "async"]
 SETTLE_NS = 20 * S
 """Within this time after the end of all faults every shard must be decided on again. Nearly always it takes less than
 three seconds; most when risk of an elected host ended before it confirmed anything, which its agent waits for
-(``arbshard.cluster.host.RISK_START_NS``).
+(``arbshard.cluster.election.RISK_START_NS``).
 """
 _START_NS = 6 * S
 _NAMES = "abcdefghijklmnop"

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec.structs import replace
 
-from arbshard.cluster.host import HostCore
+from arbshard.cluster.election import Election
+from arbshard.cluster.leader_link import LeaderLink
 from arbshard.cluster.terms import Voter
 from arbshard.risk.leadership.quorum import CommitQuorum
 from arbshard.risk.portfolio.state import GrantedShard
@@ -98,14 +99,14 @@ def a_promise_is_not_stored(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_host_of_a_leader_votes(patch: pytest.MonkeyPatch) -> None:
-    win = HostCore._win_if_elected
+    win = Election._win_if_elected
 
-    def keep_position(self: HostCore, now_ns: int) -> None:
-        position = self._voter.position
+    def keep_position(self: Election, now_ns: int) -> None:
+        position = self.voter.position
         win(self, now_ns)
-        self._voter.position = position
+        self.voter.position = position
 
-    patch.setattr(HostCore, "_win_if_elected", keep_position)
+    patch.setattr(Election, "_win_if_elected", keep_position)
 
 
 def a_reply_leaves_before_a_majority_has_stored(patch: pytest.MonkeyPatch) -> None:
@@ -122,21 +123,21 @@ def a_former_holder_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
 
 
 def validity_counts_from_the_receipt(patch: pytest.MonkeyPatch) -> None:
-    heed = HostCore._heed_valid
+    heed = LeaderLink.heed_valid
 
-    def late(self: HostCore, message: Valid, now_ns: int) -> None:
+    def late(self: LeaderLink, message: Valid, now_ns: int) -> None:
         if message.number in self._beats:
             self._beats[message.number] = self._beats[message.number]._replace(sent_ns=now_ns)
         heed(self, message, now_ns)
 
-    patch.setattr(HostCore, "_heed_valid", late)
+    patch.setattr(LeaderLink, "heed_valid", late)
 
 
 def validity_outlives_the_leadership(patch: pytest.MonkeyPatch) -> None:
-    heed = HostCore._heed_valid
+    heed = LeaderLink.heed_valid
     patch.setattr(
-        HostCore,
-        "_heed_valid",
+        LeaderLink,
+        "heed_valid",
         lambda self, message, now_ns: heed(self, Valid(message.term, message.number), now_ns),
     )
 

@@ -3,20 +3,20 @@
 import msgspec
 import pytest
 
-from arbshard.cluster.host import (
-    RISK_KEY,
+from arbshard.cluster.actions import (
     Follow,
-    HostCore,
     Lead,
     Persist,
+    PutLease,
+    ReadEntry,
     SendToLeader,
     SendVote,
     StepDown,
     Unfollow,
-    WorkerUp,
-    shard_key,
 )
-from arbshard.cluster.leases import LeaseValue, PutLease
+from arbshard.cluster.claims import WorkerUp
+from arbshard.cluster.host import HostCore
+from arbshard.cluster.leases import RISK_KEY, LeaseValue, shard_key
 from arbshard.cluster.terms import Promise
 from arbshard.config.cluster import ClusterConfig, HostConfig
 from arbshard.model.cluster_note import HostView
@@ -77,7 +77,7 @@ class Driver:
                     self.add(self.core.lease_written(action, self.revision, self.now_ns))
                 else:
                     self.add(self.core.lease_written(action, None, self.now_ns))
-            elif type(action).__name__ == "ReadEntry" and self.is_nats_up:
+            elif isinstance(action, ReadEntry) and self.is_nats_up:
                 revision, value = self.kv.get(action.key, (0, None))
                 self.add(self.core.kv_entry(action.key, revision, value, self.now_ns))
             elif isinstance(action, Lead):
@@ -217,13 +217,13 @@ def test_no_vote_while_the_own_risk_has_the_ledger(follower):
 
 def test_validity_counts_from_the_sending_of_the_beat_and_ends_with_the_leadership(follower):
     beat = to_leader(HostBeat, follower.run(100))[-1]
-    sent_ns = follower.core._beat_sent_ns
+    sent_ns = follower.core._link._sent_ns
     follower.run(300)
     follower.told(Valid(3, beat.number))
     assert follower.core.valid_until_ns == sent_ns + 1000 * MS
     beat = to_leader(HostBeat, follower.run(100))[-1]
     follower.told(Valid(3, beat.number, left_ns=800 * MS))
-    assert follower.core.valid_until_ns == max(sent_ns + 1000 * MS, follower.core._beat_sent_ns + 800 * MS)
+    assert follower.core.valid_until_ns == max(sent_ns + 1000 * MS, follower.core._link._sent_ns + 800 * MS)
 
 
 def test_a_grant_counts_once_a_beat_that_lists_it_is_confirmed(follower):
