@@ -78,6 +78,8 @@ class RunJournal:
         """Note each halt and each resumption, also of a halt that began and ended between two notes."""
         begun = {(one.since_ms, one.level) for one in before}
         for halt in now:
+            if self._is_first and halt.until_ms and halt.until_ms < self._started_ms:
+                continue  # It was over before this start: other hosts of a cluster have been at work for longer.
             if (halt.since_ms, halt.level) not in begun:
                 exits = "exits are stopped too" if halt.level == "stopped" else "exits go on"
                 is_old = self._is_first and halt.since_ms < self._started_ms

@@ -73,6 +73,20 @@ class TestHalts:
         )
         assert run.journal.halts[0].since_ms == STARTED_MS - 5
 
+    def test_a_halt_that_was_over_before_this_start_is_no_news(self, run):
+        over = HaltSpan(STARTED_MS - 90, "errors", "old", "reduce_only", until_ms=STARTED_MS - 10)
+        raised = msgspec.structs.replace(over, since_ms=STARTED_MS - 95, is_raised=True)
+        lasting = HaltSpan(STARTED_MS - 5, "operator", "", "reduce_only")
+        (line,) = run.show(halts=(raised, over, lasting))
+        assert line["what"].startswith("halted before this start")
+        assert run.show(at_ms=STARTED_MS + 5001, halts=(raised, over, lasting)) == []
+
+    def test_a_halt_from_before_this_start_that_has_ended_since(self, run):
+        ended = HaltSpan(STARTED_MS - 5, "operator", "", "reduce_only", until_ms=STARTED_MS + 5)
+        lines = run.show(halts=(ended,))
+        assert [line["event"] for line in lines] == ["halted", "resumed"]
+        assert lines[0]["what"].startswith("halted before this start")
+
     def test_a_raised_level_is_another_halt_and_no_resumption(self, run):
         run.show(halts=(self.HALT,))
         raised = HaltSpan(STARTED_MS + 50, "operator", "worse", "stopped")
