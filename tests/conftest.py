@@ -57,8 +57,10 @@ settings.register_profile("nightly", deadline=None, max_examples=800)
 settings.load_profile("nightly" if IS_NIGHTLY else "gate")
 
 ROOT = Path(__file__).parents[1]
-_SIMULATED = ("cases", "virtual")
+_SIMULATED = {"cases", "virtual"}
 """Folders of tests that take seconds of CPU each."""
+SIMULATED_TIMEOUT_S = 600
+"""Of one of them. They wait for nothing, so how long one takes depends on its share of the CPU."""
 NIGHTLY_TIMEOUT_S = 1800
 """Of one test with ten times the examples; in the gate each test has its own."""
 NOW_NS = 10_000_000_000
@@ -132,6 +134,9 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             item.add_marker(pytest.mark.timeout(NIGHTLY_TIMEOUT_S), append=False)
         return
+    for item in items:
+        if _is_simulated(item) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SIMULATED_TIMEOUT_S))
     left_out = [item for item in items if item.get_closest_marker("nightly")]
     if left_out:
         items[:] = [item for item in items if item not in left_out]
@@ -143,7 +148,11 @@ def pytest_collection_modifyitems(config, items):
 
 def _is_slow(item):
     """Whether a test waits for real processes, or computes minutes of virtual time."""
-    return item.get_closest_marker("integration") is not None or item.path.parent.name in _SIMULATED
+    return item.get_closest_marker("integration") is not None or _is_simulated(item)
+
+
+def _is_simulated(item):
+    return not _SIMULATED.isdisjoint(item.path.relative_to(ROOT).parts)
 
 
 def pytest_runtest_setup(item):

@@ -1,6 +1,6 @@
 """Defects put into the product on purpose, and the search for a seed whose simulation finds them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pytest
@@ -25,6 +25,8 @@ class Mutation(NamedTuple):
     """What the violation begins with, one of several, separated by bars."""
     seed: int = 1
     """The seed tried first: one that is known to find the defect soon."""
+    is_nightly: bool = False
+    """Whether it takes seconds, and another mutation of the gate breaks the same invariant."""
 
     def find(self, patch: pytest.MonkeyPatch, mode: Mode = "paper") -> None:
         """Break the system and simulate it, with the known seed first. Fails when no seed finds the defect."""
@@ -37,3 +39,12 @@ class Mutation(NamedTuple):
                 assert report.violations[0].startswith(tuple(self.says.split("|"))), report.violations
                 return
         pytest.fail(f"not found with seeds {list(SEEDS)}")
+
+
+def each(mutations: Sequence[Mutation]) -> pytest.MarkDecorator:
+    """Return the parameter ``mutation`` of a test, with one test for each of ``mutations``."""
+    params = [
+        pytest.param(one, id=one.break_it.__name__, marks=[pytest.mark.nightly] if one.is_nightly else [])
+        for one in mutations
+    ]
+    return pytest.mark.parametrize("mutation", params)

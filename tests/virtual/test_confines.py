@@ -65,7 +65,13 @@ def test_what_killed_simulations_left_is_removed(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        *(pytest.param(one, marks=pytest.mark.nightly) for one in (signal.SIGINT, signal.SIGHUP)),
+    ],
+)
 def test_a_signal_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
     running = subprocess.Popen(
         [sys.executable, "-m", "arbshard", "simulate", "--seed", "3", "--hours", "1000"],

@@ -18,7 +18,7 @@ def test_seeds_are_fresh_and_can_be_given_to_the_command() -> None:
 
 
 def test_so_many_seeds_are_run_and_told(capfd: pytest.CaptureFixture[str]) -> None:
-    assert run_many(Settings(0, hours=0.01, faults="none"), count=2, jobs=2) == 0
+    assert run_many(Settings(0, hours=0.01, pairs=1, shards=1, faults="none"), count=2, jobs=2) == 0
     said = capfd.readouterr().out.splitlines()
     assert sum(line.endswith("ok") for line in said) == 2
     assert said[-1] == "2 seeds, 0 failed"

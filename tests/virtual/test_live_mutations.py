@@ -23,7 +23,7 @@ from arbshard.venues.binance.orders import BinanceOrders
 from arbshard.venues.ids import venue_id
 from arbshard.venues.registry import get_adapter
 from arbshard.venues.upbit import states as upbit_states
-from support.mutations import Mutation
+from support.mutations import Mutation, each
 
 
 def unknown_is_failed(patch: pytest.MonkeyPatch) -> None:
@@ -147,11 +147,11 @@ def differences_block_nothing(patch: pytest.MonkeyPatch) -> None:
 
 MUTATIONS = (
     Mutation(unknown_is_failed, "lost_answers,slow_frames", "orders"),
-    Mutation(a_call_without_an_answer_was_never_sent, "lost_answers,silent_calls", "orders"),
-    Mutation(server_errors_are_refusals, "server_errors,slow_frames", "orders"),
+    Mutation(a_call_without_an_answer_was_never_sent, "lost_answers,silent_calls", "orders", is_nightly=True),
+    Mutation(server_errors_are_refusals, "server_errors,slow_frames", "orders", is_nightly=True),
     Mutation(rate_limits_are_acceptance, "rate_limits", "liveness|naked|left over"),
-    Mutation(tried_again_under_another_name, "lost_answers,slow_frames", "orders"),
-    Mutation(repeated_fills_are_booked_again, "slow_requests,lossy", "fills|replay"),
+    Mutation(tried_again_under_another_name, "lost_answers,slow_frames", "orders", is_nightly=True),
+    Mutation(repeated_fills_are_booked_again, "slow_requests,lossy", "fills|replay", is_nightly=True),
     Mutation(fills_have_another_name_by_stream_than_by_rest, "", "fills"),
     Mutation(cancel_means_never_accepted, "", "orders"),
     Mutation(orders_of_a_predecessor_are_given_up, "kill_live_worker_at", "orders"),
@@ -160,25 +160,16 @@ MUTATIONS = (
     Mutation(the_rest_of_a_partial_fill_is_forgotten, "slow_frames", "orders|fills"),
     Mutation(strays_are_ignored, "stray", "reconciliation"),
     Mutation(differences_are_ignored, "by_hand", "reconciliation"),
-    Mutation(orders_under_way_explain_nothing, "slow_requests,slow_frames,slow_calls", "reconciliation"),
+    Mutation(
+        orders_under_way_explain_nothing,
+        "slow_requests,slow_frames,slow_calls",
+        "reconciliation",
+        is_nightly=True,
+    ),
     Mutation(differences_block_nothing, "by_hand,stray", "reconciliation"),
 )
 
 
-SLOW = (a_call_without_an_answer_was_never_sent,)
-"""Found by the seventh seed only, after 25 s of CPU."""
-
-
-@pytest.mark.parametrize(
-    "mutation",
-    [
-        pytest.param(
-            one,
-            id=one.break_it.__name__,
-            marks=[pytest.mark.nightly] if one.break_it in SLOW else [],
-        )
-        for one in MUTATIONS
-    ],
-)
+@each(MUTATIONS)
 def test_broken_handling_of_live_orders_is_found(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
     mutation.find(monkeypatch, "live")

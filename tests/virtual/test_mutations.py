@@ -48,7 +48,7 @@ from arbshard.worker.standing_orders import StandingOrders
 from supervisor.feeds.fanout import VenueFanout
 from supervisor.processes.child import Child
 from supervisor.processes.process_supervisor import ProcessSupervisor
-from support.mutations import Break, Mutation
+from support.mutations import Break, Mutation, each
 
 
 def no_epoch_check(patch: pytest.MonkeyPatch) -> None:
@@ -352,27 +352,29 @@ MUTATIONS = (
     Mutation(halts_not_heeded, "command", "halt|event"),
     Mutation(open_intents_forgotten, "kill_worker_at", "liveness|naked"),
     Mutation(joins_not_stored, "kill_risk", "replay"),
-    Mutation(repeats_are_new, "slow_requests,lossy", "liveness|defect"),
+    Mutation(repeats_are_new, "slow_requests,lossy", "liveness|defect", is_nightly=True),
     Mutation(fills_counted_again, "slow_requests,lossy", "replay"),
     Mutation(orphans_live_on, "kill_supervisor", "orphans"),
     Mutation(silence_is_not_heeded, "stop_supervisor", "silence"),
-    Mutation(silence_before_the_start_is_not_heeded, "stop_supervisor", "silence"),
+    Mutation(silence_before_the_start_is_not_heeded, "stop_supervisor", "silence", is_nightly=True),
     Mutation(stuck_is_not_seen, "stop_worker", "liveness"),
     Mutation(refusals_are_not_caught, "no_room", "defect"),
     Mutation(fee_in_coin_forgotten_on_exit, "", "plan"),
     Mutation(lot_rounded_up_on_exit, "", "plan"),
-    Mutation(hedge_on_the_wrong_side_after_two_partial_fills, "", "budget|direction|naked"),
+    Mutation(
+        hedge_on_the_wrong_side_after_two_partial_fills, "", "budget|direction|naked", seed=2, is_nightly=True
+    ),
     Mutation(fill_told_after_the_end_dropped, "late_fills", "fills"),
     Mutation(late_executions_are_not_reckoned_with, "late_fills", "residue"),
     Mutation(what_was_traded_twice_is_traded_on_the_other_venue_too, "late_fills", "turned"),
-    Mutation(epoch_ignored_for_extend, "straggler", "fencing"),
+    Mutation(epoch_ignored_for_extend, "straggler", "fencing", is_nightly=True),
     Mutation(epoch_ignored_for_conclude, "straggler", "fencing"),
-    Mutation(epoch_ignored_for_report, "straggler", "fencing"),
+    Mutation(epoch_ignored_for_report, "straggler", "fencing", is_nightly=True),
     Mutation(exposure_of_the_away_leg_at_the_bid, "", "exposure"),
     Mutation(orders_compared_with_limits_at_the_bid, "command", "limits"),
     Mutation(entries_valued_at_the_bid, "", "exposure"),
     Mutation(hedges_a_third_at_a_time, "", "hedges"),
-    Mutation(gives_up_while_an_order_is_possible, "", "residue", seed=12),
+    Mutation(gives_up_while_an_order_is_possible, "", "residue", seed=12, is_nightly=True),
     Mutation(exit_slippage_in_the_wrong_unit, "", "cost"),
     Mutation(hedges_reach_ten_times_as_far, "", "cost"),
     Mutation(left_over_base_valued_in_usdt, "", "cost"),
@@ -383,6 +385,6 @@ MUTATIONS = (
 )
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one.break_it.__name__)
+@each(MUTATIONS)
 def test_a_broken_system_is_found_out(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
     mutation.find(monkeypatch)

@@ -26,7 +26,7 @@ from arbshard.risk.validation import Objection
 from arbshard.risk.valuation import Valuation
 from arbshard.worker.risk_link import RiskLink
 from arbshard.worker.standing_orders import StandingOrders
-from support.mutations import Mutation
+from support.mutations import Mutation, each
 
 _REFUSALS = "market_refuses,market_closes,other_rules"
 
@@ -160,16 +160,16 @@ def a_pair_that_is_set_apart_ends_its_worker(patch: pytest.MonkeyPatch) -> None:
 
 
 MUTATIONS = (
-    Mutation(exits_in_vain_are_repeated_at_once, _REFUSALS, "waste|repeats|probe|left over"),
+    Mutation(exits_in_vain_are_repeated_at_once, _REFUSALS, "waste|repeats|probe|left over", is_nightly=True),
     Mutation(entries_in_vain_are_repeated_at_once, _REFUSALS, "repeats|event"),
-    Mutation(the_leg_that_failed_is_not_tried_first, _REFUSALS, "probe|left over"),
+    Mutation(the_leg_that_failed_is_not_tried_first, _REFUSALS, "probe|left over", is_nightly=True),
     Mutation(nobody_is_asked_about_a_stuck_intent, "pair_refuses", "stuck"),
     Mutation(stuck_intents_do_not_pause, "pair_refuses", "repeats"),
     Mutation(a_naked_leg_waits_for_the_venue_that_refuses, _REFUSALS, "budget|stuck|repeats"),
     Mutation(orders_may_lose_anything, "pair_refuses", "loss"),
     Mutation(pairs_that_wait_for_a_person_go_on, "pair_refuses", "apart", seed=2),
     Mutation(equity_lacks_what_is_unrealised, "", "equity"),
-    Mutation(open_positions_are_valued_without_the_fees_of_closing, "", "equity"),
+    Mutation(open_positions_are_valued_without_the_fees_of_closing, "", "equity", is_nightly=True),
     Mutation(a_restart_resets_the_high_water_mark, "kill_risk", "high water"),
     Mutation(the_money_of_the_way_out_is_not_held, "", "way out", seed=3),
     Mutation(a_pair_that_is_set_apart_ends_its_worker, "pair_refuses", "defect"),
@@ -177,20 +177,6 @@ MUTATIONS = (
 )
 
 
-SLOW = (exits_in_vain_are_repeated_at_once, the_leg_that_failed_is_not_tried_first)
-"""Found only by what is left over at the end, after 7 s of CPU. ``tests/cases/test_bounded_losses.py`` finds both."""
-
-
-@pytest.mark.parametrize(
-    "mutation",
-    [
-        pytest.param(
-            one,
-            id=one.break_it.__name__,
-            marks=[pytest.mark.nightly] if one.break_it in SLOW else [],
-        )
-        for one in MUTATIONS
-    ],
-)
+@each(MUTATIONS)
 def test_a_broken_rule_is_found(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
     mutation.find(monkeypatch)

@@ -83,6 +83,8 @@ class Dropped(NamedTuple):
     replication: Replication = "sync"
     scenario: Scenario | None = None
     """What happens after a quiet start, in place of random faults."""
+    seed: int = 0
+    """The seed tried first: one that is known to find it soon."""
 
 
 def positions_are_not_compared(patch: pytest.MonkeyPatch) -> None:
@@ -183,15 +185,15 @@ def a_diverged_tail_is_kept(patch: pytest.MonkeyPatch) -> None:
 
 
 RULES = [
-    Dropped(positions_are_not_compared, TWO_LEADERS),
+    Dropped(positions_are_not_compared, TWO_LEADERS, seed=20),
     Dropped(a_promise_is_not_stored, TWO_LEADERS, "kill_at,kill_process,kill_host,isolate"),
     Dropped(the_host_of_a_leader_votes, TWO_LEADERS),
     Dropped(a_reply_leaves_before_a_majority_has_stored, TWO_LEADERS),
-    Dropped(a_leader_goes_on_without_a_majority, TWO_LEADERS),
-    Dropped(a_former_holder_is_not_waited_for, TWO_TRADERS, "mute"),
+    Dropped(a_leader_goes_on_without_a_majority, TWO_LEADERS, seed=4),
+    Dropped(a_former_holder_is_not_waited_for, TWO_TRADERS, "mute", seed=21),
     Dropped(validity_counts_from_the_receipt, TWO_TRADERS, scenario=silent_holder),
-    Dropped(validity_outlives_the_leadership, TWO_TRADERS, scenario=isolated_leader),
-    Dropped(a_worker_does_not_check_its_page, TWO_TRADERS),
+    Dropped(validity_outlives_the_leadership, TWO_TRADERS, scenario=isolated_leader, seed=18),
+    Dropped(a_worker_does_not_check_its_page, TWO_TRADERS, seed=9),
     Dropped(a_worker_checks_its_grant_only, TWO_TRADERS, scenario=frozen_agent),
     Dropped(epochs_of_an_older_grant_are_accepted, TWO_TRADERS, "slow_network,isolate,pause_process"),
     Dropped(a_diverged_tail_is_kept, TWO_LEADERS, "kill_at,kill_host,isolate,one_way"),
@@ -214,7 +216,7 @@ def violations(rule: Dropped, seed: int) -> tuple[str, ...]:
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.drop.__name__)
 def test_each_rule_is_needed(rule: Dropped, monkeypatch: pytest.MonkeyPatch) -> None:
     rule.drop(monkeypatch)
-    for seed in range(SEEDS):
+    for seed in (rule.seed, *(one for one in range(SEEDS) if one != rule.seed)):
         found = violations(rule, seed)
         if any(text in one for one in found for text in rule.says):
             return
@@ -225,6 +227,6 @@ def test_each_rule_is_needed(rule: Dropped, monkeypatch: pytest.MonkeyPatch) -> 
     "scenario", dict.fromkeys(rule.scenario for rule in RULES if rule.scenario is not None)
 )
 def test_nothing_is_found_in_a_scenario_while_all_rules_hold(scenario: Scenario) -> None:
-    for seed in range(effort(10, 100)):
+    for seed in range(effort(4, 100)):
         assert not violations(Dropped(lambda _: None, (), scenario=scenario), seed)
         assert not violations(Dropped(lambda _: None, (), replication="async", scenario=scenario), seed)
