@@ -18,8 +18,8 @@ from arbshard.wire.messages import Close, Done, Halt, Resume
 from support import trading_rig as t
 from support.effort import effort
 
-SPAN_S = effort(1200, 3600)
-"""How long a venue refuses: an hour in the night. In the gate twenty minutes, four times the longest pause."""
+SPAN_S = effort(900, 3600)
+"""How long a venue refuses: an hour in the night. In the gate a quarter of it, three times the longest pause."""
 LOSS_MAX = 6000
 """60 basis points of the position."""
 CLOSING_COST_MAX = 10_000
@@ -270,7 +270,7 @@ class TestVenueThatTakesNoOrder:
 
         t.run(tmp_path, work)
 
-    @cases(UNUSABLE, gate=("upbit 401", "binance -1008"))
+    @cases(UNUSABLE, gate=("upbit 401",))
     def test_a_hedged_position_stays_hedged_and_is_closed_when_the_venue_is_back(
         self, tmp_path, venue, answer
     ):

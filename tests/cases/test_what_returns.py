@@ -100,7 +100,9 @@ def test_a_gap_that_is_usual_for_its_pair_is_not_entered(tmp_path):
     assert closed.count == 0
 
 
-@pytest.mark.parametrize("level", [-40.0, 60.0, pytest.param(0.0, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    "level", [60.0, *(pytest.param(one, marks=pytest.mark.nightly) for one in (-40.0, 0.0))]
+)
 def test_shocks_around_any_level_are_entered_and_return(tmp_path, level):
     """At a level above 0 only half of the shocks bring anything at once after fees."""
     closed = trade(tmp_path, market(level, random.Random(3)), f"shocks around {level:g}")

@@ -52,7 +52,7 @@ def trade(tmp_path, what, work, *, bases=("AAA",), **sections):
 class TestAGapThatStandsStill:
     """No level is learned here: re-arming has to stop what the rules of the baseline let through."""
 
-    SPAN_S = effort(HOUR_S // 3, HOUR_S)
+    SPAN_S = effort(HOUR_S // 6, HOUR_S)
 
     @pytest.fixture
     def gaps(self):
@@ -91,7 +91,7 @@ def test_a_gap_that_comes_back_only_to_leave_again_is_set_apart(tmp_path):
 
 
 class TestWrongFrames:
-    """For a quarter of an hour, and an hour every night: about every ten seconds a frame is sound in itself and wrong
+    """For six minutes, and an hour every night: about every ten seconds a frame is sound in itself and wrong
     for 5 ms, by 1.2 % to 10 %.
 
     Half of the pairs have no position and no gap. The others are held at a gap at which no rule leaves them.
@@ -100,7 +100,7 @@ class TestWrongFrames:
     FLAT, HELD = THIRTY[:3], THIRTY[3:6]
     OFF_BPS = (-1000.0, -450.0, -300.0, -200.0, -120.0, 120.0, 200.0, 300.0, 450.0, 1000.0)
     PATIENT: ClassVar = {"max_hold_s": 2 * HOUR_S}
-    SPAN_S = effort(HOUR_S // 4, HOUR_S)
+    SPAN_S = effort(HOUR_S // 10, HOUR_S)
 
     def trade(self, folder, what, **sections):
         """What the time came to, and how many intents there were beside those that opened the held positions."""
@@ -198,7 +198,7 @@ class TestFxMovesAlone:
         async def work(rig):
             draw = random.Random(7)
             due_s = 200.0
-            while rig.now_s < effort(HOUR_S // 5, HOUR_S // 3):
+            while rig.now_s < effort(HOUR_S // 8, HOUR_S // 3):
                 for prices in rig.prices.values():
                     if draw.random() < 0.01:
                         prices.gap_bps = draw.choice((-90.0, 90.0))
