@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 import uvloop
 
+from arbshard import native
 from arbshard.alerts.sending import check_alerts
 from arbshard.clock import SystemClock
 from arbshard.config import Config
@@ -278,6 +279,7 @@ async def _run(one: Run, options: Options, manager: ServiceManager) -> _End:
             )
 
     _obey_signals(one)
+    get_logger().info("compiled twin", used=native.IS_BUILT, why_not=native.WHY_NOT)
     # The venues are asked by HTTP soon. The library is imported while the exchanges start.
     loading = asyncio.create_task(asyncio.to_thread(load_library), name="http library")
     watchdog = asyncio.create_task(repeat(lambda: _feed_watchdog(one, manager)), name="service manager")

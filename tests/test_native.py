@@ -17,6 +17,7 @@ from arbshard.model.book import BookTop
 from arbshard.shm.layout import HEADER_BYTES
 from arbshard.shm.pages import BUCKETS, NS_MAX, bucket_of
 from arbshard.venues.binance import market as binance
+from arbshard.venues.frame import PlainTopReader
 from arbshard.venues.upbit import market as upbit
 from fuzzing.mutator import mutated
 from support import frames
@@ -26,13 +27,19 @@ pytestmark = pytest.mark.skipif(
 )
 
 VENUES = [
-    (upbit.Upbit(), upbit._usual_symbol, upbit._route_by_ends, upbit._usual_top, upbit._top_by_unit),
+    (
+        upbit.Upbit(),
+        upbit._usual_symbol,
+        upbit._route_by_ends,
+        upbit._usual_top,
+        PlainTopReader(*upbit._TOP).read,
+    ),
     (
         binance.Binance(),
         binance._usual_symbol,
         binance._route_by_ends,
         binance._usual_top,
-        binance._top_by_levels,
+        PlainTopReader(*binance._TOP).read,
     ),
 ]
 DEPTH = json.dumps(
@@ -67,9 +74,9 @@ def test_frames_have_the_same_market_and_top_whole_or_mutated(venue):
     for frame in [*corpus, *(mutated(rng.choice(corpus), corpus, rng) for _ in range(20_000))]:
         assert symbol(frame) == symbol_plainly(frame)
         read = top(frame, 5)
+        assert read == top_plainly(frame, 5)
         if read is not None:
             found += 1
-            assert read == top_plainly(frame, 5)
             assert codec.top_of_book(frame, 5) == read
     assert found > 5_000
 
@@ -85,9 +92,60 @@ def test_numbers_are_read_to_the_last_bit(given_texts):
     parts = tuple(text.encode() for text in given_texts)
     for number, form in enumerate((UPBIT, BINANCE)):
         frame = form % parts
+        assert VENUES[number][3](frame, 5) == VENUES[number][4](frame, 5)
+
+
+pieces = st.sampled_from(
+    [
+        *(
+            b'{"ty":"orderbook","cd":"KRW-BTC"',
+            b'{"stream":"btcusdt@depth20","data":{',
+            b'"obu":[',
+            b'{"ap":',
+        ),
+        *(
+            b',"bp":',
+            b',"as":',
+            b',"bs":',
+            b"}",
+            b"]",
+            b'"bids":[',
+            b'"asks":[',
+            b'["',
+            b'","',
+            b'"]',
+            b",",
+            b" ",
+        ),
+        *(b"1", b"2.5", b"01", b"-1", b"1e3", b"0", b"1.", b"1e999", b'"lv":0}', b"]}}", b"\0"),
+    ]
+)
+
+
+@given(st.lists(pieces, max_size=40), st.integers(min_value=0, max_value=1))
+def test_frames_of_any_pieces_have_the_same_top(given_pieces, number):
+    """Most pieces stand where they belong, so that both often read the whole frame."""
+    usual = UPBIT % (b"2.5", b"1", b"3e-1", b"4") if number == 0 else BINANCE % (b"1", b"2", b"1.75", b"3")
+    middle = len(usual) // 2
+    loose = b"".join(given_pieces)
+    for frame in (usual[:middle] + loose + usual[middle:], usual[:30] + loose + usual[30:], loose):
+        assert VENUES[number][3](frame, 5) == VENUES[number][4](frame, 5)
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["upbit", "binance"])
+def test_a_usual_frame_with_any_piece_replaced_has_the_same_top(number):
+    rng = Random(3)
+    usual = UPBIT % (b"2.5", b"1", b"3e-1", b"4") if number == 0 else BINANCE % (b"1", b"2", b"1.75", b"3")
+    found = 0
+    for _ in range(20_000):
+        begin = rng.randrange(len(usual))
+        end = begin + rng.randrange(4)
+        put = bytes(rng.choice(b'0123456789.eE+-,:{}[]" ') for _ in range(rng.randrange(4)))
+        frame = usual[:begin] + put + usual[end:]
         read = VENUES[number][3](frame, 5)
-        if read is not None:
-            assert read == VENUES[number][4](frame, 5)
+        assert read == VENUES[number][4](frame, 5), frame
+        found += read is not None
+    assert found > 2_000
 
 
 def test_the_best_prices_of_usual_frames_are_read():

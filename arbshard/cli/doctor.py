@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from rich.markup import escape
 from rich.table import Table
 
+from arbshard import native
 from arbshard.cli.options import ConfigOption, NameOption, config_of
 from arbshard.config import Config
-from arbshard.doctor.checks import Check, examine, examine_reach
+from arbshard.doctor.checks import Check, examine, examine_machine, examine_reach
 from arbshard.errors import VenueUnavailable
 from arbshard.model.money import use_money_context
 
@@ -41,7 +42,7 @@ def doctor(
     use_money_context()
     # The table contains all of it, and JSON must be the only output.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    checks = asyncio.run(_examine(config_of(name, config)))
+    checks = *asyncio.run(_examine(config_of(name, config))), *examine_machine(native.WHY_NOT)
     report = DoctorReport(all(check.verdict != "fail" for check in checks), checks)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())

@@ -57,6 +57,14 @@ def examine_reach(venues: Sequence[VenueFacts], why: str) -> tuple[Check, ...]:
     return *reached, Check("both", "markets", "fail", why, "both venues must list their markets")
 
 
+def examine_machine(why_no_twin: str) -> tuple[Check, ...]:
+    """Return whether the compiled twin is used; ``why_no_twin`` is why it is not, and empty if it is."""
+    if not why_no_twin:
+        return (Check("both", "compiled twin", "ok", "used"),)
+    advice = "without it all works, and each message costs more CPU"
+    return (Check("both", "compiled twin", "warning", f"not used: {why_no_twin}", advice),)
+
+
 def _venue_checks(config: Config, facts: DoctorFacts, venue: VenueFacts) -> Iterator[Check]:
     yield from _reachable(venue)
     if not venue.rest.ok:

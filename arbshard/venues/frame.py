@@ -25,6 +25,8 @@ FRAME_REASONS: tuple[FrameReason, ...] = ("cut", "shape", "number", "empty", "cr
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _DETAIL_MAX = 200
+_NUMBER = rb"((?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"
+"""A JSON number without a sign."""
 _DIGITS = re.compile(rb"[0-9]{1,20}(?![0-9])")
 
 Level = tuple[float, float]
@@ -111,6 +113,65 @@ def sound_top(bid: float, bid_size: float, ask: float, ask_size: float, received
     if 0.0 < bid < ask < inf and 0.0 < bid_size < inf and 0.0 < ask_size < inf:
         return BookTop(bid, bid_size, ask, ask_size, received_ns)
     return None
+
+
+class PlainTopReader:
+    """Reads the best prices of usual frames: the Python twin of ``native.TopReader``, whose source describes
+    ``steps``.
+    """
+
+    def __init__(
+        self,
+        head: bytes,
+        tails: tuple[bytes, ...],
+        steps: tuple[bytes, bytes, bytes, bytes, bytes],
+        order: tuple[int, int, int, int],
+    ) -> None:
+        self._head = head
+        self._tails = tails
+        self._order = order
+        # Each part is a text that is searched for, and what must follow it at once.
+        parts = [(b"", b"")]
+        for number, step in enumerate(steps):
+            before, star, rest = step.partition(b"*")
+            searched, pattern = parts.pop()
+            parts.append((searched, pattern + re.escape(before)))
+            if star:
+                wanted, _, after = rest.partition(b"*")
+                parts.append((wanted, re.escape(after)))
+            searched, pattern = parts.pop()
+            parts.append((searched, pattern + (_NUMBER if number < len(steps) - 1 else b"")))
+        self._parts = tuple((searched, re.compile(pattern)) for searched, pattern in parts if pattern)
+
+    def read(self, frame: bytes, received_ns: int) -> BookTop | None:
+        """Return the top of a usual frame; None for any other, and for a top that cannot be trusted."""
+        if not (frame.startswith(self._head) and frame.endswith(self._tails)):
+            return None
+        at = 0
+        numbers: list[bytes] = []
+        for searched, pattern in self._parts:
+            at = frame.find(searched, at)
+            found = pattern.match(frame, at + len(searched)) if at >= 0 else None
+            if found is None:
+                return None
+            at = found.end()
+            numbers += found.groups()
+        bid, bid_size, ask, ask_size = (float(numbers[place]) for place in self._order)
+        return sound_top(bid, bid_size, ask, ask_size, received_ns)
+
+
+def top_reader(
+    head: bytes,
+    tails: tuple[bytes, ...],
+    steps: tuple[bytes, bytes, bytes, bytes, bytes],
+    order: tuple[int, int, int, int],
+) -> Callable[[bytes, int], BookTop | None]:
+    """Return what reads the best prices of usual frames, from frame and receive time: the compiled twin, if it is
+    used.
+    """
+    if native.IS_BUILT:
+        return native.TopReader(head, tails, steps, order, BookTop).read
+    return PlainTopReader(head, tails, steps, order).read
 
 
 def _fault(levels: Sequence[Level], side: str) -> FrameError:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -36,6 +37,7 @@ from arbshard.venues.frame import (
     refusal,
     refusal_of,
     sound_top,
+    top_reader,
     unreadable_body,
 )
 
@@ -50,8 +52,6 @@ _MARKETS_PATH = "/api/v3/exchangeInfo"
 
 # The usual first and last bytes of an order-book frame: neither a cut frame nor an answer has both.
 _HEAD = b'{"stream":"'
-_BIDS = b'"bids":['
-_ASKS = b'"asks":['
 _NAME = len(_HEAD)
 _TAIL = b"]}}"
 _TOUCH_TAIL = b'"}}'
@@ -128,7 +128,6 @@ class _ExchangeInfo(msgspec.Struct):
 
 
 # Prices and sizes are strings. strict=False makes floats of them, "nan" and "inf" too: checked_book refuses those.
-_decode_level = msgspec.json.Decoder(Level, strict=False).decode
 _decode_touch = msgspec.json.Decoder(_Touch, strict=False).decode
 _decode_combined = msgspec.json.Decoder(_Combined, strict=False).decode
 _decode_header = msgspec.json.Decoder(_Header).decode
@@ -312,28 +311,11 @@ def _route_by_ends(frame: bytes) -> str | None:
     return None
 
 
-def _top_by_levels(frame: bytes, received_ns: int) -> BookTop | None:
-    """Return the top of a usual frame without a newer touch; None for any other frame."""
-    if not (frame.startswith(_HEAD) and frame.endswith(_TAIL)):
-        return None
-    bid_at = frame.find(_BIDS) + len(_BIDS)
-    ask_at = frame.find(_ASKS, bid_at) + len(_ASKS)
-    try:
-        bid, bid_size = _decode_level(frame[bid_at : frame.find(b"]", bid_at) + 1])
-        ask, ask_size = _decode_level(frame[ask_at : frame.find(b"]", ask_at) + 1])
-    except UNREADABLE:
-        return None
-    return sound_top(bid, bid_size, ask, ask_size, received_ns)
-
-
 _usual_symbol = (
     native.Router(_HEAD, (_TAIL, _TOUCH_TAIL), _symbol).route if native.IS_BUILT else _route_by_ends
 )
-_usual_top = (
-    native.TopReader(_HEAD, (_TAIL,), _TOP_STEPS, _TOP_ORDER, BookTop).read
-    if native.IS_BUILT
-    else _top_by_levels
-)
+_TOP: Final = (_HEAD, (_TAIL,), _TOP_STEPS, _TOP_ORDER)
+_usual_top = top_reader(*_TOP)
 
 
 def _route_by_keys(frame: bytes) -> str | None:

@@ -25,7 +25,7 @@ from arbshard.venues.frame import (
     number_after,
     refusal,
     refusal_of,
-    sound_top,
+    top_reader,
     unpadded,
     unreadable_body,
 )
@@ -40,7 +40,6 @@ _MARKETS_PATH = "/v1/market/all?is_details=true"
 # The usual first and last bytes of an order-book frame. A frame with both is whole, as neither end occurs inside.
 _SIMPLE_HEAD = b'{"ty":"orderbook","cd":"'
 _DEFAULT_HEAD = b'{"type":"orderbook","code":"'
-_UNITS = b'"obu":['
 _SIMPLE_TIME = b'"tms":'
 _DEFAULT_TIME = b'"timestamp":'
 _SIMPLE_CODE = len(_SIMPLE_HEAD)
@@ -132,7 +131,6 @@ class _MarketRow(msgspec.Struct):
 
 
 _decode_simple = msgspec.json.Decoder(_SimpleBook).decode
-_decode_unit = msgspec.json.Decoder(_SimpleUnit).decode
 _decode_default = msgspec.json.Decoder(_DefaultBook).decode
 _decode_header = msgspec.json.Decoder(_Header).decode
 _decode_markets = msgspec.json.Decoder(list[_MarketRow]).decode
@@ -281,24 +279,9 @@ def _route_by_ends(frame: bytes) -> str | None:
     return None
 
 
-def _top_by_unit(frame: bytes, received_ns: int) -> BookTop | None:
-    """Return the top of a usual SIMPLE book; None for any other frame."""
-    if not (frame.startswith(_SIMPLE_HEAD) and frame.endswith(_TAILS)):
-        return None
-    begin = frame.find(_UNITS) + len(_UNITS)
-    try:
-        unit = _decode_unit(frame[begin : frame.find(b"}", begin) + 1])
-    except UNREADABLE:
-        return None
-    return sound_top(unit.bid_price, unit.bid_size, unit.ask_price, unit.ask_size, received_ns)
-
-
 _usual_symbol = native.Router(_SIMPLE_HEAD, _TAILS, _symbol).route if native.IS_BUILT else _route_by_ends
-_usual_top = (
-    native.TopReader(_SIMPLE_HEAD, _TAILS, _TOP_STEPS, _TOP_ORDER, BookTop).read
-    if native.IS_BUILT
-    else _top_by_unit
-)
+_TOP: Final = (_SIMPLE_HEAD, _TAILS, _TOP_STEPS, _TOP_ORDER)
+_usual_top = top_reader(*_TOP)
 
 
 def _route_by_keys(frame: bytes) -> str | None:
