@@ -374,6 +374,11 @@ class FaultsConfig(Section, frozen=True, kw_only=True):
     rate_limited: RateLimitedFault = RateLimitedFault()
     redirect: RedirectFault = RedirectFault()
     event_before_reply: EventBeforeReplyFault = EventBeforeReplyFault()
+    duplicate_reply: Fault = Fault()
+    """Binance sends a reply over its WebSocket API twice. Each reply is an occasion."""
+    session_revoked: Fault = Fault()
+    """Binance ends the logon of a connection to its WebSocket API: the call is not carried out, and the answer names
+    no call. Each call without a signature of its own is an occasion."""
     duplicate_event: Fault = Fault()
     """A private event is sent twice. Each is an occasion, for each client."""
     late_event: LateEventFault = LateEventFault()

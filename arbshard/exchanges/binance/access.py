@@ -38,6 +38,11 @@ class Access:
             account.key: PublicKey(account.ed25519_public) for account in accounts if account.ed25519_public
         }
 
+    @property
+    def is_revoked(self) -> bool:
+        """Return whether the keys have been revoked."""
+        return self._is_revoked()
+
     def account(self, key: str) -> TradingAccount:
         """Return the account of an API key. Raises ``BinanceRefusal`` when there is none, or it may not even read."""
         if not _KEY.fullmatch(key):

@@ -45,6 +45,10 @@ _REST_CALLS = {
 """The same calls over REST, by which faults know whether a call places or cancels."""
 
 
+class _LogonRevoked(Exception):
+    """Is raised for a call in place of which the logon of the connection has ended."""
+
+
 class WsApiSession:
     """Implements ``session.PrivateSession`` and ``session.ForewarningSession``."""
 
@@ -122,12 +126,17 @@ class WsApiSession:
             if refused.retry_at_ms:
                 error["data"] = {"serverTime": now_ms, "retryAfter": refused.retry_at_ms}
             reply |= {"status": refused.status, "error": error}
+        except _LogonRevoked:  # the venue's answer names no call
+            reply |= {"id": None, "status": bad_key().status, "error": bad_key().body()}
+            with_limits = False
         if with_limits:
             reply["rateLimits"] = self._limits(now_ms)
         payload = msgspec.json.encode(reply)
         if self._in_microseconds:
             payload = reply_in_microseconds(payload)
         actions: list[Action] = [SendLater(wait_ms, payload) if wait_ms else SendData(payload)]
+        if self._faults is not None and self._faults.repeats_reply():
+            actions *= 2
         actions += (self._event(number, reports.terminated(now_ms)) for number in self._ended)
         if reply.get("status") == BANNED:
             actions.append(CloseClient(1008, "IP banned"))
@@ -204,6 +213,11 @@ class WsApiSession:
         """Return the account that signed the request, or that of the logon."""
         params = request.params
         if self._account is not None and params.peek("apiKey") is None and params.peek("signature") is None:
+            if self._operations.access.is_revoked or (
+                self._faults is not None and self._faults.revokes_session()
+            ):
+                self._log_out()
+                raise _LogonRevoked
             self._operations.access.check_time(params, request.now_ms)
             return self._account
         return self._signed(request)[0]
@@ -228,9 +242,12 @@ class WsApiSession:
 
     def _logout(self, request: WsRequest) -> Json:
         request.params.finish()
+        self._log_out()
+        return self._session(request.now_ms)
+
+    def _log_out(self) -> None:
         self._account = self._authorized_ms = None
         self._end([number for number, (_, with_logon) in self._subscriptions.items() if with_logon])
-        return self._session(request.now_ms)
 
     def _session(self, now_ms: int) -> Json:
         return {

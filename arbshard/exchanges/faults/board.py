@@ -27,6 +27,8 @@ class Board:
         self.rate_limited = self._switch("rate_limited", faults.rate_limited)
         self.redirect = self._switch("redirect", faults.redirect)
         self.event_before_reply = self._switch("event_before_reply", faults.event_before_reply)
+        self.duplicate_reply = self._switch("duplicate_reply", faults.duplicate_reply, only="binance")
+        self.session_revoked = self._switch("session_revoked", faults.session_revoked, only="binance")
         self.duplicate_event = self._switch("duplicate_event", faults.duplicate_event)
         self.late_event = self._switch("late_event", faults.late_event)
         self.partial_fill = self._switch("partial_fill", faults.partial_fill)

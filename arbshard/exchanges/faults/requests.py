@@ -66,6 +66,14 @@ class RequestFaults:
             wait_ms += delay.draw_ms(delay.fault)
         return Fate(answer, wait_ms)
 
+    def revokes_session(self) -> bool:
+        """Return whether the logon of a WebSocket connection ends now, with a call that is not signed."""
+        return self._board.session_revoked.happens()
+
+    def repeats_reply(self) -> bool:
+        """Return whether a reply over a WebSocket is sent twice."""
+        return self._board.duplicate_reply.happens()
+
     def _is_redirected(self, query: Query) -> bool:
         redirect = self._board.redirect
         return redirect.on and self._concerns(redirect.fault.calls, query) and redirect.happens()

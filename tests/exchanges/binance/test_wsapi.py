@@ -233,6 +233,30 @@ def test_a_logon_with_a_wrong_signature_is_refused(ed25519: Any) -> None:
     assert ed25519.ask("session.logon", params)["error"]["code"] == -1022
 
 
+@pytest.mark.parametrize("why", ["a fault", "the key"])
+def test_a_logon_that_is_revoked_is_told_without_an_id_and_the_call_is_not_carried_out(
+    ed25519: Any, faulty: Any, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    client = type(ed25519)(ed25519.venue, faults=faulty.requests(session_revoked={"times": 1}))
+    if why == "the key":
+        client = ed25519
+    logon(client)
+    if why == "the key":
+        monkeypatch.setattr(client.venue.operations.access, "_is_revoked", lambda: True)
+    order = {**LIMIT, "price": client.venue.far(), "timestamp": client.venue.now_ms}
+    (said,) = client.raw(json.dumps({"id": "n1", "method": "order.place", "params": order}))
+    assert said == {
+        "id": None,
+        "status": 401,
+        "error": {"code": -2015, "msg": "Invalid API-key, IP, or permissions for action."},
+    }
+    assert client.venue.account.open_orders == {}
+    assert client.ask("order.place", order)["error"]["code"] == -1102
+    if why == "a fault":
+        assert logon(client)["status"] == 200
+        assert client.ask("order.place", order)["status"] == 200
+
+
 # --- user data -----------------------------------------------------------------------------------------------------
 
 
@@ -368,12 +392,15 @@ def test_ping_every_20_s_and_close_after_60_without_a_pong(client: Any) -> None:
 def faulty(make_client: Any, world: Any) -> Any:
     """A client whose calls meet faults, as they would over REST."""
 
-    def make(**faults: Any) -> Any:
+    def make_requests(**faults: Any) -> RequestFaults:
         board = Board("binance", msgspec.convert(faults, FaultsConfig), {})
         conditions = Conditions("binance", world, BinanceMoney())
-        requests = RequestFaults(board, BinanceFaultReplies(), Spells(board, (), conditions))
-        return make_client(faults=requests)
+        return RequestFaults(board, BinanceFaultReplies(), Spells(board, (), conditions))
 
+    def make(**faults: Any) -> Any:
+        return make_client(faults=make_requests(**faults))
+
+    make.requests = make_requests  # type: ignore[attr-defined]
     return make
 
 
@@ -409,6 +436,14 @@ def test_an_error_after_the_order_was_carried_out_and_an_answer_that_comes_late(
     assert isinstance(late, SendLater)
     assert late.wait_ms == 5.0
     assert json.loads(late.payload)["status"] == 200
+
+
+def test_a_reply_is_sent_twice(faulty: Any) -> None:
+    client = faulty(duplicate_reply={"times": 1})
+    first, second = client.raw_signed("order.place", **LIMIT, price=client.venue.far())
+    assert first == second
+    assert len(client.venue.account.open_orders) == 1
+    assert len(client.raw_signed("order.place", **LIMIT, price=client.venue.far())) == 1
 
 
 def test_faults_do_not_concern_the_private_stream(faulty: Any) -> None:
