@@ -1,7 +1,8 @@
 """``SocketVenueClient`` makes calls about orders over a venue's WebSocket, and all other calls over HTTP.
 
 While the WebSocket is down every call is made over HTTP. A call that was sent and whose answer was lost with the
-connection raises ``NoAnswer``, as over HTTP, and is never made a second time: its order is asked about.
+connection raises ``NoAnswer``, as over HTTP, and is never made a second time: its order is asked about. When the
+venue ends the logon of a connection, the next one logs on again, and until then each call is signed, over HTTP.
 """
 
 import asyncio
@@ -17,8 +18,8 @@ from arbshard.data.stream import Opener, Receiver, Stream, Target, open_stream
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.secret import Secret
-from arbshard.venues.base.client import Answer, NoAnswer, PreparedCall
-from arbshard.venues.base.order_socket import OrderSocket, SocketAnswer, SocketLeaving
+from arbshard.venues.base.client import Answer, LogonLost, NoAnswer, PreparedCall
+from arbshard.venues.base.order_socket import OrderSocket, SocketAnswer, SocketLeaving, SocketLogonLost
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.keys import Keys
 
@@ -153,6 +154,8 @@ class _OrderLine:
         self._socket = socket
         self._timeout_s = timeout_s
         self._is_usable = False
+        self._is_logged_on = False
+        """Whether the connection is logged on, so that its calls need no signatures."""
         self._stream: Stream | None = None
         self._waiting: dict[str, asyncio.Future[Answer]] = {}
         """The calls without an answer, by the ids of their messages."""
@@ -245,15 +248,34 @@ class _OrderLine:
             return
         match message:
             case SocketAnswer(message_id, answer):
-                waiting = self._waiting.get(message_id)
-                if waiting is None or waiting.done():
-                    get_logger().warning("an answer to no call", venue=self._venue, status=answer.status)
-                else:
-                    waiting.set_result(answer)
+                self._take(message_id, answer)
             case SocketLeaving():
                 self._want_successor("the venue announced the end of the connection")
+            case SocketLogonLost(detail):
+                self._lose_logon(detail)
+                for waiting in tuple(self._waiting.values()):  # which of them it ended is not known
+                    if not waiting.done():
+                        waiting.set_exception(LogonLost(f"{self._venue}: {self.why}", sent=True))
             case None:
                 pass
+
+    def _take(self, message_id: str, answer: Answer) -> None:
+        waiting = self._waiting.get(message_id)
+        if waiting is None or waiting.done():
+            get_logger().warning("an answer to no call", venue=self._venue, status=answer.status)
+            return
+        if self._is_logged_on and self._socket.needs_logon(answer):
+            self._lose_logon("a call was refused for lack of a signature")
+            waiting.set_exception(LogonLost(f"{self._venue}: {self.why}", sent=False))
+            return
+        if self._is_logged_on and self._socket.refuses_key(answer):
+            self._lose_logon("the key was refused")
+        waiting.set_result(answer)
+
+    def _lose_logon(self, why: str) -> None:
+        """Make no further call over a connection that the venue does not regard as logged on."""
+        self._is_usable = False
+        self._want_successor(f"the logon has ended: {why}")
 
     def _want_successor(self, why: str) -> None:
         self.why = self.why or why
@@ -279,6 +301,7 @@ class _OrderLine:
             if answer.status != 200:
                 said = answer.body[:_DETAIL_MAX].decode(errors="replace")
                 raise VenueUnavailable(f"the logon was refused: {said}")
+            self._is_logged_on = True
         self._is_usable = True
         self.opened.set_result(True)
 

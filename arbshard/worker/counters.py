@@ -20,6 +20,7 @@ LIVE_COUNTERS = (
     "budget_refused",
     "rate_limited",
     "warm_failed",
+    "logons_lost",
     "unreadable",
     "unknown_words",
     "events",
@@ -28,7 +29,8 @@ LIVE_COUNTERS = (
 )
 """Counters with ``mode = "live"``. ``asks``: queries of an order's state; ``unknown``: orders whose end did not
 come in time; ``budget_waits`` and ``budget_refused``: calls that had to wait for the rate budget, and that did not
-get it; ``rate_limited``: answers 429 and 418; ``unknown_words``: answers with an order state that is in no table;
+get it; ``rate_limited``: answers 429 and 418; ``logons_lost``: calls in place of whose answer the venue ended the
+logon of their connection; ``unknown_words``: answers with an order state that is in no table;
 ``events``: private events received about our orders."""
 
 

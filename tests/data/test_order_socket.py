@@ -12,7 +12,8 @@ from arbshard.data.clients import HttpVenueClient
 from arbshard.data.http import HttpFetch
 from arbshard.data.order_socket import SocketVenueClient
 from arbshard.data.stream import Target, open_stream
-from arbshard.venues.base.client import NoAnswer
+from arbshard.secret import Secret
+from arbshard.venues.base.client import LogonLost, NoAnswer
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.binance.order_socket import BinanceOrderSocket
 from arbshard.venues.binance.signing import BinanceSigning
@@ -21,6 +22,12 @@ from arbshard.venues.keys import Keys
 KEYS = Keys("binance", "access", "do-not-show-me")
 RECEIVERS = ["websockets", pytest.param("picows", marks=pytest.mark.needs("fast"))]
 PLACE = VenueRequest("POST", "/api/v3/order", {"newClientOrderId": "ab1cd-1"}, {})
+REFUSALS = {
+    "revoked": (-2015, "Invalid API-key, IP, or permissions for action.", False),
+    "unsigned": (-1102, "Mandatory parameter 'apiKey' was not sent, was empty/null, or malformed.", True),
+    "refused": (-2015, "Invalid API-key, IP, or permissions for action.", True),
+}
+"""Codes, texts, and whether the answer names the call."""
 TIME = VenueRequest("GET", "/api/v3/time", {}, {}, private=False)
 
 
@@ -31,7 +38,9 @@ class Venue:
         self.asked = []
         self.sockets = []
         self.fate = "answer"
-        """What becomes of a message: ``answer``, ``silence``, ``cut``, ``late`` or ``ban``."""
+        """What becomes of a message: ``answer``, ``silence``, ``cut``, ``late``, ``twice``, ``ban``, or one of
+        ``REFUSALS``.
+        """
         self.refuses = False
 
     async def http(self, request):
@@ -58,11 +67,18 @@ class Venue:
             request.transport.abort()
         elif self.fate == "late":
             asyncio.get_running_loop().call_later(0.4, asyncio.ensure_future, socket.send_json(answer))
+        elif self.fate == "twice":
+            await socket.send_json(answer)
+            await socket.send_json(answer)
+        elif self.fate in REFUSALS and message["method"] != "session.logon":
+            code, text, names_the_call = REFUSALS[self.fate]
+            number = message["id"] if names_the_call else None
+            await socket.send_json({"id": number, "status": 401, "error": {"code": code, "msg": text}})
         elif self.fate == "ban":
             error = {"code": -1003, "msg": "IP banned.", "data": {"serverTime": 1000, "retryAfter": 61_000}}
             await socket.send_json({"id": message["id"], "status": 418, "error": error})
             await socket.close(code=1008)
-        elif self.fate == "answer":
+        elif self.fate == "answer" or message["method"] == "session.logon":
             await socket.send_json(answer)
 
 
@@ -81,6 +97,13 @@ async def venue():
 
 class ShortLived(BinanceOrderSocket):
     life_s = 0.2
+
+
+class LoggedOn(BinanceOrderSocket):
+    """Logs on as with an Ed25519 key, without its signatures."""
+
+    def logon(self, keys, moment):
+        return Secret(json.dumps({"id": moment.nonce, "method": "session.logon", "params": {}}))
 
 
 @pytest.fixture(params=RECEIVERS)
@@ -275,3 +298,51 @@ async def test_what_was_signed_beforehand_is_used_once_and_not_when_it_is_old(ve
     client.set_clock(600)  # by the venue's clock it was signed 600 ms ago
     await client.call(PLACE, None, old)
     assert len(signed) == 3
+
+
+async def test_an_answer_that_comes_twice_ends_one_call(venue, connect):
+    client = await connect()
+    venue.fate = "twice"
+    first = await client.call(PLACE)
+    second = await client.call(PLACE)
+    assert (first.status, second.status) == (200, 200)
+    assert client.is_up
+
+
+@pytest.mark.parametrize(
+    ("fate", "sent"), [("revoked", True), ("unsigned", False)]
+)  # an answer without an id does not say whether the call was carried out before
+async def test_a_lost_logon_ends_the_call_and_the_next_connection_logs_on_again(venue, connect, fate, sent):
+    client = await connect(LoggedOn())
+    venue.fate = fate
+    with pytest.raises(LogonLost, match="binance: the logon has ended") as caught:
+        await client.call(PLACE)
+    assert caught.value.sent is sent
+    assert not client.is_up
+    venue.fate = "answer"
+    assert (await client.call(PLACE)).status == 200  # whatever is up by now
+    await until(lambda: client.is_up)
+    assert (await client.call(PLACE)).status == 200
+    placed = [asked for asked in venue.asked if asked[0] in ("order.place", "http")]
+    assert len(placed) == 3  # no order was sent twice
+    assert [kind for kind, _ in venue.asked].count("session.logon") == 2
+
+
+async def test_a_logged_on_connection_whose_key_is_refused_is_replaced(venue, connect):
+    client = await connect(LoggedOn())
+    venue.fate = "refused"
+    answer = await client.call(PLACE)
+    assert answer.status == 401
+    assert not client.is_up
+    venue.fate = "answer"
+    await until(lambda: client.is_up)
+    assert [kind for kind, _ in venue.asked].count("session.logon") == 2
+
+
+async def test_a_refused_key_of_a_connection_whose_calls_are_signed_changes_nothing(venue, connect):
+    client = await connect()
+    for fate in ("refused", "unsigned"):
+        venue.fate = fate
+        assert (await client.call(PLACE)).status == 401
+        assert client.is_up
+    assert len(venue.sockets) == 1

@@ -13,7 +13,7 @@ from arbshard.execution.live.errors import understand
 from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.log import get_logger
 from arbshard.model.order import OrderFault
-from arbshard.venues.base.client import Answer, NoAnswer, PreparedCall, VenueClient
+from arbshard.venues.base.client import Answer, LogonLost, NoAnswer, PreparedCall, VenueClient
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.base.states import Meaning
 from arbshard.venues.registry import get_adapter
@@ -66,6 +66,8 @@ class VenueSession:
         try:
             answer = await coming
         except NoAnswer as error:
+            if isinstance(error, LogonLost):
+                self._count("logons_lost")
             if error.sent:
                 return CallResult("unknown", str(error))
             return CallResult("not_accepted", str(error), fault="busy")

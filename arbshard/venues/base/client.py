@@ -51,6 +51,10 @@ class NoAnswer(VenueUnavailable):
         self.sent = sent
 
 
+class LogonLost(NoAnswer):
+    """Is raised when the venue has ended the logon of a connection, without which a call needs a signature."""
+
+
 class PreparedCall(NamedTuple):
     """Is a call that was signed before it may be made, by ``VenueClient.prepare``. It is made once at most."""
 

@@ -26,6 +26,12 @@ class SocketLeaving(NamedTuple):
     """Says that the venue will end the connection soon."""
 
 
+class SocketLogonLost(NamedTuple):
+    """Says that the venue has ended the logon of the connection in place of answering a call. It does not name it."""
+
+    detail: str
+
+
 class OrderSocket(Protocol):
     """Encodes calls as messages, and decodes what the venue sends."""
 
@@ -60,6 +66,17 @@ class OrderSocket(Protocol):
         """
         ...
 
-    def read(self, frame: bytes) -> SocketAnswer | SocketLeaving | None:
-        """Decode a frame; None for one that is neither. Raises ``FrameError`` for one that cannot be read."""
+    def read(self, frame: bytes) -> SocketAnswer | SocketLeaving | SocketLogonLost | None:
+        """Decode a frame; None for one that is none of these. Raises ``FrameError`` for one that cannot be read."""
+        ...
+
+    def needs_logon(self, answer: Answer) -> bool:
+        """Return whether an answer refuses a call because it has no signature, and its connection no logon.
+
+        Nothing was carried out then.
+        """
+        ...
+
+    def refuses_key(self, answer: Answer) -> bool:
+        """Return whether an answer refuses the key or the signature, so that the logon may have ended with it."""
         ...

@@ -11,14 +11,15 @@ import msgspec
 from msgspec import UNSET, UnsetType, field
 
 from arbshard.config import VenueConfig
+from arbshard.errors import FrameError
 from arbshard.secret import Secret, encode_revealed
 from arbshard.venues.base.client import Answer
-from arbshard.venues.base.order_socket import SocketAnswer, SocketLeaving
+from arbshard.venues.base.order_socket import SocketAnswer, SocketLeaving, SocketLogonLost
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.base.signing import SigningMoment
 from arbshard.venues.binance.account import BinanceAccount
 from arbshard.venues.binance.signing import sign
-from arbshard.venues.frame import reader
+from arbshard.venues.frame import clipped, reader
 from arbshard.venues.keys import Keys
 
 _METHODS: Final[Mapping[tuple[str, str], str]] = {
@@ -31,6 +32,12 @@ _METHODS: Final[Mapping[tuple[str, str], str]] = {
 """Method of the WebSocket API for each call of REST."""
 _INTEGERS = frozenset({"orderId", "limit"})
 """Parameters that the WebSocket API takes as JSON integers."""
+_MISSING = -1102
+"""Code for a parameter that was not sent."""
+_CREDENTIALS = ("'apiKey'", "'signature'")
+"""Parameters that a call needs only without a logon, as the text of ``_MISSING`` names them."""
+_KEY_REFUSED = frozenset({-1022, -2008, -2014, -2015})
+"""Codes for a signature, a key, its address or its rights."""
 _HEADERS: Final[Mapping[tuple[str, str, int], str]] = {
     ("REQUEST_WEIGHT", "MINUTE", 1): "x-mbx-used-weight-1m",
     ("ORDERS", "SECOND", 10): "x-mbx-order-count-10s",
@@ -52,6 +59,8 @@ class _Wait(msgspec.Struct, rename="camel"):
 
 
 class _Failure(msgspec.Struct):
+    code: int = 0
+    msg: str = ""
     data: _Wait | None = None
 
 
@@ -101,16 +110,39 @@ class BinanceOrderSocket:
         params = params | _times(moment) if keys.is_ed25519 else _signed(params, keys, moment)
         return _encode(_METHODS[request.method, request.path], params, moment)
 
-    def read(self, frame: bytes) -> SocketAnswer | SocketLeaving | None:
-        """Decode an answer into status, body and headers of REST."""
+    def needs_logon(self, answer: Answer) -> bool:
+        """Look for the code for a missing parameter, where that is the key or the signature."""
+        failure = _failure_of(answer)
+        return failure.code == _MISSING and any(name in failure.msg for name in _CREDENTIALS)
+
+    def refuses_key(self, answer: Answer) -> bool:
+        """Look for the codes of REST."""
+        return _failure_of(answer).code in _KEY_REFUSED
+
+    def read(self, frame: bytes) -> SocketAnswer | SocketLeaving | SocketLogonLost | None:
+        """Decode an answer into status, body and headers of REST.
+
+        The venue ends a logon with an error that has the id null ("API key revocation" in its documentation).
+        """
         message = _message(frame)
         if message.event is not None:
             return SocketLeaving() if message.event.kind == "serverShutdown" else None
         if not isinstance(message.id, str):
-            return None
+            failure = _failure(message.error) if message.error is not UNSET else _Failure()
+            is_lost = message.id is None and failure.code in _KEY_REFUSED
+            return SocketLogonLost(clipped(f"{failure.code}: {failure.msg}")) if is_lost else None
         content = message.result if message.error is UNSET else message.error
         body = b"" if content is UNSET else bytes(content)
         return SocketAnswer(message.id, Answer(message.status, body, dict(_headers(message))))
+
+
+def _failure_of(answer: Answer) -> _Failure:
+    if 200 <= answer.status < 300:
+        return _Failure()
+    try:
+        return _failure(answer.body)
+    except FrameError:  # a page of a firewall, which says nothing of the logon
+        return _Failure()
 
 
 def _headers(message: _Message) -> Iterator[tuple[str, str]]:

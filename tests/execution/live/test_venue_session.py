@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+
+from arbshard.venues.base.client import LogonLost
 from arbshard.venues.registry import get_adapter
 
 ORDERS = get_adapter("binance").orders
@@ -52,6 +55,14 @@ async def test_failures_are_counted(open_room, said):
         await room.lines["upbit"].warm(1)
     assert room.counts == {"warm_failed": 2}
     assert room.upbit.calls[0][3] is False
+
+
+@pytest.mark.parametrize(("sent", "meaning"), [(True, "unknown"), (False, "not_accepted")])
+async def test_a_lost_logon_is_counted(open_room, said, ask, sent, meaning):
+    room = open_room()
+    room.binance.says("order", LogonLost("binance: the logon has ended", sent=sent))
+    assert (await room.lines["binance"].call(ORDERS.place(ask, "n"))).meaning == meaning
+    assert room.counts == {"logons_lost": 1}
 
 
 async def test_time_that_cannot_be_read_changes_nothing(open_room, said):

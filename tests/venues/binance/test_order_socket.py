@@ -11,7 +11,8 @@ from arbshard.config import Config
 from arbshard.errors import FrameError
 from arbshard.execution.live.errors import understand
 from arbshard.execution.live.limits import blocked_s, read_headers
-from arbshard.venues.base.order_socket import SocketLeaving
+from arbshard.venues.base.client import Answer
+from arbshard.venues.base.order_socket import SocketLeaving, SocketLogonLost
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.base.signing import SigningMoment
 from arbshard.venues.binance.order_socket import BinanceOrderSocket
@@ -162,3 +163,37 @@ def test_the_address_is_that_of_the_private_stream():
     live = replace(venue, ws_url="wss://stream.binance.com:9443")
     assert SOCKET.address(live) == "wss://ws-api.binance.com:443/ws-api/v3"
     assert SOCKET.address(replace(venue, ws_url="ws://127.0.0.1:1")) == "ws://127.0.0.1:1/ws-api/v3"
+
+
+REVOKED = {"code": -2015, "msg": "Invalid API-key, IP, or permissions for action."}
+NO_KEY = {"code": -1102, "msg": "Mandatory parameter 'apiKey' was not sent, was empty/null, or malformed."}
+NO_PRICE = {"code": -1102, "msg": "Mandatory parameter 'price' was not sent, was empty/null, or malformed."}
+
+
+def test_the_end_of_a_logon_names_no_call():
+    frame = json.dumps({"id": None, "status": 401, "error": REVOKED}).encode()
+    assert SOCKET.read(frame) == SocketLogonLost(f"-2015: {REVOKED['msg']}")
+    other = json.dumps({"id": None, "status": 400, "error": {"code": -1135, "msg": "Invalid JSON."}}).encode()
+    assert SOCKET.read(other) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "needs_logon", "refuses_key"),
+    [
+        (400, NO_KEY, True, False),
+        (400, NO_PRICE, False, False),
+        (401, REVOKED, False, True),
+        (400, {"code": -1022, "msg": "Signature for this request is not valid."}, False, True),
+        (400, {"code": -2010, "msg": "Account has insufficient balance."}, False, False),
+        (200, {"orderId": 7}, False, False),
+    ],
+)
+def test_refusals_of_a_call_that_a_logon_stands_for(status, error, needs_logon, refuses_key):
+    answer = Answer(status, json.dumps(error).encode())
+    assert (SOCKET.needs_logon(answer), SOCKET.refuses_key(answer)) == (needs_logon, refuses_key)
+
+
+def test_a_page_of_a_firewall_says_nothing_of_the_logon():
+    page = Answer(403, b"<html>")
+    assert not SOCKET.needs_logon(page)
+    assert not SOCKET.refuses_key(page)
