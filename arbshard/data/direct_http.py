@@ -6,9 +6,11 @@ clients"). httptools parses the answers.
 """
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 
+from aiohappyeyeballs import start_connection
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from yarl import URL
 
@@ -20,6 +22,8 @@ _CONNECTIONS_MAX = 32
 _KEEPALIVE_S = 75.0
 """How long an unused connection is kept, in seconds: longer than the pause between two uses (``live.warm_every_s``).
 """
+_NEXT_ADDRESS_S = 0.25
+"""After how many seconds the next address of a host is tried besides, as RFC 8305 recommends."""
 _CLOSE_TIMEOUT_S = 1.0
 _HEADER_BYTES_MAX = 1 << 16
 _NO_HEADERS: Mapping[str, Secret] = {}
@@ -127,16 +131,24 @@ class DirectHttp:
             raise OSError("too many connections")
         connection = _Connection(self._body_bytes_max, self._open.discard)
         self._open.add(connection)
+        loop, host, is_secure = asyncio.get_running_loop(), url.host or "", url.scheme == "https"
+        opened: socket.socket | None = None
         try:
-            await asyncio.get_running_loop().create_connection(
+            found = await loop.getaddrinfo(host, url.port or 0, type=socket.SOCK_STREAM)
+            # uvloop's create_connection would try one address after the other, each as long as the system waits.
+            opened = await start_connection(found, happy_eyeballs_delay=_NEXT_ADDRESS_S)
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await loop.create_connection(
                 lambda: connection,
-                url.host or "",
-                url.port or 0,
-                ssl=self._trust.context() if url.scheme == "https" else None,
+                sock=opened,
+                ssl=self._trust.context() if is_secure else None,
+                server_hostname=host if is_secure else None,
             )
         except BaseException:
             connection.abort()
             self._open.discard(connection)
+            if opened is not None:
+                opened.close()
             raise
         return connection
 

@@ -1,6 +1,7 @@
 """Calls over kept connections: what a venue may send, and what must never become the answer to another call."""
 
 import asyncio
+import socket
 
 import pytest
 from yarl import URL
@@ -232,3 +233,36 @@ async def test_the_opening_of_a_connection_and_the_answer_share_one_time_limit(h
     await send(http, venue)
     assert len(limits) == 2
     assert limits[0] == limits[1]
+
+
+@pytest.fixture
+def unanswered():
+    """An address at which connections are neither accepted nor refused."""
+    full = socket.create_server(("127.0.0.1", 0), backlog=0)
+    waiting = []
+    for _ in range(3):
+        one = socket.socket()
+        one.setblocking(False)
+        one.connect_ex(full.getsockname())
+        waiting.append(one)
+    yield full.getsockname()
+    for one in (*waiting, full):
+        one.close()
+
+
+async def test_of_several_addresses_the_first_that_answers_is_used(venue, unanswered, monkeypatch):
+    loop = asyncio.get_running_loop()
+    good = ("127.0.0.1", URL(venue.url).port)
+
+    async def find(host, port, **further):
+        kind = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+        return [(*kind, unanswered), (*kind, good)]
+
+    monkeypatch.setattr(loop, "getaddrinfo", find)
+    http = DirectHttp(system_trust(), timeout_s=30.0, body_bytes_max=100)
+    try:
+        async with asyncio.timeout(20):
+            assert (await send(http, venue)).body == b"ok"
+    finally:
+        await http.close()
+    assert len(venue.received) == 1
