@@ -26,7 +26,7 @@ from arbshard.data.trust import trust_of
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.secret import Secret
-from arbshard.venues.base.client import Answer, NoAnswer, PreparedCall
+from arbshard.venues.base.client import Answer, NoAnswer, PreparedCall, Veto
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.keys import Keys
 from arbshard.venues.unified import calls, is_known
@@ -50,12 +50,13 @@ _BY_STATE = ("fetchOpenOrders", "fetchClosedOrders", "fetchCanceledOrders")
 class _Call:
     """Holds what was observed of one unified call while it went on."""
 
-    def __init__(self, on_sent: Callable[[], None] | None = None) -> None:
+    def __init__(self, on_sent: Callable[[], None] | None = None, objection: Veto | None = None) -> None:
         self.answer: Answer | None = None
         """The last HTTP answer."""
         self.sent = False
         """Whether any part of an HTTP request has been sent."""
         self.on_sent = on_sent
+        self.objection = objection
 
 
 _current: ContextVar[_Call] = ContextVar("_current")
@@ -116,6 +117,7 @@ class _Reply:
                 proxy=proxy_for(str(url.origin())),
                 is_secret=True,
                 on_sent=call.on_sent,
+                objection=call.objection,
             )
         except NoAnswer as error:
             call.sent = sent_before or error.sent
@@ -195,12 +197,13 @@ class CcxtClient:
         request: VenueRequest,
         on_sent: Callable[[], None] | None = None,
         prepared: PreparedCall | None = None,
+        objection: Veto | None = None,
     ) -> Answer:
         """Make a call, as ``VenueClient`` does."""
         del prepared  # there is none
         make = self._calls[request.path]
         await self._load()
-        return await self._carry_out(lambda: make(request.params), self._timeout_s, on_sent)
+        return await self._carry_out(lambda: make(request.params), self._timeout_s, on_sent, objection)
 
     def prepare(self, request: VenueRequest) -> PreparedCall | None:
         """Return None: ccxt signs in the call itself."""
@@ -236,8 +239,9 @@ class CcxtClient:
         make: Callable[[], Awaitable[object]],
         timeout_s: float,
         on_sent: Callable[[], None] | None = None,
+        objection: Veto | None = None,
     ) -> Answer:
-        call = _Call(on_sent)
+        call = _Call(on_sent, objection)
         token = _current.set(call)
         try:
             async with asyncio.timeout(timeout_s):
@@ -246,7 +250,7 @@ class CcxtClient:
             assert call.answer is not None
             return call.answer
         except NoAnswer as error:
-            raise NoAnswer(f"{self.venue}: {error}", sent=call.sent) from None
+            raise type(error)(f"{self.venue}: {error}", sent=call.sent) from None
         except TimeoutError:
             raise NoAnswer(f"{self.venue}: TimeoutError", sent=call.sent) from None
         except self._base.BaseError as error:

@@ -18,7 +18,7 @@ from arbshard.data.proxy import is_loopback, proxy_for
 from arbshard.data.stream import target_of as stream_target_of
 from arbshard.data.trust import trust_of
 from arbshard.errors import UsageError
-from arbshard.venues.base.client import Answer, NoAnswer, PreparedCall, VenueClient
+from arbshard.venues.base.client import Answer, NoAnswer, PreparedCall, VenueClient, Veto
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.base.signing import SignedRequest, Signing, SigningMoment, target_of
 from arbshard.venues.keys import Keys
@@ -124,6 +124,7 @@ class HttpVenueClient:
         request: VenueRequest,
         on_sent: Callable[[], None] | None = None,
         prepared: PreparedCall | None = None,
+        objection: Veto | None = None,
     ) -> Coroutine[None, None, Answer]:
         """Make a call, as ``VenueClient`` does."""
         if (
@@ -145,6 +146,7 @@ class HttpVenueClient:
                 proxy=self._proxy,
                 is_secret=True,
                 on_sent=on_sent,
+                objection=objection,
             )
         )
 
@@ -152,7 +154,7 @@ class HttpVenueClient:
         try:
             return await sending
         except NoAnswer as error:
-            raise NoAnswer(f"{self.venue}: {error}", sent=error.sent) from None
+            raise type(error)(f"{self.venue}: {error}", sent=error.sent) from None
 
     def prepare(self, request: VenueRequest) -> PreparedCall | None:
         """Sign a call, as ``VenueClient`` does."""

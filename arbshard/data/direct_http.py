@@ -16,7 +16,7 @@ from yarl import URL
 
 from arbshard.data.trust import Trust
 from arbshard.secret import Secret
-from arbshard.venues.base.client import Answer, NoAnswer
+from arbshard.venues.base.client import Answer, NoAnswer, Veto, Withheld, check
 
 _CONNECTIONS_MAX = 32
 _KEEPALIVE_S = 75.0
@@ -57,17 +57,19 @@ class DirectHttp:
         proxy: str | None,
         is_secret: bool,
         on_sent: Callable[[], None] | None = None,
+        objection: Veto | None = None,
     ) -> Coroutine[None, None, Answer]:
         """Return the answer to a call, whatever its status, as ``HttpFetch.send`` does. Raises ``NoAnswer``.
 
-        Over a connection that is open the request is written in this call, before the answer is awaited.
+        Over a connection that is open the request is written in this call, before the answer is awaited, and there is
+        no objection. Over a new one ``objection`` is asked once it is open.
         """
         assert proxy is None, "calls through a proxy are made with HttpFetch"
         assert is_secret, "failures are named by their kind alone"
         request, end = _request(method, url, headers, body), b"" if body else _END
         connection = self._take()
         if connection is None:
-            return self._send_on_new(url, request, end, on_sent)
+            return self._send_on_new(url, request, end, on_sent, objection)
         end_s = asyncio.get_running_loop().time() + self._timeout_s
         return self._answer_in_time(self._ask(connection, request, end, on_sent), end_s)
 
@@ -81,7 +83,12 @@ class DirectHttp:
             await asyncio.wait(lost, timeout=_CLOSE_TIMEOUT_S)
 
     async def _send_on_new(
-        self, url: URL, request: Secret, end: bytes, on_sent: Callable[[], None] | None
+        self,
+        url: URL,
+        request: Secret,
+        end: bytes,
+        on_sent: Callable[[], None] | None,
+        objection: Veto | None,
     ) -> Answer:
         end_s = asyncio.get_running_loop().time() + self._timeout_s
         try:
@@ -91,6 +98,11 @@ class DirectHttp:
                 raise ConnectionResetError("closed by the venue before the request")
         except (OSError, TimeoutError, ValueError) as error:
             raise NoAnswer(type(error).__name__, sent=False) from None
+        try:
+            check(objection)
+        except Withheld:
+            self._idle.append(connection)  # it serves the next call
+            raise
         return await self._answer_in_time(self._ask(connection, request, end, on_sent), end_s)
 
     def _ask(
@@ -160,7 +172,7 @@ class _Connection(asyncio.Protocol):
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Is done when the connection is closed, or could not be opened."""
         self.used_s = 0.0
-        """When its last answer came, in seconds by the loop's clock."""
+        """When its last answer came or, before that, when it was opened, in seconds by the loop's clock."""
         self._body_bytes_max = body_bytes_max
         self._on_lost = on_lost
         self._transport: asyncio.WriteTransport | None = None
@@ -206,6 +218,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport. uvloop's transports do not derive from asyncio's."""
         self._transport = transport  # type: ignore[assignment]
+        self.used_s = asyncio.get_running_loop().time()
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""

@@ -15,7 +15,7 @@ from arbshard.data.redirects import is_redirect, refusal
 from arbshard.data.trust import Trust, system_trust
 from arbshard.errors import VenueUnavailable
 from arbshard.secret import Secret, reveal_values
-from arbshard.venues.base.client import Answer, NoAnswer
+from arbshard.venues.base.client import Answer, NoAnswer, Veto, check
 
 if TYPE_CHECKING:
     import aiohttp
@@ -50,8 +50,9 @@ class HttpSender(Protocol):
         proxy: str | None,
         is_secret: bool,
         on_sent: Callable[[], None] | None,
+        objection: Veto | None,
     ) -> Coroutine[None, None, Answer]:
-        """Return the answer to a call, whatever its status. Raises ``NoAnswer``."""
+        """Return the answer to a call, whatever its status. Raises ``NoAnswer``, or ``Withheld`` for an objection."""
         ...
 
     async def close(self) -> None:
@@ -62,12 +63,13 @@ class HttpSender(Protocol):
 class _Progress:
     """Records how far a request has come; aiohttp's hooks below write it."""
 
-    __slots__ = ("on_sent", "sent")
+    __slots__ = ("objection", "on_sent", "sent")
 
-    def __init__(self, on_sent: Callable[[], None] | None) -> None:
+    def __init__(self, on_sent: Callable[[], None] | None, objection: Veto | None) -> None:
         self.sent = False
         """Whether any part of the request may have been sent."""
         self.on_sent = on_sent
+        self.objection = objection
 
 
 class HttpFetch:
@@ -114,16 +116,17 @@ class HttpFetch:
         proxy: str | None,
         is_secret: bool,
         on_sent: Callable[[], None] | None = None,
+        objection: Veto | None = None,
     ) -> Answer:
         """Return the answer to a call, whatever its status. ``on_sent`` is called when the body is given to the
-        socket.
+        socket, and ``objection`` just before anything is.
 
         Raises ``NoAnswer`` when there is none; for an address that ``is_secret`` its text and cause show only the
         kind of the failure, because the library's texts hold the address.
         """
         import aiohttp
 
-        progress = _Progress(on_sent)
+        progress = _Progress(on_sent, objection)
         session = self._session or self._open()
         try:
             async with session.request(
@@ -181,7 +184,9 @@ async def _on_headers_sent(
     context: SimpleNamespace,
     _params: "aiohttp.TraceRequestHeadersSentParams",
 ) -> None:
-    context.trace_request_ctx.sent = True
+    progress: _Progress = context.trace_request_ctx
+    check(progress.objection)  # a connection is open by now, and nothing has been written over it
+    progress.sent = True
 
 
 async def _on_chunk_sent(

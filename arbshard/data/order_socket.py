@@ -18,7 +18,7 @@ from arbshard.data.stream import Opener, Receiver, Stream, Target, open_stream
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.secret import Secret
-from arbshard.venues.base.client import Answer, LogonLost, NoAnswer, PreparedCall
+from arbshard.venues.base.client import Answer, LogonLost, NoAnswer, PreparedCall, Veto
 from arbshard.venues.base.order_socket import OrderSocket, SocketAnswer, SocketLeaving, SocketLogonLost
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.keys import Keys
@@ -73,11 +73,12 @@ class SocketVenueClient:
         request: VenueRequest,
         on_sent: Callable[[], None] | None = None,
         prepared: PreparedCall | None = None,
+        objection: Veto | None = None,
     ) -> Coroutine[None, None, Answer]:
         """Make a call, as ``VenueClient`` does."""
         line = self._line_for(request)
         if line is None:
-            return self._http.call(request, on_sent, prepared)
+            return self._http.call(request, on_sent, prepared, objection)
         if (
             prepared is None
             or not isinstance(prepared.signed, Secret)
@@ -88,7 +89,7 @@ class SocketVenueClient:
         try:
             return line.ask(prepared.moment.nonce, prepared.signed, on_sent)
         except VenueUnavailable:  # it has just ended, and nothing was sent over it
-            return self._http.call(request, on_sent)
+            return self._http.call(request, on_sent, None, objection)
 
     def prepare(self, request: VenueRequest) -> PreparedCall | None:
         """Sign a call, as ``VenueClient`` does."""

@@ -24,7 +24,7 @@ from arbshard.exchanges.session import Action, ClientSession, PrivateSession, Qu
 from arbshard.exchanges.session import RestReply as VenueAnswer
 from arbshard.exchanges.venues import VenueCore
 from arbshard.secret import Secret, reveal_values
-from arbshard.venues.base.client import Answer, NoAnswer
+from arbshard.venues.base.client import Answer, NoAnswer, Veto, check
 from arbshard.virtual.executions import Execution
 from arbshard.virtual.loop import VirtualLoop, VirtualProcess
 from arbshard.virtual.network_conditions import NetworkConditions
@@ -227,6 +227,7 @@ class VirtualHttp(HttpFetch):
         proxy: str | None,
         is_secret: bool,
         on_sent: Callable[[], None] | None = None,
+        objection: Veto | None = None,
     ) -> Answer:
         """Send a call over the virtual network, and wait for its answer. Raises ``NoAnswer``."""
         del proxy, is_secret
@@ -234,6 +235,7 @@ class VirtualHttp(HttpFetch):
         if not venue.is_reachable():
             await asyncio.sleep(_REFUSED_S)
             raise NoAnswer("connection refused", sent=False)
+        check(objection)
         revealed = {name.lower(): value for name, value in reveal_values(headers).items()}
         path, query = url.raw_path, url.raw_query_string
         coming: asyncio.Future[Answer | None] = loop.create_future()

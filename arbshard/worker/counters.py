@@ -21,17 +21,21 @@ LIVE_COUNTERS = (
     "rate_limited",
     "warm_failed",
     "logons_lost",
+    "withheld",
+    "rules_broken",
     "unreadable",
     "unknown_words",
     "events",
     "events_lost",
     "events_bad",
 )
-"""Counters with ``mode = "live"``. ``asks``: queries of an order's state; ``unknown``: orders whose end did not
-come in time; ``budget_waits`` and ``budget_refused``: calls that had to wait for the rate budget, and that did not
-get it; ``rate_limited``: answers 429 and 418; ``logons_lost``: calls in place of whose answer the venue ended the
-logon of their connection; ``unknown_words``: answers with an order state that is in no table;
-``events``: private events received about our orders."""
+"""Counters with ``mode = "live"``. ``asks``: queries of an order's state; ``unknown``: orders whose end did not come
+in time; ``budget_waits`` and ``budget_refused``: calls that had to wait for the rate budget, and that did not get it;
+``rate_limited``: answers 429 and 418; ``logons_lost``: calls in place of whose answer the venue ended the logon of
+their connection; ``withheld``: orders that were not sent after all, because a new connection had to be opened and
+took too long; ``rules_broken``: trades of which neither leg was sent, because one breaks its market's present rules;
+``unknown_words``: answers with an order state that is in no table; ``events``: private events received about our
+orders."""
 
 
 def counters(traded: Iterable[str] = TRADED) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ class Venue:
         self.answers = list(answers)
         self.calls = 0
 
-    async def call(self, request, on_sent=None, prepared=None):
+    async def call(self, request, on_sent=None, prepared=None, objection=None):
         self.calls += 1
         return self.answers.pop(0)
 

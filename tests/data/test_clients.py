@@ -14,7 +14,7 @@ from arbshard.data.direct_http import DirectHttp
 from arbshard.data.http import HttpFetch
 from arbshard.data.trust import system_trust
 from arbshard.errors import UsageError
-from arbshard.venues.base.client import NoAnswer
+from arbshard.venues.base.client import NoAnswer, Withheld
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.binance.signing import BinanceSigning
 from arbshard.venues.keys import Keys
@@ -127,6 +127,17 @@ async def test_the_moment_of_sending_is_told_once(venue, connect):
     told = []
     await connect(venue.url).call(VenueRequest("POST", "/p", {"a": "b"}, {}), lambda: told.append(1))
     assert told == [1]
+
+
+async def test_what_is_objected_to_once_a_connection_is_open_is_not_sent(venue, connect):
+    client, objections = connect(venue.url), ["this worker has been replaced", ""]
+    order = VenueRequest("POST", "/p", {"a": "b"}, {})
+    with pytest.raises(Withheld, match="binance: not sent: this worker has been replaced") as caught:
+        await client.call(order, None, None, lambda: objections.pop(0))
+    assert not caught.value.sent
+    assert venue.asked == []
+    assert (await client.call(order, None, None, lambda: "")).status == 200
+    assert len(venue.asked) == 1
 
 
 async def test_only_private_calls_are_signed(venue, connect):

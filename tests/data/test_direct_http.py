@@ -9,7 +9,7 @@ from yarl import URL
 from arbshard.data.direct_http import DirectHttp
 from arbshard.data.trust import system_trust
 from arbshard.secret import Secret
-from arbshard.venues.base.client import NoAnswer
+from arbshard.venues.base.client import NoAnswer, Withheld
 
 OK = b"HTTP/1.1 200 OK\r\nX-Name: a\r\nContent-Length: 2\r\n\r\nok"
 
@@ -233,6 +233,30 @@ async def test_the_opening_of_a_connection_and_the_answer_share_one_time_limit(h
     await send(http, venue)
     assert len(limits) == 2
     assert limits[0] == limits[1]
+
+
+async def test_what_is_objected_to_once_a_slow_connection_is_open_is_not_written(http, venue, monkeypatch):
+    loop = asyncio.get_running_loop()
+    create, fenced, told = loop.create_connection, [], []
+
+    async def create_slowly(*arguments, **further):
+        made = await create(*arguments, **further)
+        fenced.append(1)
+        return made
+
+    monkeypatch.setattr(loop, "create_connection", create_slowly)
+
+    def objection():
+        return "this worker has been replaced" if fenced else ""
+
+    with pytest.raises(Withheld, match="not sent: this worker has been replaced") as caught:
+        await send(http, venue, objection=objection, on_sent=lambda: told.append(1))
+    assert not caught.value.sent
+    assert told == []
+    assert venue.received in ([], [[]])
+    fenced.clear()
+    assert (await send(http, venue, objection=objection)).body == b"ok"
+    assert len(venue.received) == 1  # over the connection that was opened before
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ class Client:
         self.closed = False
         self.made.append(self)
 
-    async def call(self, request, on_sent=None, prepared=None):
+    async def call(self, request, on_sent=None, prepared=None, objection=None):
         return Answer(200, b'{"serverTime":1}', {})
 
     def prepare(self, request):

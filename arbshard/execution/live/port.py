@@ -24,7 +24,7 @@ from arbshard.model.market import Leg, Market
 from arbshard.model.money import ZERO, exact, plain
 from arbshard.model.order import FINAL_STATES, Order, OrderFault, OrderResult
 from arbshard.repeat import BackgroundTasks
-from arbshard.venues.base.client import PreparedCall
+from arbshard.venues.base.client import PreparedCall, Veto
 from arbshard.venues.base.orders import OrderVenue
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.ids import venue_id
@@ -134,9 +134,20 @@ class LivePort:
         for order in orders:
             self._ready.pop(order.client_id, None)
 
-    def launch(self, order: Order, on_sent: Callable[[], None] | None) -> None:
+    def problem_of(self, orders: Iterable[Order]) -> str:
+        """Return why one of ``orders`` must not be sent by the venue's present rules; empty if all may be."""
+        for order in orders:
+            problem = self._get_ready(order).problem
+            if problem:
+                self._count("rules_broken")
+                get_logger().warning("order breaks rules", order=order.client_id, problem=problem)
+                return f"{order.market}: {problem}"
+        return ""
+
+    def launch(self, order: Order, on_sent: Callable[[], None] | None, objection: Veto | None = None) -> None:
         """Send an order that the rate limit has admitted at once; ``send`` then only waits for its end.
 
+        Where a connection must be opened first, ``objection`` may keep it from being sent after that.
         Nothing is done here with an order that is not to be sent, as in a dry run: ``send`` says why.
         """
         ready = self._get_ready(order)
@@ -144,16 +155,21 @@ class LivePort:
             return
         self._ready.pop(order.client_id, None)
         tracked = self.tracker.begin(order, self._clock.monotonic_ns(), ready.promised)
-        self._start(tracked, ready, on_sent)
+        self._start(tracked, ready, on_sent, objection)
         self._launched[order.client_id] = tracked
 
     async def send(
-        self, order: Order, *, admitted: bool = False, on_sent: Callable[[], None] | None = None
+        self,
+        order: Order,
+        *,
+        admitted: bool = False,
+        on_sent: Callable[[], None] | None = None,
+        objection: Veto | None = None,
     ) -> OrderResult:
         """Send an order, as ``OrderPort`` does.
 
         ``admitted``: whether the order was counted against the rate limit already. ``on_sent`` is called when the
-        order is written to the socket.
+        order is written to the socket. ``objection`` is asked where a connection must be opened first, once it is.
         """
         launched = self._launched.pop(order.client_id, None)
         if launched is not None:
@@ -168,7 +184,7 @@ class LivePort:
         elif self._live.dry_run:
             await self._rehearse(tracked, venue_id(self.tag, order.client_id))
         else:
-            self._start(tracked, ready, on_sent)
+            self._start(tracked, ready, on_sent, objection)
             return await self._await_end(tracked)
         return self.tracker.release(tracked)
 
@@ -204,10 +220,22 @@ class LivePort:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
-    def _start(self, tracked: Tracked, ready: _ReadyOrder, on_sent: Callable[[], None] | None) -> None:
-        # It was approved before this process was suspended, and a successor has taken it over since.
+    def _start(
+        self,
+        tracked: Tracked,
+        ready: _ReadyOrder,
+        on_sent: Callable[[], None] | None,
+        objection: Veto | None,
+    ) -> None:
+        def object_to_it() -> str:
+            # It was approved before this process was suspended, and a successor has taken it over since.
+            if self._is_fenced():
+                return "this worker has been replaced"
+            return objection() if objection is not None else ""
+
+        # An approval that is too old concerns both legs alike, so the executor decides on that before the first.
         if self._is_fenced():
-            tracked.end("NOT_ACCEPTED", "not sent: this worker has been replaced")
+            tracked.end("NOT_ACCEPTED", f"not sent: {object_to_it()}")
             return
         line = self._lines[tracked.order.market.venue]
 
@@ -219,7 +247,7 @@ class LivePort:
 
         reach("before_send")
         tracked.sending = True
-        self._tasks.start(self._place(tracked, line.call(ready.request, sent, ready.prepared)))
+        self._tasks.start(self._place(tracked, line.call(ready.request, sent, ready.prepared, object_to_it)))
 
     async def _place(self, tracked: Tracked, coming: Coroutine[None, None, CallResult]) -> None:
         try:

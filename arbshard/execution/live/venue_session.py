@@ -13,7 +13,15 @@ from arbshard.execution.live.errors import understand
 from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.log import get_logger
 from arbshard.model.order import OrderFault
-from arbshard.venues.base.client import Answer, LogonLost, NoAnswer, PreparedCall, VenueClient
+from arbshard.venues.base.client import (
+    Answer,
+    LogonLost,
+    NoAnswer,
+    PreparedCall,
+    VenueClient,
+    Veto,
+    Withheld,
+)
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.base.states import Meaning
 from arbshard.venues.registry import get_adapter
@@ -54,17 +62,22 @@ class VenueSession:
         request: VenueRequest,
         on_sent: Callable[[], None] | None = None,
         prepared: PreparedCall | None = None,
+        objection: Veto | None = None,
     ) -> Coroutine[None, None, CallResult]:
         """Carry out ``request``, whose cost has been admitted; ``prepared`` is the same, signed before. Never raises
         for what the venue does.
 
-        The request may be sent in this call, before the result is awaited (``VenueClient.call``).
+        The request may be sent in this call, before the result is awaited; otherwise ``objection`` may keep it from
+        being sent later (``VenueClient.call``).
         """
-        return self._judge(self._client.call(request, on_sent, prepared))
+        return self._judge(self._client.call(request, on_sent, prepared, objection))
 
     async def _judge(self, coming: Coroutine[None, None, Answer]) -> CallResult:
         try:
             answer = await coming
+        except Withheld as error:
+            self._count("withheld")
+            return CallResult("not_accepted", str(error))
         except NoAnswer as error:
             if isinstance(error, LogonLost):
                 self._count("logons_lost")

@@ -51,6 +51,13 @@ class NoAnswer(VenueUnavailable):
         self.sent = sent
 
 
+class Withheld(NoAnswer):
+    """Is raised when the caller's ``objection`` kept a call from being sent."""
+
+    def __init__(self, why: str, *, sent: bool = False) -> None:
+        super().__init__(why, sent=sent)
+
+
 class LogonLost(NoAnswer):
     """Is raised when the venue has ended the logon of a connection, without which a call needs a signature."""
 
@@ -62,6 +69,18 @@ class PreparedCall(NamedTuple):
     moment: SigningMoment
     signed: SignedRequest | Secret
     """The request over HTTP, or the message over a WebSocket."""
+
+
+Veto = Callable[[], str]
+"""Returns why a call must not be sent now; empty if it may be."""
+
+
+def check(objection: Veto | None) -> None:
+    """Raise ``Withheld`` if there is an objection. A client that opens a connection first calls this just before it
+    writes, because that may have taken seconds.
+    """
+    if objection is not None and (why := objection()):
+        raise Withheld(f"not sent: {why}")
 
 
 Fetch = Callable[[str], Awaitable[Answer]]
@@ -88,13 +107,15 @@ class VenueClient(Protocol):
         request: VenueRequest,
         on_sent: Callable[[], None] | None = None,
         prepared: PreparedCall | None = None,
+        objection: Veto | None = None,
     ) -> Coroutine[None, None, Answer]:
         """Return the venue's answer, whatever its status. ``on_sent`` is called when the whole request is at the
-        socket.
+        socket. ``objection`` is asked just before it is written, unless that happens in the call itself.
 
         Where a connection is open, a client may send the request in the call itself, before the answer is awaited.
         ``prepared`` is the same request, signed before; it is signed anew if that was too long ago. Raises
-        ``NoAnswer`` when there was no answer in time; its text shows neither a key nor a signature.
+        ``NoAnswer`` when there was no answer in time, and ``Withheld`` for an objection; its text shows neither a
+        key nor a signature.
         """
         ...
 

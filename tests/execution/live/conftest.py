@@ -12,7 +12,7 @@ from arbshard.execution.live.port import LivePort
 from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.execution.live.venue_session import VenueSession
 from arbshard.shm.budget import Budget
-from arbshard.venues.base.client import Answer, NoAnswer, PreparedCall
+from arbshard.venues.base.client import Answer, NoAnswer, PreparedCall, check
 from arbshard.venues.base.signing import SignedRequest, SigningMoment
 from arbshard.venues.registry import rate_windows
 
@@ -45,6 +45,8 @@ class FakeVenue:
         self.clock_ms = []
         self.prepared = []
         self.used = []
+        self.opens = None
+        """Opens a connection, which every call then needs: awaited before the call is written."""
         self.closed = False
 
     def says(self, path, *answers):
@@ -57,10 +59,13 @@ class FakeVenue:
     async def keep_open(self):
         await asyncio.Event().wait()
 
-    async def call(self, request, on_sent=None, prepared=None):
+    async def call(self, request, on_sent=None, prepared=None, objection=None):
         if prepared is not None:
             assert prepared.request == request
             self.used.append(prepared)
+        if self.opens is not None:
+            await self.opens()
+            check(objection)
         path = request.path.removeprefix("/api/v3/").removeprefix("/v1/")
         self.calls.append((request.method, path, dict(request.params), request.private))
         await asyncio.sleep(0)

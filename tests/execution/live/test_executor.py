@@ -23,6 +23,7 @@ class Observer:
         self.since_book_ns = {}
         self.done = []
         self.answers = []
+        self.lates = 0
 
     def approved(self, waited_ns):
         pass
@@ -34,7 +35,7 @@ class Observer:
         self.answers.append((venue, waited_ns))
 
     def late(self):
-        pass
+        self.lates += 1
 
     def sent(self, venue, waited_ns, since_book_ns):
         self.sent_ns.append(waited_ns)
@@ -176,14 +177,82 @@ async def test_a_task_that_is_given_up_leaves_nothing_signed(open_room, executor
     assert not room.port.prepared
 
 
-async def test_changed_rules_are_checked_anew(open_room, executor_in, make, said, entry, slow_risk, calls):
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        (lambda rules: replace(rules, lot=rules.lot * 7), "is off the lot"),
+        (
+            lambda rules: replace(rules, notional_min=rules.notional_min * 1_000_000),
+            "outside the venue's minimum",
+        ),
+    ],
+)
+async def test_rules_that_changed_since_the_approval_keep_both_legs_back(
+    open_room, executor_in, make, entry, slow_risk, calls, observed, changed, problem
+):
     room = open_room(order_timeout_s=2.0)
     running = await asked_in(room, executor_in, entry, slow_risk)
-    coarse = replace(make.home, rules=replace(make.home.rules, lot=make.home.rules.lot * 7))
-    room.port.add_legs([coarse])
+    room.port.add_legs([replace(make.home, rules=changed(make.home.rules))])
     assert not room.port.prepared
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    slow_risk.decided.set()
+    outcome = await running
+    assert room.upbit.calls == room.binance.calls == []
+    assert reports(calls) == [("s1-0-1-1-h0", "NOT_ACCEPTED"), ("s1-0-1-1-a0", "NOT_ACCEPTED")]
+    for result in observed.done:
+        assert result.detail.startswith(f"not sent: {make.home.market}: ")
+        assert problem in result.detail
+        assert not result.fault
+    assert calls[-1][0] == "conclude"  # risk releases what it held for the approval
+    assert calls[-1][-1] is True
+    assert outcome.settled is not None
+    assert not room.port.prepared
+
+
+def opens_after(clock, milliseconds):
+    async def opens():
+        await asyncio.sleep(0)
+        clock.advance_ms(milliseconds)
+
+    return opens
+
+
+async def test_an_approval_that_grows_old_while_connections_are_opened_opens_nothing(
+    open_room, executor_in, entry, clock, calls, observed
+):
+    room = open_room(clock=clock, order_timeout_s=2.0)
+    room.upbit.opens = room.binance.opens = opens_after(clock, EXECUTION.approval_expiry_ms + 1)
+    await executor_in(room).execute(entry)
+    assert room.upbit.calls == room.binance.calls == []
+    assert sorted(reports(calls)) == [("s1-0-1-1-a0", "NOT_ACCEPTED"), ("s1-0-1-1-h0", "NOT_ACCEPTED")]
+    assert {(result.detail, result.fault) for result in observed.done} == {
+        ("not accepted: not sent: approved too late", "")
+    }
+    assert observed.lates == 1
+    assert room.counts["withheld"] == 2
+    assert calls[-1][0] == "conclude"
+
+
+async def test_a_leg_whose_partner_was_sent_is_sent_however_long_its_connection_took(
+    open_room, executor_in, said, entry, clock, calls
+):
+    room = open_room(clock=clock, order_timeout_s=2.0)
+    fill_both(room, said)
+    room.binance.opens = opens_after(clock, EXECUTION.approval_expiry_ms + 1)
+    await executor_in(room).execute(entry)
+    assert sorted(reports(calls)) == [("s1-0-1-1-a0", "FILLED"), ("s1-0-1-1-h0", "FILLED")]
+
+
+async def test_an_exit_is_sent_however_long_its_connections_took(
+    open_room, executor_in, make, said, clock, calls
+):
+    room = open_room(clock=clock, order_timeout_s=2.0)
+    fill_both(room, said)
+    room.upbit.opens = room.binance.opens = opens_after(clock, EXECUTION.approval_expiry_ms + 1)
+    leaving = make.intent("exit", "buy_home", "0.001")
+    executor = executor_in(room)
+    executor.take_over([replace(make.position("buy_away", "0.001"), position_id=leaving.position_id)])
+    await executor.execute(leaving)
+    assert sorted(reports(calls)) == [("s1-0-1-1-a0", "FILLED"), ("s1-0-1-1-h0", "FILLED")]
 
 
 async def test_a_dry_run_signs_nothing(open_room, executor_in, entry):

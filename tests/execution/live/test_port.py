@@ -41,6 +41,22 @@ class TestBinance:
         assert (result.state, result.detail) == ("NOT_ACCEPTED", "not sent: this worker has been replaced")
         assert sent(room.binance, "order") == []
 
+    async def test_a_worker_that_is_replaced_while_its_connection_is_opened_sends_nothing(
+        self, open_room, ask
+    ):
+        room = open_room()
+        fenced = []
+
+        async def opens():
+            fenced.append(1)
+
+        room.binance.opens = opens
+        room.port._is_fenced = lambda: bool(fenced)
+        result = await room.port.send(ask)
+        assert (result.state, result.fault) == ("NOT_ACCEPTED", "")
+        assert result.detail == "not accepted: not sent: this worker has been replaced"
+        assert room.binance.calls == []
+
     async def test_hedge_is_sent_also_when_its_book_is_lost(self, open_room, said, ask):
         """What the book promised is for statistics alone."""
         room = open_room()
