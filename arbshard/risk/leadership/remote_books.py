@@ -1,7 +1,7 @@
 """Holds newest books of other hosts, so that the leader's risk can value what they trade. Pure.
 
 A host sends the newest frames of its slots a few times a second. How old a frame was when it was sent is added to how
-long ago it came, so an old sample counts as old.
+long ago it came, so an old sample counts as old. Of two hosts' frames of one slot a live one counts, then the newer.
 """
 
 from collections.abc import Callable
@@ -60,7 +60,9 @@ class RemoteBooks:
         """Return (sequence, received_ns, live, frame), or None for an empty slot."""
         own = self._own.read(slot)
         remote = self._frames.get(slot)
-        if remote is None or (own is not None and own[1] >= remote[1]):
-            return own
-        is_live = self._monotonic_ns() - self._came_ns[slot] < _LIVE_NS
-        return remote if is_live else (*remote[:2], False, remote[3])
+        if remote is not None and self._monotonic_ns() - self._came_ns[slot] >= _LIVE_NS:
+            remote = (*remote[:2], False, remote[3])
+        if own is None or remote is None:
+            return own or remote
+        # A connection that lives comes first: in a quiet market the one that has ended may have the newer frame.
+        return own if (own[2], own[1]) >= (remote[2], remote[1]) else remote

@@ -59,6 +59,19 @@ def test_the_newer_of_both_counts(setting):
     assert setting.books.read(setting.slot)[3] == b"newer"
 
 
+def test_a_connection_that_lives_comes_before_a_newer_frame_of_one_that_has_ended(setting):
+    # A shard has left this host, and its market is so quiet that no frame has come since.
+    setting.own.frames[setting.slot] = (8, NOW_NS - 100, False, b"own")
+    setting.sample(b"theirs", 200)
+    assert setting.books.read(setting.slot)[2:] == (True, b"theirs")
+    # A host that also carries the market is lost.
+    setting.own.frames[setting.slot] = (8, NOW_NS - 300, True, b"own")
+    setting.now_ns += 5_000_000_000
+    assert setting.books.read(setting.slot) == (8, NOW_NS - 300, True, b"own")
+    setting.own.frames[setting.slot] = (8, NOW_NS - 300, False, b"own")  # neither lives: the newer counts
+    assert setting.books.read(setting.slot)[2:] == (False, b"theirs")
+
+
 def test_a_host_of_which_nothing_comes_any_more_is_a_lost_connection(setting):
     setting.sample(b"book")
     setting.now_ns += 4_999_999_999
