@@ -33,7 +33,7 @@ from arbshard.cluster.actions import (
 )
 from arbshard.cluster.files import KeptCommands, PromiseFile
 from arbshard.cluster.host import HostCore
-from arbshard.cluster.local import CpuMeter, LocalProcesses, SupervisorState
+from arbshard.cluster.local import CpuMeter, LocalProcesses, StuckReports, SupervisorState
 from arbshard.cluster.mirror import RiskMirror
 from arbshard.cluster.relay import Relay
 from arbshard.cluster.replica import Replica
@@ -75,7 +75,6 @@ _MEASURE_NS = 1_000_000_000
 _JOIN_S = 0.01
 """Interval in seconds at which it is tried to join a leader to whom there is no connection yet."""
 _REJOIN_S = 0.1
-_STUCK_AGAIN_NS = 1_000_000_000
 _END_S = 0.3
 """How long the end of the agent waits until what it gives back has left, in seconds."""
 _VOTES_HIGH_WATER = 64
@@ -155,7 +154,7 @@ class Agent:
         self._state = SupervisorState()
         self._counts = dict.fromkeys(("votes", "claims", "claims_refused", "bad_messages"), 0)
         self._link: _Link | None = None
-        self._stuck_ns: dict[tuple[int, int], int] = {}
+        self._stuck = StuckReports()
         self._noted_ns = self._measured_ns = self._sampled_ns = 0
         self._timer: asyncio.TimerHandle | None = None
         self._tick_s = cluster.beat_ms / 2000
@@ -501,13 +500,12 @@ class Agent:
             for shard, epoch in enumerate(self._state.epochs)
             if epoch
         }
-        for shard, reason in self._watch.judge(now_ns, shards).items():
-            which = shard, shards[shard].epoch
-            if self._link is None or now_ns - self._stuck_ns.get(which, -_STUCK_AGAIN_NS) < _STUCK_AGAIN_NS:
-                continue
-            self._stuck_ns = {which: now_ns}
-            get_logger().warning("a worker is stuck", shard=shard, reason=reason)
-            self._link.send(StuckWorker(*which, reason))
+        stuck = self._watch.judge(now_ns, shards)
+        found = [StuckWorker(shard, shards[shard].epoch, reason) for shard, reason in stuck.items()]
+        for report in self._stuck.due(found, now_ns):
+            get_logger().warning("a worker is stuck", shard=report.shard, reason=report.reason)
+            if self._link is not None:
+                self._link.send(report)
 
     def _send_samples(self, now_ns: int) -> None:
         if self._link is None or now_ns - self._sampled_ns < 1e9 / self._cluster.samples_hz:

@@ -1,4 +1,6 @@
-"""Provides what the other processes of this host show: the supervisor, the workers, their use of the CPU."""
+"""Provides what the other processes of this host show: the supervisor, the workers, their use of the CPU, and which
+workers are to be reported as stuck.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +15,12 @@ from arbshard.errors import SharedMemoryError
 from arbshard.model.notes import SupervisorNote
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import PageReader
+from arbshard.wire.cluster import StuckWorker
 
 _AGAIN_NS = 100_000_000
 """How often a page that is missing or of another process is opened anew, in ns."""
+_STUCK_AGAIN_NS = 1_000_000_000
+"""Pause in ns between two reports that the same worker is stuck."""
 
 
 class SupervisorState(NamedTuple):
@@ -124,6 +129,27 @@ class LocalProcesses(Closable):
         if page is None or page.value("epoch") != epoch:
             return -1
         return page.value("universe")
+
+
+class StuckReports:
+    """Decides when it is reported to the leader, and reported again, that a worker is stuck. Pure."""
+
+    def __init__(self) -> None:
+        self._sent_ns: dict[tuple[int, int], int] = {}
+        """When each worker that is stuck was last reported, by shard and epoch."""
+
+    def due(self, stuck: Sequence[StuckWorker], now_ns: int) -> Sequence[StuckWorker]:
+        """Return the reports to send now. ``stuck`` has one of each worker that is stuck at present."""
+        before, self._sent_ns = self._sent_ns, {}
+        reports: list[StuckWorker] = []
+        for one in stuck:
+            which = one.shard, one.epoch
+            sent_ns = before.get(which)
+            if sent_ns is None or now_ns - sent_ns >= _STUCK_AGAIN_NS:
+                reports.append(one)
+                sent_ns = now_ns
+            self._sent_ns[which] = sent_ns
+        return reports
 
 
 class CpuMeter:

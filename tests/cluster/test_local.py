@@ -1,0 +1,28 @@
+"""When a stuck worker is reported to the leader."""
+
+from arbshard.cluster.local import StuckReports
+from arbshard.wire.cluster import StuckWorker
+
+FIRST, SECOND = StuckWorker(0, 1001, "no beat"), StuckWorker(3, 2001, "no beat")
+
+
+def test_each_stuck_worker_is_reported_once_a_second():
+    reports, sent = StuckReports(), []
+    for tick in range(41):  # two seconds, twenty looks a second
+        sent += [(tick, one) for one in reports.due((FIRST, SECOND), tick * 50_000_000)]
+    assert sent == [(tick, one) for tick in (0, 20, 40) for one in (FIRST, SECOND)]
+
+
+def test_a_successor_that_is_stuck_too_is_reported_at_once():
+    reports = StuckReports()
+    successor = StuckWorker(0, 1002, "no beat")
+    assert [reports.due((one,), now_ns) for now_ns, one in enumerate((FIRST, FIRST, successor))] == [
+        [FIRST],
+        [],
+        [successor],
+    ]
+
+
+def test_a_worker_that_was_well_again_is_reported_at_once():
+    reports = StuckReports()
+    assert [list(reports.due(found, 0)) for found in ((FIRST,), (), (FIRST,))] == [[FIRST], [], [FIRST]]
