@@ -3,6 +3,7 @@
 import pytest
 
 from arbshard.execution.live.limits import blocked_s, read_headers
+from arbshard.venues.base.client import Answer
 from arbshard.venues.base.limits import WindowUse
 from arbshard.venues.registry import rate_windows
 
@@ -48,19 +49,29 @@ def test_nothing_said():
         (429, {"retry-after": "9"}, b"", 9.0),
         (418, {"retry-after": "120"}, b"", 120.0),
         (429, {}, b"", 1.0),
+        (429, {"retry-after": "0"}, b"", 1.0),
         (418, {}, b'{"error":{"name":"x","message":"blocked for 30 seconds"}}', 30.0),
-        (418, {}, b"", 60.0),
+        (418, {}, b"", 120.0),
         (418, {"retry-after": "99999999"}, b"", 259_200.0),
     ],
 )
 def test_blocks(status, headers, body, seconds):
-    assert blocked_s("upbit", status, headers, body) == seconds
+    assert blocked_s("upbit", Answer(status, body, headers)) == seconds
+
+
+@pytest.mark.parametrize("status", [200, 418, 429, 500])
+@pytest.mark.parametrize(
+    "headers", [{}, {"retry-after": "0"}, {"retry-after": "30"}, {"retry-after": "soon"}]
+)
+def test_orders_and_public_calls_pause_for_as_long_where_the_text_says_nothing(status, headers):
+    answer = Answer(status, b"", headers)
+    assert blocked_s("binance", answer) == blocked_s("upbit", answer) == answer.pause_s
 
 
 def test_a_block_tells_its_end_in_one_way_per_venue():
     text = b'{"code":-1003,"msg":"banned for 30 seconds"}'
-    assert blocked_s("binance", 418, {}, text) == 60.0
-    assert blocked_s("binance", 418, {"retry-after": "7"}, text) == 7.0
+    assert blocked_s("binance", Answer(418, text)) == 120.0
+    assert blocked_s("binance", Answer(418, text, {"retry-after": "7"})) == 7.0
 
 
 def test_every_window_has_its_venue_in_its_name():

@@ -6,13 +6,9 @@ The numbers are in the room ``limits`` of each venue's folder.
 
 from collections.abc import Iterable, Mapping
 
+from arbshard.venues.base.client import PAUSE_S_MAX, Answer
 from arbshard.venues.base.limits import WindowUse
 from arbshard.venues.registry import get_adapter
-
-_BLOCKED_S = 1.0
-"""How long a refusal without a time blocks, in seconds: one window of the stricter kind."""
-_BANNED_S = 60.0
-_BLOCK_S_MAX = 3 * 86_400.0
 
 
 def sum_costs(*costs: Mapping[str, int]) -> dict[str, int]:
@@ -29,14 +25,10 @@ def read_headers(venue: str, headers: Mapping[str, str]) -> Iterable[WindowUse]:
     return get_adapter(venue).limits.read_headers(headers)
 
 
-def blocked_s(venue: str, status: int, headers: Mapping[str, str], body: bytes) -> float:
-    """Return how long, in seconds, a venue that answered ``status`` wants no call; 0 when it does not state it."""
-    if status not in {418, 429}:
-        return 0.0
-    stated = headers.get("retry-after", "")
-    if stated.isdecimal():
-        return min(float(stated), _BLOCK_S_MAX)
-    if status == 418:
-        named_s = get_adapter(venue).limits.block_s(body)
-        return min(named_s, _BLOCK_S_MAX) if named_s is not None else _BANNED_S
-    return _BLOCKED_S
+def blocked_s(venue: str, answer: Answer) -> float:
+    """Return how long, in seconds, a venue wants no call after ``answer``; 0 when it does not want that."""
+    if answer.status == 418 and "retry-after" not in answer.headers:
+        named_s = get_adapter(venue).limits.block_s(answer.body)
+        if named_s is not None:
+            return min(named_s, PAUSE_S_MAX)
+    return answer.pause_s

@@ -48,7 +48,7 @@ class RateLimiter:
         now_ns = self._clock.monotonic_ns()
         for said in limits.read_headers(venue, answer.headers):
             self._budget.correct(said.window, said.used, now_ns)
-        blocked_s = limits.blocked_s(venue, answer.status, answer.headers, answer.body)
+        blocked_s = limits.blocked_s(venue, answer)
         if blocked_s:
             self._count("rate_limited")
             self._budget.block(venue, now_ns + int(blocked_s * 1e9))

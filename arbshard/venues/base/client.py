@@ -17,7 +17,8 @@ _LIMITED_S = 1.0
 """Pause in seconds after HTTP 429 where the venue does not say how long it lasts."""
 _BANNED_S = 120.0
 """Pause in seconds after HTTP 418 where the venue does not say how long it lasts: the shortest ban."""
-_PAUSE_S_MAX = 3 * 24 * 3600.0
+PAUSE_S_MAX = 3 * 24 * 3600.0
+"""Longest pause in seconds: the longest ban."""
 
 
 class Answer(NamedTuple):
@@ -36,7 +37,7 @@ class Answer(NamedTuple):
             return 0.0
         asked = self.headers.get("retry-after", "")
         if asked.isascii() and asked.isdigit():
-            return max(min(float(asked), _PAUSE_S_MAX), _LIMITED_S)
+            return max(min(float(asked), PAUSE_S_MAX), _LIMITED_S)
         return _LIMITED_S if self.status == 429 else _BANNED_S
 
 

@@ -69,7 +69,7 @@ async def test_a_venue_that_refuses_is_left_alone_for_as_long_as_it_says(
 
 @pytest.mark.parametrize(
     ("status", "body", "blocked_s"),
-    [(429, b"", 1), (418, b"", 60), (418, "5초".encode(), 5), (418, b"blocked for 30 seconds", 30)],
+    [(429, b"", 1), (418, b"", 120), (418, "5초".encode(), 5), (418, b"blocked for 30 seconds", 30)],
 )
 async def test_a_refusal_without_a_header_is_remembered_too(open_room, said, clock, status, body, blocked_s):
     room = open_room(clock)

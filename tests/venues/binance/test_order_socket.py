@@ -140,7 +140,7 @@ def test_a_limit_says_how_long_it_lasts(status):
     data = {"serverTime": 1_000_000, "retryAfter": 1_002_001}
     error = {"code": -1003, "msg": "Too much.", "data": data}
     answer = SOCKET.read(json.dumps({"id": "n1", "status": status, "error": error}).encode()).answer
-    assert blocked_s("binance", answer.status, answer.headers, answer.body) == 3.0
+    assert blocked_s("binance", answer) == 3.0
     assert answer.pause_s == 3.0
 
 
