@@ -63,6 +63,7 @@ class KeptCommands:
     """Keeps commands that could not be delivered, with their request ids, in the order in which they were given."""
 
     LIMIT = 16
+    """Largest number of commands that are kept."""
 
     def __init__(self, folder: Path) -> None:
         """Read what an earlier agent has left. Raises ``RunDirError``."""
@@ -89,12 +90,14 @@ class KeptCommands:
     def __contains__(self, request_id: bytes) -> bool:
         return request_id in self._kept
 
+    def has_room_for(self, request_id: bytes) -> bool:
+        """Return whether a command may be kept: fewer than ``LIMIT`` are, or it is one of them."""
+        return request_id in self._kept or len(self._kept) < self.LIMIT
+
     def add(self, request_id: bytes, payload: bytes, text: str) -> None:
-        """Keep a command; beyond ``LIMIT`` the oldest is given up. Raises ``OSError``."""
-        kept = {**self._kept, request_id: (payload, text)}
-        while len(kept) > self.LIMIT:
-            del kept[next(iter(kept))]
-        self._save(kept)
+        """Keep a command for which there is room. Raises ``OSError``."""
+        assert self.has_room_for(request_id), request_id
+        self._save({**self._kept, request_id: (payload, text)})
 
     def remove(self, request_id: bytes) -> None:
         """Forget a command, because it was delivered. Raises ``OSError``."""

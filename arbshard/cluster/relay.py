@@ -211,7 +211,7 @@ class Relay(Closable):
     def _keep(self, request_id: bytes, asked: Asked, halt: Halt) -> None:
         """Store a halt, and inform the person. It is not answered if it cannot be stored."""
         del self._waiting[request_id]
-        if len(self._kept.texts) >= KeptCommands.LIMIT:
+        if not self._kept.has_room_for(request_id):
             asked.reply(encode(Denied(_TOO_MANY)))
             return
         text = f"halt by {halt.by or 'unknown'}: {halt.reason or 'no reason given'}"

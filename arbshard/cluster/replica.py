@@ -228,7 +228,7 @@ class Replica(Closable):
 
     def _store_part(self, message: CopyPart) -> Stored | None:
         if self._incoming is None:
-            raise ProtocolError("a part of a copy came that does not arrive")
+            raise ProtocolError("a part of a copy came, and no copy was begun")
         try:
             if message.archive != self._archive and message.offset == 0:
                 self._change_file(message.archive)

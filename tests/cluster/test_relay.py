@@ -240,7 +240,12 @@ class TestHaltWithoutALeader:
             rig.relay._kept.add(b"%d" % number, b"", "earlier")
         with rig.client() as client:
             answer = decode_command_reply(await client.request(encode(Halt("one more", flatten=False))))
-        assert isinstance(answer, Denied)
+            assert isinstance(answer, Denied)
+            # The last one is kept, but its answer was lost: whoever ordered it asks again.
+            again = encode(Halt("earlier", flatten=False))
+            answer = decode_command_reply(await client.request(again, request_id=b"15"))
+        assert answer == Done(KEPT)
+        assert len(rig.relay._kept.texts) == KeptCommands.LIMIT
 
 
 def leader_is_stuck(payload):
