@@ -563,6 +563,7 @@ class Agent:
         self._set("bad_messages", self._counts["bad_messages"] + relay.bad + self._links.refused)
         for name in ("votes", "claims", "claims_refused"):
             self._set(name, self._counts[name])
+        self._set("nats_failures", self._store.failures)
         self._set("stored_seq", self._replica.position.seq)
         self._set("copies", self._replica.copies)
         why = core.why(now_ns)

@@ -65,9 +65,8 @@ class NatsStore:
         self.trouble = "there was no connection yet"
         self.connections = 0
         """Number of connections on which the buckets could be read."""
-        self.failed_writes = 0
-        """Number of writes of which it is not known whether they were done."""
-        self.failed_reads = 0
+        self.failures = 0
+        """Number of reads that were not answered, and of writes of which it is not known whether they were done."""
 
     @property
     def is_connected(self) -> bool:
@@ -109,16 +108,16 @@ class NatsStore:
         try:
             done = await jetstream.publish(subject, value, headers=dict(headers))
         except nats.js.errors.NoStreamResponseError:
-            self.failed_writes += 1
+            self.failures += 1
             self._give_up(f"the bucket {bucket} is gone")
         except nats.js.errors.APIError as error:
             if error.err_code in _CHANGED_MEANWHILE:
                 await self._read(jetstream, bucket, key)  # it is not what this host has seen
             else:
-                self.failed_writes += 1
+                self.failures += 1
                 self.trouble = f"{bucket}: {error.description}"
         except _FAILURES:
-            self.failed_writes += 1
+            self.failures += 1
         else:
             self._known[bucket].add(key)
             return done.seq
@@ -130,7 +129,7 @@ class NatsStore:
         except nats.js.errors.NotFoundError:
             self._on_entry(StoredEntry(bucket, key, 0, None))
         except _FAILURES:
-            self.failed_reads += 1
+            self.failures += 1
         else:
             is_gone = "KV-Operation" in (found.headers or {})
             value = None if is_gone else found.data or b""

@@ -32,6 +32,13 @@ class LeaseStore(Protocol):
         """Return why it cannot be reached; empty while it can."""
         ...
 
+    @property
+    def failures(self) -> int:
+        """Return the number of reads that were not answered, and of writes of which it is not known whether they were
+        done.
+        """
+        ...
+
     async def run(self) -> None:
         """Keep connected, and report every entry as it changes, until this is cancelled."""
         ...

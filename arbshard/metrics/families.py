@@ -23,12 +23,22 @@ from arbshard.model.refusal import Refusal
 from arbshard.model.risk_note import RiskNote
 from arbshard.shm.pages import Histogram, bucket_end
 from arbshard.status.limits import limit_uses
-from arbshard.status.model import ShardStatus, Status, VenueStatus
+from arbshard.status.model import ClusterHostStatus, ClusterStatus, ShardStatus, Status, VenueStatus
 from arbshard.version import __version__
 
 _EDGES = tuple(range(8 * 11 - 1, 8 * 32, 8))
 """Buckets of a page at whose ends Prometheus' buckets end: each power of two of nanoseconds from 8 µs to 17 s."""
 _STATES = ("starting", "running", "degraded", "draining", "ended", "dead")
+_COUNTED_BY_AGENT: Mapping[str, str] = {
+    "relayed": "Requests of this host that the leader has answered.",
+    "unrelayed": "Requests of this host that were given up without an answer.",
+    "bad_messages": "Messages of hosts or of NATS that were refused.",
+    "votes": "Requests for votes, and votes, that have come.",
+    "claims": "Shards that this host has asked for.",
+    "claims_refused": "Shards that the leader has refused to this host.",
+    "copies": "Whole copies of the ledger that this host had to take.",
+    "nats_failures": "Reads and writes at NATS that failed, as far as is known.",
+}
 _FUNNEL = ("wanted", "barred", "sized", "decided", "approved")
 
 
@@ -68,6 +78,8 @@ def families(
     yield from _venues(status, pages)
     yield from _money(status)
     yield from _trading(status)
+    if status.cluster is not None:
+        yield from _cluster(status.cluster)
     if note is not None:
         yield from _limits(note, config.limits)
     yield from _funnel("arbshard_edge", (), {(): _summed(pages.funnels.values())})
@@ -279,6 +291,43 @@ def _trading(status: Status) -> Iterator[Metric]:
     yield GaugeMetricFamily("arbshard_pairs_free", "Pairs that may be entered.", value=entries.free)
     barred = {reason: float(count) for reason, count in entries.barred.items()}
     yield _by_label("arbshard_pairs_barred", "Pairs that a rule bars.", "reason", barred)
+
+
+def _cluster(cluster: ClusterStatus) -> Iterator[Metric]:
+    """Yield what this host knows of its cluster: Prometheus reads each host by itself."""
+    for name, text, value in (
+        ("arbshard_cluster_led", "1 while this host knows a leader.", bool(cluster.leader)),
+        ("arbshard_cluster_leads", "1 while this host leads.", cluster.leader == cluster.host),
+        ("arbshard_cluster_may_trade", "1 while workers of this host may send orders.", cluster.may_trade),
+        ("arbshard_cluster_term", "Term of the leader.", cluster.term),
+        ("arbshard_cluster_nats_up", "1 while this host is connected to NATS.", cluster.nats),
+        ("arbshard_cluster_unplaced_shards", "Shards that no host holds.", len(cluster.unplaced)),
+        (
+            "arbshard_cluster_kept_commands",
+            "Commands that wait until the leader can be reached.",
+            len(cluster.kept),
+        ),
+    ):
+        yield GaugeMetricFamily(name, text, value=float(value))
+    gauges: Sequence[tuple[str, str, Callable[[ClusterHostStatus], float | None]]] = (
+        (
+            "arbshard_cluster_host_age_seconds",
+            "Age of what a host last wrote about itself.",
+            lambda host: host.age_s,
+        ),
+        ("arbshard_cluster_host_shards", "Shards that a host holds.", lambda host: len(host.shards)),
+        (
+            "arbshard_cluster_host_behind_events",
+            "Events that a host's copy of the ledger lacks.",
+            lambda host: host.behind,
+        ),
+    )
+    for name, text, of in gauges:
+        known = {host.name: of(host) for host in cluster.hosts}
+        yield _by_label(name, text, "host", {one: float(it) for one, it in known.items() if it is not None})
+    for key, text in _COUNTED_BY_AGENT.items():
+        if key in cluster.counts:
+            yield CounterMetricFamily(f"arbshard_cluster_{key}", text, value=cluster.counts[key])
 
 
 def _limits(note: RiskNote, limits: LimitsConfig) -> Iterator[Metric]:

@@ -6,6 +6,15 @@ from collections.abc import Sequence
 
 import msgspec
 
+COUNTED = (
+    "relayed",  # requests of this host's processes that the leader has answered
+    "unrelayed",  # requests given up without an answer, or refused because too many waited
+    "bad_messages",  # messages of hosts or of NATS that were refused
+    "votes", "claims", "claims_refused",
+    "copies",  # whole copies of the ledger that this host had to take
+    "nats_failures",  # reads and writes at NATS that failed, as far as is known
+)  # fmt: skip
+"""What the agent has counted since it began, which is shown to people."""
 COUNTERS = (
     "pid", "beat", "beat_ns", "ready", "errors",
     "term",  # the term of the leader that this host knows
@@ -14,9 +23,8 @@ COUNTERS = (
     "valid_until_ns",  # until when the workers of this host may send orders (ns, the clock of leases)
     "universe",  # serial of the newest universe of the cluster
     "phase",  # 1: the cluster shall end; 2: the same, positions kept
-    "relayed", "unrelayed", "bad_messages", "votes", "claims", "claims_refused",
     "stored_seq",  # last event of this host's replica
-    "copies",  # number of whole copies of the ledger that this host had to take
+    *COUNTED,
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import msgspec
 from arbshard.clock import Clock, lease_ns
 from arbshard.config.cluster import ClusterConfig
 from arbshard.errors import SharedMemoryError
-from arbshard.model.cluster_note import ClusterNote, HostView, decode_cluster_note
+from arbshard.model.cluster_note import COUNTED, ClusterNote, HostView, decode_cluster_note
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import PageReader
 from arbshard.status.model import ClusterHostStatus, ClusterStatus, Problem
@@ -76,6 +76,7 @@ def describe(
         unplaced=tuple(shard for shard in range(cluster.shards) if shard not in held),
         kept=note.kept if note is not None else (),
         phase="ending" if counters.get("phase", 0) else "running",
+        counts={name: counters[name] for name in COUNTED if name in counters},
     )
 
 

@@ -299,6 +299,8 @@ class ClusterStatus(msgspec.Struct, frozen=True):
     """Commands of operators that wait until the leader can be reached."""
     phase: str
     """``running`` or ``ending``."""
+    counts: dict[str, int] = {}
+    """What the agent of this host has counted since it began (``model.cluster_note.COUNTED``)."""
 
 
 class Status(msgspec.Struct, frozen=True):

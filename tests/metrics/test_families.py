@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from arbshard.config import Config
+from arbshard.model.cluster_note import COUNTED
 from arbshard.model.funnel import EdgeFunnel
 from arbshard.model.risk_note import NO_NOTE, EquityNote, PortfolioTally
 from arbshard.shm.pages import Histogram
+from arbshard.status.model import ClusterHostStatus, ClusterStatus
 
 pytestmark = pytest.mark.needs("metrics")
 families = pytest.importorskip("arbshard.metrics.families")
@@ -96,6 +98,31 @@ def test_edges_are_summed_over_pairs_and_busy_pairs_have_their_own(status):
     assert value(table, "arbshard_edge_sum_ratio_total", step="wanted") == pytest.approx(0.02)
     assert value(table, "arbshard_pair_edge_evaluations_total", pair="BTC", step="decided") == 1
     assert not [labels for _, labels in table if ("pair", "ETH") in labels]
+
+
+def test_a_cluster_is_shown_as_this_host_knows_it(status, table):
+    assert not [name for name, _ in table if name.startswith("arbshard_cluster")]  # there is none on one host
+    cluster = ClusterStatus(
+        name="c", host="a", leader="b", term=4, may_trade=True, why="", contact_s=0.1, nats=False,
+        replication="sync",
+        hosts=(
+            ClusterHostStatus("a", 0.1, shards=(0, 2), behind=7),
+            ClusterHostStatus("b", 0.2, leads=True, shards=(1,)),
+            ClusterHostStatus("c", None),
+        ),
+        unplaced=(3,), kept=("halt by anna: look",), phase="running",
+        counts=dict.fromkeys(COUNTED, 5),
+    )  # fmt: skip
+    table = samples(families.families(replace(status, cluster=cluster), None, NO_PAGES, Config()))
+    names = ("led", "leads", "may_trade", "term", "nats_up", "unplaced_shards", "kept_commands")
+    assert [value(table, f"arbshard_cluster_{name}") for name in names] == [1, 0, 1, 4, 0, 1, 1]
+    assert value(table, "arbshard_cluster_host_shards", host="a") == 2
+    assert value(table, "arbshard_cluster_host_behind_events", host="a") == 7
+    assert value(table, "arbshard_cluster_host_age_seconds", host="b") == 0.2
+    for absent in (("behind_events", "b"), ("age_seconds", "c"), ("behind_events", "c")):
+        assert (f"arbshard_cluster_host_{absent[0]}", (("host", absent[1]),)) not in table
+    for counted in COUNTED:  # nothing that an agent counts is left out
+        assert value(table, f"arbshard_cluster_{counted}_total") == 5
 
 
 @given(st.lists(st.integers(0, 1 << 43), max_size=50))

@@ -51,7 +51,7 @@ class MemoryStore:
         self._known: set[tuple[str, str]] = set()
         self._runs = False
         self.is_connected = False
-        self.failed_writes = 0
+        self.failures = 0
         server.clients.append(self)
 
     @property
@@ -88,7 +88,7 @@ class MemoryStore:
     async def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int | None:
         await asyncio.sleep(0)
         if not self.is_connected or self._server.hangs:
-            self.failed_writes += 1
+            self.failures += 1
             return None
         made = self._server.write(bucket, key, value, expected)
         if made is None:
