@@ -7,8 +7,12 @@ verifies them, and ``compaction`` derives Parquet files by day from them. ``nati
 file need pyarrow, which the extra ``tape`` installs.
 """
 
-from arbshard.errors import ArbshardError
+from arbshard.errors import ArbshardError, UsageError
 
 
 class TapeError(ArbshardError):
     """Is raised when a tape cannot be read or written."""
+
+
+class NoTape(TapeError, UsageError):
+    """Is raised when there is no tape in the folder that a person has named."""

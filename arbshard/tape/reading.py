@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from arbshard.tape import TapeError
+from arbshard.tape import NoTape, TapeError
 from arbshard.tape.format import (
     CHECKSUM,
     DECISION,
@@ -161,7 +161,7 @@ class Tape:
         self.folder = folder
         self.paths = segments_in(folder)
         if not self.paths:
-            raise TapeError(f"there is no tape in {folder}")
+            raise NoTape(f"there is no tape in {folder}")
 
     def segments(self) -> Iterator[TapeSegment]:
         """Yield every segment, the oldest first. Raises ``TapeError`` at one that cannot be read."""
