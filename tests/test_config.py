@@ -109,16 +109,19 @@ class TestWrongValues:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            ('[run]\nshards = "many"', "run.shards: Expected `int`, got `str`"),
-            ("[run]\nshards = 0", "run.shards: Expected `int` >= 1"),
-            ("[run]\nshards = 65", "run.shards: Expected `int` <= 64"),
-            ("[run]\nshards = 2.5", "run.shards: Expected `int`, got `float`"),
-            ("run = 5", "run: Expected `object`, got `int`"),
-            ("[run]\nsymbols = [1]", "run.symbols[0]: Expected `str`, got `int`"),
-            ("[strategy]\nmax_hold_s = 0", "strategy.max_hold_s: Expected `float` > 0.0"),
-            ("[venues.binance]\ndepth = 31", "venues.binance.depth: Expected `int` <= 30"),
-            ("[paper]\nlatency_sigma = 800", "paper.latency_sigma: Expected `float` <= 5.0"),
-            ("[sim]\nseed = 99999999999999999999", "sim.seed: Expected `int` <= 9223372036854775807"),
+            ('[run]\nshards = "many"', "run.shards: must be a whole number, not text"),
+            ("[run]\nshards = 0", "run.shards: must be a whole number of at least 1"),
+            ("[run]\nshards = 65", "run.shards: must be a whole number of at most 64"),
+            ("[run]\nshards = 2.5", "run.shards: must be a whole number, not a fraction"),
+            ("run = 5", "run: must be a table, not a whole number"),
+            ("[run]\nsymbols = [1]", "run.symbols[0]: must be text, not a whole number"),
+            ("[strategy]\nmax_hold_s = 0", "strategy.max_hold_s: must be a number above 0"),
+            ("[venues.binance]\ndepth = 31", "venues.binance.depth: must be a whole number of at most 30"),
+            ("[paper]\nlatency_sigma = 800", "paper.latency_sigma: must be a number of at most 5"),
+            (
+                "[sim]\nseed = 99999999999999999999",
+                "sim.seed: must be a whole number of at most 9223372036854775807",
+            ),
         ],
     )
     def test_path_and_what_would_be_right(self, problem, text, said):
@@ -349,7 +352,7 @@ class TestFile:
     def test_overrides_without_a_file(self):
         with pytest.raises(ConfigError) as caught:
             load_config(None, {"run": {"shards": 0}})
-        assert str(caught.value) == "configuration: run.shards: Expected `int` >= 1"
+        assert str(caught.value) == "configuration: run.shards: must be a whole number of at least 1"
 
     def test_is_for_the_person_to_change(self):
         assert issubclass(ConfigError, UsageError)
@@ -386,9 +389,9 @@ class TestVenuesOfCcxt:
         [
             (f'[venues]\naway = "kraken"\n{SECTION}', "venues.away: 'kraken' is not one of binance, binanceus"),
             (f'[venues]\naway = "binanceus"\n{SECTION}', "venues.away: the embedded exchanges are"),
-            (f"{SECTION}depht = 1\n", "venues.binanceus: Object contains unknown field `depht`"),
-            (f'{SECTION}depth = "x"\n', "venues.binanceus: Expected `int`"),
-            ('[venues.kraken]\nadapter = "ccxt"\n', "venues.kraken: Object missing required field `buy_fee_bps`"),
+            (f"{SECTION}depht = 1\n", "unknown key 'venues.binanceus.depht'; known here: "),
+            (f'{SECTION}depth = "x"\n', "venues.binanceus.depth: must be a whole number, not text"),
+            ('[venues.kraken]\nadapter = "ccxt"\n', "venues.kraken: the key 'buy_fee_bps' is missing"),
             (SECTION.replace("2.5", "-2.5"), "venues.binanceus.sell_fee_bps: must be a number that is not negative"),
             ('[venues.binance]\nadapter = "ccxt"\n', 'venues.binance.adapter: must be "folder"'),
             (SECTION.replace("venues.", "venues.others.").replace("ccxt", "folder"), 'adapter: must be "ccxt"'),
@@ -501,11 +504,11 @@ class TestEnvironment:
         [
             ("ARBSHARD__RUN__SHARD", "8", "unknown key 'run.shard'; known here: shards"),
             ("ARBSHARD__SPEED", "8", "unknown key 'speed'; known here: name"),
-            ("ARBSHARD__RUN__SHARDS", "many", "run.shards: Expected `int`, got `str`"),
-            ("ARBSHARD__RUN__SHARDS", "0", "run.shards: Expected `int` >= 1"),
-            ("ARBSHARD__RUN__SYMBOLS", "[1]", "run.symbols[0]: Expected `str`, got `int`"),
+            ("ARBSHARD__RUN__SHARDS", "many", "run.shards: must be a whole number, not text"),
+            ("ARBSHARD__RUN__SHARDS", "0", "run.shards: must be a whole number of at least 1"),
+            ("ARBSHARD__RUN__SYMBOLS", "[1]", "run.symbols[0]: must be text, not a whole number"),
             ("ARBSHARD__RUN__REQUESTS", "unix", "the key 'run.requests' was replaced"),
-            ("ARBSHARD__RUN__SHARDS__MORE", "1", "run.shards: Expected `int`, got `object`"),
+            ("ARBSHARD__RUN__SHARDS__MORE", "1", "run.shards: must be a whole number, not a table"),
             ("ARBSHARD____SHARDS", "1", "names no key"),
         ],
     )

@@ -81,6 +81,7 @@ def with_options(
 ) -> "CampaignFile":
     """Return the campaign as the command line changes it, checked again. Raises ``UsageError``."""
     from arbshard.campaign.file import CampaignFile, config_of
+    from arbshard.config.section import explain
 
     tree: dict[str, Any] = msgspec.to_builtins(given)
     if duration is not None:
@@ -100,7 +101,9 @@ def with_options(
     try:
         changed = msgspec.convert(tree, CampaignFile)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{where} with the options of the command line: {error}") from error
+        raise UsageError(
+            f"{where} with the options of the command line: {explain(error, CampaignFile)}"
+        ) from error
     config_of(changed, f"{where} with the options of the command line")
     return changed
 

@@ -162,7 +162,7 @@ def _with_other_venues(tree: dict[str, Any], where: str) -> dict[str, Any]:
         try:
             others[name] = msgspec.to_builtins(msgspec.convert(section, VenueConfig, strict=False))
         except msgspec.ValidationError as error:
-            raise ConfigError(where, f"venues.{name}: {error}") from error
+            raise ConfigError(where, explain(error, VenueConfig, under=f"venues.{name}")) from error
     if others and isinstance(kept["others"], dict):
         kept["others"] = {**kept["others"], **others}
     return {**tree, "venues": kept}

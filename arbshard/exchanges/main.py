@@ -29,6 +29,7 @@ import uvloop
 
 from arbshard.clock import Clock, SystemClock
 from arbshard.config import SimConfig
+from arbshard.config.section import explain
 from arbshard.errors import ConfigError, RunFailed, UsageError
 from arbshard.exchanges.exchanges import Exchanges
 from arbshard.exchanges.tls import server_context
@@ -82,8 +83,7 @@ def _settings(text: Secret) -> SimConfig:
     try:
         return text.use(msgspec.json.Decoder(SimConfig).decode)
     except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        raise ConfigError(f"sim{path.rstrip('`')}", problem) from error
+        raise UsageError(explain(error, SimConfig, under="sim")) from error
     except (msgspec.DecodeError, UnicodeError) as error:
         raise ConfigError("--settings", f"is not valid JSON: {error}") from error
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, get_origin
 import msgspec
 
 from arbshard.config import Config, load_config
+from arbshard.config.section import in_words
 from arbshard.errors import ConfigError, UsageError
 
 VALUES_MAX = 1000
@@ -149,7 +150,7 @@ def _axis(key: str, kind: Any, listed: str, text: str) -> Axis:
         try:
             converted = msgspec.convert(value, kind, strict=False)
         except msgspec.ValidationError as error:
-            raise UsageError(f"--grid {text}: {key} cannot be {value!r}: {error}") from error
+            raise UsageError(f"--grid {text}: {key} cannot be {value!r}: {in_words(str(error))}") from error
         if converted in known:  # also 20 and 20.0
             raise UsageError(f"--grid {text}: the value {value} is given twice")
         known[converted] = value

@@ -120,10 +120,18 @@ def test_duration_symbols_and_shards_of_the_command_line():
         (
             (-1.0, None, None, None),
             "",
-            "options of the command line: Expected `float` > 0.0 - at `$.duration_s`",
+            "options of the command line: duration_s: must be a number above 0",
         ),
-        ((None, ",", None, None), "", "options of the command line: Expected `array` of length >= 1"),
-        ((None, None, 0, None), "", "options of the command line: Expected `int` >= 1 - at `$.shards`"),
+        (
+            (None, ",", None, None),
+            "",
+            "options of the command line: symbols: must be a list of at least 1 entry",
+        ),
+        (
+            (None, None, 0, None),
+            "",
+            "options of the command line: shards: must be a whole number of at least 1",
+        ),
         ((None, None, None, 99.0), "", "updates_per_s"),
     ],
 )

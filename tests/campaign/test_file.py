@@ -70,8 +70,8 @@ def test_the_configuration_is_written_as_it_is_read(load):
     ("text", "why"),
     [
         ("name = ", "is not valid TOML"),
-        (SMALLEST.replace("5", '"5"'), "duration_s: Expected `float`, got `str`"),
-        (SMALLEST.replace("5", "0"), "duration_s: Expected `float` > 0.0"),
+        (SMALLEST.replace("5", '"5"'), "duration_s: must be a number, not text"),
+        (SMALLEST.replace("5", "0"), "duration_s: must be a number above 0"),
         (SMALLEST + "length = 3\n", "unknown key 'length'; known here: name, about"),
         (
             SMALLEST + "[rules.disk]\nfree = 3\n",
@@ -85,7 +85,7 @@ def test_the_configuration_is_written_as_it_is_read(load):
         (SMALLEST + "[config.run]\nshards = 1\n", "config.run.shards: write the campaign's own key 'shards'"),
         (SMALLEST + '[config]\nstate_dir = "x"\n', "config.state_dir: the campaign chooses it itself"),
         (SMALLEST + "[config.sim]\ncoin = 1\n", "in [config]: unknown key 'sim.coin'"),
-        (SMALLEST + '[config.sim]\nregime = "calmest"\n', "in [config]: sim.regime: Invalid enum value"),
+        (SMALLEST + '[config.sim]\nregime = "calmest"\n', "in [config]: sim.regime: must be one of "),
     ],
 )
 def test_what_is_wrong_is_one_line_with_the_file_and_the_key(load, tmp_path, text, why):

@@ -43,7 +43,7 @@ def test_settings_are_read_as_in_the_file():
         ("strategy.entry=1", "--set strategy.entry=1: name a key"),
         ("strategy", "--set strategy: name a key"),
         ("strategy.entry_bps.more=1", "name a key"),
-        ("strategy.entry_bps=wide", "strategy.entry_bps: Expected `float`"),
+        ("strategy.entry_bps=wide", "strategy.entry_bps: must be a number"),
         ("paper.depth_share=7", "paper.depth_share"),
     ],
 )
@@ -68,6 +68,7 @@ def test_writes_a_folder_that_other_commands_read(tape, tmp_path):
 
 def test_what_is_no_tape_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["arbshard", "backtest", str(tmp_path)])
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         main()
+    assert ended.value.code == 2
     assert capsys.readouterr().err == f"arbshard: there is no tape in {tmp_path}\n"

@@ -373,7 +373,11 @@ class TestLimits:
             ((("nope", "1"),), "", "unknown key 'limits.nope'; known here: symbol_notional_max"),
             ((("nope", ""),), "", "unknown key 'limits.nope'"),
             ((("nope", "1"),), "BTC", "unknown key 'limits.nope'"),
-            ((("symbol_positions_max", "0"),), "", "limits.symbol_positions_max: Expected `int` >= 1"),
+            (
+                (("symbol_positions_max", "0"),),
+                "",
+                "limits.symbol_positions_max: must be a whole number of at least 1",
+            ),
             (
                 (("daily_loss_max", "much"),),
                 "",
@@ -386,7 +390,7 @@ class TestLimits:
             (
                 (("order_notional_max", "5"), ("tighten_at", "2")),
                 "",
-                "limits.tighten_at: Expected `float` <= 1",
+                "limits.tighten_at: must be a number of at most 1",
             ),
         ],
     )

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from arbshard.config.section import in_words
 from arbshard.config.sim import Fault
 from arbshard.errors import UsageError
 from arbshard.exchanges.faults.board import Board
@@ -66,4 +67,4 @@ def _checked(board: Board, name: str, wish: FaultSettings, *, once: bool) -> Set
     try:
         return (switch.once_more if once else switch.changed)({**wish, "venue": board.venue})
     except msgspec.ValidationError as error:
-        raise UsageError(f"{name}: {error}") from error
+        raise UsageError(f"{name}: {in_words(str(error))}") from error

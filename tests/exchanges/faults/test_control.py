@@ -53,7 +53,7 @@ def test_cleared_first_then_set(make_board):
         (b'{"clear":"some"}', "not a request for faults"),
         (b'{"clear":["speed"]}', "no fault 'speed'; one of delay, "),
         (b'{"once":{"speed":{}}}', "no fault 'speed'; one of delay, "),
-        (b'{"set":{"delay":{"share":2}}}', "delay: Expected `float` <= 1.0 - at `$.share`"),
+        (b'{"set":{"delay":{"share":2}}}', "delay: must be a number of at most 1 - at `$.share`"),
         (b'{"set":{"delay":{"often":2}}}', "unknown field `often`"),
         (b'{"set":{"delay":{"ms_min":9e3}}}', "delay: ms_max is below ms_min"),
         (b'{"once":{"delay":{"venue":"upbit"}}}', "delay: this is binance"),
