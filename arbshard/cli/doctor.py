@@ -108,4 +108,5 @@ def _show(report: DoctorReport) -> None:
     failed = sum(check.verdict == "fail" for check in report.checks)
     warned = sum(check.verdict == "warning" for check in report.checks)
     verdict = "fit for live orders" if report.ok else f"NOT fit for live orders: {failed} failed"
-    console.print(f"{verdict}, {warned} warnings" if warned else verdict)
+    warnings = f", {warned} warning{'s' * (warned > 1)}" if warned else ""
+    console.print(verdict + warnings)

@@ -118,7 +118,10 @@ def _median_duration(excursions: Sequence[_Excursion]) -> float | None:
 
 
 class Baselines:
-    """Holds the gaps of all pairs over time, and the baseline of each. ``add`` samples, ``refresh`` estimates."""
+    """Holds the gaps of all pairs over time, and the baseline of each.
+
+    Samples are added to ``series``, and ``refresh`` estimates.
+    """
 
     def __init__(
         self,

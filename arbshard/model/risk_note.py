@@ -372,6 +372,7 @@ class EntryNote(msgspec.Struct, frozen=True):
     half_life_s: float | None = None
     """The median time in which an excursion loses half of its height; None while too few have returned."""
     samples: int = 0
+    """Number of samples on which the level rests, or that there are as long as it is being learned."""
     returns: int = 0
     """Number of excursions that have lost half of their height."""
     excursion_s: float = 0.0

@@ -155,6 +155,7 @@ class RiskCore:
         """Why the books do not balance; None when they do."""
         self._watch = Watch(self.guard, state, self.valuation, state.apply, config.strategy)
         self._operators = Operators(self._pairs, state, self.guard, self.valuation, self.unclosable, config)
+        self._baselines: Baselines | None = None
         self.has_new_terms = False
         """Whether the last tick completed a round over the terms of entry of all pairs."""
         self.inventory = InventoryKeeper(config, state, self.ownership, self.guard, self.valuation)
@@ -299,10 +300,16 @@ class RiskCore:
 
     def use_baselines(self, baselines: Baselines) -> None:
         """Judge entries by what each pair's gap returns to; the sampler of gaps changes ``baselines`` in place."""
+        self._baselines = baselines
         self.guard.baselines = baselines.known
         self.guard.correlations.set_series(baselines.series)
         config = self._config
         self.guard.entry_rules.append(ReversionRule(config.baseline, config.strategy.max_hold_s, baselines))
+
+    def gap_samples(self, base: str) -> int:
+        """Return how many samples of a pair's gap there are, also before its level can be estimated."""
+        series = self._baselines.series.get(base) if self._baselines is not None else None
+        return series.count if series is not None else 0
 
     def refresh_terms(self, now_ms: int, now_ns: int) -> None:
         """Work out what entries a few of the pairs may make. ``tick`` does it too."""

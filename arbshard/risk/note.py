@@ -189,7 +189,7 @@ class NoteWriter:
             )
             known = core.guard.baselines.get(base)
             if known is None:
-                found[base] = EntryNote(bars=bars)
+                found[base] = EntryNote(samples=core.gap_samples(base), bars=bars)
                 continue
             half_life_s = known.half_life_s
             found[base] = EntryNote(

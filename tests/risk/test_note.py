@@ -6,6 +6,8 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from arbshard.config import BaselineConfig, SeriesConfig
+from arbshard.engine.baseline import Baselines
 from arbshard.model.risk_note import ApartNote, decode_risk_note
 from arbshard.risk.note import NoteWriter
 from arbshard.wire.messages import Halt, SetApart, SetLimits
@@ -52,6 +54,16 @@ def test_results_by_run_and_life(world) -> None:
     assert (note.symbols["ETH"].open, note.symbols["ETH"].exits, note.symbols["ETH"].win_rate) == (1, 0, None)
     assert [one.pair for one in note.positions] == ["ETH"]
     assert [Decimal(one.pnl) for one in note.closed] == [lost.pnl, won.pnl]
+
+
+def test_how_many_samples_there_are_while_a_level_is_being_learned(world) -> None:
+    baselines = Baselines(SeriesConfig(), BaselineConfig())
+    baselines.set_pairs(["BTC", "ETH"])
+    for second in range(47):
+        baselines.series["BTC"].add(second * 1_000_000_000, 5.0)
+    world.core.use_baselines(baselines)
+    entries = note_of(world).entries
+    assert (entries["BTC"].level_bps, entries["BTC"].samples, entries["ETH"].samples) == (None, 47, 0)
 
 
 def test_money_is_text_in_plain_notation(world) -> None:
