@@ -5,8 +5,6 @@ The venue is ccxt's class ``binanceus``, whose calls the embedded exchange of Bi
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 import urllib.request
 from collections import Counter
@@ -34,6 +32,7 @@ from arbshard.venues.base.client import NoAnswer
 from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import get_adapter, rate_windows
+from support.exchanges import running_exchanges
 from support.instance import Instance
 
 pytestmark = [
@@ -51,18 +50,8 @@ TAG = "ab1cd"
 class Exchanges:
     """The embedded exchanges in a process of their own."""
 
-    def __init__(self, folder):
-        ready = folder / "sim.json"
-        command = [sys.executable, "-m", "arbshard.exchanges", "--settings", '{"coins":2}']
-        self.process = subprocess.Popen(
-            [*command, "--ready-file", str(ready)], stderr=subprocess.PIPE, text=True
-        )
-        deadline = time.monotonic() + 15
-        while not ready.exists():
-            assert self.process.poll() is None, self.process.communicate()[1]
-            assert time.monotonic() < deadline, "not ready in time"
-            time.sleep(0.02)
-        self.said = json.loads(ready.read_text())
+    def __init__(self, said):
+        self.said = said
 
     def fault(self, **order):
         asked = urllib.request.Request(
@@ -75,10 +64,8 @@ class Exchanges:
 
 @pytest.fixture(scope="module")
 def exchanges(tmp_path_factory):
-    one = Exchanges(tmp_path_factory.mktemp("sim"))
-    yield one
-    one.process.kill()
-    one.process.communicate(timeout=10)
+    with running_exchanges(tmp_path_factory.mktemp("sim"), coins=2) as said:
+        yield Exchanges(said)
 
 
 def config_of(exchanges, client_id_param="clientOrderId", **live):

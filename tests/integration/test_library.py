@@ -24,6 +24,7 @@ from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.ledger.verify import verify
 from arbshard.model.market import Market
 from arbshard.runner import ArbitrageLiveRunner
+from support.exchanges import running_exchanges
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 
@@ -36,25 +37,8 @@ ETH = Market("upbit", "KRW-ETH", "ETH", "KRW")
 def exchanges(tmp_path_factory):
     """The ready file of a running embedded exchange process."""
     folder = tmp_path_factory.mktemp("sim")
-    settings = json.dumps({"coins": 6, "seed": 11, "regime": "high-win"})
-    command = [sys.executable, "-m", "arbshard.exchanges", "--settings", settings]
-    process = subprocess.Popen(
-        [*command, "--ready-file", str(folder / "sim.json")], stderr=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + 20
-        while not (folder / "sim.json").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+    with running_exchanges(folder, coins=6, seed=11, regime="high-win"):
         yield folder / "sim.json"
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
 
 
 @pytest.fixture(scope="module")

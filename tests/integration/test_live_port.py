@@ -3,8 +3,6 @@
 import asyncio
 import json
 import logging
-import subprocess
-import sys
 import time
 from collections import Counter
 from decimal import Decimal
@@ -24,6 +22,7 @@ from arbshard.execution.live.venue_session import VenueSession
 from arbshard.model.order import Order
 from arbshard.shm.budget import Budget
 from arbshard.venues.registry import rate_windows
+from support.exchanges import exchanges_in
 
 pytestmark = pytest.mark.integration
 
@@ -44,30 +43,8 @@ class Books:
 @pytest.fixture
 def start_sim(tmp_path):
     """Addresses of simulated exchanges with two coins."""
-    started = []
-
-    def start(**settings):
-        ready = tmp_path / "sim.json"
-        command = [
-            sys.executable,
-            "-m",
-            "arbshard.exchanges",
-            "--settings",
-            json.dumps({"coins": 2, **settings}),
-        ]
-        process = subprocess.Popen([*command, "--ready-file", str(ready)], stderr=subprocess.PIPE, text=True)
-        started.append(process)
-        deadline = time.monotonic() + 15
-        while not ready.exists():
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline, "not ready in time"
-            time.sleep(0.02)
-        return json.loads(ready.read_text())
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate(timeout=10)
+    with exchanges_in(tmp_path, coins=2) as start:
+        yield start
 
 
 class Market:

@@ -4,8 +4,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
@@ -19,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from yarl import URL
 
 from arbshard.config import SimAccountsConfig
+from support.exchanges import running_exchanges
 
 pytestmark = pytest.mark.integration
 
@@ -29,27 +28,8 @@ LIMIT = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GT
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """``host:port`` of a running Binance with two coins."""
-    ready = tmp_path / "ready.json"
-    command = [
-        sys.executable,
-        "-m",
-        "arbshard.exchanges",
-        "--settings",
-        '{"coins":2}',
-        "--ready-file",
-        str(ready),
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 15
-        while not ready.exists():
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline, "not ready in time"
-            time.sleep(0.02)
-        yield json.loads(ready.read_text())["binance"]["rest_url"].removeprefix("http://")
-    finally:
-        process.kill()
-        process.communicate(timeout=10)
+    with running_exchanges(tmp_path, coins=2) as said:
+        yield said["binance"]["rest_url"].removeprefix("http://")
 
 
 def sign(payload: str) -> str:
@@ -151,7 +131,7 @@ async def test_a_taker_and_its_events_agree_with_the_exchanges_own_books(
     reports = [one for one in events if one["e"] == "executionReport"]
     assert [one["x"] for one in reports][:2] == ["NEW", "TRADE"]
     commission = sum(Decimal(one["commission"]) for one in placed["fills"])
-    control = {"Authorization": f"Bearer {json.loads((tmp_path / 'ready.json').read_text())['token']}"}
+    control = {"Authorization": f"Bearer {json.loads((tmp_path / 'sim.json').read_text())['token']}"}
     url = f"http://{address}/sim/accounts"
     async with aiohttp.ClientSession() as http, http.get(url, headers=control) as reply:
         audit = (await reply.json())[ACCOUNTS.binance_key]

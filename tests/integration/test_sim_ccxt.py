@@ -3,16 +3,14 @@
 import asyncio
 import importlib
 import json
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from arbshard.config import SimConfig
+from support.exchanges import running_exchanges
 
 pytestmark = [
     pytest.mark.integration,
@@ -35,19 +33,8 @@ def library() -> None:
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The ready file of one simulator for the whole file."""
-    path: Path = tmp_path_factory.mktemp("sim") / "sim.json"
-    command = [sys.executable, "-m", "arbshard.exchanges", "--settings", '{"coins":2,"tls":true}']
-    process = subprocess.Popen([*command, "--ready-file", str(path)], stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 15
-        while not path.exists():
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline, "not ready in time"
-            time.sleep(0.02)
-        yield json.loads(path.read_text())
-    finally:
-        process.kill()
-        process.communicate(timeout=10)
+    with running_exchanges(tmp_path_factory.mktemp("sim"), coins=2, tls=True) as said:
+        yield said
 
 
 def make_upbit(ready: Any, **keys: str) -> Any:

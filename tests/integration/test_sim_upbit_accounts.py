@@ -5,13 +5,9 @@ import base64
 import hashlib
 import hmac
 import json
-import subprocess
-import sys
-import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlencode
 
@@ -21,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from arbshard.config import SimAccountsConfig
+from support.exchanges import running_exchanges
 
 pytestmark = pytest.mark.integration
 
@@ -85,28 +82,8 @@ TRIES = 20
 @pytest.fixture(scope="module")
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """One simulator for the whole file: every test looks at its own orders only."""
-    ready: Path = tmp_path_factory.mktemp("sim") / "ready.json"
-    command = [
-        sys.executable,
-        "-m",
-        "arbshard.exchanges",
-        "--settings",
-        '{"coins":2}',
-        "--ready-file",
-        str(ready),
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 15
-        while not ready.exists():
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline, "not ready in time"
-            time.sleep(0.02)
-        said = json.loads(ready.read_text())
+    with running_exchanges(tmp_path_factory.mktemp("sim"), coins=2) as said:
         yield {**said["upbit"], "token": said["token"]}
-    finally:
-        process.kill()
-        process.communicate(timeout=10)
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 import json
 import ssl
-import subprocess
-import sys
-import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from support import reach as reaching
+from support.exchanges import exchanges_in
 from support.instance import Instance
 
 
@@ -130,27 +128,5 @@ def place(tmp_path):
 @pytest.fixture
 def exchanges(tmp_path):
     """Starts simulated exchanges that are no part of a run; what is in their ready file."""
-    started = []
-
-    def start(**settings):
-        ready = tmp_path / "exchanges.json"
-        command = [
-            sys.executable,
-            "-m",
-            "arbshard.exchanges",
-            "--settings",
-            json.dumps({"coins": 4} | settings),
-        ]
-        process = subprocess.Popen([*command, "--ready-file", str(ready)], stderr=subprocess.DEVNULL)
-        started.append(process)
-        deadline = time.monotonic() + 20
-        while not ready.exists():
-            assert process.poll() is None, "the exchanges ended"
-            assert time.monotonic() < deadline, "not ready in time"
-            time.sleep(0.02)
-        return json.loads(ready.read_text())
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait(10)
+    with exchanges_in(tmp_path, coins=4) as start:
+        yield start
