@@ -137,6 +137,18 @@ class TestBinance:
         room.binance.says("myTrades", said.answer([]))
         assert (await room.port.ask(ask)).state == "UNKNOWN"
 
+    async def test_commission_that_cannot_be_asked_for_leaves_it_unknown(self, open_room, said, ask):
+        """A fill without its fee would be booked for good."""
+        room = open_room()
+        found = said.binance()
+        del found["fills"]
+        row = {"id": 5, "price": "60001", "qty": "0.001", "commission": "0.06", "commissionAsset": "USDT"}
+        room.binance.says("order", said.answer(found), said.answer(found))
+        room.binance.says("myTrades", said.lost, said.answer([row]))
+        first = await room.port.ask(ask)
+        assert (first.state, first.fills) == ("UNKNOWN", ())
+        assert (await room.port.ask(ask)).state == "FILLED"
+
 
 class TestUpbit:
     async def test_asked_until_it_has_ended(self, open_room, said, bid):
@@ -226,6 +238,20 @@ class TestUnknown:
         for _ in range(5):
             assert (await room.port.ask(ask)).state == "UNKNOWN"
         assert len(sent(room.binance, "order")) == 1
+
+    async def test_a_question_without_an_answer_says_nothing(self, open_room, said, ask):
+        room = open_room(not_found_after_s=0.0)
+        room.binance.says("order", said.lost, said.answer({}, 503), said.answer(said.binance()))
+        for _ in range(2):
+            assert (await room.port.ask(ask)).state == "UNKNOWN"
+        assert (await room.port.ask(ask)).state == "FILLED"
+
+    async def test_a_redirect_of_an_order_says_nothing(self, open_room, said, ask):
+        """Its body need not come from the venue, so the order may have been accepted."""
+        room = open_room()
+        room.binance.says("order", said.answer({"code": -2010, "msg": "refused"}, 302))
+        result = await room.port.send(ask)
+        assert (result.state, result.detail) == ("UNKNOWN", "HTTP 302: a redirect, which is not followed")
 
     async def test_unreadable_reply_is_asked_about(self, open_room, said, ask):
         room = open_room(order_timeout_s=0.005)

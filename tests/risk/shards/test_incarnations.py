@@ -82,3 +82,44 @@ def test_a_ledger_in_which_a_fenced_one_joined_is_damaged(world):
     fence(world)
     with pytest.raises(LedgerDamaged, match="fenced epoch"):
         world.state.apply(ShardJoined(at_ms=1, shard=0, epoch=1, pid=1))
+
+
+class TestGrants:
+    """In a cluster, only workers of the host that the ledger gives the shard to may begin."""
+
+    @pytest.fixture
+    def world(self):
+        one = w.World()
+        one.core._has_cluster = True
+        return one
+
+    def grant(self, world, host, number):
+        events = world.core.grant(0, host, number, world.now_ms)
+        world.core.commit()
+        world.events += events
+        return events
+
+    @pytest.mark.parametrize(
+        ("epoch", "is_let_in"), [(2999, False), (3000, True), (3001, True), (3999, True), (4000, False)]
+    )
+    def test_an_epoch_belongs_to_the_grant_that_is_stored(self, world, epoch, is_let_in):
+        self.grant(world, "b", 3)
+        answer = world.ask(world.hello(epoch=epoch))
+        assert isinstance(answer, Welcome) == is_let_in
+        assert is_stale(answer) != is_let_in
+
+    def test_without_a_grant_nobody_begins(self, world):
+        assert is_stale(world.ask(world.hello(epoch=3001)))
+
+    def test_a_former_holder_is_refused_though_its_epoch_is_new(self, world):
+        self.grant(world, "b", 3)
+        assert isinstance(world.ask(world.hello(epoch=3001)), Welcome)
+        self.grant(world, "c", 4)
+        assert is_stale(world.ask(world.hello(epoch=3002)))
+        assert isinstance(world.ask(world.hello(epoch=4001)), Welcome)
+        assert is_stale(world.submit(world.entry()))  # of the epoch with which this world began
+
+    def test_the_same_grant_is_stored_once(self, world):
+        (event,) = self.grant(world, "b", 3)
+        assert (event.shard, event.host, event.grant) == (0, "b", 3)
+        assert self.grant(world, "b", 3) == []
