@@ -159,6 +159,8 @@ def a_pair_that_is_set_apart_ends_its_worker(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RiskLink, "set_apart", set_apart)
 
 
+# No other mutation of the gate breaks the invariants of the first and the third: tests/cases/test_bounded_losses.py
+# finds both defects there.
 MUTATIONS = (
     Mutation(exits_in_vain_are_repeated_at_once, _REFUSALS, "waste|repeats|probe|left over", is_nightly=True),
     Mutation(entries_in_vain_are_repeated_at_once, _REFUSALS, "repeats|event"),
