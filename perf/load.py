@@ -23,7 +23,7 @@ _CHECK_S = 0.05
 _COINS = ((5_000, 60), (20_000, 300), (100_000, 1_000))
 """Pairs of (highest rate, coins): each market gets as many messages as real venues send at most."""
 
-_FEE_COINS = frozenset(coin for adapter in ADAPTERS.values() for coin in adapter.rules.fee_coins)
+FEE_COINS = frozenset(coin for adapter in ADAPTERS.values() for coin in adapter.rules.fee_coins)
 """Coins in which a venue's fees are paid. arbshard does not trade them, so it does not subscribe to them."""
 
 
@@ -34,7 +34,7 @@ def coins_at(rate: float) -> int:
 
 def traded_of(coins: int) -> int:
     """Return how many of the generator's first ``coins`` arbshard trades."""
-    return sum(coin.base not in _FEE_COINS for coin in coin_table(coins))
+    return sum(coin.base not in FEE_COINS for coin in coin_table(coins))
 
 
 def updates_of(rate: float, coins: int) -> float:

@@ -98,9 +98,14 @@ class Cluster:
         config: str = "",
         is_live: bool = False,
         further: str = "",
+        exchanges: str = "arbshard.exchanges",
     ) -> None:
-        """``config``: what follows the addresses of the venues. ``further``: first lines of the cluster file."""
+        """``config``: what follows the addresses of the venues. ``further``: first lines of the cluster file.
+
+        ``exchanges`` is the module that runs as the exchanges.
+        """
         self.folder = folder
+        self._exchanges = exchanges
         self._opened = ExitStack()
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
         self.shards = shards
@@ -237,6 +242,14 @@ class Cluster:
             lines.append(
                 f"{name}: {note.why if note else 'no note'} leader={note.leader if note else ''} {grants}"
             )
+            status = run.status()
+            lines.append(f"halted: {status.get('halted')}, problems: {status.get('problems')}")
+            for shard in range(self.shards):
+                refusals = {
+                    key: value for key, value in run.worker(shard).items() if "refus" in key and value
+                }
+                if refusals:
+                    lines.append(f"shard {shard}: {refusals}")
             with suppress(AssertionError, IndexError):
                 lines.append(run.output[-1500:])
         return "\n".join(lines)
@@ -258,16 +271,20 @@ class Cluster:
         return len(universe.shards[shard])
 
     def _start_exchanges(self, coins: int, updates_per_s: float, regime: str) -> None:
-        config = self.folder / "exchanges.toml"
-        config.write_text(
-            f'[sim]\nhost = "{self.network.market.address}"\nexpose = true\ncoins = {coins}\nregime = "{regime}"\n'
-            f"updates_per_s = {updates_per_s}\nseed = 11\n"
-        )
+        settings = {
+            "host": self.network.market.address,
+            "expose": True,
+            "coins": coins,
+            "regime": regime,
+            "updates_per_s": updates_per_s,
+            "seed": 11,
+            "tls": True,
+        }
         ready = self.folder / "sim.json"
         with (self.folder / "exchanges.log").open("wb") as log:
             self._programs["exchanges"] = self.network.market.start(
                 [
-                    sys.executable, "-m", "arbshard", "exchanges", "--config", str(config), "--tls",
+                    sys.executable, "-m", self._exchanges, "--settings", json.dumps(settings),
                     "--ready-file", str(ready),
                 ],
                 stdout=log,
@@ -303,11 +320,12 @@ class Cluster:
         return self.folder / "cluster" / f"nats-{name}"
 
     def _run(self, name: str, config: str, *, is_live: bool) -> HostRun:
-        said = json.loads((self.folder / "sim.json").read_bytes())["tls"]
+        said = json.loads((self.folder / "sim.json").read_bytes())
+        said = said.get("tls") or said  # the generator of measurements has no TLS
         head = 'data = "public"\n' + ('mode = "live"\n' if is_live else "")
         venues = "".join(
             f'[venues.{venue}]\nws_url = "{said[venue]["ws_url"]}"\nrest_url = "{said[venue]["rest_url"]}"\n'
-            f'ca_file = "{said["ca_file"]}"\n'
+            f'ca_file = "{said.get("ca_file", "")}"\n'
             for venue in ("upbit", "binance")
         )
         return HostRun(

@@ -97,9 +97,15 @@ class Host:
 class Network(Protocol):
     """Connects hosts and the exchanges."""
 
-    hosts: dict[str, Host]
-    market: Host
-    """The host of the exchanges."""
+    @property
+    def hosts(self) -> Mapping[str, Host]:
+        """The hosts by name."""
+        ...
+
+    @property
+    def market(self) -> Host:
+        """The host of the exchanges."""
+        ...
 
     def close(self) -> None:
         """End all processes, and remove what was made."""
