@@ -110,6 +110,7 @@ class Cluster:
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
         self.shards = shards
         self._is_live = is_live
+        self._bases_of: dict[Path, tuple[tuple[int, int], tuple[int, ...]]] = {}
         with ExitStack() as opened:
             self.network = opened.enter_context(closing(network or LoopbackNetwork("abc")))
             self.names = names = tuple(self.network.hosts)
@@ -264,11 +265,16 @@ class Cluster:
         return json.loads(done.stdout)
 
     def _bases(self, run: Instance, shard: int) -> int:
+        """Return how many pairs a shard has. A universe is read once: who waits looks many times a second."""
+        path = run.files.universe
         try:
-            universe = msgspec.json.decode(run.files.universe.read_bytes(), type=Universe)
+            stamp = path.stat().st_ino, path.stat().st_mtime_ns
+            if self._bases_of.get(path, ((0, 0), ()))[0] != stamp:
+                universe = msgspec.json.decode(path.read_bytes(), type=Universe)
+                self._bases_of[path] = stamp, tuple(map(len, universe.shards))
         except OSError:
             return 1
-        return len(universe.shards[shard])
+        return self._bases_of[path][1][shard]
 
     def _start_exchanges(self, coins: int, updates_per_s: float, regime: str) -> None:
         settings = {
