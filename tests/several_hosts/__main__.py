@@ -114,8 +114,14 @@ class Trial:
         for name in cluster.names:
             cluster.kill_nats(name)
         time.sleep(_NATS_AWAY_S)
-        if cluster.deciding() != before:
-            self.problems.append(f"{what}: shards moved or stopped while NATS was away")
+        after = cluster.deciding()
+        if after != before:
+            moved = ", ".join(
+                f"shard {shard} from {before.get(shard)} to {after.get(shard)}"
+                for shard in range(cluster.shards)
+                if before.get(shard) != after.get(shard)
+            )
+            self.problems.append(f"{what}: shards moved or stopped while NATS was away: {moved}")
         for name in cluster.names:
             if wiped:
                 cluster.wipe_nats(name)
