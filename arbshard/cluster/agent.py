@@ -267,6 +267,7 @@ class Agent:
         self._state = state
         core.workers(self._local.workers(state.epochs))
         core.universe(state.universe, lease_ns())
+        core.risk_ended(state.risk_ended)
         core.nats_state(connected=self._store.is_connected, trouble=self._store.trouble)
         for shard, grant in enumerate(state.backs):
             if grant:

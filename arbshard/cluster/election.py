@@ -16,6 +16,11 @@ from arbshard.wire.cluster import VERSION, AskVote, LogPosition, Voted
 
 RISK_START_NS = 15_000_000_000
 """How long a new leader's risk may take until it confirms the first beat of its own host."""
+_START_LEASES = 4
+"""For how many leases voters let a new leader's risk start, as long as its agent states that it leads. It is twice as
+many after each leader whose risk did not answer, because the machines may be too busy for less."""
+_DOUBLED_MAX = 2
+"""How often waiting times are doubled at most."""
 
 
 class _Role(enum.Enum):
@@ -64,6 +69,10 @@ class Election:
         """A candidacy that nothing is promised for yet."""
         self._lead_until_ns = 0
         self._complained_ns = NEVER_NS
+        self.ended_term = 0
+        """The newest term whose risk has ended on this host and is not started again; 0 for none."""
+        self.has_pairs = False
+        """Whether the supervisor of this host has the pairs of the cluster."""
 
     @property
     def leads(self) -> bool:
@@ -138,7 +147,9 @@ class Election:
     def heed_leader(self, host: str, term: int, now_ns: int) -> None:
         """Follow a host that leads, unless this host is in contact with a leader, or leads or campaigns."""
         link = self._link
-        is_starting = now_ns - link.since_ns < 4 * self._times.lease_ns
+        # A cluster that has no pairs yet trades nothing, and its first leader finds them before its risk starts.
+        doubled = min(max(link.vain - 1, 0), _DOUBLED_MAX) if self.has_pairs else _DOUBLED_MAX
+        is_starting = now_ns - link.since_ns < _START_LEASES * self._times.lease_ns << doubled
         if (host, term) == link.following and is_starting:
             self.voter.acknowledge(now_ns)  # Its risk may still be starting.
         self.seen_term = max(self.seen_term, term)
@@ -165,7 +176,9 @@ class Election:
 
     def judge_lead(self, now_ns: int) -> None:
         """Step down when this host cannot lead any more: its risk has ended, or no majority confirms it."""
-        if self._role in (_Role.WINNER, _Role.LEADER):
+        if self.leads and self._link.term == self.ended_term:
+            self.step_down("its risk has ended", now_ns)
+        elif self._role in (_Role.WINNER, _Role.LEADER):
             patience_ns = self._times.patience_ns
             silence_ns = now_ns - (self._link.valid_ns or self._elected_ns + RISK_START_NS - patience_ns)
             if silence_ns > patience_ns:
@@ -180,8 +193,10 @@ class Election:
         self._role = _Role.FOLLOWER
         self._candidacy = None
         self._elected_ns = 0
+        if pause_ns is None:
+            pause_ns = self._times.lease_ns << min(self._link.vain, _DOUBLED_MAX)
         self._link.close()
-        self._pause_campaign(self._times.lease_ns if pause_ns is None else pause_ns, now_ns)
+        self._pause_campaign(pause_ns, now_ns)
         self._actions.append(StepDown(why))
 
     # Candidacies.

@@ -183,6 +183,7 @@ class HostCore:
     def universe(self, serial: int, now_ns: int) -> None:
         """Note the serial of the universe that the supervisor of this host has in force; 0 for none."""
         self._placer.note_pairs(now_ns, has_pairs=serial > 0)
+        self._election.has_pairs = serial > 0
         self._universe = serial
 
     def workers(self, up: Mapping[int, WorkerUp]) -> None:
@@ -193,6 +194,10 @@ class HostCore:
         """Note what the ledger has that the agent has open; None: it is closed, or risk has it."""
         self._election.replica(position, now_ns)
         return self._done()
+
+    def risk_ended(self, term: int) -> None:
+        """Note the newest term whose risk has ended on this host and is not started again; 0 for none."""
+        self._election.ended_term = term
 
     def leave(self, now_ns: int) -> list[Action]:
         """Give up every shard and the leadership, and claim nothing more."""

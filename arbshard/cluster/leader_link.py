@@ -31,6 +31,10 @@ class LeaderLink:
         """When this leader was followed first."""
         self._opened_ns = 0
         """When the link was opened last."""
+        self._wait_ns = 0
+        """How long an answer is waited for until the link is opened anew."""
+        self.vain = 0
+        """Number of leaders, one after the other, that have never confirmed a beat of this host."""
         self.contact_ns = NEVER_NS
         """When the leader sent anything last."""
         self.valid_ns = 0
@@ -72,6 +76,11 @@ class LeaderLink:
             self.valid_ns = 0
             self.contact_ns = NEVER_NS
             self.refusal = ""
+            self.vain += 1
+            self._wait_ns = self._times.lease_ns // 4
+        else:
+            # On a busy machine a connection takes long to be made, and each attempt ends the one before.
+            self._wait_ns = min(2 * self._wait_ns, self._times.lease_ns)
         self.following = (host, term)
         self.is_joined = False
         self._opened_ns = now_ns
@@ -90,8 +99,7 @@ class LeaderLink:
         """Open the link anew while the leader is silent."""
         if self.following is not None:
             since_ns = max(self._opened_ns, self.contact_ns if self.is_joined else 0)
-            lease_ns = self._times.lease_ns
-            if now_ns - since_ns >= (lease_ns if self.is_joined else lease_ns // 4):
+            if now_ns - since_ns >= (self._times.lease_ns if self.is_joined else self._wait_ns):
                 self.open(*self.following, now_ns)
 
     def is_beat_due(self, now_ns: int) -> bool:
@@ -115,6 +123,7 @@ class LeaderLink:
         if beat is None:
             return  # It is older than a lease, so what it confirms has expired.
         self.valid_ns = now_ns
+        self.vain = 0
         # From the sending, never from the receipt: the leader's time begins when it receives the beat.
         until_ns = beat.sent_ns + max(min(self._times.lease_ns, message.left_ns), 0)
         self.valid_until_ns = max(self.valid_until_ns, until_ns)

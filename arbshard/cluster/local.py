@@ -30,6 +30,8 @@ class SupervisorState(NamedTuple):
     """Serial of the universe in force on this host; 0 for none."""
     risk_term: int = 0
     """Term of the risk process that exists; 0 for none."""
+    risk_ended: int = 0
+    """The newest term whose risk has ended and is not started again; 0 for none."""
     leaves: bool = False
     """Whether this host is to leave the cluster."""
     phase: int = 0
@@ -89,6 +91,7 @@ class LocalProcesses(Closable):
         return SupervisorState(
             universe=value(page, "universe"),
             risk_term=value(page, "risk_term"),
+            risk_ended=value(page, "risk_ended"),  # before ``leaves``, which the supervisor writes first
             leaves=value(page, "leaves") != 0,
             phase=value(page, "phase"),
             epochs=tuple(value(page, f"epoch_{shard}") for shard in self._shards),

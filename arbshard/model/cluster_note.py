@@ -38,6 +38,7 @@ def supervisor_counters(shards: int) -> Sequence[str]:
     return (
         "universe",  # serial of the universe in force on this host; 0 for none
         "risk_term",  # term of the risk process that exists on this host; 0 for none
+        "risk_ended",  # newest term whose risk has ended on this host and is not started again; 0 for none
         "leaves",  # 1: this host leaves the cluster; its workers have ended
         "phase",  # 1: an operator of this host has ordered that the cluster ends; 2: the same, positions kept
         *(f"epoch_{shard}" for shard in range(shards)),  # epoch of the worker process that exists; 0 for none

@@ -25,8 +25,8 @@ from supervisor.processes.specs import ChildSpecs
 _WORKER_ENDS_S = 0.5
 """How long a worker whose grant has ended may take to end; it sends nothing meanwhile."""
 _RISK_ENDS_S = 10.0
-_AGAIN_NS = 1_000_000_000
-"""Pause in ns before risk is started again in a term in which it has stopped to lead."""
+_RISK_FRESH_NS = 1_000_000_000
+"""Risk, or the agent in its place, shows at least this often (ns) that it is alive."""
 _HOST_FRESH_NS = 5_000_000_000
 """A host whose view has not changed for so long (ns) is counted as away."""
 
@@ -64,7 +64,9 @@ class HostRole:
         self._held = HeldShards()
         self._risk_term = 0
         """The term of the risk process that was started last."""
-        self._risk_ended_ns = 0
+        self._risk_ended = 0
+        """The newest term whose risk has ended. The agent steps down when it reads that, so none is started again in
+        this term."""
         self._risk_was_retired = False
         self._risk_fences: PageReader | None = None
         self._views: dict[str, tuple[int, int]] = {}
@@ -228,17 +230,17 @@ class HostRole:
 
     def _step_risk(self) -> None:
         """Run risk while this host leads, in the term in which it leads; live, the accounts process beside it."""
-        risk, now_ns = self._processes.get("risk"), self._clock.monotonic_ns()
+        risk = self._processes.get("risk")
         wanted = self.view.leads and not self.is_over
         if risk is None:
-            if wanted and (self.view.term != self._risk_term or now_ns - self._risk_ended_ns >= _AGAIN_NS):
+            if wanted and self.view.term > self._risk_ended:
                 self._risk_term, self._risk_was_retired = self.view.term, False
                 self._alert(f"this host leads the cluster from now on (term {self.view.term})")
                 self._processes.begin(Child(self._specs.risk(self.view.term), self._host))
             return
         accounts = self._processes.get("accounts")
         if risk.state == "ended" and not risk.pid:
-            self._risk_ended_ns = now_ns
+            self._risk_ended = max(self._risk_ended, self._risk_term)
             if risk.reason and not self._risk_was_retired:
                 self._alert(f"risk of this host has ended: {risk.reason}")
             self._processes.forget("risk")
@@ -265,6 +267,7 @@ class HostRole:
             "universe": self.universe,
             "risk_term": self._risk_term if risk is not None and risk.pid else 0,
             "leaves": int(self.leaves),
+            "risk_ended": self._risk_ended,  # after ``leaves``: the agent must not show its own page meanwhile
             "phase": self.ordered_phase,
         }
         for shard in range(self._cluster.shards):
@@ -289,12 +292,12 @@ class HostRole:
 
     def _is_risk_shown(self) -> bool:
         page = self._risk_page()
-        return page is not None and self._clock.monotonic_ns() - page.value("beat_ns") < _AGAIN_NS
+        return page is not None and self._clock.monotonic_ns() - page.value("beat_ns") < _RISK_FRESH_NS
 
     def _risk_page(self) -> PageReader | None:
         """Return the page that risk, or the agent in its place, writes at present."""
         page = self._risk_fences
-        if page is None or self._clock.monotonic_ns() - page.value("beat_ns") > _AGAIN_NS:
+        if page is None or self._clock.monotonic_ns() - page.value("beat_ns") > _RISK_FRESH_NS:
             try:
                 newest = PageReader.attach(self._files.risk_page)
             except SharedMemoryError:

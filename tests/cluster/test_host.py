@@ -309,6 +309,88 @@ def test_a_leader_goes_on_without_nats_as_long_as_its_risk_confirms():
     assert driver.core.lead_until_ns == 0
 
 
+def test_a_leader_steps_down_at_once_when_risk_of_its_term_has_ended():
+    driver = Driver()
+    term = elected(driver).term
+    driver.core.risk_ended(term - 1)
+    driver.run(100)
+    assert driver.core.leads
+    driver.core.risk_ended(term)
+    actions = driver.run(10)
+    assert [type(one) for one in actions if isinstance(one, Unfollow | StepDown)] == [Unfollow, StepDown]
+    assert not driver.core.leads
+    assert driver.core.lead_until_ns == 0
+    assert not of(StepDown, driver.run(100))
+
+
+def ms_until_asked(driver: Driver) -> int:
+    """Return how long it takes until the host asks for votes; its ledger is open again."""
+    driver.add(driver.core.replica(LogPosition(0, 5), driver.now_ns))
+    begun_ns = driver.now_ns
+    while not of(SendVote, driver.run(10)):
+        assert driver.now_ns - begun_ns < 60_000 * MS
+    return (driver.now_ns - begun_ns) // MS
+
+
+def test_a_host_whose_risk_does_not_begin_to_lead_waits_longer_each_time():
+    driver = Driver()
+    waits = []
+    for _ in range(4):
+        term = elected(driver).term
+        driver.core.risk_ended(term)
+        driver.run(10)
+        waits.append(ms_until_asked(driver))
+    assert waits == pytest.approx([2000, 4000, 4000, 4000], abs=60)
+    term = elected(driver).term
+    driver.told(Joined(term, must_copy=False))
+    keep_valid(driver, 500)
+    driver.core.risk_ended(term)
+    driver.run(10)
+    assert ms_until_asked(driver) < 1300, "it led, so it waits for no longer than others do"
+
+
+def ms_of_patience(driver: Driver, term: int) -> int:
+    """Return for how long a host that hears nothing but the leader's agent gives its vote to no other one."""
+    begun_ns = driver.now_ns
+    while True:
+        driver.run(100)
+        driver.gossip("b", term)
+        trial = AskVote(VERSION, "c", term + 10, LogPosition(0, 9), is_trial=True)
+        (sent,) = of(SendVote, driver.voted(trial))
+        if sent.message.granted:
+            return (driver.now_ns - begun_ns) // MS
+
+
+def vote_for(driver: Driver, term: int) -> None:
+    driver.voted(AskVote(VERSION, "b", term, LogPosition(0, 9)))
+    assert driver.core.term == term
+
+
+def test_voters_let_risk_start_for_longer_when_that_of_the_last_leader_was_not_heard_of(follower):
+    assert ms_of_patience(follower, 3) == pytest.approx(5200, abs=200)
+    vote_for(follower, 5)
+    assert ms_of_patience(follower, 5) == pytest.approx(9200, abs=200)
+    vote_for(follower, 6)
+    follower.told(Joined(6, must_copy=False))
+    keep_valid(follower, 500)
+    follower.run(1300)
+    vote_for(follower, 7)
+    assert ms_of_patience(follower, 7) == pytest.approx(5200, abs=200)
+
+
+def test_voters_let_the_first_leader_find_the_pairs(follower):
+    follower.core.universe(0, follower.now_ns)
+    assert ms_of_patience(follower, 3) == pytest.approx(17_200, abs=200)
+
+
+def test_the_link_is_opened_anew_less_and_less_often_until_the_leader_answers():
+    driver = Driver()
+    driver.run(1300)
+    vote_for(driver, 3)
+    opened = [ms for ms in range(10, 4010, 10) if of(Follow, driver.run(10))]
+    assert opened == [250, 750, 1750, 2750, 3750]
+
+
 def test_a_leader_steps_down_when_a_host_can_follow_it_no_more():
     driver = Driver()
     ask = elected(driver)

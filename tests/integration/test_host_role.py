@@ -99,10 +99,12 @@ def test_a_host_runs_what_it_holds_and_no_more(host):
     host.show(leads=False)
     host.wait_for(lambda: host.page()["risk_term"] == 0)
     host.wait_for(lambda: "risk" not in host.children())
+    assert host.page()["risk_ended"] == 1
     host.show(leads=True, term=2)
     host.wait_for(lambda: host.page()["risk_term"] == 2)
     host.wait_for(lambda: host.risk().get("ready") == 1)
     host.kill("agent")  # the workers' time runs out; what its successor shows counts then
+    host.show(term=3)  # which leads in no term of its predecessor
     host.wait_for(lambda: host.epochs() == {1: 8001} or host.epochs() == {1: 8002})
 
     host.show(others=("b",))

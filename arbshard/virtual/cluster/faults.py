@@ -21,6 +21,8 @@ KINDS = (
     "kill_host",
     "kill_process",
     "kill_at",
+    "slow_disk",
+    "risk_refuses",
     "nats_unreachable",
     "nats_down",
     "nats_wiped",
@@ -200,6 +202,21 @@ class ClusterFaults:
         host, point = self._any_host(), self._world.rng.choice(POINTS)
         host.crash = (point, 0.5 if point.startswith("promise") else 0.1)
         return lambda: setattr(host, "crash", None)
+
+    def _slow_disk(self) -> End:
+        host = self._any_host()
+        host.disk_ns = self._world.rng.choice((20 * MS, 200 * MS, 800 * MS))
+        self._log(f"the disk of {host.name} takes up to {host.disk_ns // MS} ms")
+        return lambda: setattr(host, "disk_ns", 0)
+
+    def _risk_refuses(self) -> End:
+        """Have risk of a host end as one that may not lead: at once, and whenever it is started."""
+        host = self._any_host()
+        self._log(f"risk of {host.name} does not lead")
+        host.refusals += 1
+        if host.risk is not None:
+            self._world.enter(host.risk.process, host.risk.end, "a fault")
+        return lambda: setattr(host, "refusals", host.refusals - 1)
 
     # NATS.
 

@@ -47,6 +47,8 @@ from arbshard.wire.cluster import (
 _TICK_NS = 50 * MS
 _POLL_NS = 40 * MS
 _TIME_OUT_NS = 300 * MS
+_CONNECT_NS = 100 * MS
+"""How often a connection is tried where no process listens."""
 
 
 class AgentPage:
@@ -89,9 +91,18 @@ class AgentLink:
         host = self.agent.host
         host.world.send(host.name, self.target, self.up, self._arrive, message)
 
+    def join(self) -> None:
+        """Ask the leader to accept this host, as soon as there is a connection."""
+        if self.agent.link is self:
+            host = self.agent.host
+            self.send(Join(VERSION, host.name, self.term, position_of(host.disk.ledger), b""))
+
     def _arrive(self, message: FollowerMessage) -> None:
         risk = self.agent.host.cluster[self.target].risk
         if isinstance(message, Join):
+            if risk is None or not risk.listens:
+                self.agent.host.world.after(_CONNECT_NS, self.agent.process, self.join)
+                return
             self.risk = risk
         if risk is not None and self.risk is risk:
             risk.host.world.enter(risk.process, risk.receive, self, message)
@@ -110,7 +121,8 @@ class ClusterAgent:
         self.page = host.page = AgentPage()
         self.core = HostCore(host.config, host.disk.promise, host.now())
         self.core.nats_state(connected=True)
-        self._link: AgentLink | None = None
+        self.link: AgentLink | None = None
+        """The connection to the leader."""
         self._stored_ns = 0
         self._tick()
 
@@ -120,6 +132,7 @@ class ClusterAgent:
             {shard: WorkerUp(one.epoch, 1) for shard, one in host.workers.items() if one.process.alive}
         )
         self.core.universe(1, host.now())
+        self.core.risk_ended(host.ended_term)
         if not self.core.leads and host.disk.lock is None and host.risk is None:
             host.disk.lock = self.process
             self.do(self.core.replica(position_of(host.disk.ledger), host.now()))
@@ -133,8 +146,14 @@ class ClusterAgent:
         page.lead_until_ns = core.lead_until_ns
         page.grants = core.grants(self.host.now())
         page.valid_until_ns = core.valid_until_ns
-        for action in actions:
+        self._carry_out_all(list(actions))
+
+    def _carry_out_all(self, actions: list[Action]) -> None:
+        for number, action in enumerate(actions):
             self._carry_out(action)
+            if isinstance(action, Persist) and self.host.wait_for_disk(self.process):
+                self.host.world.enter(self.process, self._carry_out_all, actions[number + 1 :])
+                return
 
     def _carry_out(self, action: Action) -> None:  # noqa: C901, PLR0912 - one case for each action
         host = self.host
@@ -148,10 +167,10 @@ class ClusterAgent:
             case SendVote(target, message):
                 host.world.send(host.name, target, None, host.cluster[target].vote_message, message)
             case Follow(target, term):
-                self._link = AgentLink(self, target, term)
-                self._link.send(Join(VERSION, host.name, term, position_of(host.disk.ledger), b""))
+                self.link = AgentLink(self, target, term)
+                self.link.join()
             case Unfollow():
-                self._link = None
+                self.link = None
             case Lead(term):
                 host.world.log(f"{host.name} is elected for term {term}")
                 self._close_ledger()
@@ -159,8 +178,8 @@ class ClusterAgent:
             case StepDown(why):
                 host.world.log(f"{host.name} steps down: {why}")
             case SendToLeader(message):
-                if self._link is not None:
-                    self._link.send(message)
+                if self.link is not None:
+                    self.link.send(message)
             case PutLease():
                 self._put(action)
             case ReadEntry(key):
@@ -212,10 +231,10 @@ class ClusterAgent:
 
     def receive(self, link: AgentLink, message: LeaderMessage) -> None:
         """Take a message of the leader."""
-        if link is not self._link:
+        if link is not self.link:
             return
         self.do(self.core.leader_message(link.term, message, self.host.now()))
-        if isinstance(message, Events | CopyPart) and link is self._link:
+        if isinstance(message, Events | CopyPart) and link is self.link:
             # Commits take a while, and happen one after the other.
             world = self.host.world
             self._stored_ns = max(self._stored_ns, world.now_ns + world.rng.randrange(100_000, 1_500_000)) + 1
@@ -223,7 +242,7 @@ class ClusterAgent:
 
     def _store(self, link: AgentLink, message: Events | CopyPart) -> None:
         disk = self.host.disk
-        if link is not self._link or disk.lock is not self.process:
+        if link is not self.link or disk.lock is not self.process:
             return
         if isinstance(message, CopyPart):
             disk.ledger = list(link.copy)
@@ -235,8 +254,12 @@ class ClusterAgent:
         if message.bodies:
             self.host.crash_point(self.process, "stored")
             self.do(self.core.replica(position_of(disk.ledger), self.host.now()))
-        if link is self._link:
-            link.send(Stored(link.term, len(disk.ledger)))
+            self.host.wait_for_disk(self.process)
+        self.host.world.enter(self.process, self._acknowledge, link)
+
+    def _acknowledge(self, link: AgentLink) -> None:
+        if link is self.link:
+            link.send(Stored(link.term, len(self.host.disk.ledger)))
 
 
 class ShardWorker:
@@ -324,11 +347,16 @@ class ClusterHost:
         self.risk: LeaderRisk | None = None
         self.workers: dict[int, ShardWorker] = {}
         self._incarnations: dict[tuple[int, int], int] = {}
-        self._failed_term = 0
+        self.ended_term = 0
+        """The newest term whose risk has ended and is not started again."""
         self.supervisor = HostProcess(f"{self.name}/supervisor")
         self.is_up = False
         self.boot_ns = (30 * MS, 700 * MS)
         """Least and greatest time in which risk starts."""
+        self.disk_ns = 0
+        """The longest time in which something reaches the disk; the process waits meanwhile. 0: at once."""
+        self.refusals = 0
+        """Number of faults by which risk that is started does not begin to lead."""
         self.muted: dict[str, int] = {}
         """By host: number of faults that keep messages of its agent from this host's."""
         self.crash: tuple[str, float] | None = None
@@ -345,11 +373,20 @@ class ClusterHost:
             self.kill(process)
             raise ProcessKilled
 
+    def wait_for_disk(self, process: HostProcess) -> bool:
+        """Have a process do nothing until what it has written is on the disk. Return whether that takes a while."""
+        if not self.disk_ns:
+            return False
+        self.world.pause(process)
+        self.world.after(self.world.rng.randrange(self.disk_ns), None, self.world.resume, process)
+        return True
+
     # Processes.
 
     def start(self) -> None:
         """Start the supervisor, which starts everything else."""
         self.is_up = True
+        self.ended_term = 0
         self.supervisor = HostProcess(f"{self.name}/supervisor")
         self._incarnations = {}
         self._poll()
@@ -390,12 +427,13 @@ class ClusterHost:
     def _poll_risk(self) -> None:
         page, risk = self.page, self.risk
         if risk is not None and not risk.process.alive:
-            self._failed_term = risk.term if risk.has_given_up else self._failed_term
+            self.ended_term = max(self.ended_term, risk.term) if risk.has_given_up else self.ended_term
             self.risk = None
         elif risk is not None and (not page.leads or page.term != risk.term):
             self.kill(risk.process)
+            self.ended_term = max(self.ended_term, risk.term)
             self.risk = None
-        elif risk is None and page.leads and page.term != self._failed_term:
+        elif risk is None and page.leads and page.term > self.ended_term:
             self.risk = LeaderRisk(self, page.term)
             boot_ns = self.world.rng.randrange(*self.boot_ns)
             self.world.after(boot_ns, self.risk.process, self.risk.start)

@@ -87,7 +87,7 @@ class LeaderRisk:
     def start(self) -> None:
         """Open the ledger and begin to lead, if the agent still wants it."""
         host, page = self.host, self.host.page
-        if not page.leads or page.term != self.term or host.disk.lock is not None:
+        if not page.leads or page.term != self.term or host.disk.lock is not None or host.refusals:
             self.end("may not lead")
             return
         host.disk.lock = self.process
@@ -114,6 +114,11 @@ class LeaderRisk:
         if is_first:
             self._append(began)
         self._tick()
+
+    @property
+    def listens(self) -> bool:
+        """Return whether another host can connect to it."""
+        return self.is_serving and self.process.alive
 
     def end(self, why: str) -> None:
         """End the process."""
@@ -157,6 +162,7 @@ class LeaderRisk:
         self.host.disk.ledger.append(body)
         self.quorum.store(len(self.host.disk.ledger), self.host.now())
         self._send_events()
+        self.host.wait_for_disk(self.process)
 
     def _send_events(self) -> None:
         ledger, now_ns = self.host.disk.ledger, self.host.now()

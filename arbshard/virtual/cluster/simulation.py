@@ -13,9 +13,7 @@ from arbshard.virtual.cluster.world import MS, ClusterWorld, HostClock, S
 Replication = Literal["sync", "async"]
 SETTLE_NS = 20 * S
 """Within this time after the end of all faults every shard must be decided on again. Nearly always it takes less than
-three seconds; most when risk of an elected host ended before it confirmed anything, which its agent waits for
-(``arbshard.cluster.election.RISK_START_NS``).
-"""
+three seconds."""
 _START_NS = 6 * S
 _NAMES = "abcdefghijklmnop"
 

@@ -12,6 +12,8 @@ from arbshard.virtual.cluster.world import MS, ClusterWorld, HostProcess, Messag
 from support.effort import effort
 
 GOAL_MS = 3000
+REPEATED_MS = 5000
+"""The time when an election has to be repeated."""
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,35 @@ def test_the_shards_of_a_lost_host_are_decided_on_within_three_seconds(
         assert 0 <= settled_ns // MS + 30 <= GOAL_MS, seed
 
 
+def test_risk_that_ends_before_it_leads_costs_an_election() -> None:
+    for seed in range(effort(10, 100)):
+        simulation = ClusterSimulation(ClusterSettings(seed))
+        simulation.start()
+        leader_of(simulation).stop()
+        others = [one for one in simulation.hosts.values() if one.is_up]
+        for one in others:
+            one.refusals = 1
+        simulation.world.run(
+            simulation.world.now_ns + 10 * S, lambda others=others: any(one.ended_term for one in others)
+        )
+        for one in others:
+            one.refusals = 0
+        settled_ns = simulation.settle(20 * S)
+        assert not simulation.checks.violations
+        assert 0 <= settled_ns // MS <= REPEATED_MS, seed
+
+
+def test_a_busy_start_needs_few_elections() -> None:
+    for seed in range(effort(10, 100)):
+        simulation = ClusterSimulation(ClusterSettings(seed))
+        for host in simulation.hosts.values():
+            host.boot_ns, host.disk_ns = (3 * S, 9 * S), 300 * MS
+            simulation.world.after(simulation.world.rng.randrange(500 * MS), None, host.start)
+        assert simulation.settle(60 * S) >= 0, seed
+        assert not simulation.checks.violations
+        assert max(host.disk.promise.term for host in simulation.hosts.values()) <= 3, seed
+
+
 def test_a_host_that_was_cut_off_disturbs_nothing_when_it_is_back() -> None:
     for seed in range(effort(5, 50)):
         simulation = ClusterSimulation(ClusterSettings(seed))
@@ -171,6 +202,7 @@ def test_every_fault_ends_with_the_simulation() -> None:
     assert simulation.nats.is_down == 0
     assert not any(simulation.nats.unreachable.values())
     assert not simulation.world.slow_ns
+    assert not any(host.disk_ns or host.refusals for host in simulation.hosts.values())
     assert not any(one.paused for host in simulation.hosts.values() for one in host.processes())
     assert all(host.is_up for host in simulation.hosts.values())
 
