@@ -295,18 +295,17 @@ class HostCore:
         self.phase = max(self.phase, message.phase)
         if message.view.leads:
             self._election.heed_leader(message.host, message.view.term, now_ns)
-        if not self.leads:
-            self._placer.heed(message.placement)
+        if not self.leads and self._placer.heed(message.placement):
+            self._renewed_ns = NEVER_NS  # Leases of shards that are placed here are read at the next tick.
 
     # Leases and placement.
 
     def _renew(self, now_ns: int) -> None:
-        is_due = now_ns - self._renewed_ns >= self._renew_ns
+        is_placed_anew = self.leads and self._place(now_ns)
+        is_due = is_placed_anew or now_ns - self._renewed_ns >= self._renew_ns
         self._leases.risk.is_wanted = self._election.wants_lease(now_ns)
         if is_due:
             self._renewed_ns = now_ns
-            if self.leads:
-                self._place(now_ns)
             self._actions.append(PublishView())
         self._keep(self._leases.risk, now_ns, may_read=is_due)
         for shard in self._shards:
@@ -324,9 +323,12 @@ class HostCore:
         hosts = self._placer.hosts
         return hosts[shard] == self.host if hosts else shard in self._claims.granted
 
-    def _place(self, now_ns: int) -> None:
+    def _place(self, now_ns: int) -> bool:
+        """Decide where the shards shall be. Return whether that is another placement, which is stated at once."""
+        before = self._placer.placement
         if self.has_contact(now_ns):
             own = OwnHost(self.term, self.is_leaving, self._frames_s, self._claims.granted)
             self._placer.decide(own, now_ns)
         else:
             self._placer.wait(now_ns)
+        return self._placer.placement is not before

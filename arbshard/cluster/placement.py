@@ -127,13 +127,15 @@ class ShardPlacer:
             self._had_pairs_ns = now_ns
         self.has_pairs = has_pairs
 
-    def heed(self, placed: Placement | None) -> None:
-        """Note a placement that another host knows."""
+    def heed(self, placed: Placement | None) -> bool:
+        """Note a placement that another host knows. Return whether it is newer than the one that was known."""
         if placed is None or len(placed.hosts) != self._config.shards:
-            return
+            return False
         known = self.placement
-        if known is None or (placed.term, placed.serial) > (known.term, known.serial):
-            self.placement = placed
+        if known is not None and (placed.term, placed.serial) <= (known.term, known.serial):
+            return False
+        self.placement = placed
+        return True
 
     def wait(self, now_ns: int) -> None:
         """Note that this host leads, and is not in contact with its own risk."""

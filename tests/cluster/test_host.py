@@ -7,6 +7,7 @@ from arbshard.cluster.actions import (
     Follow,
     Lead,
     Persist,
+    PublishView,
     PutLease,
     ReadEntry,
     SendToLeader,
@@ -436,6 +437,31 @@ def test_the_leader_places_every_shard_and_the_shards_of_a_silent_host_anew():
         keep_valid(driver, 100)
         driver.gossip("c", term)
     assert {host for _, host in driver.core.placement} == {"a", "c"}
+
+
+def test_shards_of_a_silent_host_are_placed_anew_and_that_is_stated_at_once():
+    driver = Driver()
+    term = elected(driver).term
+    driver.told(Joined(term, must_copy=False))
+    beside(driver, term, 3000)
+    before, heard_ns = driver.core.placement, driver.now_ns
+    while driver.core.placement == before:
+        actions = driver.run(10)
+        for beat in to_leader(HostBeat, actions):
+            driver.told(Valid(term, beat.number))
+        driver.gossip("c", term)
+        assert driver.now_ns - heard_ns <= 1210 * MS
+    assert of(PublishView, actions)
+    assert hosts_of_shards(driver) == {"a", "c"}
+
+
+def test_the_lease_of_a_shard_that_is_placed_here_is_taken_at_once(follower):
+    keep_valid(follower, 300)
+    follower.run(10)
+    follower.place(3, 1, "a", "b")
+    actions = follower.run(20)
+    assert [one.key for one in of(ReadEntry, actions)].count(shard_key(0)) == 1
+    assert [one.key for one in of(PutLease, actions)] == [shard_key(0)]
 
 
 def hosts_of_shards(driver: Driver) -> set[str]:
