@@ -15,6 +15,7 @@ from arbshard.config import Config, VenueConfig
 from arbshard.data.ccxt_client import CcxtClient
 from arbshard.data.http import HttpFetch, HttpSender, load_library
 from arbshard.data.proxy import is_loopback, proxy_for
+from arbshard.data.stream import Opener, open_stream
 from arbshard.data.stream import target_of as stream_target_of
 from arbshard.data.trust import trust_of
 from arbshard.errors import UsageError
@@ -66,18 +67,27 @@ def open_order_client(venue: str, config: Config, keys: Keys, clock: Clock) -> V
     """
     from arbshard.data.direct_http import DirectHttp
 
-    settings, socket = config.venues.get(venue), None
+    settings = config.venues.get(venue)
     sender = HttpFetch if settings.rest_url and proxy_for(settings.rest_url) else DirectHttp
     client = _open(venue, config, keys, clock, sender)
-    if settings.order_api == "ws":
-        socket = get_adapter(venue).order_socket
-    if socket is None or not isinstance(client, HttpVenueClient):
+    return over_socket(client, config, keys, clock) if isinstance(client, HttpVenueClient) else client
+
+
+def over_socket(
+    client: "HttpVenueClient", config: Config, keys: Keys, clock: Clock, opener: Opener = open_stream
+) -> VenueClient:
+    """Return a client that makes calls about orders over the venue's WebSocket, and all others as ``client`` does;
+    ``client`` itself where the venue has none or ``order_api`` does not ask for it.
+    """
+    venue = client.venue
+    settings, socket = config.venues.get(venue), get_adapter(venue).order_socket
+    if socket is None or settings.order_api != "ws":
         return client
     from arbshard.data.order_socket import SocketVenueClient
 
     target = stream_target_of(venue, settings, socket.address(settings), socket.ping_interval_s)
     timeout_s, receiver = config.live.order_timeout_s, config.run.receiver
-    return SocketVenueClient(venue, socket, target, keys, client, clock, timeout_s, receiver)
+    return SocketVenueClient(venue, socket, target, keys, client, clock, timeout_s, receiver, opener)
 
 
 def open_fetch(

@@ -8,7 +8,7 @@ from arbshard.accounts.assembly import RISK_TIMEOUT_MS, RISK_TRIES, AccountsPort
 from arbshard.accounts.counters import HISTOGRAMS, counters
 from arbshard.accounts.markets import MarketTables
 from arbshard.config import Config
-from arbshard.data.clients import HttpVenueClient
+from arbshard.data.clients import HttpVenueClient, over_socket
 from arbshard.data.stream import Opener
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.books import BooksReader
@@ -38,12 +38,14 @@ class LiveWorld(NamedTuple):
     venues: Mapping[str, TradingVenue]
     bus: EventBus
     opener: Opener
+    order_opener: Opener
+    """Opens connections for orders."""
 
     def keys(self) -> dict[str, Keys]:
         """Return the API keys of the simulated accounts, by venue."""
         return {name: Keys(name, *self.config.sim.accounts.key_of(name)) for name in self.venues}
 
-    def clients(self, process: VirtualProcess) -> dict[str, VenueClient]:
+    def clients(self, process: VirtualProcess) -> dict[str, HttpVenueClient]:
         """Return a client for each venue, by name, that calls it from ``process``."""
         live, keys = self.config.live, self.keys()
         return {
@@ -63,9 +65,12 @@ class LiveWorld(NamedTuple):
     def worker_ports(self, process: VirtualProcess, files: RunFiles, shard: int) -> LivePorts:
         """Return what the worker of ``shard`` needs for live orders."""
         budget = Budget.open(files.dir, f"worker-{shard}", rate_windows())
-        return LivePorts(
-            self.clients(process), self.bus.subscriber(process, order_events.topic(shard)), budget
-        )
+        keys = self.keys()
+        clients: dict[str, VenueClient] = {
+            name: over_socket(client, self.config, keys[name], self.clock, self.order_opener)
+            for name, client in self.clients(process).items()
+        }
+        return LivePorts(clients, self.bus.subscriber(process, order_events.topic(shard)), budget)
 
 
 class VirtualAccounts:

@@ -3,7 +3,8 @@ sockets.
 
 ``open_stream`` replaces ``data.stream.open_stream``, so the supervisor's own feeds connect, subscribe, lose their
 connections and recover. A connection keeps the order of its frames, as TCP does; it may be slow, silent, or be cut,
-which loses the frames under way.
+which loses the frames under way. ``open_order_stream`` does the same for connections that carry orders: what is sent
+over one arrives even if its sender has died meanwhile.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from arbshard.exchanges.session import (
     PrivateSession,
     RestReply,
     SendData,
+    SendLater,
 )
 from arbshard.exchanges.session import SharedStream as Wanted
 from arbshard.exchanges.units import UNIT
@@ -60,8 +62,11 @@ def symbol_of(payload: bytes) -> str | None:
 class VirtualStream(AbstractAsyncContextManager[Stream]):
     """Is both ends of one WebSocket connection. Implements ``data.stream.Stream`` for the client."""
 
-    def __init__(self, venue: "VirtualVenue", target: Target, on_message: OnMessage) -> None:
+    def __init__(
+        self, venue: "VirtualVenue", target: Target, on_message: OnMessage, *, is_for_orders: bool = False
+    ) -> None:
         self._venue = venue
+        self._delay_ns = venue.network.call_ns if is_for_orders else venue.network.frame_ns
         self._target = target
         self._on_message = on_message
         self._loop = venue.loop
@@ -69,12 +74,18 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         self._session: ClientSession | None = None
         self._streams: frozenset[Wanted] = frozenset()
         self._arrives_ns = 0
+        self._reaches_ns = 0
+        self._is_cut = False
+        """Whether the venue has ended it."""
+        self.cuts_after_ns: int | None = None
+        """How long after the next message to the venue the connection breaks, in ns; None if it does not."""
         self.ponged_ns = 0
         self.number = 0
         self.client: VirtualProcess | None = None
         self.is_open = False
+        self.is_for_orders = is_for_orders
         self.is_private = False
-        """Whether it carries events of our account."""
+        """Whether it carries events of our account, or answers to its orders."""
         self.is_silent = False
         """Whether the connection is open but carries nothing."""
 
@@ -96,7 +107,8 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         self._venue.join(self)
         if isinstance(session, PrivateSession) and self._venue.trading is not None:
             self.is_private = True
-            self._venue.trading.join(self, session)
+            if not self.is_for_orders:
+                self._venue.trading.join(self, session)
             self._do(session.on_open(self._venue.clock.wall_ms()))
         self._subscribed()
         return self
@@ -115,7 +127,12 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         """Send a text to the venue, as ``Stream`` does. Raises ``VenueUnavailable`` after the end."""
         if not self.is_open:
             raise VenueUnavailable("the connection is over")
-        self._loop.deliver(None, self._loop.now_ns + self._venue.network.frame_ns(), self._at_venue, text)
+        now_ns = self._loop.now_ns
+        self._reaches_ns = max(self._reaches_ns, now_ns + self._delay_ns())
+        self._loop.deliver(None, self._reaches_ns, self._at_venue, text)
+        if self.cuts_after_ns is not None:
+            self._loop.deliver(None, now_ns + self.cuts_after_ns, self.cut, "connection reset")
+            self.cuts_after_ns = None
 
     async def ping(self) -> None:
         """Send a ping to the venue, as ``Stream`` does. Raises ``VenueUnavailable`` after the end."""
@@ -140,8 +157,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         """Send a frame to the client."""
         if self.is_silent:
             return
-        arrives_ns = self._loop.now_ns + self._venue.network.frame_ns()
-        self._arrives_ns = max(self._arrives_ns, arrives_ns)
+        self._arrives_ns = max(self._arrives_ns, self._loop.now_ns + self._delay_ns())
         self._loop.deliver(self.client, self._arrives_ns, self._at_client, symbol, payload)
 
     def perform(self, action: Action, delay_ms: float) -> None:
@@ -151,11 +167,15 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         else:
             self._do((action,))
 
-    def cut(self, why: str) -> None:
-        """Break the connection: what is under way is lost, and the client is notified."""
+    def cut(self, why: str, *, is_clean: bool = False) -> None:
+        """Break the connection, and notify the client. What is under way to it is lost unless it ``is_clean``."""
         if self.is_open:
+            self._is_cut = True
             self._venue.leave(self, self._streams)
-            self._loop.deliver(self.client, self._loop.now_ns + self._venue.network.frame_ns(), self.end, why)
+            ends_ns = self._loop.now_ns + self._venue.network.frame_ns()
+            if is_clean:
+                ends_ns = max(ends_ns, self._arrives_ns)
+            self._loop.deliver(self.client, ends_ns, self.end, why)
 
     def end(self, why: str) -> None:
         """End the connection at the client's side."""
@@ -169,11 +189,15 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
             self._over.set_result(why)
 
     def _at_venue(self, text: str) -> None:
-        if not self.is_open or self._session is None or not self._venue.holds(self):
+        is_known = self._venue.holds(self) or (self.is_for_orders and self._venue.is_reachable)
+        if self._is_cut or self._session is None or not is_known:
             return
         clock = self._venue.clock_of(self._session)
         self._do(self._session.on_text(text, clock.monotonic_ns(), clock.wall_ms()))
-        self._subscribed()
+        if self.is_open and not self._is_cut:
+            self._subscribed()
+        if self.is_for_orders and self._venue.trading is not None:
+            self._venue.trading.deliver()
 
     def _on_ping(self) -> None:
         """Answer after what was sent before. A silent connection carries nothing."""
@@ -201,8 +225,10 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
             if isinstance(action, SendData):
                 symbol = None if self.is_private else symbol_of(action.payload)
                 self.deliver(symbol, action.payload)
+            elif isinstance(action, SendLater):
+                self.perform(SendData(action.payload), action.wait_ms)
             elif isinstance(action, CloseClient | Cut):
-                self.cut(action.reason)
+                self.cut(action.reason, is_clean=isinstance(action, CloseClient))
 
     def _at_client(self, symbol: str | None, payload: bytes) -> None:
         if self.is_open:
@@ -384,5 +410,14 @@ class VirtualExchanges:
     ) -> AbstractAsyncContextManager[Stream]:
         """Return a connection to a venue, as ``data.stream.open_stream`` does."""
         del now_ns, receiver
-        name = next(name for name in self.venues if name in target.address)
-        return VirtualStream(self.venues[name], target, on_message)
+        return VirtualStream(self._venue_at(target), target, on_message)
+
+    def open_order_stream(
+        self, target: Target, on_message: OnMessage, now_ns: Callable[[], int], receiver: Receiver = "auto"
+    ) -> AbstractAsyncContextManager[Stream]:
+        """Return a connection to a venue that carries orders, as ``data.stream.open_stream`` does."""
+        del now_ns, receiver
+        return VirtualStream(self._venue_at(target), target, on_message, is_for_orders=True)
+
+    def _venue_at(self, target: Target) -> VirtualVenue:
+        return self.venues[next(name for name in self.venues if name in target.address)]

@@ -136,7 +136,7 @@ def _end(task: asyncio.Task[Any], context: Context) -> None:
         try:
             context.copy().run(work.close)
             return
-        except (RuntimeError, ValueError, Killed):
+        except (RuntimeError, ValueError, Killed, BaseExceptionGroup):  # the last is of a group of tasks
             continue
 
 

@@ -113,7 +113,14 @@ class Simulation:
             self._exchanges.open_accounts(self.oracle)
             self.oracle.wallets = self._exchanges.wallets
             bus = EventBus(loop, self.network, Random(f"{settings.seed}:bus"))
-            live = LiveWorld(config, self._clock, self._exchanges.trading, bus, self._exchanges.open_stream)
+            live = LiveWorld(
+                config,
+                self._clock,
+                self._exchanges.trading,
+                bus,
+                self._exchanges.open_stream,
+                self._exchanges.open_order_stream,
+            )
         self.world = VirtualWorld(
             loop, self._clock, config, universe, self._exchanges, unkind, self.disk, port, self.oracle,
             self.audit, self.trace, Random(f"{settings.seed}:boots"), timing or Timing(), live,

@@ -39,7 +39,7 @@ def lines_of(report: SimulationReport) -> Iterator[str]:
 
 def line_of(report: SimulationReport) -> str:
     """Return one line, and for a failure also the command that repeats it."""
-    said = f"seed {report.settings.seed:>10} {_mode(report):>5}  {_span(report.virtual_s)}  {report.speed:>4.0f} x  "
+    said = f"seed {report.settings.seed:>10} {_mode(report):>10}  {_span(report.virtual_s)}  {report.speed:>4.0f} x  "
     said += f"{report.tally.exits:>5} trades  {sum(report.faults.values()):>4} faults  {report.hash}  "
     if not report.violations:
         return said + "ok"
@@ -47,7 +47,10 @@ def line_of(report: SimulationReport) -> str:
 
 
 def _mode(report: SimulationReport) -> str:
-    return "live" if report.settings.is_live else "paper"
+    settings = report.settings
+    if not settings.is_live:
+        return "paper"
+    return f"live/{'logon' if settings.order_api == 'ws' and settings.logs_on else settings.order_api}"
 
 
 def _violations(report: SimulationReport) -> Iterator[str]:

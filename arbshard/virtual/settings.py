@@ -1,6 +1,8 @@
 """Defines the settings of a simulation, and the configuration of the system in it."""
 
+from base64 import b64encode
 from decimal import Decimal
+from importlib.util import find_spec
 from random import Random
 from typing import Literal, NamedTuple
 
@@ -36,6 +38,17 @@ _POOR_SHARE = 0.3
 """Share of the seeds in which money is short."""
 _POOR_KRW = Decimal(250_000)
 """Money for each pair on either venue in KRW where money is short."""
+_REST_SHARE = 0.25
+"""Share of the seeds in which orders go to Binance by REST instead of over its WebSocket API."""
+_LOGON_SHARE = 0.5
+"""Share of the seeds in which Binance's key is an Ed25519 key, which logs connections on; in all others calls are
+signed.
+"""
+_ED25519_PRIVATE = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+_ED25519_PUBLIC = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
+"""The first key pair of the test vectors in RFC 8032; it opens nothing."""
+_PKCS8 = bytes.fromhex("302e020100300506032b657004220420")
+"""What precedes the 32 bytes of a private Ed25519 key in a PEM file."""
 _ROUNDED_SHARE = 0.7
 """Share of the seeds in which Upbit prints balances and private figures in the digits that it shows."""
 
@@ -72,6 +85,17 @@ class Settings(NamedTuple):
     def is_rounded(self) -> bool:
         """Return whether Upbit cuts its balances to 8 decimals and prints private figures as doubles."""
         return self.is_live and Random(f"{self.seed}:digits").random() < _ROUNDED_SHARE
+
+    @property
+    def order_api(self) -> Literal["rest", "ws"]:
+        """Return how live orders go to Binance."""
+        return "rest" if Random(f"{self.seed}:order api").random() < _REST_SHARE else "ws"
+
+    @property
+    def logs_on(self) -> bool:
+        """Return whether Binance's key is an Ed25519 key. Without the package cryptography it never is."""
+        drawn = Random(f"{self.seed}:logon").random() < _LOGON_SHARE
+        return self.is_live and drawn and find_spec("cryptography") is not None
 
     def command(self) -> str:
         """Return the command that repeats this run."""
@@ -113,6 +137,13 @@ def config_of(settings: Settings) -> Config:
         rounded_statement=Fault(share=float(settings.is_rounded)),
         figures_as_doubles=Fault(share=float(settings.is_rounded)),
     )
+    key = {}
+    if settings.logs_on:
+        pem = b64encode(_PKCS8 + _ED25519_PRIVATE).decode()
+        key = {
+            "binance_secret": f"-----BEGIN PRIVATE KEY-----\n{pem}\n-----END PRIVATE KEY-----",
+            "binance_ed25519_public": b64encode(_ED25519_PUBLIC).decode(),
+        }
     money = {}
     if settings.is_poor:
         quote = _POOR_KRW * settings.pairs
@@ -138,6 +169,7 @@ def config_of(settings: Settings) -> Config:
                     ws_url=_WEBSOCKETS[name],
                     rest_url=f"https://{name}.virtual",
                     depth=5,
+                    order_api=settings.order_api if name == AWAY else "rest",
                 )
                 for name in TRADED
             },
@@ -168,7 +200,7 @@ def config_of(settings: Settings) -> Config:
             coins=settings.pairs,
             updates_per_s=settings.updates,
             depth=5,
-            accounts=replace(base.sim.accounts, **money),
+            accounts=replace(base.sim.accounts, **money, **key),
             faults=faults,
         ),
     )

@@ -8,7 +8,7 @@ from decimal import Decimal
 from random import Random
 
 from arbshard.exchanges.accounts.order import Ticket
-from arbshard.venues.registry import HOME
+from arbshard.venues.registry import AWAY, HOME
 from arbshard.virtual.exchange import VirtualStream
 from arbshard.virtual.network_conditions import NetworkConditions
 from arbshard.virtual.settings import TAG
@@ -17,6 +17,8 @@ from arbshard.virtual.stand_ins import VirtualWorld
 from arbshard.virtual.trading import TradingVenue
 from arbshard.virtual.venue_books import STRAY
 
+_ROUND_TRIP_NS = 60_000_000
+"""No message to a venue and its answer usually take longer than this together."""
 _LEAST = Decimal("0.00000001")
 
 
@@ -40,7 +42,27 @@ class VirtualVenueFaults:
 
     def cut_private(self) -> str:
         """Reset a connection that carries the events of our own orders."""
-        return self._cut_one([one for one in self._connections() if one.is_private])
+        return self._cut_one([one for one in self._connections() if one.is_private and not one.is_for_orders])
+
+    def cut_orders(self) -> Spell | None:
+        """Reset a connection that carries orders just after the next message over it: before the venue has it, while
+        its answer is under way, or after that.
+        """
+        streams = [one for one in self._connections() if one.is_for_orders]
+        if not streams:
+            return None
+        stream = self._random.choice(streams)
+        after_ns = int(self._random.uniform(0, _ROUND_TRIP_NS))
+
+        def arm(cuts_after_ns: int | None) -> None:
+            stream.cuts_after_ns = cuts_after_ns
+
+        return Spell(
+            self._random.uniform(2.0, 20.0),
+            lambda: arm(after_ns),
+            lambda: arm(None),
+            f"#{stream.number} {after_ns} after a message",
+        )
 
     def _cut_one(self, streams: list[VirtualStream]) -> str:
         if not streams:
@@ -132,13 +154,45 @@ class VirtualVenueFaults:
         share = round(self._random.uniform(0.1, 0.7), 3)
         return self._at_venue(kind, self._random.uniform(10.0, 60.0), share=share)
 
+    def late_replies(self) -> Spell:
+        """Delay replies of a venue, some for longer than they are waited for; the calls are carried out at once."""
+        share = round(self._random.uniform(0.05, 0.4), 3)
+        most_ms = self._random.choice((500.0, 2_000.0, 6_000.0))
+        return self._at_venue("delay", self._random.uniform(2.0, 20.0), share=share, ms_max=most_ms)
+
+    def doubled_replies(self) -> Spell | None:
+        """Send replies over the WebSocket for orders twice."""
+        if not self._carries_orders:
+            return None
+        return self._of_venue(
+            self._world.exchanges.trading[AWAY],
+            "duplicate_reply",
+            self._random.uniform(10.0, 60.0),
+            share=round(self._random.uniform(0.1, 0.7), 3),
+        )
+
+    def lost_logons(self) -> str:
+        """End the logon of a connection that carries orders with the next call that is not signed."""
+        live = self._world.live
+        if live is None or not self._carries_orders or not live.keys()[AWAY].is_ed25519:
+            return ""
+        venue = self._world.exchanges.trading[AWAY]
+        venue.set_faults({"once": {"session_revoked": {}}})
+        return venue.name
+
+    @property
+    def _carries_orders(self) -> bool:
+        return self._world.config.venues.get(AWAY).order_api == "ws"
+
     def _a_venue(self) -> TradingVenue:
         venues = self._world.exchanges.trading
         return venues[self._random.choice(tuple(venues))]
 
     def _at_venue(self, name: str, seconds: float, **settings: object) -> Spell:
         """Return a spell of the fault ``name``, which a venue can carry out by itself."""
-        venue = self._a_venue()
+        return self._of_venue(self._a_venue(), name, seconds, **settings)
+
+    def _of_venue(self, venue: TradingVenue, name: str, seconds: float, **settings: object) -> Spell:
         usual = self._world.config.sim.faults.reject.share if name == "reject" else 0.0
         return Spell(
             seconds,

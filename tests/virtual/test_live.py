@@ -5,7 +5,7 @@ import pytest
 from arbshard.virtual.machine import Simulation
 from arbshard.virtual.outcome import SimulationReport
 from arbshard.virtual.rates import LIVE_PER_HOUR, PER_HOUR
-from arbshard.virtual.settings import Settings
+from arbshard.virtual.settings import Settings, config_of
 from support.effort import effort
 
 
@@ -38,7 +38,8 @@ def test_the_invariants_hold_with_heavy_faults(seed: int) -> None:
 
 
 _GROUPS = {
-    "calls": ("slow_calls", "silent_calls", "lost_calls", "lost_answers", "server_errors"),
+    "calls": ("slow_calls", "silent_calls", "lost_calls", "lost_answers", "late_replies", "server_errors"),
+    "sockets": ("cut_orders", "doubled_replies", "lost_logons"),
     "refusals": ("rate_limits", "refusals"),
     "events": ("disordered_events", "cut_private", "stall"),
     "kills": ("kill_live_worker_at", "kill_accounts", "kill_accounts_at", "stop_accounts", "kill_risk"),
@@ -58,6 +59,21 @@ def test_each_group_of_faults_alone_is_survived(name: str) -> None:
 def test_every_kind_of_fault_is_in_a_group() -> None:
     grouped = {kind for group in _GROUPS.values() for kind in group}
     assert grouped - set(PER_HOUR) == set(LIVE_PER_HOUR)
+
+
+def test_a_seed_draws_how_its_orders_go_to_binance() -> None:
+    drawn = [Settings(seed, mode="live") for seed in range(200)]
+    assert 30 < sum(one.order_api == "rest" for one in drawn) < 80
+    for one in drawn[:20]:
+        config = config_of(one)
+        assert config.venues.binance.order_api == one.order_api
+        assert bool(config.sim.accounts.binance_ed25519_public) is one.logs_on
+
+
+@pytest.mark.needs("live")
+def test_half_of_the_seeds_have_a_key_that_logs_on() -> None:
+    assert 70 < sum(Settings(seed, mode="live").logs_on for seed in range(200)) < 130
+    assert not any(Settings(seed, mode="paper").logs_on for seed in range(20))
 
 
 def test_a_seed_draws_where_its_orders_go() -> None:

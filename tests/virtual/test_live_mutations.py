@@ -1,11 +1,13 @@
 """Defects put into the handling of live orders on purpose: the simulation must find each within a few seeds."""
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 
 import pytest
 
 import arbshard.accounts.orders as accounts_orders
+import arbshard.data.order_socket as socket_module
 import arbshard.risk.validation
+from arbshard.data.order_socket import SocketVenueClient
 from arbshard.execution.executor import BaseExecutor, IntentOutcome
 from arbshard.execution.live import venue_session as line_module
 from arbshard.execution.live.port import LivePort
@@ -16,8 +18,9 @@ from arbshard.model.money import ZERO
 from arbshard.model.order import FINAL_STATES, Order, OrderResult
 from arbshard.risk.reconcile.activity import Activity
 from arbshard.risk.reconcile.reconciler import Reconciler
-from arbshard.venues.base.client import NoAnswer
+from arbshard.venues.base.client import Answer, NoAnswer, PreparedCall, Veto
 from arbshard.venues.base.orders import OrderStatus
+from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.base.states import ACCEPTED, CallOutcome
 from arbshard.venues.binance.orders import BinanceOrders
 from arbshard.venues.ids import venue_id
@@ -145,6 +148,47 @@ def differences_block_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Reconciler, "objection", lambda self, pair, direction, moment: None)
 
 
+def a_call_lost_with_its_connection_is_made_again(patch: pytest.MonkeyPatch) -> None:
+    true_call = SocketVenueClient.call
+
+    async def answered(
+        self: SocketVenueClient, request: VenueRequest, coming: Coroutine[None, None, Answer]
+    ) -> Answer:
+        try:
+            return await coming
+        except NoAnswer:
+            return await self._http.call(request)
+
+    def call(
+        self: SocketVenueClient,
+        request: VenueRequest,
+        on_sent: Callable[[], None] | None = None,
+        prepared: PreparedCall | None = None,
+        objection: Veto | None = None,
+    ) -> Coroutine[None, None, Answer]:
+        return answered(self, request, true_call(self, request, on_sent, prepared, objection))
+
+    patch.setattr(SocketVenueClient, "call", call)
+
+
+def a_call_lost_with_its_connection_was_never_made(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(socket_module, "NoAnswer", lambda why, sent: NoAnswer(why, sent=False))
+
+
+def answers_belong_to_calls_by_their_order(patch: pytest.MonkeyPatch) -> None:
+    true_take = socket_module._OrderLine._take
+
+    def take(self: socket_module._OrderLine, message_id: str, answer: Answer) -> None:
+        waiting = [number for number, one in self._waiting.items() if not one.done()]
+        true_take(self, waiting[0] if waiting else message_id, answer)
+
+    patch.setattr(socket_module._OrderLine, "_take", take)
+
+
+def a_lost_logon_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(socket_module._OrderLine, "_lose_logon", lambda self, why: None)
+
+
 MUTATIONS = (
     Mutation(unknown_is_failed, "lost_answers,slow_frames", "orders"),
     Mutation(a_call_without_an_answer_was_never_sent, "lost_answers,silent_calls", "orders", is_nightly=True),
@@ -167,6 +211,12 @@ MUTATIONS = (
         is_nightly=True,
     ),
     Mutation(differences_block_nothing, "by_hand,stray", "reconciliation"),
+    Mutation(a_call_lost_with_its_connection_is_made_again, "cut_orders,lost_answers", "orders", 3),
+    Mutation(a_call_lost_with_its_connection_was_never_made, "cut_orders,lost_answers", "orders", 3),
+    Mutation(
+        answers_belong_to_calls_by_their_order, "doubled_replies,late_replies", "orders|fills|venues", 2
+    ),
+    Mutation(a_lost_logon_is_not_noticed, "lost_logons", "liveness|naked|left over", 3),
 )
 
 
