@@ -8,20 +8,23 @@ from typing import cast
 
 from arbshard.errors import UsageError
 
-_PACKAGES = {"nats": "nats-py"}
+_PACKAGES = {"nats": "nats-py", "telegram": "python-telegram-bot"}
 """What libraries are called on PyPI, where that is another name than that of the module."""
 
 
-def how_to_install(library: str) -> str:
-    """Return the command that installs a missing library, as the end of a sentence."""
-    return f"pip install {_PACKAGES.get(library, library)}"
+def how_to_install(*libraries: str) -> str:
+    """Return the command that installs missing libraries, as the end of a sentence."""
+    return f"pip install {' '.join(_PACKAGES.get(library, library) for library in libraries)}"
 
 
 def require_libraries(what: str, *libraries: str) -> None:
-    """Raise ``UsageError`` if one of ``libraries`` is missing, without which ``what`` cannot be done."""
-    for library in libraries:
-        if find_spec(library) is None:
-            raise UsageError(f"{what} needs {library}, which is not installed: {how_to_install(library)}")
+    """Raise ``UsageError`` if any of ``libraries`` is missing, without which ``what`` cannot be done."""
+    missing = [library for library in libraries if find_spec(library) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise UsageError(
+            f"{what} needs {' and '.join(missing)}, which {verb} not installed: {how_to_install(*missing)}"
+        )
 
 
 @contextmanager
