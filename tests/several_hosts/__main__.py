@@ -20,13 +20,15 @@ sys.path.extend(str(Path(__file__).resolve().parents[1] / name) for name in ("",
 
 from arbshard.shm.pages import PageReader
 from kills.agreement import disagreements, read_ledger
-from support.cluster import Cluster
+from support.cluster import Cluster, RunningShard
 from support.namespaces import NamespaceNetwork, why_impossible
 
 _MAKER = re.compile(r"s[0-9]+-([0-9]+)-([0-9]+)-")
 _VENUES = ("upbit", "binance")
 _PAUSE_S = 30.0
 _NATS_AWAY_S = 8.0
+_SETTLED_S = 15.0
+"""A shard moves for the sake of balance when loads have been unequal for ten seconds."""
 _LIMITS = "[limits]\nhalt_unknown_per_min = 10000\n"
 """More hosts are lost here within minutes than elsewhere in a year, and each leaves orders whose outcome the next
 holder of the shard has to ask for: risk would halt entries until a person resumes."""
@@ -110,7 +112,7 @@ class Trial:
 
     def _without_nats(self, what: str, *, wiped: bool) -> None:
         cluster = self._cluster
-        before = cluster.deciding()
+        before = self._until_settled()
         for name in cluster.names:
             cluster.kill_nats(name)
         time.sleep(_NATS_AWAY_S)
@@ -130,6 +132,20 @@ class Trial:
         began_s = time.monotonic()
         cluster.until_deciding()
         self._row(f"{what}: all pairs are decided on {_NATS_AWAY_S:.0f} s later", time.monotonic() - began_s)
+
+    def _until_settled(self) -> dict[int, RunningShard]:
+        """Wait until no shard moves any more for the sake of balance; return where they run."""
+        found, since_s = self._cluster.deciding(), time.monotonic()
+
+        def is_settled() -> bool:
+            nonlocal found, since_s
+            now = self._cluster.deciding()
+            if now != found:
+                found, since_s = now, time.monotonic()
+            return len(found) == self._cluster.shards and time.monotonic() - since_s >= _SETTLED_S
+
+        self._cluster.wait_for(is_settled, 180)
+        return found
 
     def _trade(self) -> None:
         """Wait until the leader has approved more entries."""
