@@ -9,7 +9,7 @@ subscribing again) is not done here, because its outcome is on the tape.
 import asyncio
 import re
 from bisect import bisect_right
-from collections.abc import Callable, KeysView, Mapping, Sequence
+from collections.abc import Callable, Collection, KeysView, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -74,6 +74,17 @@ class TapeConnection:
         """Add these markets to those that the stream carries."""
         self._symbols.update(dict.fromkeys(symbols))
         self.intake.attach(symbols)
+
+    def carries(self, symbol: str) -> bool:
+        """Return whether the stream carries a market."""
+        return symbol in self._symbols
+
+    def let_go(self, symbols: Collection[str]) -> None:
+        """Carry none of these markets any more."""
+        gone = [symbol for symbol in self._symbols if symbol in symbols]
+        for symbol in gone:
+            del self._symbols[symbol]
+        self.intake.detach(gone)
 
     def alive_ns(self, now_ns: int) -> int:
         """Return until when the stream is known to have carried what the venue sent (monotonic ns): the time of the
@@ -147,7 +158,9 @@ class FusedStream:
 
 
 class UnmarkedStream:
-    """Represents a stream whose beginning is not on the tape: it carries each market from its first frame on."""
+    """Represents a stream of which the tape does not say which markets it carries: it carries each from its first
+    frame on.
+    """
 
     def __init__(
         self, fanout: VenueFanout, connection: TapeConnection, intake: Callable[[bytes, int], None]
@@ -155,15 +168,12 @@ class UnmarkedStream:
         self._fanout = fanout
         self._connection = connection
         self._intake = intake
-        self._seen: set[str] = set()
 
     def __call__(self, frame: bytes, received_ns: int, glance: Glance | None = None) -> None:
         """Process a frame. Without a ``glance``, or with one that has no market, the market is found in the frame."""
         symbol = glance[0] if glance is not None and glance[0] else self._fanout.venue.route(frame)
-        if symbol is not None and symbol not in self._seen:
-            self._seen.add(symbol)
-            if symbol in self._fanout.symbols:
-                self._connection.carry((symbol,))
+        if symbol is not None and not self._connection.carries(symbol) and symbol in self._fanout.symbols:
+            self._connection.carry((symbol,))
         _hand_in(self._intake, frame, received_ns, glance)
 
     @property
@@ -173,13 +183,13 @@ class UnmarkedStream:
 
     def intake_of(self, symbol: str) -> Callable[[bytes, int], None] | None:
         """Return what takes the frames of a market that the stream has carried before; None for any other."""
-        return self._intake if symbol in self._seen else None
+        return self._intake if self._connection.carries(symbol) else None
 
     def screened(self, symbol: str) -> ScreenedLane | None:
         """Return the lane for frames of a market that the stream has carried before; None where they may not be
         skipped.
         """
-        if symbol in self._seen and isinstance(self._intake, ScreenedLane):
+        if self._connection.carries(symbol) and isinstance(self._intake, ScreenedLane):
             return self._intake.screened(symbol)
         return None
 
@@ -346,8 +356,45 @@ class TapeVenueFeed:
         """Open a stream whose beginning is not in this part of the tape. Returns the function that takes
         its frames.
         """
-        intake = self.open(name)
+        return self.unmarked(name, self.open(name))
+
+    def unmarked(self, name: str, intake: Callable[[bytes, int], None]) -> "UnmarkedStream":
+        """Return the function that takes the frames of an open stream, which may carry further markets from now on.
+        ``intake`` has taken them until now.
+        """
+        if isinstance(intake, UnmarkedStream):
+            return intake
         return UnmarkedStream(self.fanout, self._connections[name], intake)
+
+    # What is traded changes: these methods implement ``routing.RoutedFeed`` as ``VenueFeed`` does.
+
+    def add(self, targets: Mapping[str, tuple[int, tuple[int, ...]]]) -> None:
+        """Feed these markets too; a stream that is open carries each of them from its first frame on."""
+        self.fanout.add(targets)
+
+    def remove(self, symbols: Sequence[str]) -> None:
+        """Feed these markets no longer."""
+        self._let_go(symbols)
+        if self._diff is not None:
+            self._diff.remove(symbols)
+        self.fanout.remove(symbols)
+
+    def retarget(self, symbol: str, shards: tuple[int, ...]) -> None:
+        """Give the frames of ``symbol`` to ``shards`` from the next one on."""
+        self.fanout.retarget(symbol, shards)
+
+    def set_unlisted(self, symbols: Collection[str]) -> None:
+        """Let no stream carry these markets, which the venue does not list any more."""
+        self._let_go(symbols)
+
+    def _let_go(self, symbols: Collection[str]) -> None:
+        for one in self._connections.values():
+            one.let_go(symbols)
+
+    @property
+    def carries_all(self) -> bool:
+        """Return whether each market is carried by a stream that is open."""
+        return self.fanout.symbols <= {symbol for one in self._connections.values() for symbol in one.symbols}
 
     def close(self, name: str) -> None:
         """Close a stream: a market that no other stream carries is no longer live."""

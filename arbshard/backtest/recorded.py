@@ -26,9 +26,8 @@ from arbshard.execution.paper_port import LateFills, PaperPort
 from arbshard.execution.ports import BookPort, RiskPort
 from arbshard.ledger.events import Event, IntentApproved, IntentRefused, OrderReported
 from arbshard.model.intent import ExitReason
-from arbshard.model.market import Pair
+from arbshard.model.market import Leg, Pair
 from arbshard.model.order import Order
-from arbshard.model.universe import Universe
 from arbshard.virtual.loop import VirtualLoop
 
 _UNSEEN_NS_MAX = 2_000_000_000
@@ -46,8 +45,11 @@ order's name, such as ``h0``.
 class RecordedTimes:
     """Holds the times of the decisions on a tape."""
 
-    def __init__(self, events: Iterable[Event], universe: Universe) -> None:
-        """Collect the times from ``events``: those of the tape, in their order."""
+    def __init__(self, events: Iterable[Event], pairs: Mapping[str, Pair], fx: Leg) -> None:
+        """Collect the times from ``events``: those of the tape, in their order.
+
+        ``pairs`` are all that the tape trades, by their bases, and ``fx`` is the market of the FX rate.
+        """
         self.decisions: list[tuple[int, str, ExitReason | None]] = []
         """(monotonic time, base, reason) of each decision, approved or refused. The reason is None if rules decided,
         and otherwise that of an order to close: by a person, by the end of the run, or because of a warning."""
@@ -57,8 +59,8 @@ class RecordedTimes:
         """Pairs of times by market (ns): frames received after the first time, up to the second, were not seen at
         the second.
         """
-        self._pairs = {pair.base: pair for pair in universe.pairs}
-        self._fx = universe.fx
+        self._pairs = pairs
+        self._fx = fx
         numbers: dict[str, tuple[str, int]] = {}
         counts: dict[str, int] = {}
         for event in events:

@@ -23,11 +23,12 @@ from arbshard.backtest.feeds import FusedStream, TapeVenueFeed, UnmarkedStream, 
 from arbshard.backtest.measured import MeasuredOrders, MeasuredVenues
 from arbshard.backtest.recorded import RecordedOrders, RecordedTimes
 from arbshard.backtest.resting import REST_ROWS, QuietSpans
-from arbshard.backtest.rows import FeedRow, RowBlock, TapeMark, TapeStart
+from arbshard.backtest.rows import FeedRow, RowBlock, TapeMark, TapeStart, universe_in
 from arbshard.backtest.screening import Screen, ScreenedLane
 from arbshard.backtest.skipping import BlockScreen
 from arbshard.backtest.slots import TapeBooks
 from arbshard.backtest.timers import Rhythm, TapeLoop
+from arbshard.backtest.universes import TapeUniverses
 from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.engine.engine import PairState
@@ -39,11 +40,11 @@ from arbshard.model.intent import ExitReason
 from arbshard.model.notes import FeedState, SupervisorNote, VenueNote
 from arbshard.model.phase import Phase
 from arbshard.model.rundir import RunFiles
-from arbshard.model.universe import Universe
 from arbshard.risk.assembly import Risk, RiskPorts
 from arbshard.shm.doorbell import ShardNotifier
 from arbshard.shm.pages import PageWriter
 from arbshard.shm.universe import UniverseFile
+from arbshard.tape.format import UNIVERSE
 from arbshard.venues.base.fusion import BookFuser
 from arbshard.virtual.bells import VirtualBell
 from arbshard.virtual.loop import Stalled
@@ -52,6 +53,7 @@ from arbshard.wire.request import RequestClient
 from arbshard.wire.serve import ReplyServer
 from arbshard.worker.assembly import MakeExecutors, Worker, WorkerPorts
 from arbshard.worker.spare import Assignment
+from supervisor.feeds.routing import route
 from supervisor.rundir import write_whole
 from supervisor.shards.manager import slots_for
 
@@ -227,7 +229,6 @@ class TapeSystem:
     def __init__(
         self,
         config: Config,
-        universe: Universe,
         start: TapeStart,
         run_dir: Path,
         ledger: Path,
@@ -237,7 +238,7 @@ class TapeSystem:
         times: RecordedTimes | None = None,
         measured: MeasuredVenues | None = None,
     ) -> None:
-        """Make the system. ``config`` and ``universe`` are those that it uses: one shard.
+        """Make the system. ``config`` is the one that it uses, and ``start`` is the beginning of the tape.
 
         ``times`` are the recorded times; None for the system's own. ``measured`` is how orders are treated; None for
         the treatment in ``[paper]``.
@@ -251,7 +252,7 @@ class TapeSystem:
         """
         self.is_screened = is_screened
         self._config = config
-        self._universe = universe
+        self._universes = TapeUniverses(start.universe, closes=times is None)
         self._files = RunFiles(run_dir)
         self._ledger_path = ledger
         self._log = log
@@ -261,7 +262,7 @@ class TapeSystem:
         self._screened: dict[str, ScreenedLane | UnmarkedStream] = {}
         """Intakes that use the glance at a frame, by connection."""
         self._feeds: dict[str, TapeVenueFeed] = {}
-        self._recording = 0
+        self._recording = start.recording
         self._states: tuple[FeedState, ...] = ()
         self._attended: frozenset[int] = frozenset()
         self._venues_of: dict[str, str] = {}
@@ -282,6 +283,10 @@ class TapeSystem:
         """Is done when all rows have been fed."""
         self._risk: Risk | None = None
         self.screen: Screen | None = None
+        self._follow_universe: Callable[[bytes], None] = _ignore
+        """Trades what a row of the tape says. This and the next attribute are set when the system runs."""
+        self._is_settled: Callable[[], bool] = _never
+        """Returns whether worker and risk use the newest universe."""
         self._minute_ns = 0
         self.frames = 0
         self.first_ns = self.last_ns = 0
@@ -309,7 +314,7 @@ class TapeSystem:
         return f"the backtest ended in a defect: {first}"
 
     async def _run(self) -> None:
-        config, universe, files = self._config, self._universe, self._files
+        config, universe, files = self._config, self._universes.now, self._files
         with ExitStack() as opened:
             write_whole(files.config, msgspec.json.encode(config))
             write_whole(files.universe, msgspec.json.encode(universe))
@@ -325,7 +330,7 @@ class TapeSystem:
             worker = opened.enter_context(self._open_worker(books, bell, listener))
             worker_task = asyncio.ensure_future(worker.run())
             if self.is_screened:
-                self.screen = Screen(worker.engine, worker.feed, universe.fx, books, config)
+                self.screen = Screen(worker.engine, worker.feed, universe, books, config)
                 listener.on_reply = self._plan_recheck
             notifiers = (InnerNotifier(worker),)
             if self._times is not None:
@@ -343,6 +348,8 @@ class TapeSystem:
                     config, self.screen, risk, worker, tuple(self._feeds.values()), self.loop, self.clock,
                     self._resting_lane, beating, partial(self._pass_beats, books), self._pump,
                 )  # fmt: skip
+            self._follow_universe = partial(self._set_universe, books, bell)
+            self._is_settled = lambda: worker.is_settled and risk.is_settled
             books.set_phase(Phase.RUNNING)
             feeding = asyncio.ensure_future(self._feed())
             await asyncio.wait((risk_task, worker_task, feeding), return_when=asyncio.FIRST_COMPLETED)
@@ -382,6 +389,8 @@ class TapeSystem:
 
     def _decide(self, worker: Worker, base: str, ordered: ExitReason | None) -> None:
         """Decide now on a pair, as the recorded run did."""
+        if base not in worker.engine.pairs:
+            return  # the tape does not say that it was traded; the comparison shows the difference
         self._deciding = base
         try:
             worker.loop.decide(base, ordered)
@@ -423,7 +432,7 @@ class TapeSystem:
             bell=bell,
             make_executors=self._executors(),
         )
-        return Worker(ports, self._config, self._universe, reader, Assignment(0, 1))
+        return Worker(ports, self._config, self._universes.now, reader, Assignment(0, 1))
 
     def _executors(self) -> MakeExecutors:
         if self._times is not None:
@@ -463,7 +472,7 @@ class TapeSystem:
         config = self._config
         note = SupervisorNote(
             config.name, config.mode, config.data, "running", _PID, self.clock.wall_ms(), "", 1,
-            len(self._universe.pairs), venues,
+            len(self._universes.now.pairs), venues,
         )  # fmt: skip
         page.write_note(msgspec.json.encode(note))
 
@@ -475,12 +484,12 @@ class TapeSystem:
         open_pairs = {one.pair for one in state.positions.values()} | state.busy.keys()
         slots = {
             leg.slot
-            for pair in self._universe.pairs
+            for pair in self._universes.now.pairs
             if pair.base in open_pairs
             for leg in (pair.home, pair.away)
         }
         if slots:
-            slots.add(self._universe.fx.slot)
+            slots.add(self._universes.now.fx.slot)
         if slots != self._attended:
             self._attended = frozenset(slots)
             for feed in self._feeds.values():
@@ -582,6 +591,10 @@ class TapeSystem:
     def _next(self) -> None:
         """Continue with the next rows of the tape."""
         self._row = None
+        if self.screen is not None and self.screen.is_suspended and self._is_settled():
+            assert self._rest is not None
+            self.screen.renew(self._universes.now)
+            self._rest.renew()
         while self._block is None and self._row is None:
             batch = self._read_on()
             if batch is None:
@@ -631,7 +644,8 @@ class TapeSystem:
 
     def _take_up(self, block: RowBlock) -> None:
         """Continue with the rows of a block: under a screen, or one by one."""
-        if block.has_glances and not self._is_unscreened(block):
+        is_screened = self.screen is not None and not self.screen.is_suspended
+        if is_screened and block.has_glances and not self._is_unscreened(block):
             self._screen_block(block)
         else:
             self._rows = iter(block.rows())
@@ -689,10 +703,8 @@ class TapeSystem:
         feed = self._feeds.get(row[5])
         intake: Callable[[bytes, int], None] = _ignore_frame
         if feed is not None:
-            intake = stream = feed.open_unmarked(row[2])
-            if not stream.is_fused:
-                self._screened[row[2]] = stream
-        self._intakes[row[2]] = intake
+            intake = feed.open_unmarked(row[2])
+        self._take_by(row[2], intake)
         return intake
 
     def _mark(self, row: FeedRow, mark: TapeMark) -> None:
@@ -706,11 +718,10 @@ class TapeSystem:
             for feed in self._feeds.values():
                 feed.close_all()
         own = self._feeds.get(venue)
-        if own is not None and mark.kind == "connect":
-            intake = self._intakes[connection] = own.open(connection, carried_by(mark.detail))
-            self._screened.pop(connection, None)
-            if isinstance(intake, ScreenedLane):
-                self._screened[connection] = intake
+        if mark.kind == UNIVERSE:
+            self._follow_universe(data)
+        elif own is not None and mark.kind == "connect":
+            self._take_by(connection, own.open(connection, carried_by(mark.detail)))
         elif own is not None:
             if mark.kind == "disconnect":
                 self._intakes.pop(connection, None)
@@ -718,6 +729,36 @@ class TapeSystem:
             own.mark(mark, connection, received_ns, data)
         if self.screen is not None:
             self.screen.refresh()
+
+    def _set_universe(self, books: TapeBooks, bell: VirtualBell, data: bytes) -> None:
+        """Trade other pairs from now on, or by other rules and fees, as ``ShardManager.publish`` does. Raises
+        ``TapeError`` and ``UsageError``.
+        """
+        before = self._universes.now
+        after = self._universes.advance(universe_in(data, "a change of the pairs"), self._feeds.keys())
+        if after is None:
+            return
+        if self.screen is not None:
+            self.screen.suspend()
+        write_whole(self._files.universe, msgspec.json.encode(after))
+        books.grow(1 + max(leg.slot for leg in after.legs()))
+        for venue, feed in self._feeds.items():
+            route(venue, feed, before, after)
+            for name in () if feed.carries_all else feed.connections:
+                self._take_by(name, feed.unmarked(name, self._intakes[name]))
+        named = {leg.slot for leg in after.legs()}
+        for leg in before.legs():
+            if leg.slot not in named:
+                books.clear(leg.slot)
+        books.set_universe(after.serial)
+        bell.ring()
+
+    def _take_by(self, connection: str, intake: Callable[[bytes, int], None]) -> None:
+        """Give the frames of a stream to ``intake``."""
+        self._intakes[connection] = intake
+        self._screened.pop(connection, None)
+        if isinstance(intake, ScreenedLane) or (isinstance(intake, UnmarkedStream) and not intake.is_fused):
+            self._screened[connection] = intake
 
 
 def _never() -> bool:
@@ -727,6 +768,11 @@ def _never() -> bool:
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+def _ignore(data: bytes) -> None:
+    """Do nothing: there is no system yet."""
+    del data
 
 
 def _ignore_frame(frame: bytes, received_ns: int) -> None:

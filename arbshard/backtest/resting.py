@@ -42,13 +42,14 @@ import numpy.typing as npt
 from arbshard.backtest.feeds import FeedTimes, TapeVenueFeed
 from arbshard.backtest.fusing import FusedBefore, FusedRows, join, known_to
 from arbshard.backtest.rows import RowBlock
-from arbshard.backtest.screening import Screen, ScreenedLane, ScreenedPair
+from arbshard.backtest.screening import Screen, ScreenedLane, ScreenedMarket, ScreenedPair
 from arbshard.backtest.timers import Rhythm, TapeLoop, after, series_of_times
 from arbshard.backtest.tops import UNSENT_MS
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.engine.edge import BPS
 from arbshard.model.book import PairView
+from arbshard.model.market import Leg
 from arbshard.risk.assembly import Risk
 from arbshard.risk.rest import RestSpan
 from arbshard.venues.base.fusion import BookFuser
@@ -177,14 +178,11 @@ class QuietSpans:
         self._samples_min = config.baseline.samples_min
         self._sample_ns = round(config.series.sample_ms * 1_000_000)
         self._fresh_ns = max(_FRESH_NS_MIN, int(3e6 * config.series.sample_ms))
-        self._legs = [
-            screen.fx_leg,
-            *(leg for one in screen.pairs for leg in (one.state.pair.home, one.state.pair.away)),
-        ]
-        self._markets = [one for pair in screen.pairs for one in (pair.home, pair.away)]
-        self._numbers = {
-            (leg.market.venue, leg.market.symbol): number for number, leg in enumerate(self._legs)
-        }
+        self._legs: list[Leg] = []
+        """The FX market, and both markets of each pair."""
+        self._markets: list[ScreenedMarket] = []
+        self._numbers: dict[tuple[str, str], int] = {}
+        self.renew()
         self._fx: tuple[float, float] | None = None
         """Best prices of the FX market, where the worker has yet to see them."""
         self._sent_ms: dict[int, int] = {}
@@ -198,11 +196,25 @@ class QuietSpans:
         self.passed = 0
         """Number of frames that were passed over."""
 
+    def renew(self) -> None:
+        """Use the pairs of the screen, which have changed."""
+        pairs = self._screen.pairs
+        self._legs = [
+            self._screen.fx_leg,
+            *(leg for one in pairs for leg in (one.state.pair.home, one.state.pair.away)),
+        ]
+        self._markets = [one for pair in pairs for one in (pair.home, pair.away)]
+        self._numbers = {
+            (leg.market.venue, leg.market.symbol): number for number, leg in enumerate(self._legs)
+        }
+
     def may_begin(self) -> bool:
         """Return whether a span may begin now, as far as it does not depend on what is on the tape."""
         now_ms = self._clock.wall_ms()
         return (
             self._clock.monotonic_ns() >= self._not_before_ns
+            and self._screen.has_all_pairs
+            and not self._screen.is_suspended
             and self._worker.loop.is_at_rest
             and self._risk.core.is_at_rest(now_ms, now_ms)
             and self._screen.books.live(self._legs[0].slot)

@@ -26,7 +26,7 @@ from arbshard.config import Config, decode_recorded
 from arbshard.errors import UsageError
 from arbshard.model.universe import Universe
 from arbshard.tape import TapeError
-from arbshard.tape.format import REFUSED, SegmentInfo
+from arbshard.tape.format import REFUSED, SCHEMA, UNIVERSE, Row, SegmentInfo
 from arbshard.tape.reading import Tape, TapeSegment
 from arbshard.tape.recorder import WorkerRefusals
 from arbshard.wire.recording import FEED_KINDS
@@ -38,7 +38,7 @@ _BLOCK_ROWS = 8192
 _FRAME = "frame"
 _T = TypeVar("_T")
 _UNIVERSES = msgspec.json.Decoder(Universe, strict=False)
-_FED = frozenset((*FEED_KINDS, "dropped"))
+_FED = frozenset((*FEED_KINDS, UNIVERSE, "dropped"))
 
 
 class TapePart(msgspec.Struct, frozen=True):
@@ -249,6 +249,8 @@ class TapeStart(NamedTuple):
 
     config: Config
     universe: Universe
+    recording: int
+    """Number of the recording that the first row belongs to."""
     first_ns: int
     """Monotonic time of the first row that is fed."""
     wall_offset_ns: int
@@ -300,6 +302,15 @@ class TapeRows:
                 columns = [found.column(name).to_pylist() for name in ("wall_ns", "detail", "data")]
                 yield from zip(*columns, strict=True)
 
+    def universes(self) -> Iterator[Universe]:
+        """Yield every universe of the part, as it was recorded. Raises ``TapeError``."""
+        for segment in self._segments:
+            yield universe_on_tape(segment.info, segment.path)
+            for batch in segment.batches():
+                found = self._bounded(batch.filter(pc.equal(batch.column("kind"), UNIVERSE)))
+                for data in found.column("data").to_pylist():
+                    yield universe_in(data, f"{segment.path}: a change of the pairs")
+
     def refusals(self) -> Iterator[tuple[str, WorkerRefusals]]:
         """Yield the name of a worker and its changed counts, for each row about what workers refused."""
         decode = msgspec.json.Decoder(WorkerRefusals).decode
@@ -326,10 +337,16 @@ class TapeRows:
 
     def _find_start(self) -> TapeStart:
         for segment in self._segments:
+            traded: bytes | None = None
             for batch in segment.batches():
-                chosen = self._choose(batch)
+                chosen, changes = self._choose(batch), batch.filter(pc.equal(batch.column("kind"), UNIVERSE))
                 if chosen.num_rows:
-                    return _start_of(segment, chosen)
+                    first_ns = chosen.column("wall_ns")[0]
+                    changes = changes.filter(pc.less(changes.column("wall_ns"), first_ns))
+                if changes.num_rows:
+                    traded = changes.column("data")[-1].as_py()
+                if chosen.num_rows:
+                    return _start_of(segment, chosen, traded)
         raise UsageError(f"{self._part.folder}: there is no frame in this part of the tape")
 
 
@@ -360,7 +377,12 @@ def config_on_tape(info: SegmentInfo, path: Path) -> Config:
 
 def universe_on_tape(info: SegmentInfo, path: Path) -> Universe:
     """Return the pairs, markets, rules and fees of the run that was recorded. Raises ``TapeError``."""
-    return _decoded(info.universe, _UNIVERSES.decode, f"{path}: the pairs of the run")
+    return universe_in(info.universe, f"{path}: the pairs of the run")
+
+
+def universe_in(text: bytes | msgspec.Raw, what: str) -> Universe:
+    """Return a universe that is on a tape as JSON. ``what`` names it in errors. Raises ``TapeError``."""
+    return _decoded(msgspec.Raw(text), _UNIVERSES.decode, what)
 
 
 def _decoded(raw: msgspec.Raw, decode: Callable[[msgspec.Raw], _T], what: str) -> _T:
@@ -400,12 +422,18 @@ def _first_wall_ns(segment: TapeSegment) -> int | None:
     return None
 
 
-def _start_of(segment: TapeSegment, batch: pa.RecordBatch) -> TapeStart:
+def _start_of(segment: TapeSegment, batch: pa.RecordBatch, traded: bytes | None) -> TapeStart:
+    """Return what is known before the first row of ``batch``. ``traded`` is the universe of the last row that has one
+    before it in the segment.
+    """
     offset_ns = int(batch.column("wall_ns")[0].as_py() - batch.column("at_ns")[0].as_py())
     floor_ns = segment.info.recording * 1_000_000 - offset_ns
     return TapeStart(
         config_on_tape(segment.info, segment.path),
-        universe_on_tape(segment.info, segment.path),
+        universe_on_tape(segment.info, segment.path)
+        if traded is None
+        else universe_in(traded, f"{segment.path}: a change of the pairs"),
+        segment.info.recording,
         max(int(pc.min(batch.column("at_ns")).as_py()), floor_ns),
         offset_ns,
     )
@@ -417,6 +445,8 @@ class _BlockReader:
     def __init__(self, part: TapePart, *, has_glances: bool) -> None:
         self._part = part
         self._has_glances = has_glances
+        self._info: SegmentInfo | None = None
+        """The description of the segment to which the last rows belong."""
         self._names = _Names()
         self._sources: dict[int, _Source] = {}
         """Batches of which rows are in no block yet, by their number."""
@@ -458,14 +488,38 @@ class _BlockReader:
         places = self._choose(batch)
         if not len(places):
             return
-        table = self._table_of(batch, places, info)
-        self._tables.append(table)
-        self._count += len(table)
+        if info is not self._info:
+            self._describe(batch, places, info)
+        self._append(batch, places, info)
         if self._count >= _BLOCK_ROWS:
             table = self._sorted()
             count = int(np.searchsorted(table["due_ns"], table["due_ns"][-1] - _HORIZON_NS, side="right"))
             if count:
                 yield self._block(table, count)
+
+    def _append(self, batch: IndexedBatch, places: npt.NDArray[np.intp], info: SegmentInfo) -> None:
+        table = self._table_of(batch, places, info)
+        self._tables.append(table)
+        self._count += len(table)
+
+    def _describe(self, batch: IndexedBatch, places: npt.NDArray[np.intp], info: SegmentInfo) -> None:
+        """Begin another segment: if other pairs than before are in its description, and no row of ``batch``, which
+        is its first, says when they came, they come with its first row.
+        """
+        before, self._info = self._info, info
+        kinds = batch.kinds[places]
+        if (
+            before is None
+            or before.universe == info.universe
+            or bytes(info.universe) == b"null"
+            or UNIVERSE in {batch.names[kind] for kind in np.unique(kinds).tolist()}
+        ):
+            return
+        at_ns = int(batch.at_ns[places[0]])
+        wall_ns = at_ns + int(batch.offset_ns[places[0]])
+        row = Row(UNIVERSE, "", "", "", at_ns, wall_ns, 0, 0, "", bytes(info.universe))
+        described = pa.RecordBatch.from_pylist([{"row": 0, **row._asdict()}], schema=SCHEMA)
+        self._append(self.plain(described), np.zeros(1, np.intp), info)
 
     def _choose(self, batch: IndexedBatch) -> npt.NDArray[np.intp]:
         """Return the places of the rows that are in the part and concern the feeds."""

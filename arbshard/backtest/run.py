@@ -24,11 +24,11 @@ from arbshard.backtest.refused import RefusedCounts, RefusedTally
 from arbshard.backtest.replaying import TapeSystem
 from arbshard.backtest.rows import TapePart, TapeRows, delayed
 from arbshard.backtest.tops import TapeTops
+from arbshard.backtest.universes import all_pairs
 from arbshard.config import Config
 from arbshard.errors import UsageError
 from arbshard.ledger.events import decode_event
 from arbshard.model.money import use_money_context
-from arbshard.model.universe import Universe
 from arbshard.tape.recorder import RefusalTail
 from arbshard.venues.registry import get_adapter
 from arbshard.virtual.confines import patient_collector, place
@@ -125,7 +125,6 @@ def backtest(
         raise UsageError(f"{ledger}: there is a ledger already; choose another folder, or remove it")
     rows = TapeRows(part)
     adapted = adapted_config(config, rows.start.config)
-    universe = _in_one_shard(rows.start.universe)
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     log, live = DecisionLog(keep=True), DecisionLog(keep=True)
     times: RecordedTimes | None = None
@@ -136,7 +135,7 @@ def backtest(
         if latency == "model":
             measured = MeasuredVenues(events)
         else:
-            times = RecordedTimes(events, universe)
+            times = RecordedTimes(events, all_pairs(rows.universes()), rows.start.universe.fx)
         if not (measured.orders if measured is not None else times and times.decisions):
             raise UsageError(f"{part.folder}: no decisions and their times are in this part of the tape")
 
@@ -144,7 +143,7 @@ def backtest(
 
     def run(run_dir: Path) -> TapeSystem:
         use_money_context()
-        system = TapeSystem(adapted, universe, rows.start, run_dir, ledger, log,
+        system = TapeSystem(adapted, rows.start, run_dir, ledger, log,
             is_screened=screening and times is None, times=times, measured=measured,
         )  # fmt: skip
         with _logged(out / LOG, system), patient_collector():
@@ -237,11 +236,6 @@ def _comparison(
         refused=refused.counts,
         refused_here=refused_here.counts if refused_here is not None else None,
     )
-
-
-def _in_one_shard(universe: Universe) -> Universe:
-    bases = tuple(pair.base for pair in universe.pairs)
-    return replace(universe, shards=(bases,), serial=0, leaving=(), given_up=(), revised={})
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from arbshard.engine.quality import View, quality_of
 from arbshard.errors import FrameError
 from arbshard.model.book import BookTop
 from arbshard.model.market import Leg
+from arbshard.model.universe import Universe
 from arbshard.venues.registry import get_venue
 from arbshard.worker.feed import ShardFeed
 from supervisor.feeds.fanout import Lane, VenueFanout
@@ -129,29 +130,58 @@ class ScreenedMarket:
 class Screen:
     """Decides for all lanes of a system which frames are skipped.
 
-    Call ``settle`` before anything but a frame changes a slot, and ``refresh`` after it.
+    Call ``settle`` before anything but a frame changes a slot, and ``refresh`` after it. While other pairs are about
+    to be traded, nothing is skipped: call ``suspend`` before they come and go, and ``renew`` when they have.
     """
 
     def __init__(
-        self, engine: ArbitrageEngine, feed: ShardFeed, fx: Leg, books: TapeBooks, config: Config
+        self, engine: ArbitrageEngine, feed: ShardFeed, universe: Universe, books: TapeBooks, config: Config
     ) -> None:
-        """Make a screen. ``engine`` and ``feed`` are those of the worker, ``fx`` is the market of the FX rate."""
+        """Make a screen for the pairs of ``universe`` that the engine has. ``engine`` and ``feed`` are those of the
+        worker.
+        """
         self._engine = engine
         self._feed = feed
         self.books = books
         quality = quality_of(config.data_quality)
         self.jump_up, self.jump_down = quality.jump_up, quality.jump_down
-        self._fx = fx.market
-        self.fx_leg = fx
-        self.pairs = [
-            ScreenedPair(number, state, config) for number, state in enumerate(engine.pairs.values())
-        ]
-        self.markets: dict[int, ScreenedMarket] = {
-            market.slot: market for pair in self.pairs for market in (pair.home, pair.away)
-        }
-        self._by_name = {(market.venue, market.symbol): market for market in self.markets.values()}
+        self._config = config
+        self._fx = universe.fx.market
+        self.fx_leg = universe.fx
+        self.pairs: list[ScreenedPair] = []
+        """The pairs that the engine has, in the order of the universe."""
+        self.markets: dict[int, ScreenedMarket] = {}
+        self._by_name: dict[str, dict[str, ScreenedMarket]] = {}
+        """Markets by venue and symbol."""
+        self.is_suspended = False
+        """Whether nothing is skipped."""
+        self.has_all_pairs = True
+        """Whether the engine has all pairs of the universe."""
         self.screened = 0
         """Number of frames that were skipped."""
+        self.renew(universe)
+
+    def suspend(self) -> None:
+        """Skip nothing from now on. The engine has seen the newest frame of every market (``settle``)."""
+        self.is_suspended = True
+
+    def renew(self, universe: Universe) -> None:
+        """Skip frames of those pairs of ``universe`` that the engine has, and of no others, from now on."""
+        known = self._engine.pairs
+        states = [known[pair.base] for pair in universe.pairs if pair.base in known]
+        self.has_all_pairs = len(states) == len(universe.pairs)
+        self.pairs = [ScreenedPair(number, state, self._config) for number, state in enumerate(states)]
+        self.markets = {market.slot: market for pair in self.pairs for market in (pair.home, pair.away)}
+        for markets in self._by_name.values():
+            markets.clear()
+        for market in self.markets.values():
+            self.markets_of(market.venue)[market.symbol] = market
+        self.is_suspended = False
+        self.refresh()
+
+    def markets_of(self, venue: str) -> dict[str, ScreenedMarket]:
+        """Return the markets of pairs on a venue by their symbols, as they are now and will be."""
+        return self._by_name.setdefault(venue, {})
 
     def lane(self, fanout: VenueFanout, lane: Lane) -> "ScreenedLane":
         """Return a lane for the frames of ``lane`` that skips what can be skipped."""
@@ -178,7 +208,7 @@ class Screen:
 
     def market_of(self, venue: str, symbol: str) -> ScreenedMarket | None:
         """Return a market of a pair; None for any other."""
-        return self._by_name.get((venue, symbol))
+        return self.markets_of(venue).get(symbol)
 
     def is_idle(self, pair: ScreenedPair) -> bool:
         """Return whether nothing of the pair is held or under way, and its newest books are sound, though the engine
@@ -194,7 +224,8 @@ class Screen:
         """Return whether frames of the pair may be skipped if their prices are out of reach."""
         state = pair.state
         return not (
-            state.held
+            self.is_suspended
+            or state.held
             or state.busy
             or not state.is_funded
             or state.followed is not None
@@ -260,11 +291,7 @@ class ScreenedLane:
         self.venue = fanout.venue.name
         self._route = fanout.venue.route
         self._targets, self._down, self._books = fanout.targets, fanout.down, screen.books
-        self._by_symbol = {
-            symbol: market
-            for symbol in fanout.symbols
-            if (market := screen.markets.get(fanout.slot_of(symbol))) is not None
-        }
+        self._by_symbol = screen.markets_of(fanout.venue.name)
 
     def __call__(self, frame: bytes, received_ns: int, glance: Glance | None = None) -> None:
         """Process a frame, skipped or not.

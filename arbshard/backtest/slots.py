@@ -55,7 +55,17 @@ class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's sl
         self._live = [False] * count
         self._confirmed_ns = [0] * count
         self._late_after_ns = [0] * count
-        self._phase = self._universe = self._beat_ns = 0
+        self._phase = self._universe = self._calls = self._beat_ns = 0
+
+    def grow(self, count: int) -> None:
+        """Have at least ``count`` slots."""
+        more = max(count - self.slot_count, 0)
+        self.slot_count += more
+        self.frames += [b""] * more
+        self._messages += [None] * more
+        self._live += [False] * more
+        for numbers in (self.received_ns, self.sequences, self._confirmed_ns, self._late_after_ns):
+            numbers.extend([0] * more)
 
     @property
     @override
@@ -126,6 +136,7 @@ class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's sl
     @override
     def set_universe(self, serial: int) -> None:
         self._universe = serial
+        self._calls += 1  # the doorbell calls the worker to it
 
     @override
     def set_phase(self, phase: int) -> None:
@@ -154,7 +165,14 @@ class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's sl
 
     @override
     def read(self, slot: int) -> tuple[int, int, bool, bytes] | None:
-        frame = self.newest(slot)
+        # A worker reads each frame that it is fed here: as ``newest`` does it, without the calls.
+        if self.pending is not None:
+            self.pending.bring(slot)
+        message = self._messages[slot]
+        if message is not None:
+            self.frames[slot] = message()
+            self._messages[slot] = None
+        frame = self.frames[slot]
         if not frame:
             return None
         return self.sequences[slot], self.received_ns[slot], self._live[slot], frame
@@ -186,7 +204,7 @@ class TapeBooks(BooksWriter, BooksReader):  # type: ignore[misc]  # neither's sl
     @property
     @override
     def calls(self) -> int:
-        return 0  # a worker follows its timer
+        return self._calls
 
     @property
     @override

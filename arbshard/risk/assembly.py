@@ -426,6 +426,11 @@ class Risk(Closable):
         return self._gaps
 
     @property
+    def is_settled(self) -> bool:
+        """Return whether the newest universe is in use."""
+        return self._service.is_settled
+
+    @property
     def timer(self) -> asyncio.TimerHandle | None:
         """Return the timer of the next tick; None before the first is planned."""
         return self._timer

@@ -161,6 +161,11 @@ class RiskService:
         self.is_changed = True
         """Whether the state has changed since this was last set to False."""
 
+    @property
+    def is_settled(self) -> bool:
+        """Return whether the newest universe is in use."""
+        return self._universes is None or self._universes.serial <= self._serial
+
     def handle(self, payloads: list[bytes]) -> list[bytes]:
         """Return the replies to ``payloads``, in their order. Raises ``LedgerError``; then nothing has happened."""
         self._follow_universe()
@@ -275,7 +280,7 @@ class RiskService:
 
     def _follow_universe(self) -> None:
         """Read who owns which pair, before anything is decided."""
-        if self._universes is None or self._universes.serial <= self._serial:
+        if self._universes is None or self.is_settled:
             return
         try:
             universe = self._universes.load()

@@ -25,9 +25,11 @@ DECISION = "decision"
 """Kind of a row with an event of risk's ledger, as JSON."""
 REFUSED = "refused"
 """Kind of a row with what one worker has refused so far, as JSON."""
+UNIVERSE = "universe"
+"""Kind of a row with what is traded from then on, as JSON."""
 DROPPED = "dropped"
 """Kind of a row that reports how many rows are missing before it, and why."""
-KINDS = (*FEED_KINDS, *RUN_KINDS, DECISION, REFUSED, DROPPED)
+KINDS = (*FEED_KINDS, *RUN_KINDS, DECISION, REFUSED, UNIVERSE, DROPPED)
 
 SCHEMA = pa.schema(
     [

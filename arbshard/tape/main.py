@@ -91,6 +91,7 @@ def record_run(
         files.bus_endpoint,
         files.raw_endpoint,
         ledger,
+        files.universe,
         lambda: sorted(files.dir.glob("page-worker-*")),
         writer,
         clock,

@@ -18,7 +18,7 @@ from arbshard.log import get_logger
 from arbshard.model.funnel import EdgeFunnel
 from arbshard.model.notes import WorkerNote
 from arbshard.shm.pages import PageReader
-from arbshard.tape.format import DECISION, DROPPED, REFUSED, Row
+from arbshard.tape.format import DECISION, DROPPED, REFUSED, UNIVERSE, Row
 from arbshard.tape.writing import TapeWriter
 from arbshard.wire import recording, topics
 from arbshard.wire.bus import BusMessage, Subscriber
@@ -42,6 +42,7 @@ class Recorder:
         bus_endpoint: str,
         raw_endpoint: str,
         ledger: Path,
+        universe: Path,
         worker_pages: Callable[[], Iterable[Path]],
         writer: TapeWriter,
         clock: Clock,
@@ -54,6 +55,7 @@ class Recorder:
         )
         self._raw = Subscriber(raw_endpoint, (_RAW,), high_water=recording.RAW_HIGH_WATER)
         self._ledger = LedgerTail(ledger)
+        self._universe = UniverseTail(universe)
         self._refusals = RefusalTail(worker_pages)
         self._writer = writer
         self._clock = clock
@@ -88,6 +90,7 @@ class Recorder:
         run.
         """
         messages = self._read()
+        self._take_universe()
         now_ns = self._clock.monotonic_ns()
         if now_ns - self._tailed_ns >= _LEDGER_NS:
             self._take_decisions(now_ns)
@@ -104,6 +107,7 @@ class Recorder:
         for _ in range(_READS_MAX):
             if not self._read():
                 break
+        self._take_universe()
         now_ns = self._clock.monotonic_ns()
         self._take_decisions(now_ns)
         self._take_refusals(now_ns)
@@ -190,6 +194,13 @@ class Recorder:
             detail = "ledger: these events had gone to an archive before they were read"
             self._writer.add(self._row(DROPPED, "", now_ns, number=lost, detail=detail))
 
+    def _take_universe(self) -> None:
+        found = self._universe.poll()
+        if found is not None:
+            serial, wall_ns, data = found
+            row = self._row(UNIVERSE, "", wall_ns - self._offset_ns, number=serial, data=data)
+            self._writer.add(row)
+
     def _take_refusals(self, now_ns: int) -> None:
         for worker, counts in self._refusals.poll():
             self.refusals += 1
@@ -235,6 +246,48 @@ class LedgerTail:
         if rows:
             self._last = rows[-1][0]
         return rows
+
+
+class _Serial(msgspec.Struct, frozen=True):
+    """Is what the recorder must know of a universe."""
+
+    serial: int = 0
+
+
+class UniverseTail:
+    """Finds what is traded whenever that changes. The file that is there at first is no change.
+
+    Two changes between two calls are one, and only the later one is found: processes of the run read it in the same
+    way.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Begin. ``path`` is the file into which the supervisor writes the universe."""
+        self._path = path
+        self._known_ns = self._changed_ns()
+
+    def poll(self) -> tuple[int, int, bytes] | None:
+        """Return serial, wall time in ns of the change, and the universe as JSON; None if it has not changed."""
+        changed_ns = self._changed_ns()
+        if changed_ns in (0, self._known_ns):
+            return None
+        self._known_ns = changed_ns
+        try:
+            text = self._path.read_bytes()
+            serial = msgspec.json.decode(text, type=_Serial).serial
+        except (OSError, msgspec.MsgspecError) as error:
+            get_logger().error(
+                "a change of the pairs cannot be recorded", path=str(self._path), error=str(error)
+            )
+            return None
+        return serial, changed_ns, text
+
+    def _changed_ns(self) -> int:
+        """Return when the file was written (wall time in ns); 0 while there is none."""
+        try:
+            return self._path.stat().st_mtime_ns
+        except FileNotFoundError:  # the run has not begun, or is over
+            return 0
 
 
 class WorkerRefusals(msgspec.Struct, frozen=True):

@@ -266,6 +266,11 @@ class Worker(Closable):
             )
             self._opened = opened.pop_all()
 
+    @property
+    def is_settled(self) -> bool:
+        """Return whether it trades the pairs that it is to trade, and no others."""
+        return self._membership.is_settled
+
     async def run(self) -> int:
         """Trade until there is a reason to end; return the exit code."""
         ending = self._ending

@@ -22,13 +22,13 @@ from arbshard.model.market import Leg
 from arbshard.model.money import exact
 from arbshard.model.phase import WorkerState
 from arbshard.model.rundir import RunFiles
-from arbshard.model.universe import NOT_LISTED, Universe
+from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.shm.pages import PageReader
 from arbshard.venues.registry import get_venue
 from arbshard.wire import control
 from supervisor.control import ControlServer
-from supervisor.feeds.fanout import targets_of
+from supervisor.feeds.routing import route
 from supervisor.feeds.venue import VenueFeed
 from supervisor.preflight import FindUniverse, ReadListings
 from supervisor.processes.health import PageHealth
@@ -257,18 +257,7 @@ class ShardManager:
             after = carried_by(universe, self._shards_here, before)
         self._carried = after
         for name, feed in self._feeds.items():
-            had, has = targets_of(before, name), targets_of(after, name)
-            gone = [symbol for symbol in had if symbol not in has or has[symbol][0] != had[symbol][0]]
-            feed.remove(gone)
-            for symbol in gone:
-                del had[symbol]
-            feed.add({symbol: target for symbol, target in has.items() if symbol not in had})
-            for symbol, (_, shards) in has.items():
-                if symbol in had and had[symbol][1] != shards:
-                    feed.retarget(symbol, shards)
-            feed.set_unlisted(
-                {one for venue, one, why in after.stopped if venue == name and why == NOT_LISTED}
-            )
+            route(name, feed, before, after)
 
     def carried_out(self, shard: int) -> int:
         """Return the serial that the shard's running worker has carried out; -1 while none is up."""

@@ -6,8 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.backtest.recorded import RecordedTimes
-from arbshard.backtest.rows import TapePart
+from arbshard.backtest.rows import TapePart, TapeRows
 from arbshard.backtest.run import backtest, tape_config
+from arbshard.backtest.universes import all_pairs
 from arbshard.config import Config
 from arbshard.errors import UsageError
 from arbshard.ledger.events import decode_event
@@ -96,17 +97,17 @@ def test_latencies_that_are_redrawn_are_those_of_the_tape(recorded, tmp_path):
     assert found.recorded.decisions == first.decisions
     assert 0 < len(found.recorded.differences) <= 4
     with LedgerReader(Path(found.ledger)) as reader:
-        again = RecordedTimes([decode_event(row[5]) for row in reader.rows()], _universe(tape))
+        again = _times(reader, tape)
     with LedgerReader(Path(first.ledger)) as reader:
-        before = RecordedTimes([decode_event(row[5]) for row in reader.rows()], _universe(tape))
+        before = _times(reader, tape)
     assert _median_wait_ms(again) == pytest.approx(_median_wait_ms(before), rel=0.3)
     assert _median_wait_ms(before) > 55
 
 
-def _universe(tape):
-    from arbshard.backtest.rows import TapeRows
-
-    return TapeRows(TapePart(str(tape))).start.universe
+def _times(reader, tape):
+    rows = TapeRows(TapePart(str(tape)))
+    events = [decode_event(row[5]) for row in reader.rows()]
+    return RecordedTimes(events, all_pairs(rows.universes()), rows.start.universe.fx)
 
 
 def _median_wait_ms(times):
@@ -129,7 +130,7 @@ def test_a_tape_without_decisions_is_refused(tape, tmp_path, latency):
 def test_frames_that_were_not_seen_are_known_by_the_books_of_decisions_and_orders(recorded):
     tape, first = recorded
     with LedgerReader(Path(first.ledger)) as reader:
-        times = RecordedTimes([decode_event(row[5]) for row in reader.rows()], _universe(tape))
+        times = _times(reader, tape)
     symbol, spans = next(iter(times.unseen.items()))
     seen_ns, at_ns = next(one for one in spans if one[1] > one[0] + 1)
     assert times.seen_ns(symbol, seen_ns) == seen_ns or any(a < seen_ns <= b for a, b in spans)

@@ -28,6 +28,20 @@ def test_a_frame_is_read_as_it_was_written():
     assert books.sequence(1) == 6
 
 
+def test_slots_that_are_added_are_empty_and_the_others_stay():
+    books = TapeBooks(1, 1)
+    books.write(0, b"book", 5)
+    books.grow(3)
+    books.grow(2)
+    assert books.slot_count == 3
+    assert books.read(0) == (2, 5, False, b"book")
+    assert books.read(2) is None
+    books.write(2, b"new", 7)
+    books.set_live(2, live=True)
+    assert books.read(2) == (4, 7, True, b"new")
+    assert (books.times(2), books.late_after_ns(2)) == ((7, 0), 0)
+
+
 @pytest.mark.parametrize(("frame", "reason"), [(b"", "empty"), (b"x" * 8193, "oversize")])
 def test_a_frame_that_no_slot_takes_leaves_it_as_it_was(frame, reason):
     books = TapeBooks(1, 1)

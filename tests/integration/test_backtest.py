@@ -1,4 +1,5 @@
-"""A run on paper over real processes, recorded and traded again: the same decisions at the recorded times.
+"""A run on paper over real processes, recorded and traded again: the same decisions at the recorded times, though a
+pair was taken out and added again meanwhile.
 
 What is compared, of every decision from the first one of the run on: approvals with direction, reason, lead, sizes,
 limit prices and FX; hedges and unwinds; how each order stood, with quantity, price and fee of each fill; how each
@@ -7,9 +8,11 @@ intent ended. Left out are ids, times up to a second, and what persons ordered.
 
 import json
 
+import msgspec
 import pytest
 
 from arbshard.ledger.reader import LedgerReader
+from arbshard.model.universe import Universe
 from support.instance import Instance
 
 pytestmark = [
@@ -73,6 +76,10 @@ def test_a_recorded_run_decides_the_same_again(instance):
     instance.wait_for(lambda: sum(path.stat().st_size for path in tape.glob("*.arrows")) > 20_000)
     assert approved_after(instance, before) == 0
     instance.do("resume", "--reason", "it is recorded")
+    instance.wait_for(lambda: approved_after(instance, before) >= WANTED // 2, timeout_s=60)
+    base = msgspec.json.decode(instance.files.universe.read_bytes(), type=Universe).pairs[0].base
+    instance.do("symbols", "remove", base)
+    instance.do("symbols", "add", base)
     instance.wait_for(lambda: approved_after(instance, before) >= WANTED, timeout_s=60)
     instance.stop()
     assert instance.ended(process).code == 0

@@ -11,13 +11,14 @@ from arbshard.clock import SystemClock
 from arbshard.model.funnel import EdgeFunnel
 from arbshard.model.notes import VenueNote, WorkerNote
 from arbshard.shm.pages import PageWriter
-from arbshard.tape.format import DROPPED, SegmentInfo
+from arbshard.tape.format import DROPPED, UNIVERSE, SegmentInfo
 from arbshard.tape.reading import Tape, verify
 from arbshard.tape.recorder import LedgerTail, Recorder, RefusalTail, WorkerRefusals
 from arbshard.tape.writing import TapeBounds, TapeWriter
 from arbshard.wire import topics
 from arbshard.wire.bus import Publisher
 from arbshard.wire.recording import FeedRecord, FeedRecords, encode, raw_topic
+from supervisor.rundir import write_whole
 
 pytestmark = pytest.mark.needs("analysis", "tape")
 
@@ -41,6 +42,7 @@ class World:
             endpoint,
             endpoint,
             folder / "ledger.sqlite",
+            folder / "universe.json",
             lambda: folder.glob("page-worker-*"),
             self.writer,
             SystemClock(),
@@ -73,6 +75,7 @@ def make(tmp_path):
             made.append(World(tmp_path, Path(socket), high_water))
             return made[-1]
 
+        make_world.folder = tmp_path
         yield make_world
         for world in made:
             world.bus.close()
@@ -99,6 +102,32 @@ def test_frames_in_are_frames_out_with_both_clocks(make):
     assert all(row.venue == ("upbit", "binance")[row.at_ns % 2] for row in frames)
     assert all(abs(row.wall_ns - row.at_ns - before_ns) < 1e9 for row in frames)
     assert [row.kind for row in rows if row.kind != "frame"] == ["venue"]
+    assert verify(Tape(world.folder)).faults == []
+
+
+def test_a_change_of_what_is_traded_is_a_row_with_its_time(make):
+    """The universe that is there at first is in the description; each later one is a row, and others are none."""
+    first = b'{"serial":3,"pairs":[]}'
+    path = make.folder / "universe.json"
+    write_whole(path, first)
+    world = make()
+    world.send(1)
+    world.step_until(lambda: world.recorder.frames == 1)
+    for serial in (4, 5):
+        before_ns = time.time_ns()
+        write_whole(path, b'{"serial":%d,"pairs":[]}' % serial)
+        after_ns = time.time_ns()
+        for _ in range(3):
+            world.recorder.step(0.001)
+    path.unlink()  # the run is over
+    world.recorder.close()
+    rows = [row for _, row in Tape(world.folder).rows() if row.kind == UNIVERSE]
+    assert [(row.number, row.data) for row in rows] == [
+        (serial, b'{"serial":%d,"pairs":[]}' % serial) for serial in (4, 5)
+    ]
+    # Times of files are those of the last tick of the kernel's clock, which are up to 10 ms apart.
+    assert before_ns - 10_000_000 <= rows[-1].wall_ns <= after_ns
+    assert abs(rows[-1].wall_ns - rows[-1].at_ns - (time.time_ns() - time.monotonic_ns())) < 1e9
     assert verify(Tape(world.folder)).faults == []
 
 
