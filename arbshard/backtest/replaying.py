@@ -328,6 +328,8 @@ class TapeSystem:
             risk = self._risk = opened.enter_context(self._open_risk(books, listener))
             risk_task = asyncio.ensure_future(risk.run())
             worker = opened.enter_context(self._open_worker(books, bell, listener))
+            # At recorded times, what the worker refuses is compared with what the workers of the run refused.
+            worker.engine.follows = self._times is not None
             worker_task = asyncio.ensure_future(worker.run())
             if self.is_screened:
                 self.screen = Screen(worker.engine, worker.feed, universe, books, config)

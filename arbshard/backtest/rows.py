@@ -191,7 +191,15 @@ class RowBlock:
 
     def row(self, number: int) -> FeedRow:
         """Return one row."""
-        return self._rows_of(self.table[number : number + 1])[0]
+        (
+            due_ns, received_ns, _, _, bid, ask, connection, venue, market, source, place, is_mark, is_touch
+        ) = self.table[number].item()  # fmt: skip
+        names, found = self.names, self._sources[source]
+        return (
+            due_ns, received_ns, names[connection], found.messages[place],
+            found.marks[place] if is_mark else None, names[venue],
+            (names[0 if is_touch else market], bid, ask) if self.has_glances else None,
+        )  # fmt: skip
 
     def rows(self) -> list[FeedRow]:
         """Return all rows."""

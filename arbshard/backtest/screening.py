@@ -6,9 +6,10 @@ nothing behind that a later turn depends on.
 **It decides nothing.** ``ArbitrageEngine.evaluate`` makes an exit only of a pair that holds a position, and an entry
 only if the net edge of the two best prices in one direction reaches ``least_edge_bps(entry_bps, -level, floor)``
 (``_entry``: no quantity nets more than its first unit). ``level`` and ``floor`` change only between frames, by what
-risk reports. So a frame is skipped only if its pair holds nothing, has nothing under way, follows no refused entry,
-and both edges at the prices after this frame are more than ``_MARGIN_BPS`` below that bound; the margin is far above
-the rounding errors of these figures. Every other test in ``evaluate`` can only refuse.
+risk reports. So a frame is skipped only if its pair holds nothing, has nothing under way, and both edges at the
+prices after this frame are more than ``_MARGIN_BPS`` below that bound; the margin is far above the rounding errors of
+these figures. Every other test in ``evaluate`` can only refuse. Refused entries are not followed in a backtest
+(``ArbitrageEngine.follows``), with screening or without.
 
 **It leaves nothing behind.** A turn leaves the market's view, with what is settled about its top (``View.compare``),
 and counters. As long as no top jumps away from the one before, ``compare`` leaves the view as the frame alone makes
@@ -215,7 +216,7 @@ class Screen:
         may doubt a price that has jumped, and a market may be ``is_dead``.
         """
         state = pair.state
-        if state.held or state.busy or state.followed is not None:
+        if state.held or state.busy:
             return False
         is_funded = state.is_funded or state.home.top is None  # without a price it is funded later
         return is_funded and not (state.home.bad or state.away.bad)
@@ -228,7 +229,6 @@ class Screen:
             or state.held
             or state.busy
             or not state.is_funded
-            or state.followed is not None
             or self._engine.fx.top is None
             or not (pair.home.is_clear and pair.away.is_clear)
         )

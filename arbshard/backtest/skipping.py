@@ -61,7 +61,11 @@ class _PairRows:
         self, pair: ScreenedPair, rows: _Numbers, to_home: _Prices, to_away: _Prices, is_forced: _Flags
     ) -> None:
         self.pair = pair
+        self.place = 0
+        """Position of this pair in the block."""
         self.rows = rows
+        self.numbers: list[int] = rows.tolist()
+        """The same, for single steps."""
         self.to_home, self.to_away = to_home, to_away
         """Values that are compared with ``ScreenedPair.limits``, at the prices after each row."""
         self.is_forced = is_forced
@@ -70,9 +74,9 @@ class _PairRows:
         self.highest = float(to_home.max()), float(to_away.max())
         self.markets: tuple[_MarketRows, ...] = ()
         self.judged_by: tuple[float, float] | None = None
-        """Limits by which ``next`` was found; None if the pair was not screened."""
-        self.next = 0
-        """The next row of the pair that is to be fed."""
+        """Limits by which its next row was found; None if the pair was not screened."""
+        self.begun = 0
+        """Number of its rows that are fed, or have been received and skipped."""
 
 
 class BlockScreen:
@@ -111,6 +115,8 @@ class BlockScreen:
         self._lanes: dict[object, _LaneRows] = {}
         """Rows of each lane, by lane of the fan-out."""
         self._pairs: list[_PairRows] = []
+        self._nexts: list[int] = []
+        """The next row of each pair that is to be fed."""
         self._owners: npt.NDArray[np.int32]
         """The number of each row's pair in ``_pairs``, -1 for none."""
         self._is_fx: _Flags
@@ -120,6 +126,8 @@ class BlockScreen:
         """Rows that came by a lane that may skip them."""
         self._prepare()
         self._others: list[int] = np.flatnonzero(self._owners < 0).tolist()
+        self._others.append(len(self._due_ns))
+        self._nexts = [0] * len(self._pairs)
         for pair in self._pairs:
             self._judge(pair)
         self.next = 0
@@ -241,10 +249,8 @@ class BlockScreen:
         self._screen.screened += count
 
     def _find_next(self) -> None:
-        place = bisect_left(self._others, self._fed)
-        last = self._others[place] if place < len(self._others) else len(self._due_ns)
-        self.next = min((pair.next for pair in self._pairs), default=last)
-        self.next = min(self.next, last)
+        other = self._others[bisect_left(self._others, self._fed)]
+        self.next = min(other, *self._nexts) if self._nexts else other
 
     def _limits_of(self, pair: _PairRows) -> tuple[float, float] | None:
         is_screened = (
@@ -256,16 +262,17 @@ class BlockScreen:
 
     def _judge(self, pair: _PairRows) -> None:
         """Find the next row of a pair that is to be fed."""
-        front = max(self._fed, bisect_left(self._due_ns, self._received_until_ns()))
-        start = int(np.searchsorted(pair.rows, front))
-        end = len(pair.rows)
+        front = bisect_left(self._due_ns, self._received_until_ns(), self._fed)
+        pair.begun = start = bisect_left(pair.numbers, front, pair.begun)
         pair.judged_by = limits = self._limits_of(pair)
-        pair.next = len(self._due_ns)
-        if start == end:
+        end = len(self._due_ns)
+        self._nexts[pair.place] = end
+        if start == len(pair.numbers):
             return
         if limits is None:
-            pair.next = int(pair.rows[start])
+            self._nexts[pair.place] = pair.numbers[start]
             return
+        found = end
         to_home, to_away = limits
         if pair.is_any_forced or not (pair.highest[0] < to_home and pair.highest[1] < to_away):
             is_fed = pair.is_forced[start:] | ~(
@@ -273,16 +280,17 @@ class BlockScreen:
             )
             place = int(is_fed.argmax())
             if is_fed[place]:
-                pair.next = int(pair.rows[start + place])
+                found = pair.numbers[start + place]
         for market in pair.markets:
             # The columns compare each frame with the one before it; the first may follow another one.
             self._take(market, bisect_left(market.rows, front))
             if market.taken == len(market.rows):
                 continue
             row = market.rows[market.taken]
-            found = self.block.table[row]
-            if self._screen.jumps(market.market, float(found["bid"]), float(found["ask"])):
-                pair.next = min(pair.next, row)
+            top = self.block.table[row]
+            if self._screen.jumps(market.market, float(top["bid"]), float(top["ask"])):
+                found = min(found, row)
+        self._nexts[pair.place] = found
 
     def _check_fx(self, row: int) -> None:
         """Check whether the engine knows the FX book that a row has brought; all pairs wait while it does not."""
@@ -381,6 +389,7 @@ class BlockScreen:
         ):
             part = slice(first, first + count)
             one = _PairRows(pair, rows[part], to_home[part], to_away[part], is_forced[part])
+            one.place = place
             slots = (pair.home.slot, pair.away.slot)
             one.markets = tuple(self._markets[slot] for slot in slots if slot in self._markets)
             self._owners[one.rows] = place

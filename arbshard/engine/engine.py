@@ -188,6 +188,8 @@ class ArbitrageEngine:
             self.add(pair)
         self.on_followed: Callable[[FollowedOutcome], None] = lambda _: None
         """Is called with what a refused entry would have brought."""
+        self.follows = True
+        """Whether refused entries are followed. No decision depends on it; a backtest shows nothing of it."""
         self.entering = True
         """False while stopping: positions are still closed, none is opened."""
 
@@ -272,7 +274,7 @@ class ArbitrageEngine:
 
     def follow_refused(self, state: PairState, entry: Entry, reason: Refusal, now_ns: int) -> None:
         """Follow an entry that risk has refused, in order to find out what it would have brought."""
-        if state.followed is None:
+        if self.follows and state.followed is None:
             terms = state.buy_home if entry.direction == "buy_home" else state.buy_away
             state.followed = follow(reason, entry.edge, terms, now_ns)
 
@@ -430,7 +432,7 @@ class ArbitrageEngine:
         barred = Refusal.FX_DEPARTS if is_fx_doubted else state.barred.get(direction)
         if barred is None and not state.is_funded:
             barred = Refusal.NOT_FUNDED
-        if barred is not None and state.followed is not None:
+        if barred is not None and (state.followed is not None or not self.follows):
             state.refusal = barred
             funnel.barred += 1
             funnel.barred_bps += top_bps
