@@ -7,10 +7,8 @@ from collections.abc import Iterable
 
 import typer
 
-from arbshard.clock import SystemClock
-from arbshard.errors import RequestTimeout
+from arbshard.errors import RequestTimeout, UsageError
 from arbshard.model.rundir import RunFiles
-from arbshard.status.cluster import read_cluster, read_settings
 from arbshard.status.risk_note import read_risk_note
 from arbshard.wire.messages import Command, CommandReply, Positions, ShowPositions
 from arbshard.wire.operator_client import send_command
@@ -23,25 +21,7 @@ def send_to_risk(files: RunFiles, command: Command) -> CommandReply:
 
     Raises ``UsageError`` when risk refuses it, and ``TransportError`` when risk does not answer.
     """
-    try:
-        return send_command(files, command, commanding_user())
-    except RequestTimeout as error:
-        why = _why_no_leader(files)
-        if not why:
-            raise
-        raise RequestTimeout(why) from error
-
-
-def _why_no_leader(files: RunFiles) -> str:
-    """Return that this host of a cluster knows no leader, and why; empty when it knows one, and in other runs."""
-    settings = read_settings(files)
-    if settings is None:
-        return ""
-    cluster = read_cluster(files, settings, SystemClock())
-    if cluster.leader:
-        return ""
-    why = f": {cluster.why}" if cluster.why else ""
-    return f"no leader is known on this host, so risk cannot be asked{why}"
+    return send_command(files, command, commanding_user())
 
 
 def commanding_user() -> str:
@@ -76,10 +56,10 @@ def _reasons(files: RunFiles, pairs: Iterable[str]) -> str:
 
 
 def _closing(files: RunFiles, unknown: tuple[str, ...]) -> Iterable[str]:
-    """Return the pairs that are being closed; ``unknown`` while risk does not answer."""
+    """Return the pairs that are being closed; ``unknown`` while risk cannot be asked."""
     try:
         answer = send_to_risk(files, ShowPositions())
-    except RequestTimeout:
-        return unknown  # it is being restarted
+    except (RequestTimeout, UsageError):
+        return unknown  # it is being restarted, or the hosts elect another leader
     assert isinstance(answer, Positions), answer
     return [pair for pair, _ in answer.closing]

@@ -179,7 +179,7 @@ class Agent:
             self._mirror = opened.enter_context(RiskMirror(files.risk_page))
             self._is_mirroring = False
             self._relay = opened.enter_context(
-                Relay(self._links, cluster, files.risk_endpoint, self._kept, self._fail)
+                Relay(self._links, cluster, files.risk_endpoint, self._kept, self._why_no_leader, self._fail)
             )
             self._sampler = opened.enter_context(FrameSampler(files, clock.monotonic_ns))
             self._watch = WorkerWatch(files, cluster.shards, int(config.run.stuck_after_ms * 1e6))
@@ -494,6 +494,9 @@ class Agent:
             self._is_mirroring = True
         leader = self._core.leader
         self._relay.set_leader(leader if leader != self._cluster.host else "")
+
+    def _why_no_leader(self) -> str:
+        return self._core.why(lease_ns())
 
     def _report_stuck(self, now_ns: int) -> None:
         shards = {

@@ -3,7 +3,8 @@
 Workers, operators' commands and every other process of the host ask at the same Unix socket as when risk runs here.
 A request keeps its id on the way, so the leader's stored replies make a repeat harmless, whichever way it comes. A
 request that cannot be sent waits for a leader, at most as long as a client waits. When too many wait, or none can be
-sent in time, nothing is answered, and workers do nothing without an answer.
+sent in time, nothing is answered, and workers do nothing without an answer. An operator's command that could never be
+sent is denied with the reason, so that the person knows that nothing was done.
 
 A halt is the exception: when it cannot be delivered soon it is stored on disk, the person is informed, and it is
 delivered before anything else once there is a leader.
@@ -30,6 +31,9 @@ HOLD_S = 5.0
 """How long a request waits for its reply, in seconds: as long as an operator's command does."""
 _HALT_S = 1.5
 """How long a halt waits for its reply until it is stored, in seconds."""
+_DENY_S = 4.0
+"""How long an operator's command waits until it is denied because it cannot be sent, in seconds: its sender waits for
+``HOLD_S`` and must get the answer before that."""
 _TURN_S = 0.02
 """Interval in seconds at which it is tried to send what waits."""
 _BATCH = 1024
@@ -38,8 +42,8 @@ _AGAIN_S = 1.0
 """Pause in seconds before a stored command is sent again that got no reply."""
 _HALT_TAG = b"Halt"
 KEPT = (
-    "kept: risk cannot be reached, so no entry is approved on this host either; it is delivered before anything else "
-    "once risk can be reached. Hosts that reach risk trade until then"
+    "the halt is kept on this host, because risk cannot be reached: no entry is approved on this host meanwhile, and "
+    "the halt is delivered before anything else once risk can be reached. Hosts that reach risk trade until then"
 )
 _TOO_MANY = f"not kept: {KeptCommands.LIMIT} commands wait already"
 
@@ -51,6 +55,9 @@ class _Waiting:
     asked: Asked
     since_s: float
     is_sent: bool = False
+    """Whether it was sent to the present leader."""
+    was_sent: bool = False
+    """Whether it was sent to any leader, which may have acted."""
     halt: Halt | None = None
 
 
@@ -63,13 +70,17 @@ class Relay(Closable):
         cluster: ClusterConfig,
         endpoint: str,
         kept: KeptCommands,
+        why: Callable[[], str],
         on_error: Callable[[Exception], None],
     ) -> None:
-        """Prepare. ``endpoint``: risk's on this host. ``on_error`` gets what a turn raises."""
+        """Prepare. ``endpoint``: risk's on this host. ``why`` returns why no leader is known, for people.
+        ``on_error`` gets what a turn raises.
+        """
         self._links = links
         self._cluster = cluster
         self._endpoint = endpoint
         self._kept = kept
+        self._why = why
         self._on_error = on_error
         self._listener: UnixListener | None = None
         self._channel: HostChannel | None = None
@@ -158,6 +169,10 @@ class Relay(Closable):
             elif now_s - one.since_s >= HOLD_S:
                 del self._waiting[request_id]
                 self.unrelayed += 1
+            elif now_s - one.since_s >= _DENY_S and not one.was_sent and _is_command(one.asked.payload):
+                del self._waiting[request_id]
+                self.unrelayed += 1
+                one.asked.reply(encode(Denied(self._why_not_sent())))
             elif not one.is_sent:
                 self._send(one)
 
@@ -181,7 +196,14 @@ class Relay(Closable):
             self._channel.send(one.asked.request_id, one.asked.payload)
         except TransportError:
             return  # there is no connection: it is tried again
-        one.is_sent = True
+        one.is_sent = one.was_sent = True
+
+    def _why_not_sent(self) -> str:
+        if self._leader:
+            return f"nothing was done: host {self._leader} leads, and this host does not reach its risk"
+        why = self._why()
+        text = "nothing was done: no leader is known on this host, so risk cannot be asked"
+        return f"{text}: {why}" if why else text
 
     def _send_kept(self, now_s: float) -> None:
         if self._channel is None:
@@ -249,6 +271,15 @@ class Relay(Closable):
         self._kept_sent_s.clear()
         for one in self._waiting.values():
             one.is_sent = False
+
+
+def _is_command(payload: bytes) -> bool:
+    """Return whether an operator has sent it: workers get no answer rather than a denial."""
+    try:
+        decode_command(payload)
+    except ProtocolError:
+        return False
+    return True
 
 
 def _halt_of(payload: bytes) -> Halt | None:

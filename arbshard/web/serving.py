@@ -198,7 +198,8 @@ class DeskServer:
             response = _refusal(409 if isinstance(error, UsageError) else 400, str(error))
         except TransportError as error:
             response = _refusal(
-                504, f"the instance does not answer, and may have acted all the same: {error}"
+                504,
+                f"it is not known whether this was carried out: {error}; look at the desk before you repeat it",
             )
         except ArbshardError as error:
             response = _refusal(500, str(error))

@@ -9,10 +9,19 @@ from arbshard.cluster import relay as relaying
 from arbshard.cluster.files import KEPT_FILE, KeptCommands
 from arbshard.cluster.relay import KEPT, Relay
 from arbshard.config.cluster_file import read_host_keys
-from arbshard.errors import RequestTimeout
+from arbshard.errors import RequestTimeout, UsageError
 from arbshard.model.rundir import RunFiles
 from arbshard.wire.links import HostLinks
-from arbshard.wire.messages import Close, Denied, Done, Halt, decode_command, decode_command_reply, encode
+from arbshard.wire.messages import (
+    Close,
+    Denied,
+    Done,
+    Halt,
+    ShowPositions,
+    decode_command,
+    decode_command_reply,
+    encode,
+)
 from arbshard.wire.operator_client import send_command
 from arbshard.wire.request import RequestClient
 from arbshard.wire.router import RouterListener
@@ -62,6 +71,7 @@ class Rig:
             self.hosts["c"],
             self.files.risk_endpoint,
             KeptCommands(self.folder),
+            lambda: "waiting for votes",
             self.errors.append,
         )
         made.open()
@@ -144,11 +154,42 @@ async def test_after_a_change_of_leader_the_next_one_answers(rig):
         assert await asking == b"re:x"
 
 
-async def test_without_a_leader_nothing_is_answered(rig, monkeypatch):
+async def test_without_a_leader_no_worker_is_answered(rig, monkeypatch):
     monkeypatch.setattr(relaying, "HOLD_S", 0.2)
+    monkeypatch.setattr(relaying, "_DENY_S", 0.1)
     with rig.client(timeout_ms=400) as client, pytest.raises(RequestTimeout):
         await client.request(b"x")
     assert (rig.relay.relayed, rig.relay.unrelayed, rig.relay.waiting) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("leader", "why"),
+    [
+        ("", "no leader is known on this host, so risk cannot be asked: waiting for votes"),
+        ("a", "host a leads, and this host does not reach its risk"),
+    ],
+)
+async def test_an_operator_is_informed_that_nothing_was_done(rig, monkeypatch, leader, why):
+    monkeypatch.setattr(relaying, "_DENY_S", 0.2)
+    rig.relay.set_leader(leader)  # nobody listens there
+    for command in (Close(("BTC",)), ShowPositions()):
+        with pytest.raises(UsageError, match=f"^nothing was done: {why}$"):
+            await rig.send(command)
+    assert (rig.relay.unrelayed, rig.relay.waiting) == (2, 0)
+
+
+async def test_a_command_that_a_leader_may_have_got_is_not_said_to_be_undone(rig, monkeypatch):
+    monkeypatch.setattr(relaying, "_DENY_S", 0.1)
+    monkeypatch.setattr(relaying, "HOLD_S", 0.4)
+    leader = rig.lead("a", leader_is_stuck)
+    leader.server._listeners[0].receive = lambda limit: []  # it is up and hangs
+    rig.relay.set_leader("a")
+    with rig.client(timeout_ms=600) as client:
+        asking = asyncio.create_task(client.request(encode(Close(("BTC",)))))
+        await rig.until(lambda: any(one.was_sent for one in rig.relay._waiting.values()))
+        rig.relay.set_leader("")
+        with pytest.raises(RequestTimeout):
+            await asking
 
 
 async def test_the_table_is_bounded(rig, monkeypatch):

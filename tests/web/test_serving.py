@@ -17,6 +17,7 @@ from arbshard.web import serving, view
 from arbshard.web.board import DeskBoard
 from arbshard.web.serving import DeskServer
 from arbshard.web.setup import open_desk
+from arbshard.wire import operator_client
 from arbshard.wire.messages import Done, Halt
 from support.made_status import made_status
 from support.world import make_universe
@@ -110,6 +111,21 @@ async def test_an_unknown_host_gets_nothing_at_all(desk):
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await one.stream(Host="evil.example")
         assert one.server.counts.refused == 4
+
+
+async def test_an_action_without_an_answer_names_no_socket_and_what_to_do(desk, monkeypatch):
+    monkeypatch.setattr(operator_client, "_RISK_TIMEOUT_MS", 100)
+    async with desk() as one:
+        _, session = await one.sign_in()
+        body = {"action": "halt", "instance": "desk"}
+        status, said = await one.ask("POST", "/api/act", body, **{"X-Arbshard-Proof": session["proof"]})
+        assert (status, said) == (
+            504,
+            {
+                "error": "it is not known whether this was carried out: risk has not answered within 0.1 s; look at "
+                "the desk before you repeat it"
+            },
+        )
 
 
 @pytest.mark.parametrize("origin", [None, "null", "http://evil.example", "https://127.0.0.1:1"])

@@ -66,8 +66,10 @@ def test_a_host_that_waits_for_a_leader_says_so_and_is_stopped_by_a_command(tmp_
         for command in ("symbols", "shards"):
             said = run.do(command, code=2)
             assert re.search(r"this host waits for a leader: [12] of 3 hosts .*are needed", said)
-        said = run.do("positions", code=1)
-        assert "no leader is known on this host, so risk cannot be asked: waiting for a leader: " in said
+        said = run.do("positions", code=2)
+        assert (
+            "nothing was done: no leader is known on this host, so risk cannot be asked: waiting for" in said
+        )
         assert ".sock" not in said
         assert "this host waits for a leader and ends at once" in run.do("stop", "--wait", "20")
         assert "the run was stopped while it waited for a leader" in str(run.ended())
