@@ -43,6 +43,7 @@ from arbshard.status.summary import Summary, summarise
 from arbshard.venues.keys import Keys
 from arbshard.wire.bus import Publisher
 from arbshard.wire.doorbell import BusRinger
+from arbshard.wire.links import require_ports
 from arbshard.wire.serve import ReplyServer
 from supervisor.ledger import ledger_in, opening_of
 from supervisor.ports import SupervisorPorts
@@ -116,6 +117,8 @@ def _supervise(config: Config, options: Options, programs: Programs) -> _End:
             _open_log(state_dir, config.run.log_level, console=not table)
             for warning in (*run_dir.warnings, *state.warnings):
                 get_logger().warning(warning)
+            if config.cluster is not None:
+                require_ports(config.cluster)
             pin(config.run.pin_cores, 0)
             one = _prepared(
                 config,

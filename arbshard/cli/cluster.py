@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Run one arbshard on several hosts: make its files, see what a host knows.")
 
 _TRADES = "this host trades"
+_SILENT_S = 1.0
+"""An agent that has not beaten for so long (seconds) has ended or hangs; it beats several times a second."""
 
 
 @app.command()
@@ -81,7 +83,7 @@ def show(
     instance, files = running_files(name, config)
     try:
         with PageReader.attach(files.cluster_page) as page:
-            raw = page.note()
+            raw, silent_s = page.note(), (time.monotonic_ns() - page.value("beat_ns")) / 1e9
     except SharedMemoryError as error:
         raise UsageError(
             f"'{instance}' runs on one host alone: a cluster begins with 'arbshard run --cluster FILE --host NAME'"
@@ -91,10 +93,10 @@ def show(
     if as_json:
         typer.echo(msgspec.json.format(raw).decode())
     else:
-        _print(decode_cluster_note(raw), time.time_ns() // 1_000_000)
+        _print(decode_cluster_note(raw), silent_s)
 
 
-def _print(note: "ClusterNote", now_ms: int) -> None:
+def _print(note: "ClusterNote", silent_s: float) -> None:
     from arbshard.status.render import terminal
     from arbshard.status.tables import WholeTable
 
@@ -104,21 +106,26 @@ def _print(note: "ClusterNote", now_ms: int) -> None:
     leader = (
         f"host {note.leader} leads in term {note.term}, {confirmed}" if note.leader else "no leader is known"
     )
+    if silent_s > _SILENT_S:
+        typer.echo(
+            f"the cluster agent of this host has been silent for {silent_s:,.0f} s: this is what it knew then"
+        )
     typer.echo(f"cluster {note.cluster}, seen from host {note.host}: {leader}")
     typer.echo(f"NATS: {'connected' if note.nats else 'NOT connected'}")
     table = WholeTable("Hosts")
     for heading in ("host", "shards"):
         table.add_column(heading)
-    for heading in ("written", "term", "events", "frames/s", "CPU"):
+    for heading in ("heard", "term", "events", "frames/s", "CPU"):
         table.add_column(heading, justify="right")
     for heading in ("NATS", "version"):
         table.add_column(heading)
     table.add_column("note", no_wrap=False)
     for one in note.hosts:
+        sight = note.sights.get(one.host)
         table.add_row(
             f"{one.host} (leads)" if one.leads else one.host,
             ", ".join(str(place.shard) for place in one.shards) or "-",
-            f"{max(now_ms - one.at_ms, 0) / 1000:,.1f} s ago",
+            f"{sight.age_ms / 1000 + silent_s:,.1f} s ago" if sight is not None else "this host",
             str(one.term),
             "-"
             if one.leads
@@ -132,10 +139,13 @@ def _print(note: "ClusterNote", now_ms: int) -> None:
     terminal().print(table)
     if note.placement:
         places = ", ".join(f"{shard} on {host}" for shard, host in note.placement)
-        typer.echo(f"wanted: {places}")
+        typer.echo(f"shards, as the leader places them: {places}")
+    for text in note.refused:
+        typer.echo(text)
     for command in note.kept:
         typer.echo(f"kept until the leader can be reached: {command}")
-    typer.echo(f"this host does not trade: {note.why}" if note.why else _TRADES)
+    if silent_s <= _SILENT_S:
+        typer.echo(f"this host does not trade: {note.why}" if note.why else _TRADES)
 
 
 def _places_of(text: str, port: int) -> "dict[str, HostPlace]":

@@ -44,7 +44,7 @@ from arbshard.config import Config
 from arbshard.config.cluster_file import HostKeys
 from arbshard.errors import LedgerError, ProtocolError, RunDirError, SharedMemoryError, TransportError
 from arbshard.log import error_count, get_logger
-from arbshard.model.cluster_note import ClusterNote, HostView, counters
+from arbshard.model.cluster_note import ClusterNote, HostView, Sight, counters
 from arbshard.model.rundir import RunFiles
 from arbshard.repeat import BackgroundTasks
 from arbshard.risk.portfolio.state import Shard
@@ -147,6 +147,8 @@ class Agent:
         """Keys that are being read or written."""
         self._view: HostView | None = None
         """What this host has last shown to the others."""
+        self._sights: dict[str, tuple[int, int]] = {}
+        """When the newest view of each other host has arrived (ns), and how far its wall clock was ahead (ms)."""
         self._sent_ns: dict[str, int] = {}
         """When something was last sent to each other agent."""
         self._began_ns = lease_ns()
@@ -302,7 +304,10 @@ class Agent:
         if message.host != host:
             self._count_bad(host, f"it names itself {message.host}")
             return
-        self._counts["votes"] += not isinstance(message, Gossip)
+        if isinstance(message, Gossip):
+            self._sights[host] = lease_ns(), message.view.at_ms - self._ports.clock.wall_ms()
+        else:
+            self._counts["votes"] += 1
         self._run(self._core.vote_message(message, lease_ns()))
 
     def _ignore_answer(self, _: bytes) -> None:
@@ -582,6 +587,11 @@ class Agent:
             placement=core.placement,
             kept=self._kept.texts,
             why=why,
+            sights={
+                host: Sight((now_ns - at_ns) / 1e6, ahead_ms)
+                for host, (at_ns, ahead_ms) in self._sights.items()
+            },
+            refused=self._links.refusals,
         )
         try:
             self._page.write_note(msgspec.json.encode(note))

@@ -4,8 +4,10 @@ Each host has the same file. ``host`` is not written in it: ``arbshard run --hos
 has no ``ClusterConfig`` at all.
 """
 
+from hashlib import sha256
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta, field
 
 from arbshard.config.section import Section, matching
@@ -13,6 +15,8 @@ from arbshard.config.section import Section, matching
 HOSTS_MAX = 16
 PORTS = 3
 """Number of ports of a host, beginning with ``HostConfig.port``: the agent, risk's requests, risk's followers."""
+AGREEMENT_BYTES = 8
+_AWAY_S = 5.0
 
 HostName = Annotated[
     str,
@@ -84,6 +88,20 @@ class ClusterConfig(Section, frozen=True):
     """This host's secret keys; empty for ``<host>.key`` beside the cluster file."""
     host: str = field(default="")
     """Name of the host that reads the file."""
+
+    @property
+    def agreement(self) -> bytes:
+        """Return a digest of that on which all hosts must agree, so that no two of them count votes differently or
+        wait for different times. The rest, such as addresses, may differ for a while.
+        """
+        hosts = sorted((name, one.key) for name, one in self.hosts.items())
+        agreed = self.name, self.shards, self.replication, self.lease_ms, self.async_lag_ms, hosts
+        return sha256(msgspec.json.encode(agreed)).digest()[:AGREEMENT_BYTES]
+
+    @property
+    def away_s(self) -> float:
+        """Return after how long (s) without a message another host is shown as away. Agents send four in a lease."""
+        return max(_AWAY_S, 2 * self.lease_ms / 1000)
 
     @property
     def majority(self) -> int:

@@ -84,6 +84,15 @@ class HostView(msgspec.Struct, frozen=True):
     """Serial of the universe that its supervisor has in force; 0 for none."""
 
 
+class Sight(msgspec.Struct, frozen=True):
+    """States when another host was last heard."""
+
+    age_ms: float
+    """Time since its newest view has arrived, by this host's own monotonic clock."""
+    ahead_ms: float
+    """How much its wall clock was ahead of that of this host then, without the time on the way."""
+
+
 class ClusterNote(msgspec.Struct, frozen=True):
     """Is the note of the page."""
 
@@ -97,13 +106,17 @@ class ClusterNote(msgspec.Struct, frozen=True):
     contact_ms: float
     """Time since the leader last confirmed a beat of this host; -1 for never."""
     hosts: tuple[HostView, ...]
-    """The newest view of each host; its age is ``at_ms``."""
+    """The newest view of each host."""
     placement: tuple[tuple[int, str], ...] = ()
     """(shard, host) as the leader wants it."""
     kept: tuple[str, ...] = ()
     """Commands of operators that wait until the leader can be reached."""
     why: str = ""
     """Why this host does not trade; empty when it does."""
+    sights: dict[str, Sight] = {}
+    """When each of the other hosts was last heard."""
+    refused: tuple[str, ...] = ()
+    """Which hosts this one refuses to hear, and why."""
 
 
 def decode_cluster_note(data: bytes) -> ClusterNote:

@@ -7,13 +7,13 @@ import msgspec
 from arbshard.clock import Clock, lease_ns
 from arbshard.config.cluster import ClusterConfig
 from arbshard.errors import SharedMemoryError
-from arbshard.model.cluster_note import COUNTED, ClusterNote, HostView, decode_cluster_note
+from arbshard.model.cluster_note import COUNTED, ClusterNote, HostView, Sight, decode_cluster_note
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import PageReader
 from arbshard.status.model import ClusterHostStatus, ClusterStatus, Problem
 
-_OLD_S = 5.0
-"""A host that has written nothing about itself for so long (seconds) is shown as away."""
+_CLOCKS_APART_S = 2.0
+"""Wall clocks that differ by more than this are a problem: a host whose clock is set by NTP is far below it."""
 _CONTACT_FRESH_NS = 1_000_000_000
 
 
@@ -41,14 +41,13 @@ def read_cluster(files: RunFiles, cluster: ClusterConfig, clock: Clock) -> Clust
             note = decode_cluster_note(text) if (text := page.note()) else None
     except (SharedMemoryError, msgspec.MsgspecError):
         counters, note = {}, None  # the agent has not begun, or it is being replaced
-    return describe(cluster, counters, note, clock.wall_ms(), clock.monotonic_ns(), lease_ns())
+    return describe(cluster, counters, note, clock.monotonic_ns(), lease_ns())
 
 
 def describe(
     cluster: ClusterConfig,
     counters: dict[str, int],
     note: ClusterNote | None,
-    now_ms: int,
     now_ns: int,
     at_lease_ns: int,
 ) -> ClusterStatus:
@@ -58,7 +57,15 @@ def describe(
     views = {view.host: view for view in note.hosts} if note is not None else {}
     leader = note.leader if note is not None else ""
     newest = max((view.seq for view in views.values()), default=0)
-    hosts = tuple(_host(name, views.get(name), leader, newest, now_ms) for name in cluster.hosts)
+    silent_s = max(now_ns - counters.get("beat_ns", now_ns), 0) / 1e9
+    sights = {**(note.sights if note is not None else {}), cluster.host: Sight(0.0, 0.0)}
+    ages = {name: one.age_ms / 1000 + silent_s for name, one in sights.items()}
+    hosts = tuple(
+        _host(views[name], sights[name], ages[name], leader, newest, cluster.away_s)
+        if name in views and name in sights
+        else ClusterHostStatus(name, None, away=True, leads=name == leader)
+        for name in cluster.hosts
+    )
     held = {*own, *(shard for host in hosts for shard in host.shards)}
     may_trade = is_alive and counters.get("valid_until_ns", 0) > at_lease_ns
     why = note.why if note is not None else ""
@@ -77,18 +84,22 @@ def describe(
         kept=note.kept if note is not None else (),
         phase="ending" if counters.get("phase", 0) else "running",
         counts={name: counters[name] for name in COUNTED if name in counters},
+        refused=note.refused if note is not None else (),
     )
 
 
-def _host(name: str, view: HostView | None, leader: str, newest: int, now_ms: int) -> ClusterHostStatus:
-    if view is None:
-        return ClusterHostStatus(name, None, leads=name == leader)
-    leads = name == leader
+def _host(
+    view: HostView, sight: Sight, age_s: float, leader: str, newest: int, away_s: float
+) -> ClusterHostStatus:
+    leads = view.host == leader
     return ClusterHostStatus(
-        name=name,
-        age_s=round(max(now_ms - view.at_ms, 0) / 1000, 1),
+        name=view.host,
+        age_s=round(age_s, 1),
+        away=age_s > away_s,
+        ahead_s=round(sight.ahead_ms / 1000, 1),
         leads=leads,
-        shards=tuple(sorted(place.shard for place in view.shards if place.grant)),
+        # What a host that is away may run has ended by itself, because its time is over.
+        shards=tuple(sorted(place.shard for place in view.shards if place.grant and age_s <= away_s)),
         behind=None if leads else max(newest - view.seq, 0),
         nats=view.nats,
         leaving=view.leaving,
@@ -100,18 +111,13 @@ def _host(name: str, view: HostView | None, leader: str, newest: int, now_ms: in
     )
 
 
-def is_away(host: ClusterHostStatus) -> bool:
-    """Return whether the host has not been seen lately."""
-    return host.age_s is None or host.age_s > _OLD_S
-
-
 def problems_of_cluster(cluster: ClusterStatus, *, is_ending: bool) -> Iterator[Problem]:
     """Yield what keeps the cluster from trading as configured, as this host sees it."""
     if is_ending:
         return
     if not cluster.leader:
         why = f": {cluster.why}" if cluster.why else ""
-        yield Problem("leader", "", f"the cluster has no leader that this host knows{why}")
+        yield Problem("leader", "leader", f"the cluster has no leader that this host knows{why}")
     elif not cluster.may_trade:
         yield Problem(
             "host", cluster.host, f"this host does not trade: {cluster.why or 'no reason is known'}"
@@ -119,28 +125,54 @@ def problems_of_cluster(cluster: ClusterStatus, *, is_ending: bool) -> Iterator[
     if not cluster.nats:
         yield Problem(
             "nats",
-            "",
+            "NATS",
             "this host is not connected to NATS: the hosts agree without it, and a takeover takes longer",
         )
     yield from _problems_of_hosts(cluster)
     if cluster.unplaced and cluster.leader:
         named = ", ".join(map(str, cluster.unplaced))
-        yield Problem("unplaced", "", f"no host holds shard {named}: its pairs are not traded")
+        yield Problem("unplaced", "shards", f"no host holds shard {named}: its pairs are not traded")
     for text in cluster.kept:
-        yield Problem("kept", "", f"a command waits until the leader can be reached: {text}")
+        yield Problem("kept", "commands", f"a command waits until the leader can be reached: {text}")
 
 
 def _problems_of_hosts(cluster: ClusterStatus) -> Iterator[Problem]:
+    own = next((host for host in cluster.hosts if host.name == cluster.host), None)
+    for text in cluster.refused:
+        yield Problem("host", text.partition(" is refused")[0], text)
     for host in cluster.hosts:
         is_own = host.name == cluster.host
         if host.leaving:
             continue
-        if is_away(host):
+        if host.away:
             if not is_own:
-                seen = (
-                    "was never seen" if host.age_s is None else f"has not been seen for {host.age_s:,.0f} s"
-                )
-                yield Problem("host", host.name, f"host {host.name} {seen}")
-        elif not host.has_pairs and (cluster.may_trade or not is_own):
+                yield Problem("host", host.name, f"host {host.name} {_how_away(host)}")
+            continue
+        if not host.has_pairs and (cluster.may_trade or not is_own):
             why = host.note or "it has not got the pairs of the cluster"
             yield Problem("host", host.name, f"host {host.name} does not trade: {why}")
+        if abs(host.ahead_s) > _CLOCKS_APART_S:
+            side = "ahead of" if host.ahead_s > 0 else "behind"
+            yield Problem(
+                "clock",
+                f"clock of {host.name}",
+                f"the wall clock of host {host.name} is {abs(host.ahead_s):,.0f} s {side} that of this host: set "
+                "both by NTP, because trading days and times in the ledger follow the clock of the leader, and "
+                "venues refuse requests with a wrong time",
+            )
+        if own is not None and own.version and host.version != own.version:
+            yield Problem(
+                "version",
+                f"version of {host.name}",
+                f"host {host.name} runs arbshard {host.version} and this host {own.version}: use one version on all "
+                "hosts",
+            )
+
+
+def _how_away(host: ClusterHostStatus) -> str:
+    if host.age_s is not None:
+        return f"has not been seen for {host.age_s:,.0f} s"
+    return (
+        "was never seen: see whether it runs, whether its ports can be reached from here, and whether it has the "
+        "same cluster file"
+    )

@@ -258,7 +258,11 @@ class ClusterHostStatus(msgspec.Struct, frozen=True):
 
     name: str
     age_s: float | None
-    """Age in seconds of what it last wrote about itself; None when nothing of it is known."""
+    """Time in seconds since this host has heard it last; None for never."""
+    away: bool = False
+    """Whether this host has not heard it lately."""
+    ahead_s: float = 0.0
+    """How much its wall clock is ahead of that of this host."""
     leads: bool = False
     shards: tuple[int, ...] = ()
     """The shards that it holds."""
@@ -301,6 +305,8 @@ class ClusterStatus(msgspec.Struct, frozen=True):
     """``running`` or ``ending``."""
     counts: dict[str, int] = {}
     """What the agent of this host has counted since it began (``model.cluster_note.COUNTED``)."""
+    refused: tuple[str, ...] = ()
+    """Which hosts this one refuses to hear, and why."""
 
 
 class Status(msgspec.Struct, frozen=True):

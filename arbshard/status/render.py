@@ -11,7 +11,6 @@ from rich.text import Text
 from arbshard.config import REGIMES
 from arbshard.model.notes import RECORDING, JournalNote
 from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, PositionNote, Tally, ValueChangeNote
-from arbshard.status.cluster import is_away
 from arbshard.status.hints import name_instance
 from arbshard.status.model import (
     AlertsStatus,
@@ -326,7 +325,7 @@ def _cluster(cluster: ClusterStatus) -> WholeTable:
         justify: JustifyMethod = "right" if heading in ("frames/s", "CPU", "events behind") else "left"
         table.add_column(heading, justify=justify, no_wrap=heading != "what it says")
     for host in cluster.hosts:
-        state = "left" if host.leaving else "away" if is_away(host) else "leads" if host.leads else "follows"
+        state = "left" if host.leaving else "away" if host.away else "leads" if host.leads else "follows"
         table.add_row(
             host.name,
             Text(state, style="bold red" if state == "away" else "yellow" if state == "left" else "green"),

@@ -2,23 +2,27 @@
 
 ``HostLinks`` opens all sockets of one process. A server accepts only clients whose public key is that of a host in
 the cluster file, and knows by this key which host has sent a message; whoever else connects is refused and counted.
-A client accepts only the server whose public key it was given.
+A client accepts only the server whose public key it was given. Each message to a ``HostServer`` carries what its
+sender's cluster file says of that on which all hosts must agree; a server hears no host that has it otherwise.
 
 Every queue is bounded, and nothing waits in a queue while there is no connection: ``send`` then returns False. A
 connection on which nothing arrives for ``lease_ms`` is closed and made anew, so that a host which was cut off does
 not receive afterwards what was meant for earlier.
 """
 
+import asyncio
+import errno
 import socket as sockets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import zmq
 from zmq.utils import z85
 
 from arbshard.closable import Closable
-from arbshard.config.cluster import ClusterConfig, HostConfig
-from arbshard.errors import TransportError
+from arbshard.config.cluster import PORTS, ClusterConfig, HostConfig
+from arbshard.errors import TransportError, UsageError
+from arbshard.log import get_logger
 from arbshard.secret import Secret
 from arbshard.wire.envelope import REPLY_BYTES_MAX, pack, unpack
 from arbshard.wire.sockets import Socket, SocketReader, is_readable, open_socket, receive
@@ -29,8 +33,18 @@ _AUTHENTICATOR = "inproc://zeromq.zap.01"
 """Where ZeroMQ asks whether a client's key is accepted (its RFC 27)."""
 _REFUSED = b"400", b"the key is not one of a host of this cluster"
 _ACCEPTED = b"200", b"OK"
+_UNKNOWN_KEY = "its key is not one of a host of the cluster file of this host"
+_OTHER_FILE = (
+    "its cluster file differs from that of this host in the name, shards, replication, lease_ms, async_lag_ms, or "
+    "the hosts and their keys; copy one file to all hosts"
+)
+_REFUSED_FRESH_S = 5.0
+_REFUSALS_MAX = 16
+"""Largest number of refused hosts that are named."""
 _ZAP_FRAMES = 7
 """Number of frames of a question about a CURVE key."""
+_ZAP_ADDRESS = 3
+"""Number of its frame with the client's address."""
 _CONNECT_MS = 1000
 _DRAIN = 256
 """Number of messages received in one turn of the loop."""
@@ -46,7 +60,12 @@ class HostLinks(Closable):
         self._hosts = {z85.decode(one.key): name for name, one in cluster.hosts.items()}
         self._beat_ms = max(cluster.lease_ms // 4, 50)
         self.refused = 0
-        """Number of connections refused because their key is not one of a host of the cluster."""
+        """Number of connections refused because of their key, and of messages because of their sender's cluster
+        file."""
+        self._refusals: dict[str, tuple[str, float]] = {}
+        """Who was refused lately: why, and when by the loop's clock."""
+        self._fresh_s = max(_REFUSED_FRESH_S, 2 * cluster.lease_ms / 1000)
+        self._now_s = asyncio.get_running_loop().time
         self._context = zmq.Context()
         try:
             self._authenticator = open_socket(
@@ -61,6 +80,28 @@ class HostLinks(Closable):
     def own(self) -> HostConfig:
         """Return this host as the cluster file describes it."""
         return self._cluster.own
+
+    @property
+    def agreement(self) -> bytes:
+        """Return what the messages of this host carry."""
+        return self._cluster.agreement
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Return who was refused lately and why, for people."""
+        oldest_s = self._now_s() - self._fresh_s
+        self._refusals = {who: one for who, one in self._refusals.items() if one[1] >= oldest_s}
+        return tuple(f"{who} is refused: {why}" for who, (why, _) in sorted(self._refusals.items()))
+
+    def refuse(self, who: str, why: str) -> None:
+        """Count a refusal, and log it when it is the first one of ``who`` for a while."""
+        self.refused += 1
+        oldest_s = self._now_s() - self._fresh_s
+        is_new = self._refusals.get(who, ("", 0.0))[1] < oldest_s
+        if who in self._refusals or len(self._refusals) < _REFUSALS_MAX:
+            self._refusals[who] = why, self._now_s()
+            if is_new:
+                get_logger().warning("a host is refused", who=who, why=why)
 
     def bind(self, endpoint: str, *, high_water: int) -> Socket:
         """Return a ROUTER socket at ``endpoint``, one of this host's own. Raises ``TransportError``."""
@@ -120,16 +161,60 @@ class HostLinks(Closable):
         asked = receive(self._authenticator)
         if asked is None:
             return
-        host = None
-        if len(asked) == _ZAP_FRAMES and asked[5] == b"CURVE":
-            host = self._hosts.get(asked[6])
-        self.refused += host is None
+        is_whole = len(asked) == _ZAP_FRAMES
+        host = self._hosts.get(asked[6]) if is_whole and asked[5] == b"CURVE" else None
+        if host is None:
+            address = asked[_ZAP_ADDRESS].decode("ascii", "replace") if is_whole else "an unknown address"
+            self.refuse(f"a host at {address}", _UNKNOWN_KEY)
         code, text = _REFUSED if host is None else _ACCEPTED
         name = (host or "").encode()
         self._authenticator.send_multipart((*asked[:2], code, text, name, b""), zmq.NOBLOCK)
 
 
-class HostServer(Closable):
+class _OpenLink(Closable):
+    """Is one open socket that messages are sent to and received from: a half of a link between two hosts."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+        self._reader = SocketReader(socket, self._drain)
+        self.bad = 0
+        """Number of messages of the wrong form."""
+        self.unsent = 0
+        """Number of messages that could not be sent: there is no connection, its queue is full, or the host has gone
+        or does not read."""
+
+    def close(self) -> None:
+        """Close the socket. May be called again."""
+        self._reader.close()
+        self._socket.close()
+
+    def _send(self, *frames: bytes) -> bool:
+        """Send one message. Return whether that is possible."""
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.ZMQError:
+            self.unsent += 1
+            return False
+        finally:
+            self._reader.poke()
+        return True
+
+    def _drain(self) -> None:
+        for _ in range(_DRAIN):
+            if self._socket.closed or not is_readable(self._socket):
+                return
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            self.bad += not self._take(frames)
+
+    def _take(self, frames: Sequence[zmq.Frame]) -> bool:
+        """Act on one message. Return whether it has the right form."""
+        raise NotImplementedError
+
+
+class HostServer(_OpenLink):
     """Receives messages of other hosts and answers them. Each connection is a route of its own.
 
     ``on_message`` is called with route, name of the host, and message.
@@ -144,46 +229,27 @@ class HostServer(Closable):
         high_water: int = 1024,
     ) -> None:
         """Listen at ``endpoint``. Raises ``TransportError``."""
+        self._links = links
         self._on_message = on_message
-        self._socket = links.bind(endpoint, high_water=high_water)
-        self._reader = SocketReader(self._socket, self._drain)
-        self.bad = 0
-        """Number of messages of the wrong form."""
-        self.unsent = 0
-        """Number of messages that could not be sent, because the host had gone or does not read."""
+        super().__init__(links.bind(endpoint, high_water=high_water))
 
     def send(self, route: bytes, message: bytes) -> bool:
         """Send to the host at ``route``. Return whether that is possible; it is not when its queue is full."""
-        try:
-            self._socket.send_multipart((route, message), zmq.NOBLOCK)
-        except zmq.ZMQError:
-            self.unsent += 1
+        return self._send(route, message)
+
+    def _take(self, frames: Sequence[zmq.Frame]) -> bool:
+        if len(frames) != 3:
             return False
-        finally:
-            self._reader.poke()
+        route, agreement, message = frames
+        host = str(message.get("User-Id"))  # set by our own authenticator
+        if agreement.bytes == self._links.agreement:
+            self._on_message(route.bytes, host, message.bytes)
+        else:
+            self._links.refuse(f"host {host}", _OTHER_FILE)
         return True
 
-    def close(self) -> None:
-        """Close the socket. May be called again."""
-        self._reader.close()
-        self._socket.close()
 
-    def _drain(self) -> None:
-        for _ in range(_DRAIN):
-            if self._socket.closed or not is_readable(self._socket):
-                return
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return
-            if len(frames) != 2:
-                self.bad += 1
-                continue
-            host = frames[1].get("User-Id")  # set by our own authenticator
-            self._on_message(frames[0].bytes, str(host), frames[1].bytes)
-
-
-class HostClient(Closable):
+class HostClient(_OpenLink):
     """Sends messages to another host's ``HostServer``, and receives its answers.
 
     It connects again by itself after a connection was lost, but not after its key was refused. So an owner that hears
@@ -200,41 +266,19 @@ class HostClient(Closable):
         high_water: int = 1024,
     ) -> None:
         """Connect to ``endpoint`` of ``host``. Raises ``TransportError``."""
+        self._agreement = links.agreement
         self._on_message = on_message
-        self._socket = links.connect(host, endpoint, high_water=high_water)
-        self._reader = SocketReader(self._socket, self._drain)
-        self.bad = 0
-        """Number of messages of the wrong form."""
-        self.unsent = 0
-        """Number of messages that could not be sent, because there is no connection or its queue is full."""
+        super().__init__(links.connect(host, endpoint, high_water=high_water))
 
     def send(self, message: bytes) -> bool:
         """Send to the host. Return whether that is possible."""
-        try:
-            self._socket.send(message, zmq.NOBLOCK)
-        except zmq.ZMQError:
-            self.unsent += 1
+        return self._send(self._agreement, message)
+
+    def _take(self, frames: Sequence[zmq.Frame]) -> bool:
+        if len(frames) != 1:
             return False
-        finally:
-            self._reader.poke()
+        self._on_message(frames[0].bytes)
         return True
-
-    def close(self) -> None:
-        """Close the socket. May be called again."""
-        self._reader.close()
-        self._socket.close()
-
-    def _drain(self) -> None:
-        for _ in range(_DRAIN):
-            if self._socket.closed:
-                return
-            frames = receive(self._socket)
-            if frames is None:
-                return
-            if len(frames) != 1:
-                self.bad += 1
-                continue
-            self._on_message(frames[0])
 
 
 class HostChannel:
@@ -296,15 +340,51 @@ class HostChannel:
             self._on_reply(unpack(frames[1:]) if frames[0] == b"" else None)
 
 
+def require_ports(cluster: ClusterConfig) -> None:
+    """Raise ``UsageError`` unless this host can listen at its three ports.
+
+    It needs two of them only while it leads, which is too late to learn of it.
+    """
+    own, host = cluster.own, cluster.host
+    for port, endpoint in enumerate(
+        (own.agent_endpoint, own.requests_endpoint, own.follow_endpoint), own.port
+    ):
+        try:
+            family, address = _find_place(endpoint)
+        except TransportError as error:
+            raise UsageError(f"hosts.{host}.address of the cluster file: {error}") from error
+        try:
+            with sockets.socket(family, sockets.SOCK_STREAM) as probe:
+                probe.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+                probe.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise UsageError(
+                    f"hosts.{host}.address of the cluster file: {own.address} is not an address of this machine; "
+                    f"start host {host} on the machine that has it"
+                ) from error
+            raise UsageError(
+                f"hosts.{host}.port of the cluster file: host {host} needs the ports {own.port} to "
+                f"{own.port + PORTS - 1} of {own.address}, and {port} cannot be used: {error.strerror}"
+            ) from error
+
+
 def _local(endpoint: str) -> str:
     """Return ``endpoint`` with an address that can be bound: ZeroMQ does not look up names for that.
 
     Raises ``TransportError``.
     """
+    family, address = _find_place(endpoint)
+    port = endpoint.rpartition(":")[2]
+    return f"tcp://[{address}]:{port}" if family == sockets.AF_INET6 else f"tcp://{address}:{port}"
+
+
+def _find_place(endpoint: str) -> tuple[sockets.AddressFamily, str]:
+    """Return the family and the IP address of ``endpoint``. Raises ``TransportError``."""
     name, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     try:
         found = sockets.getaddrinfo(name.strip("[]"), int(port), type=sockets.SOCK_STREAM)
     except (OSError, ValueError) as error:
         raise TransportError(f"{endpoint}: there is no such address: {error}") from error
     family, _, _, _, address = found[0]
-    return f"tcp://[{address[0]}]:{port}" if family == sockets.AF_INET6 else f"tcp://{address[0]}:{port}"
+    return family, str(address[0])

@@ -27,8 +27,6 @@ _WORKER_ENDS_S = 0.5
 _RISK_ENDS_S = 10.0
 _RISK_FRESH_NS = 1_000_000_000
 """Risk, or the agent in its place, shows at least this often (ns) that it is alive."""
-_HOST_FRESH_NS = 5_000_000_000
-"""A host whose view has not changed for so long (ns) is counted as away."""
 
 
 class HostRole:
@@ -69,8 +67,6 @@ class HostRole:
         this term."""
         self._risk_was_retired = False
         self._risk_fences: PageReader | None = None
-        self._views: dict[str, tuple[int, int]] = {}
-        """(when a host wrote its newest view by its clock, when that was first seen by ours), by host."""
         self.view = AgentView()
         self.ordered_phase = 0
         """What an operator has ordered on this host: 1: the cluster ends; 2: the same, positions kept."""
@@ -277,18 +273,12 @@ class HostRole:
         self._show(shown)
 
     def _others(self) -> Iterable[HostView]:
+        """Return the newest views of the other hosts that were heard lately."""
         note = self.note
         if note is None:
             return ()
-        now_ns = self._clock.monotonic_ns()
-        for view in note.hosts:
-            if self._views.get(view.host, (0, 0))[0] != view.at_ms:
-                self._views[view.host] = view.at_ms, now_ns
-        return tuple(
-            view
-            for view in note.hosts
-            if view.host != self._cluster.host and now_ns - self._views[view.host][1] <= _HOST_FRESH_NS
-        )
+        heard = {host for host, one in note.sights.items() if one.age_ms <= self._cluster.away_s * 1000}
+        return tuple(view for view in note.hosts if view.host in heard)
 
     def _is_risk_shown(self) -> bool:
         page = self._risk_page()

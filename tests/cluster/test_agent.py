@@ -98,6 +98,9 @@ async def test_what_hosts_know_of_each_other_from_the_start_to_an_ordered_end(ri
         note = host.cluster_note()
         assert note.leader == leader.name
         assert {view.host for view in note.hosts} == set("abc")
+        assert set(note.sights) == set("abc") - {host.name}
+        assert all(one.age_ms < 30_000 and abs(one.ahead_ms) < 30_000 for one in note.sights.values())
+        assert note.refused == ()
         assert sum(view.leads for view in note.hosts) == 1
         assert note.nats
 

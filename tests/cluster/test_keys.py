@@ -3,19 +3,22 @@
 import shutil
 import stat
 import subprocess
+import time
 import tomllib
 
 import msgspec
 import pytest
 import zmq
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from arbshard.cli import app
 from arbshard.cluster.keys import CLUSTER_FILE, ClusterPlan, HostPlace, make_cluster
 from arbshard.config.cluster_file import load_cluster, read_host_keys
 from arbshard.errors import ConfigError, UsageError
-from arbshard.model.cluster_note import ClusterNote, HostView, ShardPlace, decode_cluster_note
+from arbshard.model.cluster_note import ClusterNote, HostView, ShardPlace, Sight, decode_cluster_note
 from arbshard.model.rundir import RunFiles
+from arbshard.private_files import open_private
 from arbshard.shm.pages import PageWriter
 
 HOSTS = {host: HostPlace(f"10.0.0.{number}", 7400) for number, host in enumerate("abc", 1)}
@@ -29,6 +32,20 @@ def folder(tmp_path):
     made = tmp_path / "made"
     make_cluster(PLAN, made)
     return made
+
+
+def test_hosts_agree_where_votes_and_leases_rest_on_it(folder):
+    cluster = load_cluster(folder / CLUSTER_FILE, "a")
+    assert load_cluster(folder / CLUSTER_FILE, "b").agreement == cluster.agreement
+    moved = {**cluster.hosts, "b": replace(cluster.hosts["b"], address="10.0.0.7", capacity=2.0)}
+    assert replace(cluster, hosts=moved, beat_ms=50).agreement == cluster.agreement
+    fewer = {host: cluster.hosts[host] for host in "ab"}
+    other_key = {**cluster.hosts, "b": replace(cluster.hosts["b"], key="k" * 40)}
+    for changes in (
+        {"hosts": fewer}, {"hosts": other_key}, {"lease_ms": 2000}, {"shards": 5}, {"name": "other"},
+        {"replication": "async"}, {"async_lag_ms": 600},
+    ):  # fmt: skip
+        assert replace(cluster, **changes).agreement != cluster.agreement, changes
 
 
 def changed(folder, old, new, name=CLUSTER_FILE):
@@ -241,11 +258,13 @@ class TestCommand:
         )
         note = ClusterNote(
             "desk", "a", "b", 4, nats=False, contact_ms=40.0, hosts=hosts, placement=((1, "b"),),
-            kept=("halt by me",), why="this host leaves the cluster",
+            kept=("halt by me",), why="this host leaves the cluster", sights={"b": Sight(1500.0, 0.0)},
+            refused=("host c is refused: why",),
         )  # fmt: skip
         files = RunFiles(tmp_path)
-        with PageWriter.create(files.cluster_page, ("pid",), (), 4096) as page:
+        with PageWriter.create(files.cluster_page, ("pid", "beat_ns"), (), 4096) as page:
             page.write_note(msgspec.json.encode(note))
+            page.set(page.counter("beat_ns"), time.monotonic_ns())
         monkeypatch.setattr("arbshard.cli.cluster.running_files", lambda *_: ("desk", files))
         shown = run("show")
         assert shown.exit_code == 0
@@ -254,7 +273,9 @@ class TestCommand:
             "NATS: NOT connected",
             "b (leads)",
             "1,234",
-            "wanted: 1 on b",
+            " s ago",
+            "host c is refused: why",
+            "shards, as the leader places them: 1 on b",
             "kept until the leader can be reached: halt by me",
             "this host does not trade: this host leaves the cluster",
         ):
@@ -263,6 +284,21 @@ class TestCommand:
         assert words.count("acknowledged") == len(hosts), "a long note is shown in full"
         assert "0" not in words, "the leader has no copy of the ledger, so no number of events"
         assert decode_cluster_note(run("show", "--json").output.encode()) == note
+
+    def test_show_of_an_agent_that_has_ended(self, tmp_path, monkeypatch):
+        view = HostView("b", 0, "1", leads=True, term=4, seq=9, shards=(), frames_s=1.0, cpu=0.1, nats=True)
+        note = ClusterNote(
+            "desk", "a", "b", 4, nats=True, contact_ms=4.0, hosts=(view,), sights={"b": Sight(500.0, 0.0)}
+        )
+        files = RunFiles(tmp_path)
+        with PageWriter.create(files.cluster_page, ("pid", "beat_ns"), (), 4096) as page:
+            page.write_note(msgspec.json.encode(note))
+            page.set(page.counter("beat_ns"), time.monotonic_ns() - 60_000_000_000)
+        monkeypatch.setattr("arbshard.cli.cluster.running_files", lambda *_: ("desk", files))
+        shown = run("show").output
+        assert "the cluster agent of this host has been silent for 60 s: this is what it knew then" in shown
+        assert "60.5 s ago" in shown
+        assert "this host trades" not in shown
 
     def test_show_of_a_run_on_one_host(self, tmp_path, monkeypatch):
         monkeypatch.setattr("arbshard.cli.cluster.running_files", lambda *_: ("desk", RunFiles(tmp_path)))

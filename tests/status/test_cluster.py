@@ -3,7 +3,7 @@
 import pytest
 
 from arbshard.config.cluster import ClusterConfig, HostConfig
-from arbshard.model.cluster_note import ClusterNote, HostView, ShardPlace
+from arbshard.model.cluster_note import ClusterNote, HostView, ShardPlace, Sight
 from arbshard.status.cluster import describe, problems_of_cluster
 
 CLUSTER = ClusterConfig(
@@ -13,7 +13,7 @@ CLUSTER = ClusterConfig(
     shards=3,
     host="a",
 )
-NOW_MS, NOW_NS, LEASE_NS = 1_000_000, 5_000_000_000, 7_000_000_000
+NOW_NS, LEASE_NS = 5_000_000_000, 7_000_000_000
 ALIVE = {
     "beat_ns": NOW_NS,
     "term": 4,
@@ -24,7 +24,7 @@ ALIVE = {
 }
 
 
-def view(host, *shards, age_ms=100, seq=50, **others):
+def view(host, *shards, seq=50, version="1", **others):
     places = tuple(ShardPlace(shard, 3, 3001, 1) for shard in shards)
     given = {
         "leads": host == "b",
@@ -35,11 +35,12 @@ def view(host, *shards, age_ms=100, seq=50, **others):
         "universe": 1,
         **others,
     }
-    return HostView(host, NOW_MS - age_ms, "1", seq=seq, shards=places, **given)
+    return HostView(host, 0, version, seq=seq, shards=places, **given)
 
 
 def note(*views, **others):
-    given = {"leader": "b", "term": 4, "nats": True, "contact_ms": 20.0, **others}
+    heard = {one.host: Sight(100.0, 30.0) for one in views if one.host != "a"} | others.pop("sights", {})
+    given = {"leader": "b", "term": 4, "nats": True, "contact_ms": 20.0, "sights": heard, **others}
     return ClusterNote("c", "a", hosts=views, **given)
 
 
@@ -47,9 +48,7 @@ ALL = (view("a", 0), view("b", 1, seq=60), view("c", 2, seq=58))
 
 
 def found(counters=None, shown=None):
-    return describe(
-        CLUSTER, ALIVE if counters is None else counters, shown or note(*ALL), NOW_MS, NOW_NS, LEASE_NS
-    )
+    return describe(CLUSTER, ALIVE if counters is None else counters, shown or note(*ALL), NOW_NS, LEASE_NS)
 
 
 def problems(status):
@@ -76,10 +75,35 @@ def test_a_cluster_that_is_well():
             "host",
             "does not trade: no contact",
         ),
-        ({**ALIVE, "beat_ns": 0}, note(*ALL), "host", "the cluster agent of this host does not run"),
+        (
+            {**ALIVE, "beat_ns": NOW_NS - 2_000_000_000},
+            note(*ALL),
+            "host",
+            "the cluster agent of this host does not run",
+        ),
         (ALIVE, note(*ALL, leader="", why="1 of 3 hosts votes"), "leader", "has no leader"),
         (ALIVE, note(*ALL, nats=False), "nats", "not connected to NATS"),
-        (ALIVE, note(*ALL[:2], view("c", 2, age_ms=9_000)), "host", "host c has not been seen for 9 s"),
+        (
+            ALIVE,
+            note(view("a", 0), view("b", 1, 2), view("c"), sights={"c": Sight(9_000.0, 30.0)}),
+            "host",
+            "host c has not been seen for 9 s",
+        ),
+        (ALIVE, note(view("a", 0), view("b", 1, 2)), "host", "host c was never seen: see whether it runs, "),
+        (
+            ALIVE,
+            note(*ALL, sights={"c": Sight(100.0, -600_000.0)}),
+            "clock",
+            "the wall clock of host c is 600 s behind that of this host: set both by NTP",
+        ),
+        (ALIVE, note(*ALL, sights={"b": Sight(100.0, 2_100.0)}), "clock", "host b is 2 s ahead of that of"),
+        (
+            ALIVE,
+            note(*ALL[:2], view("c", 2, version="2")),
+            "version",
+            "host c runs arbshard 2 and this host 1: use one version on all hosts",
+        ),
+        (ALIVE, note(*ALL, refused=("host d is refused: why",)), "host", "host d is refused: why"),
         (ALIVE, note(view("a", 0), view("b", 1), view("c")), "unplaced", "no host holds shard 2"),
         (
             ALIVE,
@@ -102,8 +126,19 @@ def test_what_is_wrong_is_said(counters, shown, kind, text):
     assert text in one[1]
 
 
+def test_a_host_that_is_away_runs_nothing_any_more():
+    status = found(shown=note(*ALL, sights={"c": Sight(9_000.0, 30.0)}))
+    assert [host.shards for host in status.hosts] == [(0,), (1,), ()]
+    assert [kind for kind, _ in problems(status)] == ["host", "unplaced"]
+
+
+def test_what_a_silent_agent_knew_grows_old():
+    status = found({**ALIVE, "beat_ns": NOW_NS - 4_920_000_000})
+    assert [(host.age_s, host.away) for host in status.hosts] == [(4.9, False), (5.0, True), (5.0, True)]
+
+
 def test_a_host_that_has_left_is_no_problem():
-    shown = note(view("a", 0, 2), view("b", 1), view("c", age_ms=60_000, leaving=True))
+    shown = note(view("a", 0, 2), view("b", 1), view("c", leaving=True), sights={"c": Sight(60_000.0, 0.0)})
     assert problems(found(shown=shown)) == []
 
 

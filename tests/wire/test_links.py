@@ -5,12 +5,21 @@ import socket
 
 import pytest
 import zmq
+from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from arbshard.config.cluster import ClusterConfig, HostConfig
-from arbshard.errors import TransportError
+from arbshard.errors import TransportError, UsageError
 from arbshard.secret import Secret
 from arbshard.wire.envelope import pack
-from arbshard.wire.links import LINK_BYTES_MAX, HostChannel, HostClient, HostLinks, HostServer
+from arbshard.wire.links import (
+    LINK_BYTES_MAX,
+    HostChannel,
+    HostClient,
+    HostLinks,
+    HostServer,
+    require_ports,
+)
 from arbshard.wire.router import RouterListener
 from arbshard.wire.serve import ReplyServer
 
@@ -45,10 +54,7 @@ class Hosts:
         self._opened = []
 
     def links(self, name, **changes):
-        config = ClusterConfig(
-            self.config.name, self.config.hosts, self.config.nats, lease_ms=self.config.lease_ms, host=name
-        )
-        links = HostLinks(config, changes.get("secret", self.secrets[name]))
+        links = HostLinks(replace(self.config, host=name, **changes), self.secrets[name])
         self._opened.append(links)
         return links
 
@@ -69,11 +75,12 @@ async def hosts():
 
 class Echo:
     def __init__(self, links, endpoint):
-        self.got = []
+        self.got, self.routes = [], []
         self.server = HostServer(links, endpoint, self.receive)
 
     def receive(self, route, host, message):
         self.got.append((host, message))
+        self.routes.append(route)
         self.server.send(route, b"re: " + message)
 
 
@@ -100,8 +107,42 @@ async def test_a_key_that_is_not_in_the_cluster_file_is_refused_and_counted(host
         await until(lambda: links.refused)
         assert not client.send(b"let me in")
         assert echo.got == []
+        (line,) = links.refusals
+        assert line.startswith("a host at 127.0.0.1 is refused: its key is not one of a host")
     finally:
         strangers.close()
+
+
+@pytest.mark.parametrize("changes", [{"shards": 9}, {"lease_ms": 900}, {"replication": "async"}])
+async def test_a_host_with_another_cluster_file_is_not_heard_and_named(hosts, until, changes):
+    links = hosts.links("a")
+    echo = Echo(links, hosts.endpoint("a"))
+    other = HostClient(hosts.links("b", **changes), "a", hosts.endpoint("a"), lambda _: None)
+    same = HostClient(hosts.links("c", samples_hz=9), "a", hosts.endpoint("a"), lambda _: None)
+    with capture_logs() as logged:
+        await until(lambda: other.send(b"vote for me") and same.send(b"hello") and links.refused > 2)
+    await until(lambda: echo.got)
+    assert {host for host, _ in echo.got} == {"c"}
+    (line,) = links.refusals
+    assert line.startswith("host b is refused: its cluster file differs")
+    assert [one["who"] for one in logged if one["event"] == "a host is refused"] == ["host b"]
+
+
+async def test_so_many_refused_hosts_are_named_and_no_more(hosts):
+    links = hosts.links("a")
+    for number in range(100):
+        links.refuse(f"a host at 10.0.0.{number}", "why")
+    assert (links.refused, len(links.refusals)) == (100, 16)
+
+
+async def test_a_message_of_another_form_is_counted(hosts, until):
+    echo = Echo(hosts.links("a"), hosts.endpoint("a"))
+    client = HostClient(hosts.links("b"), "a", hosts.endpoint("a"), lambda _: None)
+    await until(lambda: client.send(b"hello"))
+    client._socket.send(b"one frame")
+    await until(lambda: echo.server.bad == 1)
+    echo.server._socket.send_multipart((echo.routes[0], b"two", b"frames"))
+    await until(lambda: client.bad == 1)
 
 
 async def test_a_peer_without_encryption_is_not_heard(hosts, until):
@@ -279,3 +320,40 @@ async def test_a_name_is_bound_by_its_address(hosts):
     bound = hosts.links("a").bind(f"tcp://localhost:{port}", high_water=1)
     assert bound.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").endswith(b":%d" % port)
     bound.close()
+
+
+class TestPorts:
+    """Ports are tried before a run begins: two of the three are needed only while the host leads."""
+
+    def config(self, address="127.0.0.1", port=0):
+        made = HostConfig(address, "k" * 40, port or free_ports(3))
+        return ClusterConfig("demo", {"a": made}, ("nats://127.0.0.1:4222",), host="a")
+
+    def test_free_ones_stay_free(self):
+        config = self.config()
+        require_ports(config)
+        require_ports(config)
+
+    @pytest.mark.parametrize("taken", [0, 1, 2])
+    def test_one_that_is_taken_is_named(self, taken):
+        config = self.config()
+        port = config.own.port
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", port + taken))
+            other.listen()
+            with pytest.raises(UsageError) as caught:
+                require_ports(config)
+        assert str(caught.value) == (
+            f"hosts.a.port of the cluster file: host a needs the ports {port} to {port + 2} of 127.0.0.1, and "
+            f"{port + taken} cannot be used: Address already in use"
+        )
+
+    def test_the_address_of_another_machine(self):
+        with pytest.raises(
+            UsageError, match=r"192\.0\.2\.1 is not an address of this machine; start host a on"
+        ):
+            require_ports(self.config("192.0.2.1"))
+
+    def test_a_name_that_is_not_known(self):
+        with pytest.raises(UsageError, match=r"^hosts\.a\.address of the cluster file: .*no such address"):
+            require_ports(self.config("nowhere.invalid"))
