@@ -9,6 +9,8 @@ import msgspec
 import typer
 
 from arbshard.cli.options import ConfigOption, NameOption, running_files
+from arbshard.config.cluster import PORTS
+from arbshard.config.cluster_file import find_address_fault, is_loopback
 from arbshard.errors import SharedMemoryError, UsageError
 
 if TYPE_CHECKING:
@@ -63,6 +65,12 @@ def init(
         )
     if len(servers) == 2:
         typer.echo("With two NATS servers the loss of either stops both; use one, three or five.", err=True)
+    local = [host for host, place in places.items() if is_loopback(place.address)]
+    if local:
+        typer.echo(
+            f"Other machines cannot reach host {', '.join(local)}: its address is one of this machine alone.",
+            err=True,
+        )
     first = next(iter(places))
     typer.echo(
         f"Copy {CLUSTER_FILE} to each host, and to each host its own files. Start NATS, then on host {first}: "
@@ -150,26 +158,53 @@ def _print(note: "ClusterNote", silent_s: float) -> None:
 
 def _places_of(text: str, port: int) -> "dict[str, HostPlace]":
     """Return where each host that ``--hosts`` names is reached. Raises ``UsageError``."""
-    from arbshard.cluster.keys import HostPlace
-
     places: dict[str, HostPlace] = {}
     for part in text.split(","):
         host, _, address = part.strip().partition("=")
-        try:
-            parts = urlsplit(
-                f"//{f'[{address}]' if address.count(':') > 1 and '[' not in address else address}"
-            )
-            place = HostPlace(parts.hostname or "", parts.port or port)
-        except ValueError:
-            place = HostPlace("", port)
-        if not host or not place.address:
+        place = _place_of(address, port)
+        if not host or place is None:
             raise UsageError(
-                f"--hosts {part.strip() or text}: write NAME=ADDRESS, as in a=10.0.0.1,b=10.0.0.2"
+                f"--hosts {part.strip() or text}: write NAME=ADDRESS or NAME=ADDRESS:PORT, as in "
+                "a=10.0.0.1,b=10.0.0.2"
             )
+        if fault := find_address_fault(place.address):
+            raise UsageError(f"--hosts {part.strip()}: {fault}")
         if host in places:
             raise UsageError(f"--hosts: names host {host} twice")
         places[host] = place
+    _require_room(places)
     return places
+
+
+def _place_of(text: str, port: int) -> "HostPlace | None":
+    """Return the place that ``text`` names, as ADDRESS or ADDRESS:PORT; None when it has another form."""
+    from arbshard.cluster.keys import HostPlace
+
+    given = f"[{text}]" if text.count(":") > 1 and "[" not in text else text
+    try:
+        parts = urlsplit(f"//{given}")
+        place = HostPlace(parts.hostname or "", parts.port or port)
+    except ValueError:
+        return None
+    is_whole = parts.netloc == given and "@" not in given and place.address
+    return place if is_whole else None
+
+
+def _require_room(places: "dict[str, HostPlace]") -> None:
+    """Raise ``UsageError`` with ports that may be used, when hosts at one address would use the same ports."""
+    from arbshard.cluster.keys import HostPlace
+
+    apart: dict[str, HostPlace] = {}
+    for host, place in places.items():
+        beside = [one.port for one in apart.values() if one.address == place.address]
+        is_free = all(abs(place.port - one) >= PORTS for one in beside)
+        apart[host] = place if is_free else HostPlace(place.address, max(beside) + PORTS)
+    if apart != places:
+        shown = ",".join(f"{host}={_bracketed(place.address)}:{place.port}" for host, place in apart.items())
+        raise UsageError(
+            f"--hosts: hosts at one address need ports of their own, {PORTS} each. On several machines, write the "
+            f"address of each; to try a cluster on one machine, write --hosts {shown}"
+        )
 
 
 def _whose(path: Path) -> str:

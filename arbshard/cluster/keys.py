@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import zmq
 
-from arbshard.config.cluster_file import load_cluster, nats_place
+from arbshard.config.cluster_file import nats_place, parse_cluster
 from arbshard.errors import UsageError
 from arbshard.private_files import open_private
 
@@ -52,30 +52,29 @@ def make_cluster(plan: ClusterPlan, folder: Path) -> Sequence[MadeFile]:
     """
     pairs = {host: _key_pair() for host in plan.hosts}
     password = secrets.token_urlsafe(_PASSWORD_BYTES)
-    texts: dict[Path, tuple[str, str]] = {
-        folder / CLUSTER_FILE: (
-            "",
-            _cluster_text(plan, {host: public for host, (public, _) in pairs.items()}),
-        )
-    }
+    publics = {host: public for host, (public, _) in pairs.items()}
+    texts: dict[Path, tuple[str, str]] = {folder / CLUSTER_FILE: ("", _cluster_text(plan, publics))}
     for host, (_, secret) in pairs.items():
         texts[folder / f"{host}.key"] = host, _key_text(plan.name, host, secret, password)
     for owner, name, text in _nats_texts(plan, password):
         texts[folder / name] = owner, text
+    hosts = {host: {**place._asdict(), "key": publics[host]} for host, place in plan.hosts.items()}
+    tree = {"name": plan.name, "nats": plan.nats, "shards": plan.shards, "hosts": hosts}
+    parse_cluster(tree, "cluster init")  # by the same rules as what people write, before anything is written
     for path in texts:
         if path.exists():
             raise UsageError(f"{path} exists: choose another folder by --out; nothing is ever overwritten")
+    written: list[Path] = []
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        written = [_write(path, text) for path, (_, text) in texts.items()]
+        for path, (_, text) in texts.items():
+            with open_private(path, "x") as file:
+                written.append(path)
+                file.write(text)
     except OSError as error:
-        raise UsageError(f"--out {folder}: cannot be written: {error.strerror}") from error
-    try:
-        load_cluster(folder / CLUSTER_FILE, next(iter(plan.hosts)))  # one set of rules for what people write
-    except UsageError:
         for path in written:
             path.unlink()
-        raise
+        raise UsageError(f"--out {folder}: cannot be written: {error.strerror}") from error
     return [MadeFile(path, host) for path, (host, _) in texts.items()]
 
 
@@ -83,12 +82,6 @@ def _key_pair() -> tuple[str, str]:
     """Return a new public key and its secret one (CURVE, Z85)."""
     public, secret = zmq.curve_keypair()
     return public.decode(), secret.decode()
-
-
-def _write(path: Path, text: str) -> Path:
-    with open_private(path, "x") as file:
-        file.write(text)
-    return path
 
 
 def _cluster_text(plan: ClusterPlan, publics: dict[str, str]) -> str:

@@ -3,8 +3,10 @@
 An error has the file and the path of the key, and says what would be right. The cluster file holds no secret.
 """
 
+import re
 import tomllib
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -22,6 +24,9 @@ from arbshard.secret import Secret
 NATS_PORT = 4222
 _BEATS_MIN = 3
 """Number of beats that a lease must have room for: one of them may be lost."""
+
+_LABEL = "[a-zA-Z0-9_](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9_])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?\Z")
 
 Kind = TypeVar("Kind")
 
@@ -44,8 +49,18 @@ class _KeyFile(Section, frozen=True):
 
 def load_cluster(path: Path, host: str) -> ClusterConfig:
     """Return the cluster of the file ``path`` as ``host`` reads it. Raises ``ConfigError``."""
-    where = str(path)
-    tree = read_toml(path, where)
+    cluster = parse_cluster(read_toml(path, str(path)), str(path))
+    if host not in cluster.hosts:
+        raise ConfigError(str(path), f"there is no host '{host}'; its hosts are {', '.join(cluster.hosts)}")
+    key_file = path.absolute().parent / (cluster.key_file or f"{host}.key")
+    return replace(cluster, host=host, key_file=str(key_file))
+
+
+def parse_cluster(tree: dict[str, Any], where: str) -> ClusterConfig:
+    """Return the cluster that the keys of a cluster file describe, for no host in particular.
+
+    Raises ``ConfigError``, whose text begins with ``where``.
+    """
     if "host" in tree:
         raise ConfigError(where, "host: the file is the same on all hosts; name this one by --host")
     hosts = tree.get("hosts")
@@ -56,10 +71,7 @@ def load_cluster(path: Path, host: str) -> ClusterConfig:
     problem = _find_contradiction(cluster)
     if problem:
         raise ConfigError(where, problem)
-    if host not in cluster.hosts:
-        raise ConfigError(where, f"there is no host '{host}'; its hosts are {', '.join(cluster.hosts)}")
-    key_file = path.absolute().parent / (cluster.key_file or f"{host}.key")
-    return replace(cluster, host=host, key_file=str(key_file))
+    return cluster
 
 
 def read_host_keys(cluster: ClusterConfig) -> HostKeys:
@@ -82,7 +94,7 @@ def read_host_keys(cluster: ClusterConfig) -> HostKeys:
         raise ConfigError(
             str(path),
             f"curve_secret: its public key is {shown}, but hosts.{cluster.host}.key of the cluster file is "
-            f"{cluster.own.key}; is this the file of another host?",
+            f"{cluster.own.key}; is this the file of another host, or of another cluster?",
         )
     return HostKeys(secret, keys.nats_user, Secret(keys.nats_password))
 
@@ -96,7 +108,28 @@ def nats_place(address: str) -> tuple[str, int] | None:
         return None
     if parts.scheme not in ("nats", "tls") or not parts.hostname or parts.path not in ("", "/"):
         return None
-    return parts.hostname, port
+    return None if find_address_fault(parts.hostname) else (parts.hostname, port)
+
+
+def find_address_fault(address: str) -> str:
+    """Return why other hosts cannot reach anything at ``address``, a name or an IP address; empty if they may."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        if not _NAME.match(address) or address.rstrip(".").rpartition(".")[2].isdecimal():
+            return f"'{address}' is neither an IP address nor the name of a host"
+        return ""
+    if ip.is_unspecified or ip.is_multicast:
+        return f"{address} is not the address of one host"
+    return ""
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether ``address`` means whichever machine uses it."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address.rstrip(".").lower() == "localhost"
 
 
 def _public_key(secret: Secret) -> str | None:
@@ -113,10 +146,13 @@ def _public_key(secret: Secret) -> str | None:
 def _find_contradiction(cluster: ClusterConfig) -> str:
     """Return what contradicts what in the file; empty if nothing does."""
     for number, address in enumerate(cluster.nats):
-        if nats_place(address) is None:
-            return f"nats[{number}]: write it as nats://HOST:{NATS_PORT} or tls://HOST:{NATS_PORT}, not '{address}'"
         if "@" in address:
             return f"nats[{number}]: no user or password may be in it; the key file of each host has them"
+        if nats_place(address) is None:
+            return f"nats[{number}]: write it as nats://HOST:{NATS_PORT} or tls://HOST:{NATS_PORT}, not '{address}'"
+    for name, host in cluster.hosts.items():
+        if fault := find_address_fault(host.address):
+            return f"hosts.{name}.address: {fault}"
     if len(set(cluster.nats)) < len(cluster.nats):
         return "nats: names an address twice"
     if cluster.beat_ms * _BEATS_MIN > cluster.lease_ms:

@@ -143,11 +143,26 @@ class TestErrors:
             ("shards = 4", 'shards = 4\nhost = "a"', "host: the file is the same on all hosts"),
             ('address = "10.0.0.2"', 'address = "10.0.0.1"', "hosts.b.port: a has the same address"),
             ('replication = "sync"', 'replication = "none"', "replication: must be one of "),
+            (
+                'address = "10.0.0.2"',
+                'address = "10.0.0.300"',
+                "hosts.b.address: '10.0.0.300' is neither an IP",
+            ),
+            (
+                'address = "10.0.0.2"',
+                'address = "0.0.0.0"',
+                "hosts.b.address: 0.0.0.0 is not the address of one",
+            ),
+            ("nats://10.0.0.2", "nats://10.0.0", "nats[1]: write it as nats://HOST:4222"),
             ("[hosts.a]", "[hosts.a", "is not valid TOML"),
         ],
     )
     def test_a_mistake_is_one_line_with_its_place(self, folder, old, new, line):
         assert refusal(changed(folder, old, new)).startswith(line)
+
+    def test_no_password_is_shown(self, folder):
+        path = changed(folder, "nats://10.0.0.2:4222", "nats://me:secret@10.0.0.2:99999")
+        assert "secret" not in refusal(path)
 
     def test_a_key_that_is_none(self, folder):
         cluster = load_cluster(folder / CLUSTER_FILE, "b")
@@ -180,7 +195,7 @@ class TestErrors:
 
     def test_the_key_file_of_another_host(self, folder):
         (folder / "b.key").replace(folder / "a.key")
-        assert "is this the file of another host?" in self.keys_refused(folder)
+        assert "is this the file of another host, or of another cluster?" in self.keys_refused(folder)
 
     def test_a_key_file_that_has_no_key(self, folder):
         changed(folder, 'curve_secret = "', 'curve_secret = "x', "a.key")
@@ -229,10 +244,55 @@ class TestCommand:
         out = ("--out", str(tmp_path / "made"))
         assert line_of("init", "--hosts", "a", *out).startswith("--hosts a: write NAME=ADDRESS")
         assert line_of("init", "--hosts", "a=1.1.1.1,a=1.1.1.2", *out) == "--hosts: names host a twice"
-        assert "must be 1 to 32 characters" in line_of("init", "--hosts", "A=1.1.1.1", *out)
+        assert line_of("init", "--hosts", "A=1.1.1.1", *out).startswith(
+            "cluster init: hosts: the name 'A': must be 1 to 32 characters"
+        )
+        assert line_of("init", "--hosts", "a=1.1.1.1", "--cluster-name", 'x"y', *out).startswith(
+            "cluster init: name: must be 1 to 32 characters"
+        )
         assert line_of("init", "--hosts", "a=1.1.1.1", "--nats", "x:1", *out).startswith(
             "--nats x:1: write it"
         )
+
+    @pytest.mark.parametrize(
+        ("address", "why"),
+        [
+            ("http://10.0.0.1", "write NAME=ADDRESS or NAME=ADDRESS:PORT, as in a=10.0.0.1,b=10.0.0.2"),
+            ("10.0.0.1/24", "write NAME=ADDRESS or NAME=ADDRESS:PORT, as in a=10.0.0.1,b=10.0.0.2"),
+            ("me@10.0.0.1", "write NAME=ADDRESS or NAME=ADDRESS:PORT, as in a=10.0.0.1,b=10.0.0.2"),
+            ("10.0.0.1:99999", "write NAME=ADDRESS or NAME=ADDRESS:PORT, as in a=10.0.0.1,b=10.0.0.2"),
+            ("10.0.0.300", "'10.0.0.300' is neither an IP address nor the name of a host"),
+            ("10.0.0", "'10.0.0' is neither an IP address nor the name of a host"),
+            ("my host", "'my host' is neither an IP address nor the name of a host"),
+            ("0.0.0.0", "0.0.0.0 is not the address of one host"),
+        ],
+    )
+    def test_what_is_no_address(self, tmp_path, address, why):
+        out = tmp_path / "made"
+        assert line_of("init", "--hosts", f"b=10.0.0.9,a={address}", "--out", str(out)) == (
+            f"--hosts a={address}: {why}"
+        )
+        assert not out.exists()
+
+    def test_hosts_at_one_address_are_given_ports(self, tmp_path):
+        words = ("--out", str(tmp_path / "made"))
+        line = line_of("init", "--hosts", "a=127.0.0.1,b=127.0.0.1,c=127.0.0.1:7404,d=10.0.0.1", *words)
+        hosts = line.rpartition(" ")[2]
+        assert hosts == "a=127.0.0.1:7400,b=127.0.0.1:7403,c=127.0.0.1:7406,d=10.0.0.1:7400"
+        made = run("init", "--hosts", hosts, *words)
+        assert made.exit_code == 0, made.output
+        assert "Other machines cannot reach host a, b, c" in made.output
+
+    def test_files_are_removed_when_one_cannot_be_written(self, tmp_path, monkeypatch):
+        def full(path, mode):
+            if path.name == "c.key":
+                raise OSError(28, "No space left on device")
+            return open_private(path, mode)
+
+        monkeypatch.setattr("arbshard.cluster.keys.open_private", full)
+        with pytest.raises(UsageError, match="cannot be written: No space left on device"):
+            make_cluster(PLAN, tmp_path)
+        assert list(tmp_path.iterdir()) == []
 
     def test_show_without_an_instance(self, monkeypatch, tmp_path):
         monkeypatch.setenv("ARBSHARD_RUN_ROOT", str(tmp_path))
