@@ -69,6 +69,13 @@ RULES: Mapping[str, Rule] = {
     "disk": Rule("disk", "critical", 0, "status"),
     "silent": Rule("vanished", "critical", 5, "status"),
     "vanished": Rule("vanished", "critical", 0, "status"),
+    "leader": Rule("cluster", "critical", 10, "cluster show"),
+    "unplaced": Rule("cluster", "critical", 15, "cluster show"),
+    "kept": Rule("cluster", "critical", 5, "cluster show"),
+    "host": Rule("cluster", "warning", 30, "cluster show"),
+    "nats": Rule("cluster", "warning", 30, "cluster show"),
+    "clock": Rule("cluster", "warning", 30, "cluster show"),
+    "version": Rule("cluster", "warning", 30, "cluster show"),
 }
 """By the kind of a problem. Problems of other kinds are ``degraded``."""
 _OTHER = Rule("degraded", "warning", 30, "status")
@@ -76,10 +83,10 @@ _OWN = frozenset({"naked"})
 """Problems that have conditions of their own below, by pair."""
 KINDS = frozenset({*(rule.kind for rule in RULES.values()), "naked", "limit", "degraded"})
 """All kinds of conditions."""
-_OF_RISK = KINDS - {"feed", "restarts", "disk", "vanished"}
+_OF_RISK = KINDS - {"feed", "restarts", "disk", "vanished", "cluster"}
 """Kinds that rest on what risk noted."""
-_WHILE_ENDING = frozenset({"feed", "restarts", "degraded", "vanished"})
-"""Kinds that say nothing once a run ends: its feeds and processes end with it."""
+_WHILE_ENDING = frozenset({"feed", "restarts", "degraded", "vanished", "cluster"})
+"""Kinds that say nothing once a run ends: its feeds, its processes and its part in a cluster end with it."""
 
 
 def picture_of(

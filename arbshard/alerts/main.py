@@ -231,7 +231,9 @@ class AlertsProcess:
     def _keep(self, changes: Sequence[Change], facts: dict[str, str]) -> None:
         if not changes and not facts:
             return
-        named = [(one, message_of(one, self._config.name, self._zone)) for one in changes]
+        cluster = self._config.cluster
+        host = cluster.host if cluster is not None else ""
+        named = [(one, message_of(one, self._config.name, self._zone, host)) for one in changes]
         try:
             self._store.apply(named, facts)
         except sqlite3.Error as error:

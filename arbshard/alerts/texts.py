@@ -51,10 +51,13 @@ def moment(at_ms: int, zone: tzinfo) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
 
 
-def message_of(change: Change, name: str, zone: tzinfo) -> Message:
-    """Return the message about a step of an alert. ``name``: of the instance."""
+def message_of(change: Change, name: str, zone: tzinfo, host: str = "") -> Message:
+    """Return the message about a step of an alert. ``name``: of the instance. ``host``: of a cluster; the one that
+    sends.
+    """
     subject = f" {change.subject}" if change.subject and change.kind not in ("event", "restarts") else ""
-    title = f"arbshard {name}: {_HEADS[change.step]}{name_of(change.kind)}{subject}"
+    who = f"{name} on host {host}" if host else name
+    title = f"arbshard {who}: {_HEADS[change.step]}{name_of(change.kind)}{subject}"
     lines = [change.text]
     if change.step == "over":
         lines = [f"It is over after {span(change.lasted_s)}. It was: {change.text}"]
@@ -121,6 +124,9 @@ def status_lines(status: Status | None) -> str:
     if status is None:
         return "The run shows nothing."
     lines = [f"{status.name}: {status.state}, {_where(status)}, up {span(status.uptime_s)}"]
+    if status.cluster is not None:
+        leader = f"host {status.cluster.leader} leads" if status.cluster.leader else "no leader is known"
+        lines.append(f"host {status.cluster.host} of cluster {status.cluster.name}: {leader}")
     lines += [f"! {line}" for line in status.problems[:_PROBLEMS_SHOWN]]
     if len(status.problems) > _PROBLEMS_SHOWN:
         lines.append(f"and {len(status.problems) - _PROBLEMS_SHOWN} more problems")

@@ -55,6 +55,8 @@ class AlertLevels(Section, frozen=True):
     """The run is degraded for another reason for longer than half a minute."""
     vanished: AlertLevel = "on"
     """The supervisor has died, or is silent."""
+    cluster: AlertLevel = "on"
+    """Of several hosts: no leader, a shard that no host holds, a host that is away, a halt that waits."""
     event: AlertLevel = "on"
     """Any other alert of the supervisor, such as the end of a process."""
     digest_day: AlertLevel = "on"

@@ -238,9 +238,18 @@ def _mode(status: Status) -> tuple[DeskMode, str]:
     return "PAPER", "paper orders on real prices"
 
 
+def _name(status: Status) -> str:
+    """Return the name of the instance; of a cluster, with this host and the leader."""
+    cluster = status.cluster
+    if cluster is None:
+        return status.name
+    led = "which leads" if cluster.leader == cluster.host else f"led by host {cluster.leader}"
+    return f"{status.name} (host {cluster.host}, {led if cluster.leader else 'no leader is known'})"
+
+
 def _health(status: Status) -> tuple[str, Tone]:
     """Return the health in one sentence. The tone is that of the exit code of ``arbshard status``."""
-    name, problems = status.name, [one for one in status.problems if one not in status.passing]
+    name, problems = _name(status), [one for one in status.problems if one not in status.passing]
     if status.state in ("ended", "dead"):
         return f"{name} has ended: {problems[0] if problems else 'nothing runs any more'}", "bad"
     if status.halted:

@@ -44,9 +44,8 @@ def test_every_problem_that_status_names_is_known_here_or_degraded():
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Problem":
                 named.add(ast.literal_eval(node.args[0]))
     assert set(RULES) <= named
-    of_a_cluster = {"leader", "nats", "host", "unplaced", "kept"}
     others = {"naked", "closing", "fx", "fee", "wallets", "statement", "transfer", "old"}
-    assert named - set(RULES) == others | of_a_cluster
+    assert named - set(RULES) == others
 
 
 def test_each_kind_has_a_level_and_each_level_a_kind():

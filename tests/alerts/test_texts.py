@@ -20,7 +20,7 @@ from arbshard.alerts.texts import (
 )
 from arbshard.model.risk_note import DayNote, PositionNote
 from arbshard.status.model import Problem
-from support.made_status import made_status
+from support.made_status import made_cluster_status, made_status
 
 AT_MS = 1_795_000_000_000
 WHEN = "2026-11-18 11:06:40 UTC"
@@ -41,6 +41,8 @@ def test_a_message_says_what_since_when_and_what_to_do():
     found = message_of(change("begins"), "desk", UTC)
     assert found.title == "arbshard desk: feed upbit"
     assert found.body == f"upbit is down\n{WHEN}\n$ arbshard status --name desk"
+    of_a_cluster = message_of(change("begins"), "desk", UTC, "a")
+    assert of_a_cluster == found._replace(title="arbshard desk on host a: feed upbit")
 
 
 def test_a_withdrawal_says_how_long_it_lasted_and_asks_for_nothing():
@@ -96,6 +98,11 @@ def test_answers_hold_the_figures_of_the_status():
     )
     status = replace(made_status(), positions=(position,))
     assert "! shard 1 is quarantined" in status_lines(status)
+    assert "of cluster" not in status_lines(status)
+    led = replace(status, cluster=made_cluster_status())
+    assert "host a of cluster c: host b leads" in status_lines(led)
+    alone = replace(status, cluster=made_cluster_status(leader=""))
+    assert "host a of cluster c: no leader is known" in status_lines(alone)
     assert "Equity -201,201" in pnl_lines(status)
     assert position_lines(status, AT_MS) == "BTC buy_home, 998,500, 60 s, -2,909"
     assert position_lines(made_status(), AT_MS) == "There are no open positions."

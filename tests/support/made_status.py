@@ -1,7 +1,11 @@
 """A hand-made status in which every number is another one."""
 
+from typing import Any
+
+from msgspec.structs import replace
+
 from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, Tally, ValueChangeNote
-from arbshard.status.model import Latency, RiskStatus, ShardStatus, Status, VenueStatus
+from arbshard.status.model import ClusterStatus, Latency, RiskStatus, ShardStatus, Status, VenueStatus
 
 EQUITY = EquityNote(
     equity="-201201.4", realised="202202", unrealised="-203203.4", high_water="204204", drawdown="205205.4",
@@ -33,6 +37,15 @@ def made_shards() -> tuple[ShardStatus, ...]:
         orders=620, rejected=63, partial=64, errors=0,
     )  # fmt: skip
     return one, two
+
+
+def made_cluster_status(**changes: Any) -> ClusterStatus:
+    """Host a of a cluster that host b leads."""
+    made = ClusterStatus(
+        "c", "a", "b", 4, may_trade=True, why="", contact_s=0.1, nats=True, replication="sync", hosts=(),
+        unplaced=(), kept=(), phase="running",
+    )  # fmt: skip
+    return replace(made, **changes)
 
 
 def made_status() -> Status:

@@ -17,7 +17,7 @@ from arbshard.model.risk_note import (
 )
 from arbshard.status.model import EntriesStatus
 from arbshard.web import view
-from support.made_status import made_status
+from support.made_status import made_cluster_status, made_status
 
 
 def well(**changes):
@@ -47,6 +47,21 @@ def well(**changes):
         (
             well(state="degraded", problems=("h", "b", "c"), passing=("c",), halted="h"),
             "desk is HALTED: it enters nothing, and 1 other problem",
+            "bad",
+        ),
+        (
+            well(cluster=made_cluster_status()),
+            "desk (host a, led by host b) runs well: 28 of 30 pairs may be entered",
+            "good",
+        ),
+        (
+            well(cluster=made_cluster_status(leader="a"), state="degraded", problems=("a",)),
+            "desk (host a, which leads) runs with 1 problem",
+            "bad",
+        ),
+        (
+            well(cluster=made_cluster_status(leader=""), state="degraded", problems=("a",)),
+            "desk (host a, no leader is known) runs with 1 problem",
             "bad",
         ),
         (well(state="dead", problems=("it was cut off",)), "desk has ended: it was cut off", "bad"),
