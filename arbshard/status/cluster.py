@@ -111,6 +111,16 @@ def _host(
     )
 
 
+def elsewhere_of(cluster: ClusterStatus | None, shard: int) -> str:
+    """Return where a shard is run when that is not this host, for people; empty in a run on one host."""
+    if cluster is None:
+        return ""
+    holder = next((host.name for host in cluster.hosts if shard in host.shards), "")
+    if holder == cluster.host:
+        return ""
+    return f"host {holder} runs it and has its books" if holder else "no host runs it now"
+
+
 def problems_of_cluster(cluster: ClusterStatus, *, is_ending: bool) -> Iterator[Problem]:
     """Yield what keeps the cluster from trading as configured, as this host sees it."""
     if is_ending:

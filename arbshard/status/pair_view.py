@@ -10,6 +10,7 @@ from arbshard.model.market import Leg
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.books import BooksReader
 from arbshard.shm.universe import UniverseFile
+from arbshard.status.cluster import elsewhere_of, read_cluster
 from arbshard.status.risk_note import read_risk_note
 from arbshard.status.why import PairReasons, reasons_of
 from arbshard.venues.registry import get_venue
@@ -30,7 +31,10 @@ def read_reasons(files: RunFiles, coin: str, clock: Clock, halted: str) -> PairR
             )
         views = read_view(books, pair.home), read_view(books, pair.away), read_view(books, universe.fx)
         shard = next((number for number, bases in enumerate(universe.shards) if pair.base in bases), -1)
-        return reasons_of(pair, shard, views, clock.monotonic_ns(), settings, read_risk_note(files), halted)
+        cluster = read_cluster(files, settings.cluster, clock) if settings.cluster is not None else None
+        elsewhere = elsewhere_of(cluster, shard)
+        note, now_ns = read_risk_note(files), clock.monotonic_ns()
+        return reasons_of(pair, shard, views, now_ns, settings, note, halted, elsewhere)
 
 
 def read_view(books: BooksReader, leg: Leg) -> View:

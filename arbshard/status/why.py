@@ -62,6 +62,8 @@ class PairReasons(msgspec.Struct, frozen=True):
     """Open positions of the pair."""
     is_under_way: bool
     """Whether an intent of the pair has no outcome yet."""
+    elsewhere: str = ""
+    """Where it is run, when that is not this host of a cluster: this one has no books of it."""
 
 
 def reasons_of(
@@ -72,10 +74,12 @@ def reasons_of(
     config: Config,
     note: RiskNote,
     halted: str,
+    elsewhere: str = "",
 ) -> PairReasons:
     """Examine a pair. Returns the reasons.
 
-    ``views`` are those of home, away and FX, as they are now. ``halted`` is the text of the status.
+    ``views`` are those of home, away and FX, as they are now. ``halted`` is the text of the status. ``elsewhere``:
+    where another host runs the pair.
     """
     home, away, fx = views
     known = note.entries.get(pair.base, EntryNote())
@@ -103,13 +107,14 @@ def reasons_of(
         away=pair.away.market.symbol,
         shard=shard,
         halted=halted,
-        problem=refusal.name if refusal is not None else "",
+        problem=refusal.name if refusal is not None and not elsewhere else "",
         ages_ms=ages,
         gap_bps=round(gap, 2) if gap is not None else None,
         known=known,
         directions=directions,
         holds=tuple(one.position_id for one in note.positions if one.pair == pair.base),
         is_under_way=pair.base in note.under_way,
+        elsewhere=elsewhere,
     )
 
 
@@ -175,6 +180,9 @@ def lines_of(found: PairReasons) -> Iterator[str]:
     yield _gap_line(found)
     for bar in (bar for bar in found.known.bars if not bar.direction):
         yield f"no entry: {bar.reason}: {bar.detail}"
+    if found.elsewhere:
+        yield f"{found.elsewhere}: 'arbshard why' says more there, and 'arbshard cluster show' where all shards are"
+        return
     for one in found.directions:
         yield _direction_line(one)
         for bar in (bar for bar in one.bars if bar.direction):

@@ -157,6 +157,8 @@ def why_not(found: PairReasons) -> tuple[str, Tone]:
         return "a trade is under way", "good"
     if found.holds:
         return "it has a position, which is left first", "good"
+    if found.elsewhere:
+        return found.elsewhere, ""
     if found.problem:
         return f"its data are not fit to trade on ({found.problem})", "warn"
     general = next((bar for bar in found.known.bars if not bar.direction), None)

@@ -27,6 +27,7 @@ from arbshard.risk.gap_files import GapFiles
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import PageReader
 from arbshard.shm.universe import UniverseFile
+from arbshard.status.cluster import elsewhere_of
 from arbshard.status.collect import Collector
 from arbshard.status.model import Status
 from arbshard.status.pair_view import read_view
@@ -212,7 +213,8 @@ class DeskReader:
             pair = pairs[base]
             views = read_view(books, pair.home), read_view(books, pair.away), fx
             shard = owners.get(base, -1)
-            found = reasons_of(pair, shard, views, now_ns, self.config, self.note, status.halted)
+            elsewhere = elsewhere_of(status.cluster, shard)
+            found = reasons_of(pair, shard, views, now_ns, self.config, self.note, status.halted, elsewhere)
             board.put_row(base, row_of(found, pair, self.note, now_ms))
             points = self._gaps.get(base)
             if found.gap_bps is not None and points is not None:

@@ -4,7 +4,7 @@ import pytest
 
 from arbshard.config.cluster import ClusterConfig, HostConfig
 from arbshard.model.cluster_note import ClusterNote, HostView, ShardPlace, Sight
-from arbshard.status.cluster import describe, problems_of_cluster
+from arbshard.status.cluster import describe, elsewhere_of, problems_of_cluster
 
 CLUSTER = ClusterConfig(
     "c",
@@ -130,6 +130,13 @@ def test_a_host_that_is_away_runs_nothing_any_more():
     status = found(shown=note(*ALL, sights={"c": Sight(9_000.0, 30.0)}))
     assert [host.shards for host in status.hosts] == [(0,), (1,), ()]
     assert [kind for kind, _ in problems(status)] == ["host", "unplaced"]
+
+
+def test_where_a_shard_is_run():
+    status = found()
+    assert elsewhere_of(None, 1) == elsewhere_of(status, 0) == ""
+    assert elsewhere_of(status, 1) == "host b runs it and has its books"
+    assert elsewhere_of(status, 7) == "no host runs it now"
 
 
 def test_what_a_silent_agent_knew_grows_old():

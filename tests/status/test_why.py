@@ -8,6 +8,7 @@ from arbshard.engine.edge import terms_of, top_edge_bps
 from arbshard.engine.quality import UNSEEN
 from arbshard.model.risk_note import NO_NOTE, BarNote, EntryNote
 from arbshard.status.why import lines_of, reasons_of
+from arbshard.web.pairs import why_not
 
 KNOWN = EntryNote(level_bps=10.0, band_bps=4.0, half_life_s=25.0, samples=900, returns=5)
 CONFIG = Config()
@@ -17,7 +18,7 @@ CONFIG = Config()
 def look(make):
     """The sentences about a pair whose gap is so wide."""
 
-    def looked(gap_bps=0.0, known=KNOWN, note=NO_NOTE, halted="", config=CONFIG, **views):
+    def looked(gap_bps=0.0, known=KNOWN, note=NO_NOTE, halted="", config=CONFIG, elsewhere="", **views):
         given = {
             "home": make.view(make.home_book(gap_bps)),
             "away": make.view(make.away_book()),
@@ -26,7 +27,14 @@ def look(make):
         }
         note = replace(note, entries={"BTC": known})
         found = reasons_of(
-            make.pair, 3, (given["home"], given["away"], given["fx"]), make.now_ns, config, note, halted
+            make.pair,
+            3,
+            (given["home"], given["away"], given["fx"]),
+            make.now_ns,
+            config,
+            note,
+            halted,
+            elsewhere,
         )
         return found, list(lines_of(found))
 
@@ -46,6 +54,21 @@ def test_a_gap_that_is_too_small_says_what_is_missing(look, make):
     )
     assert "returns to +10.0 (band 4.0), half back in 25 s" in lines[1]
     assert not away.is_worth_it
+
+
+def test_a_pair_of_another_host_is_said_to_be_there_and_to_lack_no_data(look):
+    bars = (BarNote("", "MARKET_WARNED", "a warning"),)
+    known = replace(KNOWN, bars=bars)
+    found, lines = look(known=known, elsewhere="host b runs it", home=UNSEEN, away=UNSEEN)
+    assert found.problem == ""
+    assert lines[2:] == [
+        "no entry: MARKET_WARNED: a warning",
+        "host b runs it: 'arbshard why' says more there, and 'arbshard cluster show' where all shards are",
+    ]
+    assert why_not(replace(found, known=KNOWN)) == ("host b runs it", "")
+    here, lines = look(home=UNSEEN, away=UNSEEN)
+    assert here.problem
+    assert not any("host b" in line for line in lines)
 
 
 def test_a_gap_that_nets_enough_says_so_and_names_the_rule_that_bars_it(look):
