@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Run one arbshard on several hosts: make its files, see what a host knows.")
 
 _TRADES = "this host trades"
+_LOST_S = 5.0
+"""A leader that has not been heard for so long (seconds) is not shown as one."""
 _SILENT_S = 1.0
 """An agent that has not beaten for so long (seconds) has ended or hangs; it beats several times a second."""
 
@@ -108,17 +110,11 @@ def _print(note: "ClusterNote", silent_s: float) -> None:
     from arbshard.status.render import terminal
     from arbshard.status.tables import WholeTable
 
-    confirmed = (
-        f"it confirmed this host {note.contact_ms / 1000:.2f} s ago" if note.contact_ms >= 0 else "no contact"
-    )
-    leader = (
-        f"host {note.leader} leads in term {note.term}, {confirmed}" if note.leader else "no leader is known"
-    )
     if silent_s > _SILENT_S:
         typer.echo(
             f"the cluster agent of this host has been silent for {silent_s:,.0f} s: this is what it knew then"
         )
-    typer.echo(f"cluster {note.cluster}, seen from host {note.host}: {leader}")
+    typer.echo(f"cluster {note.cluster}, seen from host {note.host}: {_leader_of(note, silent_s)}")
     typer.echo(f"NATS: {'connected' if note.nats else 'NOT connected'}")
     table = WholeTable("Hosts")
     for heading in ("host", "shards"):
@@ -154,6 +150,19 @@ def _print(note: "ClusterNote", silent_s: float) -> None:
         typer.echo(f"kept until the leader can be reached: {command}")
     if silent_s <= _SILENT_S:
         typer.echo(f"this host does not trade: {note.why}" if note.why else _TRADES)
+
+
+def _leader_of(note: "ClusterNote", silent_s: float) -> str:
+    if not note.leader:
+        return "no leader is known"
+    sight = note.sights.get(note.leader)
+    heard_s = sight.age_ms / 1000 + silent_s if sight is not None else 0.0
+    if heard_s > _LOST_S:
+        return f"host {note.leader} led last, and has not been heard for {heard_s:,.0f} s"
+    confirmed = (
+        f"it confirmed this host {note.contact_ms / 1000:.2f} s ago" if note.contact_ms >= 0 else "no contact"
+    )
+    return f"host {note.leader} leads in term {note.term}, {confirmed}"
 
 
 def _places_of(text: str, port: int) -> "dict[str, HostPlace]":

@@ -200,7 +200,9 @@ class Relay(Closable):
 
     def _why_not_sent(self) -> str:
         if self._leader:
-            return f"nothing was done: host {self._leader} leads, and this host does not reach its risk"
+            return (
+                f"nothing was done: this host does not reach the risk of host {self._leader}, which led last"
+            )
         why = self._why()
         text = "nothing was done: no leader is known on this host, so risk cannot be asked"
         return f"{text}: {why}" if why else text

@@ -1,6 +1,7 @@
 """Reads what the cluster agent shows, for ``collect``: the hosts, the leader, and why this host does not trade."""
 
 from collections.abc import Iterator
+from math import inf
 
 import msgspec
 
@@ -55,11 +56,13 @@ def describe(
     is_alive = now_ns - counters.get("beat_ns", 0) <= _CONTACT_FRESH_NS
     own = tuple(shard for shard in range(cluster.shards) if counters.get(f"grant_{shard}", 0))
     views = {view.host: view for view in note.hosts} if note is not None else {}
-    leader = note.leader if note is not None else ""
     newest = max((view.seq for view in views.values()), default=0)
     silent_s = max(now_ns - counters.get("beat_ns", now_ns), 0) / 1e9
     sights = {**(note.sights if note is not None else {}), cluster.host: Sight(0.0, 0.0)}
     ages = {name: one.age_ms / 1000 + silent_s for name, one in sights.items()}
+    followed = note.leader if note is not None else ""
+    is_led = followed != "" and ages.get(followed, inf) <= cluster.away_s
+    leader = followed if is_led else ""
     hosts = tuple(
         _host(views[name], sights[name], ages[name], leader, newest, cluster.away_s)
         if name in views and name in sights
@@ -76,6 +79,7 @@ def describe(
         term=counters.get("term", 0),
         may_trade=may_trade,
         why="" if may_trade else why or ("" if is_alive else "the cluster agent of this host does not run"),
+        lost=followed if followed and not is_led else "",
         contact_s=round(note.contact_ms / 1000, 3) if note is not None and note.contact_ms >= 0 else None,
         nats=note is not None and note.nats,
         replication=cluster.replication,
@@ -126,8 +130,10 @@ def problems_of_cluster(cluster: ClusterStatus, *, is_ending: bool) -> Iterator[
     if is_ending:
         return
     if not cluster.leader:
-        why = f": {cluster.why}" if cluster.why else ""
-        yield Problem("leader", "leader", f"the cluster has no leader that this host knows{why}")
+        lost = f"host {cluster.lost}, which led last, is away" if cluster.lost else ""
+        why = "; ".join(filter(None, (lost, cluster.why)))
+        text = "the cluster has no leader that this host knows"
+        yield Problem("leader", "leader", f"{text}: {why}" if why else text)
     elif not cluster.may_trade:
         yield Problem(
             "host", cluster.host, f"this host does not trade: {cluster.why or 'no reason is known'}"
@@ -155,7 +161,8 @@ def _problems_of_hosts(cluster: ClusterStatus) -> Iterator[Problem]:
         if host.leaving:
             continue
         if host.away:
-            if not is_own:
+            is_refused = any(text.startswith(f"host {host.name} is refused") for text in cluster.refused)
+            if not is_own and not is_refused:
                 yield Problem("host", host.name, f"host {host.name} {_how_away(host)}")
             continue
         if not host.has_pairs and (cluster.may_trade or not is_own):

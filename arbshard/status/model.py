@@ -285,7 +285,7 @@ class ClusterStatus(msgspec.Struct, frozen=True):
     host: str
     """The host that reports."""
     leader: str
-    """Name of the leader's host; empty while none is known."""
+    """Name of the leader's host; empty while none is known, or that host is away."""
     term: int
     may_trade: bool
     """Whether workers of this host may send orders now."""
@@ -307,6 +307,8 @@ class ClusterStatus(msgspec.Struct, frozen=True):
     """What the agent of this host has counted since it began (``model.cluster_note.COUNTED``)."""
     refused: tuple[str, ...] = ()
     """Which hosts this one refuses to hear, and why."""
+    lost: str = ""
+    """The host that led last, when it is away; empty when a leader is known."""
 
 
 class Status(msgspec.Struct, frozen=True):

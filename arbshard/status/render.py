@@ -14,6 +14,7 @@ from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, Positio
 from arbshard.status.hints import name_instance
 from arbshard.status.model import (
     AlertsStatus,
+    ClusterHostStatus,
     ClusterStatus,
     EntriesStatus,
     Latency,
@@ -325,10 +326,13 @@ def _cluster(cluster: ClusterStatus) -> WholeTable:
         justify: JustifyMethod = "right" if heading in ("frames/s", "CPU", "events behind") else "left"
         table.add_column(heading, justify=justify, no_wrap=heading != "what it says")
     for host in cluster.hosts:
-        state = "left" if host.leaving else "away" if host.away else "leads" if host.leads else "follows"
+        state = _host_state(host, cluster.leader)
+        if state == "away":  # what it last said of itself is no longer true
+            table.add_row(host.name, Text(state, style="bold red"), *["-"] * 6)
+            continue
         table.add_row(
             host.name,
-            Text(state, style="bold red" if state == "away" else "yellow" if state == "left" else "green"),
+            Text(state, style="green" if state in ("leads", "follows") else "yellow"),
             ", ".join(map(str, host.shards)) or "-",
             f"{host.frames_s:,.0f}",
             f"{host.cpu:.0%}",
@@ -337,6 +341,16 @@ def _cluster(cluster: ClusterStatus) -> WholeTable:
             host.note or "-",
         )
     return table
+
+
+def _host_state(host: ClusterHostStatus, leader: str) -> str:
+    if host.leaving:
+        return "left"
+    if host.away:
+        return "away"
+    if host.leads:
+        return "leads"
+    return "follows" if leader else "waits"
 
 
 def _shard_state(shard: ShardStatus) -> Text:

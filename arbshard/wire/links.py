@@ -45,6 +45,7 @@ _ZAP_FRAMES = 7
 """Number of frames of a question about a CURVE key."""
 _ZAP_ADDRESS = 3
 """Number of its frame with the client's address."""
+_IPV4_IN_IPV6 = "::ffff:"
 _CONNECT_MS = 1000
 _DRAIN = 256
 """Number of messages received in one turn of the loop."""
@@ -165,6 +166,7 @@ class HostLinks(Closable):
         host = self._hosts.get(asked[6]) if is_whole and asked[5] == b"CURVE" else None
         if host is None:
             address = asked[_ZAP_ADDRESS].decode("ascii", "replace") if is_whole else "an unknown address"
+            address = address.removeprefix(_IPV4_IN_IPV6)
             self.refuse(f"a host at {address}", _UNKNOWN_KEY)
         code, text = _REFUSED if host is None else _ACCEPTED
         name = (host or "").encode()

@@ -94,9 +94,12 @@ class HostRole:
 
     @property
     def leader(self) -> str:
-        """Return the name of the leader's host; empty while none is known."""
+        """Return the name of the leader's host; empty while none is known, and when that host is away."""
         note = self.note
-        return note.leader if note is not None else ""
+        if note is None:
+            return ""
+        heard = {self._cluster.host, *(view.host for view in self._others())}
+        return note.leader if note.leader in heard else ""
 
     @property
     def markets(self) -> frozenset[int]:

@@ -166,7 +166,7 @@ async def test_without_a_leader_no_worker_is_answered(rig, monkeypatch):
     ("leader", "why"),
     [
         ("", "no leader is known on this host, so risk cannot be asked: waiting for votes"),
-        ("a", "host a leads, and this host does not reach its risk"),
+        ("a", "this host does not reach the risk of host a, which led last"),
     ],
 )
 async def test_an_operator_is_informed_that_nothing_was_done(rig, monkeypatch, leader, why):

@@ -103,6 +103,12 @@ def test_a_cluster_that_is_well():
             "version",
             "host c runs arbshard 2 and this host 1: use one version on all hosts",
         ),
+        (
+            ALIVE,
+            note(view("a", 0), view("b", 1, 2), refused=("host c is refused: its file differs",)),
+            "host",
+            "host c is refused: its file differs",
+        ),
         (ALIVE, note(*ALL, refused=("host d is refused: why",)), "host", "host d is refused: why"),
         (ALIVE, note(view("a", 0), view("b", 1), view("c")), "unplaced", "no host holds shard 2"),
         (
@@ -130,6 +136,19 @@ def test_a_host_that_is_away_runs_nothing_any_more():
     status = found(shown=note(*ALL, sights={"c": Sight(9_000.0, 30.0)}))
     assert [host.shards for host in status.hosts] == [(0,), (1,), ()]
     assert [kind for kind, _ in problems(status)] == ["host", "unplaced"]
+
+
+def test_a_leader_that_is_away_is_none():
+    shown = note(*ALL, sights={"b": Sight(9_000.0, 30.0)}, why="waiting for votes")
+    status = found({**ALIVE, "valid_until_ns": LEASE_NS}, shown)
+    assert (status.leader, status.lost, status.term) == ("", "b", 4)
+    assert problems(status) == [
+        (
+            "leader",
+            "the cluster has no leader that this host knows: host b, which led last, is away; waiting for votes",
+        ),
+        ("host", "host b has not been seen for 9 s"),
+    ]
 
 
 def test_where_a_shard_is_run():
