@@ -9,6 +9,7 @@
     ├── VenueError            an exchange, or what it sent
     │   ├── FrameError        a frame that cannot be trusted; counted, never traded on
     │   └── VenueUnavailable  no connection or no answer; worth a retry
+    ├── RunStopped            the run was ended on request before it had begun to trade
     ├── RunFailed             the run cannot continue
     │   ├── ChildFailed       a process that it needs could not be started or kept
     │   ├── LeadershipLost    another host may lead the cluster by now
@@ -67,6 +68,10 @@ class VenueUnavailable(VenueError):
 
 class RunFailed(ArbshardError):
     """Says that the run cannot continue."""
+
+
+class RunStopped(ArbshardError):
+    """Says that a run was ended on request before it had begun to trade."""
 
 
 class ChildFailed(RunFailed):

@@ -19,7 +19,7 @@ from arbshard.clock import SystemClock
 from arbshard.config import Config
 from arbshard.data.http import load_library
 from arbshard.data.stream import open_stream
-from arbshard.errors import ArbshardError, RunDirError, RunFailed, SharedMemoryError, UsageError
+from arbshard.errors import ArbshardError, RunDirError, RunFailed, RunStopped, SharedMemoryError, UsageError
 from arbshard.execution.live.keys import is_key_variable, load_keys
 from arbshard.last_words import settle_streams
 from arbshard.ledger.file import Opening, check_opening
@@ -76,6 +76,7 @@ class _End(NamedTuple):
     """None for a run that only records, and for one whose pages could not be read at its end."""
     was_asked: bool
     """Whether it was asked to end, and nothing kept it from going on."""
+    has_begun: bool = True
 
 
 _PROGRAMS = Programs()
@@ -94,7 +95,7 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
     with private_files():
         end = _supervise(config, options, programs)
     # The summary belongs to the user: it is made with the mode that the user's files have.
-    if options.recorder is not None:
+    if options.recorder is not None or not end.has_begun:
         return 0
     code = _report(end.summary, options) if end.summary is not None else 1
     return 0 if options.service and end.was_asked else code
@@ -132,6 +133,9 @@ def _supervise(config: Config, options: Options, programs: Programs) -> _End:
                 recorder=options.recorder,
             )
             return uvloop.run(_run(one, options, manager))
+        except RunStopped as stopped:
+            get_logger().info("stopped", why=str(stopped))
+            return _End(None, was_asked=True, has_begun=False)
         finally:
             state.release()
     finally:
@@ -289,7 +293,7 @@ async def _run(one: Run, options: Options, manager: ServiceManager) -> _End:
     try:
         await one.run(options.duration_s, progress, last_look, keep_positions=options.keep_positions)
     except ArbshardError as error:
-        if one.has_started or isinstance(error, UsageError):
+        if one.has_started or isinstance(error, UsageError | RunStopped):
             raise
         raise UsageError(f"could not start: {error}") from error
     except OSError as error:

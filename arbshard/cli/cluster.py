@@ -21,7 +21,7 @@ app = typer.Typer(help="Run one arbshard on several hosts: make its files, see w
 
 _TRADES = "this host trades"
 _LOST_S = 5.0
-"""A leader that has not been heard for so long (seconds) is not shown as one."""
+"""A leader that has not been seen for so long (seconds) is not shown as one."""
 _SILENT_S = 1.0
 """An agent that has not beaten for so long (seconds) has ended or hangs; it beats several times a second."""
 
@@ -119,7 +119,7 @@ def _print(note: "ClusterNote", silent_s: float) -> None:
     table = WholeTable("Hosts")
     for heading in ("host", "shards"):
         table.add_column(heading)
-    for heading in ("heard", "term", "events", "frames/s", "CPU"):
+    for heading in ("seen", "term", "events", "frames/s", "CPU"):
         table.add_column(heading, justify="right")
     for heading in ("NATS", "version"):
         table.add_column(heading)
@@ -156,9 +156,9 @@ def _leader_of(note: "ClusterNote", silent_s: float) -> str:
     if not note.leader:
         return "no leader is known"
     sight = note.sights.get(note.leader)
-    heard_s = sight.age_ms / 1000 + silent_s if sight is not None else 0.0
-    if heard_s > _LOST_S:
-        return f"host {note.leader} led last, and has not been heard for {heard_s:,.0f} s"
+    seen_s = sight.age_ms / 1000 + silent_s if sight is not None else 0.0
+    if seen_s > _LOST_S:
+        return f"host {note.leader} led last, and has not been seen for {seen_s:,.0f} s"
     confirmed = (
         f"it confirmed this host {note.contact_ms / 1000:.2f} s ago" if note.contact_ms >= 0 else "no contact"
     )

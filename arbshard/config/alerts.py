@@ -56,7 +56,7 @@ class AlertLevels(Section, frozen=True):
     vanished: AlertLevel = "on"
     """The supervisor has died, or is silent."""
     cluster: AlertLevel = "on"
-    """Of several hosts: no leader, a shard that no host holds, a host that is away, a halt that waits."""
+    """A cluster has no leader, no host holds a shard, a host is away, or a halt waits for the leader."""
     event: AlertLevel = "on"
     """Any other alert of the supervisor, such as the end of a process."""
     digest_day: AlertLevel = "on"

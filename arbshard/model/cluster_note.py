@@ -85,7 +85,7 @@ class HostView(msgspec.Struct, frozen=True):
 
 
 class Sight(msgspec.Struct, frozen=True):
-    """States when another host was last heard."""
+    """States when another host was last seen."""
 
     age_ms: float
     """Time since its newest view has arrived, by this host's own monotonic clock."""
@@ -114,7 +114,7 @@ class ClusterNote(msgspec.Struct, frozen=True):
     why: str = ""
     """Why this host does not trade; empty when it does."""
     sights: dict[str, Sight] = {}
-    """When each of the other hosts was last heard."""
+    """When each of the other hosts was last seen."""
     refused: tuple[str, ...] = ()
     """Which hosts this one refuses to hear, and why."""
 

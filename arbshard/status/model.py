@@ -258,9 +258,9 @@ class ClusterHostStatus(msgspec.Struct, frozen=True):
 
     name: str
     age_s: float | None
-    """Time in seconds since this host has heard it last; None for never."""
+    """Time in seconds since this host has seen it last; None for never."""
     away: bool = False
-    """Whether this host has not heard it lately."""
+    """Whether this host has not seen it lately."""
     ahead_s: float = 0.0
     """How much its wall clock is ahead of that of this host."""
     leads: bool = False

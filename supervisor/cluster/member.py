@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from arbshard.clock import Clock
 from arbshard.config import Config
-from arbshard.errors import RunFailed
+from arbshard.errors import RunStopped
 from arbshard.log import get_logger
 from arbshard.model.risk_note import RiskNote
 from arbshard.model.universe import Universe
@@ -70,7 +70,8 @@ class ClusterMember:
     ) -> Universe:
         """Return the universe of the cluster: the one it has, or, where this host leads and there is none, a new one.
 
-        It waits for a leader as long as that takes. Raises ``RunFailed`` when a person stops it meanwhile.
+        It waits for a leader as long as that takes. Raises ``RunStopped`` when a person stops this host,
+        or all of them, meanwhile.
         """
         universe = await self._universe_of_cluster(is_stopping)
         if universe is None:
@@ -146,8 +147,10 @@ class ClusterMember:
         said_s = self._clock.monotonic_ns() / 1e9 - _SAY_AGAIN_S + _SAY_S
         while True:
             if is_stopping():
-                raise RunFailed("the run was stopped while it waited for a leader")
+                raise RunStopped("the run was stopped while it waited for a leader")
             self.role.read()
+            if self.role.view.phase:
+                raise RunStopped("all hosts of the cluster were stopped before this one had begun")
             universe = self.role.read_universe() if self.role.view.universe else None
             if universe is not None:
                 return universe

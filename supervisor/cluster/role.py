@@ -98,8 +98,8 @@ class HostRole:
         note = self.note
         if note is None:
             return ""
-        heard = {self._cluster.host, *(view.host for view in self._others())}
-        return note.leader if note.leader in heard else ""
+        seen = {self._cluster.host, *(view.host for view in self._others())}
+        return note.leader if note.leader in seen else ""
 
     @property
     def markets(self) -> frozenset[int]:
@@ -276,12 +276,12 @@ class HostRole:
         self._show(shown)
 
     def _others(self) -> Iterable[HostView]:
-        """Return the newest views of the other hosts that were heard lately."""
+        """Return the newest views of the other hosts that were seen lately."""
         note = self.note
         if note is None:
             return ()
-        heard = {host for host, one in note.sights.items() if one.age_ms <= self._cluster.away_s * 1000}
-        return tuple(view for view in note.hosts if view.host in heard)
+        seen = {host for host, one in note.sights.items() if one.age_ms <= self._cluster.away_s * 1000}
+        return tuple(view for view in note.hosts if view.host in seen)
 
     def _is_risk_shown(self) -> bool:
         page = self._risk_page()

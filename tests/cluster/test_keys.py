@@ -360,7 +360,7 @@ class TestCommand:
         assert re.search(r"agent of this host has been silent for 6\d\d s: this is what it knew then", shown)
         assert re.search(r"6\d\d\.\d s ago", shown)
         assert "this host trades" not in shown
-        assert re.search(r"host b led last, and has not been heard for 6\d\d s", shown)
+        assert re.search(r"host b led last, and has not been seen for 6\d\d s", shown)
 
     def test_show_of_a_run_on_one_host(self, tmp_path, monkeypatch):
         monkeypatch.setattr("arbshard.cli.cluster.running_files", lambda *_: ("desk", RunFiles(tmp_path)))

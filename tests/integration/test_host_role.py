@@ -117,6 +117,19 @@ def test_a_host_runs_what_it_holds_and_no_more(host):
 
 
 @pytest.mark.parametrize("spares", [1])
+def test_a_host_that_still_waits_ends_with_the_cluster_and_as_asked(host):
+    host.show(leads=False, leader="b", why="this host has not got the pairs of the cluster")
+    host.start()
+    host.wait_for(lambda: host.children().get("agent"))
+    host.show(phase=1)
+    end = host.ended()
+    assert (end.code, "all hosts of the cluster were stopped before this one had begun" in str(end)) == (
+        0,
+        True,
+    )
+    assert not host.leftovers()
+
+
 def test_a_host_waits_for_a_leader_and_follows_its_universe(host):
     host.show(leads=False, leader="", why="waiting for a leader: 1 of 3 hosts votes, 2 are needed")
     host.start()

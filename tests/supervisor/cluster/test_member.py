@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from arbshard.clock import ManualClock
 from arbshard.config import Config
-from arbshard.errors import RunFailed
+from arbshard.errors import RunFailed, RunStopped
 from arbshard.model.risk_note import NO_NOTE, HaltNote, PositionNote
 from arbshard.wire import control
 from supervisor.cluster import member as member_module
@@ -154,9 +154,14 @@ class TestJoining:
         views = [AgentView(term=7, leads=True, universe=9)] * 3
         world.role.shown = list(views)
         stops = iter([False, False, False, True])
-        with pytest.raises(RunFailed, match="stopped while it waited for a leader"):
+        with pytest.raises(RunStopped, match="stopped while it waited for a leader"):
             await world.member.join(world.find, lambda: next(stops))
         assert world.found == 0
+
+    async def test_an_end_of_all_hosts_ends_one_that_still_waits(self, world):
+        world.role.shown = [AgentView(), AgentView(phase=1)]
+        with pytest.raises(RunStopped, match="all hosts of the cluster were stopped"):
+            await world.member.join(world.find, lambda: False)
 
     async def test_a_long_wait_is_an_alert_now_and_then(self, world, monkeypatch):
         async def sleep(_):
@@ -164,7 +169,7 @@ class TestJoining:
 
         monkeypatch.setattr(member_module.asyncio, "sleep", sleep)
         turns = iter([False] * 26 + [True])
-        with pytest.raises(RunFailed):
+        with pytest.raises(RunStopped):
             await world.member.join(world.find, lambda: next(turns))
         assert world.alerts == ["waiting for a leader: 2 of 3 hosts are needed"] * 3  # after 5, 15 and 25 s
 
