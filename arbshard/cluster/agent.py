@@ -44,7 +44,7 @@ from arbshard.config import Config
 from arbshard.config.cluster_file import HostKeys
 from arbshard.errors import LedgerError, ProtocolError, RunDirError, SharedMemoryError, TransportError
 from arbshard.log import error_count, get_logger
-from arbshard.model.cluster_note import ClusterNote, HostView, Sight, counters
+from arbshard.model.cluster_note import ClusterNote, HostSight, HostView, counters
 from arbshard.model.rundir import RunFiles
 from arbshard.repeat import BackgroundTasks
 from arbshard.risk.portfolio.state import Shard
@@ -588,7 +588,7 @@ class Agent:
             kept=self._kept.texts,
             why=why,
             sights={
-                host: Sight((now_ns - at_ns) / 1e6, ahead_ms)
+                host: HostSight((now_ns - at_ns) / 1e6, ahead_ms)
                 for host, (at_ns, ahead_ms) in self._sights.items()
             },
             refused=self._links.refusals,

@@ -84,7 +84,7 @@ class HostView(msgspec.Struct, frozen=True):
     """Serial of the universe that its supervisor has in force; 0 for none."""
 
 
-class Sight(msgspec.Struct, frozen=True):
+class HostSight(msgspec.Struct, frozen=True):
     """States when another host was last seen."""
 
     age_ms: float
@@ -113,7 +113,7 @@ class ClusterNote(msgspec.Struct, frozen=True):
     """Commands of operators that wait until the leader can be reached."""
     why: str = ""
     """Why this host does not trade; empty when it does."""
-    sights: dict[str, Sight] = {}
+    sights: dict[str, HostSight] = {}
     """When each of the other hosts was last seen."""
     refused: tuple[str, ...] = ()
     """Which hosts this one refuses to hear, and why."""

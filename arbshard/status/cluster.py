@@ -8,7 +8,7 @@ import msgspec
 from arbshard.clock import Clock, lease_ns
 from arbshard.config.cluster import ClusterConfig
 from arbshard.errors import SharedMemoryError
-from arbshard.model.cluster_note import COUNTED, ClusterNote, HostView, Sight, decode_cluster_note
+from arbshard.model.cluster_note import COUNTED, ClusterNote, HostSight, HostView, decode_cluster_note
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import PageReader
 from arbshard.status.model import ClusterHostStatus, ClusterStatus, Problem
@@ -58,7 +58,7 @@ def describe(
     views = {view.host: view for view in note.hosts} if note is not None else {}
     newest = max((view.seq for view in views.values()), default=0)
     silent_s = max(now_ns - counters.get("beat_ns", now_ns), 0) / 1e9
-    sights = {**(note.sights if note is not None else {}), cluster.host: Sight(0.0, 0.0)}
+    sights = {**(note.sights if note is not None else {}), cluster.host: HostSight(0.0, 0.0)}
     ages = {name: one.age_ms / 1000 + silent_s for name, one in sights.items()}
     followed = note.leader if note is not None else ""
     is_led = followed != "" and ages.get(followed, inf) <= cluster.away_s
@@ -93,7 +93,7 @@ def describe(
 
 
 def _host(
-    view: HostView, sight: Sight, age_s: float, leader: str, newest: int, away_s: float
+    view: HostView, sight: HostSight, age_s: float, leader: str, newest: int, away_s: float
 ) -> ClusterHostStatus:
     leads = view.host == leader
     return ClusterHostStatus(

@@ -17,7 +17,7 @@ from arbshard.cli import app
 from arbshard.cluster.keys import CLUSTER_FILE, ClusterPlan, HostPlace, make_cluster
 from arbshard.config.cluster_file import load_cluster, read_host_keys
 from arbshard.errors import ConfigError, UsageError
-from arbshard.model.cluster_note import ClusterNote, HostView, ShardPlace, Sight, decode_cluster_note
+from arbshard.model.cluster_note import ClusterNote, HostSight, HostView, ShardPlace, decode_cluster_note
 from arbshard.model.rundir import RunFiles
 from arbshard.private_files import open_private
 from arbshard.shm.pages import PageWriter
@@ -319,7 +319,7 @@ class TestCommand:
         )
         note = ClusterNote(
             "desk", "a", "b", 4, nats=False, contact_ms=40.0, hosts=hosts, placement=((1, "b"),),
-            kept=("halt by me",), why="this host leaves the cluster", sights={"b": Sight(1500.0, 0.0)},
+            kept=("halt by me",), why="this host leaves the cluster", sights={"b": HostSight(1500.0, 0.0)},
             refused=("host c is refused: why",),
         )  # fmt: skip
         files = RunFiles(tmp_path)
@@ -349,7 +349,7 @@ class TestCommand:
     def test_show_of_an_agent_that_has_ended(self, tmp_path, monkeypatch):
         view = HostView("b", 0, "1", leads=True, term=4, seq=9, shards=(), frames_s=1.0, cpu=0.1, nats=True)
         note = ClusterNote(
-            "desk", "a", "b", 4, nats=True, contact_ms=4.0, hosts=(view,), sights={"b": Sight(500.0, 0.0)}
+            "desk", "a", "b", 4, nats=True, contact_ms=4.0, hosts=(view,), sights={"b": HostSight(500.0, 0.0)}
         )
         files = RunFiles(tmp_path)
         with PageWriter.create(files.cluster_page, ("pid", "beat_ns"), (), 4096) as page:

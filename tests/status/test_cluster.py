@@ -3,7 +3,7 @@
 import pytest
 
 from arbshard.config.cluster import ClusterConfig, HostConfig
-from arbshard.model.cluster_note import ClusterNote, HostView, ShardPlace, Sight
+from arbshard.model.cluster_note import ClusterNote, HostSight, HostView, ShardPlace
 from arbshard.status.cluster import describe, elsewhere_of, problems_of_cluster
 
 CLUSTER = ClusterConfig(
@@ -39,7 +39,7 @@ def view(host, *shards, seq=50, version="1", **others):
 
 
 def note(*views, **others):
-    heard = {one.host: Sight(100.0, 30.0) for one in views if one.host != "a"} | others.pop("sights", {})
+    heard = {one.host: HostSight(100.0, 30.0) for one in views if one.host != "a"} | others.pop("sights", {})
     given = {"leader": "b", "term": 4, "nats": True, "contact_ms": 20.0, "sights": heard, **others}
     return ClusterNote("c", "a", hosts=views, **given)
 
@@ -85,18 +85,23 @@ def test_a_cluster_that_is_well():
         (ALIVE, note(*ALL, nats=False), "nats", "not connected to NATS"),
         (
             ALIVE,
-            note(view("a", 0), view("b", 1, 2), view("c"), sights={"c": Sight(9_000.0, 30.0)}),
+            note(view("a", 0), view("b", 1, 2), view("c"), sights={"c": HostSight(9_000.0, 30.0)}),
             "host",
             "host c has not been seen for 9 s",
         ),
         (ALIVE, note(view("a", 0), view("b", 1, 2)), "host", "host c was never seen: see whether it runs, "),
         (
             ALIVE,
-            note(*ALL, sights={"c": Sight(100.0, -600_000.0)}),
+            note(*ALL, sights={"c": HostSight(100.0, -600_000.0)}),
             "clock",
             "the wall clock of host c is 600 s behind that of this host: set both by NTP",
         ),
-        (ALIVE, note(*ALL, sights={"b": Sight(100.0, 2_100.0)}), "clock", "host b is 2 s ahead of that of"),
+        (
+            ALIVE,
+            note(*ALL, sights={"b": HostSight(100.0, 2_100.0)}),
+            "clock",
+            "host b is 2 s ahead of that of",
+        ),
         (
             ALIVE,
             note(*ALL[:2], view("c", 2, version="2")),
@@ -133,13 +138,13 @@ def test_what_is_wrong_is_said(counters, shown, kind, text):
 
 
 def test_a_host_that_is_away_runs_nothing_any_more():
-    status = found(shown=note(*ALL, sights={"c": Sight(9_000.0, 30.0)}))
+    status = found(shown=note(*ALL, sights={"c": HostSight(9_000.0, 30.0)}))
     assert [host.shards for host in status.hosts] == [(0,), (1,), ()]
     assert [kind for kind, _ in problems(status)] == ["host", "unplaced"]
 
 
 def test_a_leader_that_is_away_is_none():
-    shown = note(*ALL, sights={"b": Sight(9_000.0, 30.0)}, why="waiting for votes")
+    shown = note(*ALL, sights={"b": HostSight(9_000.0, 30.0)}, why="waiting for votes")
     status = found({**ALIVE, "valid_until_ns": LEASE_NS}, shown)
     assert (status.leader, status.lost, status.term) == ("", "b", 4)
     assert problems(status) == [
@@ -164,7 +169,9 @@ def test_what_a_silent_agent_knew_grows_old():
 
 
 def test_a_host_that_has_left_is_no_problem():
-    shown = note(view("a", 0, 2), view("b", 1), view("c", leaving=True), sights={"c": Sight(60_000.0, 0.0)})
+    shown = note(
+        view("a", 0, 2), view("b", 1), view("c", leaving=True), sights={"c": HostSight(60_000.0, 0.0)}
+    )
     assert problems(found(shown=shown)) == []
 
 

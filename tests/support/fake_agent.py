@@ -14,7 +14,7 @@ import msgspec
 
 from arbshard.clock import lease_ns
 from arbshard.errors import SharedMemoryError
-from arbshard.model.cluster_note import ClusterNote, HostView, ShardPlace, Sight, counters
+from arbshard.model.cluster_note import ClusterNote, HostSight, HostView, ShardPlace, counters
 from arbshard.model.rundir import RunFiles
 from arbshard.process import Parent, add_parent_option
 from arbshard.shm.pages import PageReader, PageWriter
@@ -106,7 +106,7 @@ def main() -> int:
                 set_("lead_until_ns", lease_ns() + _VALID_NS)
             note = ClusterNote(
                 "c", "a", shown.leader, shown.term, shown.nats, 1.0, _views(shown), why=shown.why,
-                sights=dict.fromkeys(shown.others, Sight(1.0, 0.0)),
+                sights=dict.fromkeys(shown.others, HostSight(1.0, 0.0)),
             )  # fmt: skip
             page.write_note(msgspec.json.encode(note))
             set_("pid", os.getpid())
