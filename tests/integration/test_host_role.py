@@ -116,7 +116,6 @@ def test_a_host_runs_what_it_holds_and_no_more(host):
     assert not host.leftovers()
 
 
-@pytest.mark.parametrize("spares", [1])
 def test_a_host_that_still_waits_ends_with_the_cluster_and_as_asked(host):
     host.show(leads=False, leader="b", why="this host has not got the pairs of the cluster")
     host.start()
@@ -130,6 +129,7 @@ def test_a_host_that_still_waits_ends_with_the_cluster_and_as_asked(host):
     assert not host.leftovers()
 
 
+@pytest.mark.parametrize("spares", [1])
 def test_a_host_waits_for_a_leader_and_follows_its_universe(host):
     host.show(leads=False, leader="", why="waiting for a leader: 1 of 3 hosts votes, 2 are needed")
     host.start()
