@@ -8,7 +8,7 @@ import typer
 
 from arbshard.cli.completion import complete_symbols
 from arbshard.cli.ledger_state import find_remains
-from arbshard.cli.options import ConfigOption, NameOption, config_of, running_files
+from arbshard.cli.options import WAIT_S_MAX, ConfigOption, NameOption, config_of, running_files
 from arbshard.cli.risk_client import send_to_risk, wait_until_flat
 from arbshard.errors import RequestTimeout, UsageError
 from arbshard.status.hints import name_instance
@@ -16,7 +16,10 @@ from arbshard.wire.messages import Close, Command, Done, Halt, Resume
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for later readers of the ledger.")]
 WaitOption = Annotated[
-    float, typer.Option("--wait", help="Seconds to wait until all is closed; 0 does not wait.")
+    float,
+    typer.Option(
+        "--wait", min=0.0, max=WAIT_S_MAX, help="Seconds to wait until all is closed; 0 does not wait."
+    ),
 ]
 
 

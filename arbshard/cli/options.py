@@ -43,6 +43,8 @@ SinceOption = Annotated[
     str | None, typer.Option("--since", help="ISO date or time, UTC unless it names a zone: 2026-11-01.")
 ]
 REGIME_HELP = "How simulated prices behave. " + " ".join(f"{name}: {what}." for name, what in REGIMES.items())
+WAIT_S_MAX = 86_400.0
+"""The longest time for which a command waits, in seconds. A limit also refuses ``nan`` and ``inf``."""
 _EVER_MS = -(2**63)
 
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from arbshard.cli.options import (
     REGIME_HELP,
+    WAIT_S_MAX,
     ConfigOption,
     NameOption,
     StateOption,
@@ -145,7 +146,8 @@ def stop(
         ),
     ] = False,
     wait: Annotated[
-        float, typer.Option("--wait", help="Seconds to wait for the end; 0 does not wait.")
+        float,
+        typer.Option("--wait", min=0.0, max=WAIT_S_MAX, help="Seconds to wait for the end; 0 does not wait."),
     ] = 30.0,
 ) -> None:
     """Stop a running instance in order: no new entries, positions closed, ledger closed.

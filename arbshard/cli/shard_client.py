@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from arbshard.cli.options import WAIT_S_MAX
 from arbshard.cli.risk_client import commanding_user
 from arbshard.errors import RequestTimeout, UsageError
 from arbshard.model.rundir import RunFiles
@@ -14,7 +15,10 @@ from arbshard.wire import control
 from arbshard.wire.operator_client import send_order
 
 WaitOption = Annotated[
-    float, typer.Option("--wait", help="Seconds to wait until it is done; 0 does not wait.")
+    float,
+    typer.Option(
+        "--wait", min=0.0, max=WAIT_S_MAX, help="Seconds to wait until it is done; 0 does not wait."
+    ),
 ]
 
 _LOOK_EVERY_S = 0.05
