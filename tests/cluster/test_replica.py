@@ -159,7 +159,7 @@ def test_a_copy_that_is_cut_off_leaves_the_old_ledger(replica, leader, tmp_path,
     replica.join("b", TERM)
     assert replica.position.seq == 2
     assert sorted(one.name for one in (tmp_path / "state").glob("*incoming*")) == []
-    with pytest.raises(ProtocolError, match="a part of a copy came that does not arrive"):
+    with pytest.raises(ProtocolError, match="a part of a copy came, and no copy was begun"):
         replica.receive(CopyPart(4096, b"more", True, 2))
 
 

@@ -176,8 +176,13 @@ class AgentRig:
 
     def report(self) -> list[str]:
         """Return why the hosts do not trade, for a failed test."""
-        notes = ((host.name, host.cluster_note()) for host in self.hosts.values())
-        return [f"{name}: {note.why if note is not None else 'no note'}" for name, note in notes]
+        found = []
+        for host in self.hosts.values():
+            note, agent = host.cluster_note(), host.agent
+            why = note.why if note is not None else "no note"
+            code = agent.poll() if agent is not None else None
+            found.append(f"{host.name}: {why}" if code is None else f"{host.name}: its agent ended with code {code}")
+        return found
 
     def close(self) -> None:
         for host in self.hosts.values():

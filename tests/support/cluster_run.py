@@ -4,7 +4,6 @@ The followers use the real replica and the real links; what the agent decides is
 """
 
 import asyncio
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -40,26 +39,11 @@ from arbshard.wire.cluster import (
 )
 from arbshard.wire.links import HostClient, HostLinks
 from support import world as w
+from support.ports import free_ports
 from support.risk_run import RiskRun
 
 _BEAT_S = 0.02
 _SILENT_S = 1.0
-
-
-def free_ports(count: int) -> int:
-    """Return the first of ``count`` ports in a row that are free."""
-    for _ in range(100):
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-        try:
-            for one in range(port, port + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", one))
-        except (OSError, OverflowError):
-            continue
-        return port
-    raise AssertionError("no ports are free")
 
 
 class ClusterFiles:

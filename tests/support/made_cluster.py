@@ -5,7 +5,8 @@ from pathlib import Path
 from arbshard.cluster.keys import CLUSTER_FILE, ClusterPlan, HostPlace, make_cluster
 from arbshard.config.cluster import ClusterConfig
 from arbshard.config.cluster_file import load_cluster
-from support.nats_server import PASSWORD, USER, free_port
+from support.nats_server import PASSWORD, USER
+from support.ports import free_ports
 
 
 def make_hosts(
@@ -16,12 +17,7 @@ def make_hosts(
     lease_ms: int = 1000,
 ) -> dict[str, ClusterConfig]:
     """Return the cluster as each host reads it."""
-    ports: list[int] = []
-    while len(ports) < len(hosts):
-        port = free_port() // 4 * 4  # three ports each, which never overlap
-        if port not in ports:
-            ports.append(port)
-    places = {host: HostPlace("127.0.0.1", port) for host, port in zip(hosts, ports, strict=True)}
+    places = {host: HostPlace("127.0.0.1", free_ports(3)) for host in hosts}
     make_cluster(ClusterPlan("test", places, nats, shards), folder)
     for host in hosts:
         path = folder / f"{host}.key"

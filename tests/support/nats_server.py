@@ -10,18 +10,12 @@ from pathlib import Path
 
 import psutil
 
+from support.ports import free_ports
+
 PROGRAM = shutil.which("nats-server")
 MISSING = "nats-server is not installed (apt-get install nats-server)"
 USER, PASSWORD = "arbshard", "a-password-of-tests"
 _WAIT_S = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    assert isinstance(port, int)
-    return port
 
 
 class NatsServer:
@@ -29,7 +23,7 @@ class NatsServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.port = free_port()
+        self.port = free_ports()
         self.process: subprocess.Popen[bytes] | None = None
 
     @property

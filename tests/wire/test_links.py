@@ -22,22 +22,7 @@ from arbshard.wire.links import (
 )
 from arbshard.wire.router import RouterListener
 from arbshard.wire.serve import ReplyServer
-
-
-def free_ports(count):
-    """Return the first of ``count`` ports in a row that are free."""
-    for _ in range(100):
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-        try:
-            for one in range(port, port + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", one))
-        except OSError:
-            continue
-        return port
-    raise AssertionError("no ports are free")
+from support.ports import free_ports
 
 
 class Hosts:
