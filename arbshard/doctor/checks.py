@@ -27,9 +27,10 @@ _HEADROOM = Decimal("1.2")
 
 
 class Check(msgspec.Struct, frozen=True):
-    """Holds the answer to one question about one venue."""
+    """Holds the answer to one question about one venue, or about this machine."""
 
     venue: str
+    """Is ``both`` for a question about all venues, and ``machine`` for one about this machine."""
     name: str
     verdict: CheckVerdict
     found: str
@@ -60,9 +61,9 @@ def examine_reach(venues: Sequence[VenueFacts], why: str) -> tuple[Check, ...]:
 def examine_machine(why_no_twin: str) -> tuple[Check, ...]:
     """Return whether the compiled twin is used; ``why_no_twin`` is why it is not, and empty if it is."""
     if not why_no_twin:
-        return (Check("both", "compiled twin", "ok", "used"),)
+        return (Check("machine", "compiled twin", "ok", "used"),)
     advice = "without it all works, and each message costs more CPU"
-    return (Check("both", "compiled twin", "warning", f"not used: {why_no_twin}", advice),)
+    return (Check("machine", "compiled twin", "warning", f"not used: {why_no_twin}", advice),)
 
 
 def _venue_checks(config: Config, facts: DoctorFacts, venue: VenueFacts) -> Iterator[Check]:

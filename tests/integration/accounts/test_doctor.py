@@ -178,7 +178,7 @@ def test_the_command_and_its_codes(config_file, tmp_path):
     assert well.returncode == 0, well.stderr
     report = json.loads(well.stdout)
     assert report["ok"] is True
-    assert {check["venue"] for check in report["checks"]} == {"upbit", "binance"}
+    assert {check["venue"] for check in report["checks"]} == {"upbit", "binance", "machine"}
     secret = "e" * 64
     ill = doctor(
         "--config", config_file(), ARBSHARD_BINANCE_KEY="nobody", ARBSHARD_BINANCE_SECRET=secret, **root
