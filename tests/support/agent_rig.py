@@ -181,7 +181,9 @@ class AgentRig:
             note, agent = host.cluster_note(), host.agent
             why = note.why if note is not None else "no note"
             code = agent.poll() if agent is not None else None
-            found.append(f"{host.name}: {why}" if code is None else f"{host.name}: its agent ended with code {code}")
+            found.append(
+                f"{host.name}: {why}" if code is None else f"{host.name}: its agent ended with code {code}"
+            )
         return found
 
     def close(self) -> None:
