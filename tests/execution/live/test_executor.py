@@ -23,7 +23,7 @@ class Observer:
         self.since_book_ns = {}
         self.done = []
         self.answers = []
-        self.lates = 0
+        self.counts_of_late = 0
 
     def approved(self, waited_ns):
         pass
@@ -35,7 +35,7 @@ class Observer:
         self.answers.append((venue, waited_ns))
 
     def late(self):
-        self.lates += 1
+        self.counts_of_late += 1
 
     def sent(self, venue, waited_ns, since_book_ns):
         self.sent_ns.append(waited_ns)
@@ -227,7 +227,7 @@ async def test_an_approval_that_grows_old_while_connections_are_opened_opens_not
     assert {(result.detail, result.fault) for result in observed.done} == {
         ("not accepted: not sent: approved too late", "")
     }
-    assert observed.lates == 1
+    assert observed.counts_of_late == 1
     assert room.counts["withheld"] == 2
     assert calls[-1][0] == "conclude"
 
