@@ -95,7 +95,7 @@ def _parts_of(address: str) -> set[str]:
 
 
 _complaints: ContextVar[list[str] | None] = ContextVar("complaints", default=None)
-"""What apprise logs during a delivery. Its threads get the context of the delivery."""
+"""What apprise logs during a delivery, which is the context it logs in."""
 
 
 class _Complaints(logging.Handler):
@@ -120,10 +120,12 @@ def keep_libraries_quiet() -> None:
 
 def apprise_sender(address: Secret) -> Sender:
     """Return what sends to ``address`` by apprise. It blocks for some seconds at most."""
-    from apprise import Apprise, NotifyFormat, NotifyType
+    from apprise import Apprise, AppriseAsset, NotifyFormat, NotifyType
 
     keep_libraries_quiet()
-    service = Apprise()
+    # With a limit of its own apprise sends from a pool of threads: Ctrl-C would wait for them, and for ever when it
+    # comes while one is being started. ``Outlet`` limits how long a delivery may take.
+    service = Apprise(asset=AppriseAsset(service_timeout=0))
     is_known = address.use(service.add)
     types = {"critical": NotifyType.FAILURE, "warning": NotifyType.WARNING, "info": NotifyType.INFO}
 

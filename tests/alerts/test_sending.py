@@ -324,6 +324,21 @@ def test_apprise_delivers_title_body_and_severity():
 
 @imports_old_modules
 @pytest.mark.needs("alerts")
+def test_apprise_sends_in_the_thread_that_asks():
+    """A pool of threads would keep a process from ending at Ctrl-C."""
+    senders = set()
+    with Receiver() as receiver:
+        send = apprise_sender(Secret(f"json://127.0.0.1:{receiver.port}/x"))
+        threading.setprofile(lambda *_: senders.add(threading.current_thread().name))
+        try:
+            assert send("t", "b", "info") == ""
+        finally:
+            threading.setprofile(None)
+    assert not {name for name in senders if "ThreadPool" in name}
+
+
+@imports_old_modules
+@pytest.mark.needs("alerts")
 def test_a_failure_has_a_reason_without_the_address_and_nothing_is_logged(caplog):
     with caplog.at_level(logging.DEBUG), Receiver(500) as receiver:
         trouble = apprise_sender(Secret(f"json://127.0.0.1:{receiver.port}/hook-token"))("t", "b", "info")
