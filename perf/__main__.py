@@ -25,6 +25,7 @@ from perf.budgets import judge
 from perf.conditions import Watch
 from perf.figures import middle_rows
 from perf.load import RATES, receiver_section
+from perf.other_work import other_work
 from perf.plan import PARTS, Plan, measure
 from perf.results import Results
 
@@ -40,6 +41,13 @@ def _rates(text: str) -> tuple[int, ...]:
     if not all(100 <= rate <= _RATE_MAX for rate in rates):
         raise argparse.ArgumentTypeError(f"rates are 100 to {_RATE_MAX:,} messages per second")
     return rates
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 0.95:
+        raise argparse.ArgumentTypeError("0 to 0.95 of a core")
+    return share
 
 
 def _seconds(text: str) -> float:
@@ -70,6 +78,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rates", type=_rates, help="messages per second, comma-separated")
     parser.add_argument("--no-peers", action="store_true", help="leave ccxt.pro and cryptofeed out")
+    parser.add_argument(
+        "--other-work", type=_share, default=0.0, help="share of a core that another program uses meanwhile"
+    )
     parser.add_argument("--receiver", help="WebSocket client of the feeds, as in the configuration")
     parser.add_argument("--save-baseline", action="store_true", help=f"write {baseline.PATH.name}")
     given = parser.parse_args(arguments)
@@ -101,14 +112,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         kept = baseline.load()
-        is_whole = measure(plan, results, lambda line: console.print(line, style="dim", markup=False))
+        with other_work(given.other_work):
+            is_whole = measure(plan, results, lambda line: console.print(line, style="dim", markup=False))
     except ValueError as error:
         console.print(f"[bold red]failed[/]: {error}", highlight=False)
         return 2
     except KeyboardInterrupt:
         console.print("stopped")
         return 130
-    results.conditions = watch.end()
+    results.conditions = msgspec.structs.replace(watch.end(), other_work=given.other_work)
     _show(console, results)
     ratios = baseline.ratios_of(results)
     if kept is not None:

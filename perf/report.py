@@ -40,7 +40,11 @@ def show_conditions(console: Console, conditions: Conditions) -> None:
     others = "; ".join(conditions.others) or "none"
     console.print(f"; other processes above 10 % of a core: {others}", highlight=False)
     console.print(f"all others together used {conditions.others_cores:.2f} cores", highlight=False)
-    if conditions.others_cores > QUIET_CORES:
+    if conditions.other_work:
+        console.print(
+            f"of it, {conditions.other_work:g} of a core was asked for by --other-work, beside all clients"
+        )
+    if conditions.others_cores > QUIET_CORES + conditions.other_work:
         console.print(
             "[bold yellow]the machine was busy with other work: times and rates are worse than on a quiet machine"
         )

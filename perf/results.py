@@ -32,6 +32,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     """Other processes that used more than 10 % of a core during the run."""
     others_cores: float = 0.0
     """Cores that all other processes used on average."""
+    other_work: float = 0.0
+    """Share of a core that another program was asked to use while clients were measured."""
     steadiness: tuple[Steadiness, ...] = ()
     """The machine's own noise at the start and at the end of the run."""
     commit: str = ""

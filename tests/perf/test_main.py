@@ -12,6 +12,7 @@ from perf.__main__ import main
         ["--rates", "999999999"],
         ["--seconds", "0"],
         ["--seconds", "soon"],
+        ["load", "--other-work", "1.5"],
         ["load", "--unknown"],
         ["load", "--receiver", "telegraph"],
     ],
