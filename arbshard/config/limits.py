@@ -119,7 +119,9 @@ class LimitsConfig(Section, frozen=True):
     halt_hedges_per_min: Count = 5000
     """Kill switch: hedges and unwinds within a minute."""
     halt_unknown_per_min: Count = 30
-    """Kill switch: orders whose outcome could not be learned in time, within a minute."""
+    """Kill switch: orders whose outcome could not be learned in time, within a minute. Those that a lost worker has
+    left count a minute after ``live.not_found_after_s``.
+    """
     halt_stale_feeds_s: Positive = 30.0
     """Kill switch: no venue has sent anything for so long."""
 

@@ -153,7 +153,7 @@ class RiskCore:
         """Fills of open intents that were booked after the end of their orders."""
         self.broken: str | None = None
         """Why the books do not balance; None when they do."""
-        self._watch = Watch(self.guard, state, self.valuation, state.apply, config.strategy)
+        self._watch = Watch(self.guard, state, self.valuation, state.apply, config)
         self._operators = Operators(self._pairs, state, self.guard, self.valuation, self.unclosable, config)
         self._baselines: Baselines | None = None
         self.has_new_terms = False
@@ -199,7 +199,9 @@ class RiskCore:
                 self.reconciler.begin_anew()
         self._apply(events)
         self.guard.ways_out.recalculate()
-        return events + self._compare_listing(self._moment(now_ms, now_ns))
+        moment = self._moment(now_ms, now_ns)
+        self._watch.begin(moment.now_ns)
+        return events + self._compare_listing(moment)
 
     def stop(self, now_ms: int, cut_off: str = "") -> list[Event]:
         """End the session. ``cut_off``: why the run does not end in order; empty where it does."""
@@ -234,7 +236,7 @@ class RiskCore:
             self._watch.begin_day(moment)
         reply, events = self._decide(request, moment, phase)
         if events and not isinstance(request, Submit):  # neither an approval nor a refusal is a result
-            events += self._watch.after(events, moment)
+            events += self._watch.after(events, moment, is_left=_is_left(request))
         return reply, events
 
     def command(
@@ -756,6 +758,18 @@ def orders_of(config: Config) -> Orders:
     if config.mode == "paper":
         return "paper"
     return "dry run" if config.live.dry_run else "live"
+
+
+def _is_left(request: Request) -> bool:
+    """Return whether a worker reports a leg of an intent that another one has made.
+
+    It never sends such a leg itself. Of hedges and unwinds, which are few, it may.
+    """
+    return (
+        isinstance(request, Report)
+        and request.result.order.role == "leg"
+        and forms.maker_of(request.intent_id) != (request.shard, request.epoch)
+    )
 
 
 def _refused(reason: Refusal, detail: str) -> RequestOutcome:

@@ -29,9 +29,6 @@ _PAUSE_S = 30.0
 _NATS_AWAY_S = 8.0
 _SETTLED_S = 15.0
 """A shard moves for the sake of balance when loads have been unequal for ten seconds."""
-_LIMITS = "[limits]\nhalt_unknown_per_min = 10000\n"
-"""More hosts are lost here within minutes than elsewhere in a year, and each leaves orders whose outcome the next
-holder of the shard has to ask for: risk would halt entries until a person resumes."""
 
 
 class Trial:
@@ -232,7 +229,7 @@ def main() -> int:
             shards=given.shards,
             coins=given.pairs + 2,
             updates_per_s=2.0,
-            config=f"[run]\nspare_workers = {given.spares}\n{_LIMITS}",
+            config=f"[run]\nspare_workers = {given.spares}\n",
             is_live=not given.paper,
             further=f"lease_ms = {given.lease_ms}",
         ) as cluster,

@@ -3,7 +3,10 @@ Pure.
 
 ``Watch`` is owned by ``core`` and returns events, which it has applied. ``KillSwitch`` decides when to halt: what
 was acknowledged by the last ``Resumed`` does not halt again (``losses`` states until when), unless the limit was
-changed since. Errors are counted in monotonic time and anew after each start and each resume.
+changed since. Errors are counted in monotonic time and anew after each start and each resume. An order of unknown
+outcome counts at once when the worker that reports it has sent it. A leg of a worker that is gone counts only when it
+is still unknown after the time in which its outcome should have been learned: a worker or a host that is lost leaves
+many of them at once, and that says nothing of the venue.
 
 The limits of all together are tightened while the drawdown is at ``tighten_at`` of its limit, until it is back at
 half of that. A symbol's limits are tightened while its results scatter ``tighten_volatility`` times as widely as
@@ -19,7 +22,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from arbshard.clock import KnownInstants
-from arbshard.config import LimitsConfig, StrategyConfig
+from arbshard.config import Config, LimitsConfig
 from arbshard.ledger.events import (
     Deposited,
     Event,
@@ -46,6 +49,9 @@ _WINDOW_MAX = 100_000
 """Largest number of times that are kept. No limit can be above it."""
 _CALM = Decimal("0.5")
 _QUIET = 0.75
+_LEARN_S = 60.0
+"""How long the outcome of an order that another worker has left may stay unknown, in seconds, beside the time after
+which the venue's not knowing it means that it was never accepted."""
 
 
 class _Window:
@@ -70,10 +76,15 @@ class _Window:
 class KillSwitch:
     """Decides on a halt or a stop by what risk decides and receives."""
 
-    def __init__(self) -> None:
+    def __init__(self, not_found_after_s: float) -> None:
+        """Begin. ``not_found_after_s``: after how long an order that its venue does not know was never accepted."""
         self._rejects = _Window()
         self._hedges = _Window()
         self._unknown = _Window()
+        self._left: deque[tuple[int, str, str]] = deque(maxlen=_WINDOW_MAX)
+        """The orders of unknown outcome that other workers have left, the oldest first: (since when, intent id,
+        client id)."""
+        self._learn_ns = int((not_found_after_s + _LEARN_S) * 1e9)
         self._silent_since_ns: int | None = None
         self._losses: tuple[HaltReason, ...] = ()
         """The losses that cause a stop or a halt, by the figures in ``_judged``."""
@@ -90,6 +101,20 @@ class KillSwitch:
             window.add(now_ns)
         return window is not None
 
+    def note_left(self, intent_id: str, client_id: str, now_ns: int) -> None:
+        """Note that another worker has left an order of unknown outcome, which is being asked for."""
+        self._left.append((now_ns, intent_id, client_id))
+
+    def count_left(self, state: PortfolioState, now_ns: int) -> None:
+        """Count the orders that other workers have left and whose outcome could not be learned in time."""
+        left = self._left
+        while left and now_ns - left[0][0] >= self._learn_ns:
+            _, intent_id, client_id = left.popleft()
+            trade = state.trades.get(intent_id)
+            result = trade.result(client_id) if trade is not None else None
+            if result is not None and result.state == "UNKNOWN":
+                self._unknown.add(now_ns)
+
     def note_feeds(self, now_ns: int, *, is_silent: bool) -> None:
         """Note whether no venue sends anything."""
         if not is_silent:
@@ -101,6 +126,7 @@ class KillSwitch:
         """Set all counts to zero."""
         for window in (self._rejects, self._hedges, self._unknown):
             window.clear()
+        self._left.clear()
         self._silent_since_ns = None
 
     def verdict(
@@ -148,35 +174,46 @@ class Watch:
         state: PortfolioState,
         valuation: Valuation,
         apply: Callable[[Event], None],
-        strategy: StrategyConfig,
+        config: Config,
     ) -> None:
         self._guard = guard
-        self._strategy = strategy
+        self._strategy = config.strategy
         self._valuation = valuation
         self._state = state
         self._apply = apply
         self._tightened = KnownInstants()
         """Since when each symbol is tightened."""
-        self.kill_switch = KillSwitch()
+        self.kill_switch = KillSwitch(config.live.not_found_after_s)
         self.day: int | None = None
         """The trading day that the figures of losses are of."""
         self._judged: tuple[LossFigures, LimitsConfig] | None = None
         """The figures and limits from which the guard's ``lost`` was computed."""
         guard.unrealised_by = valuation.unrealised_by
 
+    def begin(self, now_ns: int) -> None:
+        """Begin a session: what an earlier one has left unknown is not forgotten."""
+        for trade in self._state.trades.values():
+            for result in trade.orders:
+                if result.state == "UNKNOWN":
+                    self.kill_switch.note_left(trade.intent.intent_id, result.order.client_id, now_ns)
+
     def begin_day(self, moment: Moment) -> None:
         """Bring what is kept by trading day up to date, before the first decision of a day."""
         self._look_at_losses(moment)
 
-    def after(self, events: Sequence[Event], moment: Moment) -> list[Event]:
+    def after(self, events: Sequence[Event], moment: Moment, *, is_left: bool = False) -> list[Event]:
         """Apply and return the events that follow from ``events``, which were applied.
 
+        ``is_left``: whether they are of an order that a worker did not send itself: another one has left it.
         Nothing follows from an approval or a refusal, so it need not be called for them.
         """
         closed: list[str] = []
         is_trouble = is_changed = is_result = False
         for event in events:
-            is_trouble |= self.kill_switch.count(event, moment.now_ns)
+            if is_left and isinstance(event, OrderReported) and event.state == "UNKNOWN":
+                self.kill_switch.note_left(event.intent_id, event.client_id, moment.now_ns)
+            else:
+                is_trouble |= self.kill_switch.count(event, moment.now_ns)
             is_result |= isinstance(event, Deposited | TransferEnded) and bool(event.value)
             match event:
                 case PositionClosed():
@@ -206,6 +243,7 @@ class Watch:
     def tick(self, moment: Moment, *, feeds_silent: bool) -> list[Event]:
         """Apply and return the events that follow from the time alone."""
         self.kill_switch.note_feeds(moment.now_ns, is_silent=feeds_silent)
+        self.kill_switch.count_left(self._state, moment.now_ns)
         made: list[Event] = []
         limits = self._guard.limits.portfolio()
         self._look_at_losses(moment)

@@ -148,6 +148,104 @@ class TestErrors:
         assert halts(world) == ["errors", "errors"]
 
 
+class TestOrdersOfLostWorkers:
+    """A worker is lost with orders under way, and another one continues its intents."""
+
+    BASES = tuple(f"C{n}" for n in range(20))
+    LEARN_MS = 70_000
+    """``live.not_found_after_s`` and a minute."""
+
+    @pytest.fixture
+    def world(self):
+        return w.World(self.BASES, config=quick(halt_unknown_per_min=30))
+
+    def lose(self, world) -> list:
+        """Open an intent of each pair, lose their worker, and let another one begin. Return the intents."""
+        intents = [world.entry(base) for base in self.BASES]
+        for intent in intents:
+            assert isinstance(world.submit(intent), Approved)
+        world.epoch = 2000
+        world.ask(world.hello())
+        return intents
+
+    def ask_in_vain(self, world, intents) -> None:
+        for intent in intents:
+            unknown = [w.OrderResult(order, "UNKNOWN") for order in (intent.home, intent.away)]
+            world.report(intent, *unknown)
+
+    def end(self, world, intents) -> None:
+        for intent in intents:
+            world.report(intent, w.expired(intent.home), w.expired(intent.away))
+            world.conclude(intent)
+
+    def test_what_is_learned_in_time_does_not_halt(self, world) -> None:
+        intents = self.lose(world)
+        self.ask_in_vain(world, intents)
+        world.tick(self.LEARN_MS - 1000)
+        self.end(world, intents)
+        world.tick(self.LEARN_MS)
+        assert halts(world) == []
+
+    def test_each_pair_enters_nothing_meanwhile(self, world) -> None:
+        self.ask_in_vain(world, self.lose(world))
+        assert world.submit(world.entry(self.BASES[0])).reason is Refusal.PAIR_BUSY
+
+    def test_what_stays_unknown_halts(self, world) -> None:
+        intents = self.lose(world)
+        self.ask_in_vain(world, intents)
+        self.end(world, intents[:5])  # 30 are left
+        world.tick(self.LEARN_MS - 1000)
+        assert halts(world) == []
+        world.tick(1000)
+        assert halts(world) == ["errors"]
+        assert "30 orders of unknown outcome" in world.state.standing.halt.reason
+
+    def test_one_less_does_not(self, world) -> None:
+        intents = self.lose(world)
+        self.ask_in_vain(world, intents)
+        self.end(world, intents[:5])
+        world.report(intents[5], w.expired(intents[5].home))
+        world.tick(self.LEARN_MS)
+        assert halts(world) == []
+
+    def test_risk_that_begins_anew_forgets_none(self, world) -> None:
+        self.ask_in_vain(world, self.lose(world))
+        world = world.restart()
+        world.tick(self.LEARN_MS - 1000)
+        assert halts(world) == []
+        world.tick(1000)
+        assert halts(world) == ["errors"]
+
+    def test_a_person_who_resumes_accepts_them(self, world) -> None:
+        self.ask_in_vain(world, self.lose(world))
+        world.tell(Halt("let me see", flatten=False))
+        world.tell(Resume("they are known at the venue"))
+        world.tick(self.LEARN_MS)
+        assert halts(world) == ["operator"]
+
+    def test_an_order_of_the_workers_own_counts_at_once(self) -> None:
+        world = w.World(self.BASES, config=quick(halt_unknown_per_min=2))
+        (left, *_) = self.lose(world)
+        own = world.entry("C0")
+        assert world.submit(own).reason is Refusal.PAIR_BUSY
+        self.end(world, [left])
+        own = world.entry("C0")
+        assert isinstance(world.submit(own), Approved)
+        self.ask_in_vain(world, [own])
+        assert halts(world) == ["errors"]
+
+    def test_a_hedge_counts_at_once(self) -> None:
+        world = w.World(self.BASES, config=quick(halt_unknown_per_min=1))
+        intent = self.lose(world)[0]
+        world.report(intent, w.expired(intent.home), w.filled(intent.away))
+        hedge = w.Order(
+            f"{intent.intent_id}-h1", intent.home.market, "sell", Decimal("0.1"), Decimal(1), "hedge"
+        )
+        assert isinstance(world.ask(Extend(0, world.epoch, intent.intent_id, hedge)), Approved)
+        world.report(intent, w.OrderResult(hedge, "UNKNOWN"))
+        assert halts(world) == ["errors"]
+
+
 class TestStaleFeeds:
     @pytest.fixture
     def world(self):
