@@ -9,11 +9,13 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from arbshard.errors import ConfigError
 
 _PR_SET_DUMPABLE = 4
 """The option of Linux' prctl(2) that says whether a process may be dumped and traced."""
+_STATUS = Path("/proc/self/status")
 _YOUNG_MAX = 20_000
 """Objects that are made before the collector looks for cycles: the usual 700 would mean after every few books."""
 
@@ -101,6 +103,17 @@ def protect_memory() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0):
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE) failed")
+
+
+def peak_memory_mb(status: Path = _STATUS) -> float:
+    """Return the most memory that this program has had resident, in MB; 0 on systems other than Linux.
+
+    ``getrusage`` does not tell it: there, a program begins with the peak of the process that started it.
+    """
+    if not status.exists():
+        return 0.0
+    lines = status.read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def forget_variables(names: Iterable[str]) -> None:

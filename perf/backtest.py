@@ -9,13 +9,11 @@ counts, because other work on the machine can only add to it.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from threading import Timer
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
@@ -98,8 +96,8 @@ def _nautilus(tape: Path, place: Path) -> Callable[[Path], _Measured]:
     segment = next(Tape(tape).segments())
     write_catalog(place / "parquet", place / "catalog", universe_on_tape(segment.info, segment.path).legs())
     entry_bps = _NOTHING.partition("=")[2]
-    script = ROOT / "perf" / "peers" / "nautilus_backtest.py"
-    return lambda _: _peer(str(python), str(script), str(place / "catalog"), entry_bps)
+    script = "perf.peers.nautilus_backtest"
+    return lambda _: _printed_by(str(python), "-m", script, str(place / "catalog"), entry_bps)
 
 
 def _hftbacktest(tape: Path, place: Path) -> Callable[[Path], _Measured]:
@@ -114,19 +112,21 @@ def _hftbacktest(tape: Path, place: Path) -> Callable[[Path], _Measured]:
     for path in (place / "parquet").glob(f"*/book_snapshot_{_LEVELS}/*/*.parquet"):
         write_events(path, events / f"{path.parts[-4]}-{path.stem}.npz")
         frames += pq.read_metadata(path).num_rows
-    script = ROOT / "perf" / "peers" / "hftbacktest_backtest.py"
-    return lambda _: _peer(str(python), str(script), str(events))._replace(frames=frames)
+    script = "perf.peers.hftbacktest_backtest"
+    return lambda _: _printed_by(str(python), "-m", script, str(events))._replace(frames=frames)
 
 
-def _peer(*command: str) -> _Measured:
-    """Return the figures that a peer's script prints. Raises ``MeasurementFailed`` when it fails or hangs."""
+def _printed_by(*command: str) -> _Measured:
+    """Return the figures that a process prints. Raises ``MeasurementFailed`` when it fails or hangs."""
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, cwd=ROOT
+        )
     except subprocess.TimeoutExpired as error:
-        raise MeasurementFailed(f"{command[1]} did not end within {_TIMEOUT_S:g} s") from error
+        raise MeasurementFailed(f"{command[2]} did not end within {_TIMEOUT_S:g} s") from error
     if ended.returncode:
         raise MeasurementFailed(
-            f"{command[1]} ended with code {ended.returncode}: {ended.stderr.strip()[-500:]}"
+            f"{command[2]} ended with code {ended.returncode}: {ended.stderr.strip()[-500:]}"
         )
     found = json.loads(ended.stdout.splitlines()[-1])
     return _Measured(found["frames"], found["cpu_s"], found["peak_mb"])
@@ -137,20 +137,8 @@ def _run(tape: Path, out: Path, *options: str) -> _Measured:
 
     The CPU time excludes the start of the interpreter.
     """
-    command = [sys.executable, "-m", "arbshard", "backtest", str(tape), "--out", str(out), "--json", *options]
-    with (out.parent / f"{out.name}.txt").open("w+", encoding="utf-8") as printed:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=printed, stderr=subprocess.STDOUT)
-        limit = Timer(_TIMEOUT_S, process.kill)
-        limit.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        limit.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)
-        printed.seek(0)
-        text = printed.read()
-    if process.returncode:
-        raise MeasurementFailed(f"arbshard backtest ended with code {process.returncode}: {text.strip()}")
-    found = json.loads(text)
-    return _Measured(found["frames"], found["cpu_s"], usage.ru_maxrss / 1024)
+    arguments = ["backtest", str(tape), "--out", str(out), "--json", *options]
+    return _printed_by(sys.executable, "-m", "arbshard", *arguments)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from arbshard.errors import ConfigError
-from arbshard.process import Parent, pin, private_files
+from arbshard.process import Parent, peak_memory_mb, pin, private_files
 
 
 @pytest.fixture
@@ -83,6 +83,26 @@ def test_forgotten_variables_are_in_no_environment():
     assert code == 0, err
     assert "MARKUP4711" not in out
     assert "KEPT=1" in out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux'")
+def test_the_peak_of_memory_is_that_of_the_program_and_not_of_the_one_that_started_it():
+    ask = "from arbshard.process import peak_memory_mb; print(peak_memory_mb())"
+    start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ask!r}])"
+    code, out, err = run(f"large = bytes(1) * 300_000_000; sys.stdout.flush(); {start}")
+    assert code == 0, err
+    assert 1 < float(out) < 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux'")
+def test_the_peak_of_memory_stays_when_memory_is_given_back():
+    code, out, err = run("large = b'1' * 300_000_000; del large; print(peak_memory_mb())")
+    assert code == 0, err
+    assert float(out) > 280
+
+
+def test_without_proc_there_is_no_peak_of_memory(tmp_path):
+    assert peak_memory_mb(tmp_path / "status") == 0
 
 
 def test_files_are_private_meanwhile(tmp_path):

@@ -29,6 +29,7 @@ from arbshard.config import Config
 from arbshard.errors import UsageError
 from arbshard.ledger.events import decode_event
 from arbshard.model.money import use_money_context
+from arbshard.process import peak_memory_mb
 from arbshard.tape.recorder import RefusalTail
 from arbshard.venues.registry import get_adapter
 from arbshard.virtual.confines import patient_collector, place
@@ -81,6 +82,8 @@ class BacktestSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Frames that screening left out."""
     wall_s: float
     cpu_s: float
+    peak_mb: float
+    """The most memory that the process has had resident; 0 where the system does not say it."""
     entries: int
     exits: int
     wins: int
@@ -170,6 +173,7 @@ def backtest(
         screened=system.screen.screened if system.screen is not None else 0,
         wall_s=round(time.monotonic() - wall_s, 3),
         cpu_s=round(time.process_time() - cpu_s, 3),
+        peak_mb=round(peak_memory_mb(), 1),
         entries=log.entries,
         exits=log.exits,
         wins=log.wins,

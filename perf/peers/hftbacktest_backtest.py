@@ -6,7 +6,6 @@ books. One JSON object is printed; its time excludes start, compilation and load
 """
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 import numpy as np
 from hftbacktest import BacktestAsset, HashMapMarketDepthBacktest
 from numba import njit
+
+from perf.peers.memory import peak_memory_mb
 
 STEP_NS = 1_000_000_000
 
@@ -63,7 +64,7 @@ def main() -> None:
     began_s = time.process_time()
     run(engine, len(events))
     cpu_s = time.process_time() - began_s
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mb = peak_memory_mb()
     found = {"frames": snapshots, "events": sum(map(len, events)), "cpu_s": cpu_s, "peak_mb": peak_mb}
     print(json.dumps(found))
 

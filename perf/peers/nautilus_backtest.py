@@ -8,7 +8,6 @@ printed; its time excludes start and loading of data.
 """
 
 import json
-import resource
 import sys
 import time
 from typing import Any
@@ -22,6 +21,8 @@ from nautilus_trader.model.identifiers import InstrumentId, TraderId, Venue
 from nautilus_trader.model.objects import Currency, Money
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 from nautilus_trader.trading.strategy import Strategy
+
+from perf.peers.memory import peak_memory_mb
 
 KRW = Currency.from_str("KRW")
 KRW_USDT = "KRW-USDT.UPBIT"
@@ -108,7 +109,7 @@ def main() -> None:
     began_s = time.process_time()
     engine.run()
     cpu_s = time.process_time() - began_s
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mb = peak_memory_mb()
     print(json.dumps({"frames": len(quotes), "cpu_s": cpu_s, "orders": strategy.orders, "peak_mb": peak_mb}))
 
 

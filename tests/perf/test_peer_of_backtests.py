@@ -15,4 +15,4 @@ from perf.running import MeasurementFailed
 def test_peer_that_hangs_or_fails_is_a_failed_measurement(monkeypatch, script: str, why: str) -> None:
     monkeypatch.setattr(backtest, "_TIMEOUT_S", 1.0)
     with pytest.raises(MeasurementFailed, match=why):
-        backtest._peer(sys.executable, "-c", script)
+        backtest._printed_by(sys.executable, "-c", script)

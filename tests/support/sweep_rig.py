@@ -87,7 +87,8 @@ def formula(
         equity.append((at, Decimal(round(value))))
     return BacktestSummary(
         decisions_hash=blake2b(decided.encode(), digest_size=8).hexdigest(),
-        decisions=20, frames=1000, screened=0, wall_s=0.0, cpu_s=0.01, entries=10, exits=10, wins=6,
+        decisions=20, frames=1000, screened=0, wall_s=0.0, cpu_s=0.01, peak_mb=0.0,
+        entries=10, exits=10, wins=6,
         pnl_krw=equity[-1][1], fees_krw=Decimal(100), equity=tuple(equity),
         first_ns=part.start_ns, last_ns=part.end_ns, ledger=str(out / "ledger.sqlite"),
     )  # fmt: skip
