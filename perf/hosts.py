@@ -28,14 +28,14 @@ from typing import Any, NamedTuple
 import msgspec
 import psutil
 
-from arbshard.config import Config, SimConfig
+from arbshard.config import SimConfig
 from arbshard.errors import SharedMemoryError
 from arbshard.exchanges.coins import coin_table
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import Histogram, PageReader, bucket_end
 from perf.generator import PAGE
-from perf.load import FEE_COINS, updates_of
+from perf.load import UNTRADED, updates_of
 from perf.reading import cpu_s_of
 from perf.running import ROOT, MeasurementFailed, System, as_toml, end_process, temporary_place
 from support.cluster import Cluster
@@ -46,8 +46,7 @@ _NAMES = "abc"
 _SHARDS = 2
 """Shards of each host."""
 _RUN = ("-m", "arbshard", "run")
-_HOMONYMS = frozenset(pair.split()[0].partition(":")[2] for pair in Config().symbols.homonyms)
-_LEFT_OUT = len(FEE_COINS | _HOMONYMS)
+_LEFT_OUT = len(UNTRADED)
 """Number of the generator's coins that arbshard does not trade; they are among the first ones."""
 _WARM_UP_S = 3.0
 _READY_S = 60.0
@@ -194,7 +193,7 @@ def _load_turn(kind: str, hosts: int, rate: float, seconds: float, pairs: int) -
 def _hosts_apart(hosts: int, rate: float, pairs: int) -> Iterator[tuple[list[_Host], Path]]:
     """Run hosts that know nothing of each other, each with its part of the pairs."""
     coins = pairs + _LEFT_OUT
-    bases = [coin.base for coin in coin_table(coins) if coin.base not in FEE_COINS | _HOMONYMS]
+    bases = [coin.base for coin in coin_table(coins) if coin.base not in UNTRADED]
     folder = temporary_place()
     try:
         with _generator(folder, rate, coins) as venues, ExitStack() as opened:

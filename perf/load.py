@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from arbshard.config import Config
-from arbshard.exchanges.coins import coin_table
-from arbshard.venues.registry import ADAPTERS
+from arbshard.exchanges.coins import COINS_MAX, coin_table
+from arbshard.venues.registry import ADAPTERS, AWAY, HOME
 from perf.figures import LoadRow
 from perf.reading import Observer
 from perf.running import System
@@ -23,8 +23,16 @@ _CHECK_S = 0.05
 _COINS = ((5_000, 60), (20_000, 300), (100_000, 1_000))
 """Pairs of (highest rate, coins): each market gets as many messages as real venues send at most."""
 
-FEE_COINS = frozenset(coin for adapter in ADAPTERS.values() for coin in adapter.rules.fee_coins)
-"""Coins in which a venue's fees are paid. arbshard does not trade them, so it does not subscribe to them."""
+_FEE_COINS = frozenset(coin for adapter in ADAPTERS.values() for coin in adapter.rules.fee_coins)
+_SYMBOLS = Config().symbols
+UNTRADED = frozenset(
+    coin.base
+    for coin in coin_table(COINS_MAX)
+    if coin.base in _FEE_COINS or _SYMBOLS.home_ticker(HOME, AWAY, coin.base) is None
+)
+"""Coins of the generator that arbshard does not trade, so that it does not subscribe to them: those in which a venue
+takes fees, and those whose ticker is another coin's at the other venue.
+"""
 
 
 def coins_at(rate: float) -> int:
@@ -34,7 +42,7 @@ def coins_at(rate: float) -> int:
 
 def traded_of(coins: int) -> int:
     """Return how many of the generator's first ``coins`` arbshard trades."""
-    return sum(coin.base not in FEE_COINS for coin in coin_table(coins))
+    return sum(coin.base not in UNTRADED for coin in coin_table(coins))
 
 
 def updates_of(rate: float, coins: int) -> float:

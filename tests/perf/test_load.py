@@ -1,6 +1,8 @@
 import pytest
 
 from arbshard.config import load_config
+from arbshard.exchanges.world import SimWorld
+from arbshard.virtual.settings import universe_of
 from perf.load import RATES, coins_at, config_of, traded_of, updates_of
 from perf.running import as_toml
 
@@ -23,8 +25,15 @@ def test_higher_rates_are_shared_among_more_coins(rate, coins):
     assert coins_at(rate) == coins
 
 
-def test_the_coin_in_which_fees_are_paid_is_not_traded():
-    assert (traded_of(5), traded_of(60)) == (5, 59)
+@pytest.mark.parametrize("coins", [5, 27, 28, 29, 60])
+def test_what_is_traded_of_the_generators_coins_is_what_the_listings_make_pairs_of(coins):
+    config = load_config(None, {"sim": {"coins": coins}})
+    pairs = universe_of(SimWorld(config.sim), config).pairs
+    assert traded_of(coins) == sum(pair.base != "BNB" for pair in pairs)  # fees are paid in it
+
+
+def test_coins_of_fees_and_homonyms_are_not_traded():
+    assert (traded_of(5), traded_of(60)) == (5, 58)
 
 
 def test_fx_is_a_market_too():
