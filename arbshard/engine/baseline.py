@@ -24,6 +24,8 @@ _EXCURSION_BANDS = 2.0
 """A gap that is nearer to the level than so many bands is not an excursion."""
 _UNSEEN_MAX = 5
 """After so many intervals without a sample, an excursion counts as ended without a return."""
+_GONE_MAX = 100
+"""Number of pairs whose series are kept after they have left."""
 _REFRESHED_PER_CALL = 2
 """Estimates per call: one takes about 0.3 ms with a window of 900."""
 
@@ -139,18 +141,23 @@ class Baselines:
         """Series by base."""
         self.known: dict[str, Baseline] = {}
         """The newest estimate of each pair that has enough samples, by base; changed in place."""
+        self._gone: dict[str, SpreadSeries] = {}
+        """Series of pairs that have left, by base, the last one that left at the end."""
         self._queue: list[str] = []
         self._due_ns = 0
 
     def set_pairs(self, bases: Sequence[str]) -> None:
-        """Keep these pairs from now on; pairs that stay keep their series and estimates."""
-        before, self.series = self.series, {}
+        """Keep these pairs from now on. Pairs that stay keep their series and estimates, and one that comes back
+        continues its series: what has left the window meanwhile is dropped with its next sample.
+        """
+        before, self.series = self._gone | self.series, {}
         for base in bases:
-            series = before.get(base)
+            series = before.pop(base, None)
             if series is None:
                 series = SpreadSeries(self._pace.window, self._pace.sample_ms)
                 self.on_new(base, series)
             self.series[base] = series
+        self._gone = dict(list(before.items())[-_GONE_MAX:])
         for base in self.known.keys() - self.series.keys():
             del self.known[base]
 

@@ -164,4 +164,38 @@ def test_a_pair_that_goes_is_forgotten_and_one_that_stays_is_not():
     baselines.refresh(40 * SECOND)
     baselines.set_pairs(["B", "C"])
     assert baselines.known.keys() == {"B"}
+    assert baselines.series.keys() == {"B", "C"}
     assert baselines.series["B"].count == 40
+
+
+def gone_for(seconds):
+    """A pair with forty samples that left and came back, and has one more sample since."""
+    new = []
+    baselines = Baselines(SeriesConfig(window=60), SETTINGS, lambda base, _: new.append(base))
+    baselines.set_pairs(["A", "B"])
+    for second in range(40):
+        baselines.series["A"].add(second * SECOND, 1.0)
+    baselines.set_pairs(["B"])
+    baselines.set_pairs(["B", "A"])
+    assert new == ["A", "B"]
+    baselines.series["A"].add((39 + seconds) * SECOND, 1.0)
+    baselines.refresh((39 + seconds) * SECOND)
+    return baselines
+
+
+def test_a_pair_that_comes_back_goes_on_with_what_is_within_its_window():
+    assert gone_for(10).series["A"].count == 41
+    assert gone_for(10).known.keys() == {"A"}
+    assert gone_for(50).series["A"].count == 11
+    assert not gone_for(50).known
+    assert gone_for(100).series["A"].count == 1
+
+
+def test_few_pairs_that_have_left_are_remembered():
+    new = []
+    baselines = Baselines(SeriesConfig(), SETTINGS, lambda base, _: new.append(base))
+    for number in range(102):
+        baselines.set_pairs([f"C{number}"])
+    new.clear()
+    baselines.set_pairs(["C0", "C1", "C2"])
+    assert new == ["C0"]
