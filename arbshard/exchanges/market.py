@@ -80,6 +80,8 @@ class SimMarket(ABC):
         self.moved = False
         """Whether the last step changed the book."""
         self.state: MarketState = "trading"
+        self.usual_state: MarketState = "trading"
+        """The state while no fault changes it."""
         self.is_warned = False
         """Whether the venue warns of this market in its listing; orders are taken all the same."""
         self.caution = ""
@@ -126,6 +128,12 @@ class SimMarket(ABC):
     def is_open(self) -> bool:
         """Return whether the book moves."""
         return self.state in ("trading", "cancel_only")
+
+    def change_usual_state(self, state: MarketState) -> None:
+        """Put a state in force where no fault has put another one in force."""
+        if self.state == self.usual_state:
+            self.state = state
+        self.usual_state = state
 
     @property
     def lot(self) -> int:

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from arbshard.exchanges.book import SimBook, SimSide, Text
 from arbshard.exchanges.ladder import Ladder
-from arbshard.exchanges.market import Print, RuleFactors, SimListing, SimMarket
+from arbshard.exchanges.market import MarketState, Print, RuleFactors, SimListing, SimMarket
 from arbshard.exchanges.session import SECOND_NS
 from arbshard.exchanges.units import fixed8, plain
 from arbshard.exchanges.world import FX_SYMBOL, Place
@@ -74,7 +74,16 @@ class RecordedLoss(NamedTuple):
     why: str
 
 
-RecordedEvent = RecordedBookEvent | RecordedTrade | RecordedLoss
+class RecordedState(NamedTuple):
+    """Puts a market into another state: it is listed, not listed any more, or takes no orders."""
+
+    at_ns: int
+    venue: str
+    symbol: str
+    state: MarketState
+
+
+RecordedEvent = RecordedBookEvent | RecordedTrade | RecordedLoss | RecordedState
 
 
 class RecordedListing(NamedTuple):
@@ -291,7 +300,8 @@ class RecordedWorld:
     ) -> None:
         """Prepare to play ``events``, a function that begins the recording anew.
 
-        ``first`` holds the first book of each market, by venue and symbol.
+        ``first`` holds the first book of each market, by venue and symbol. States at the beginning of ``events`` are
+        in force at once.
         """
         markets = [(one.venue, RecordedMarket(one, first[one.venue, one.listing.symbol])) for one in listings]
         self.upbit = {market.symbol: market for venue, market in markets if venue == "upbit"}
@@ -314,9 +324,11 @@ class RecordedWorld:
         self.rounds = 0
         """How often the recording was played to its end."""
         self._events = events
-        self._playing = events()
         self._pace = pace
-        self._next = next(self._playing, None)
+        self._playing: Iterator[RecordedEvent]
+        self._next: RecordedEvent | None
+        """The event that is due next."""
+        self._begin()
         self._due: RecordedBookEvent | RecordedTrade | None = None
         """The event that the next ``step`` plays."""
         self._now_ns = 0
@@ -376,6 +388,9 @@ class RecordedWorld:
             if isinstance(event, RecordedLoss):
                 self.on_loss(event)
                 continue
+            if isinstance(event, RecordedState):
+                self._put_in_force(event)
+                continue
             place = self._place_of.get((event.venue, event.symbol))
             if place is None:
                 self.unknown += 1
@@ -423,7 +438,23 @@ class RecordedWorld:
 
     def _begin_anew(self, ended_ns: int) -> None:
         self._start_ns += int((ended_ns - self._from_ns) / self._pace.speed)
-        self._playing = self._events()
-        self._next = next(self._playing, None)
+        self._begin()
         if self._next is not None:
             self._from_ns = self._next.at_ns
+
+    def _begin(self) -> None:
+        """Read the first event, and put the states before it in force; all other markets trade."""
+        for market in self._markets:
+            market.change_usual_state("trading")
+        self._playing = self._events()
+        self._next = next(self._playing, None)
+        while isinstance(self._next, RecordedState):
+            self._put_in_force(self._next)
+            self._next = next(self._playing, None)
+
+    def _put_in_force(self, event: RecordedState) -> None:
+        place = self._place_of.get((event.venue, event.symbol))
+        if place is None:
+            self.unknown += 1
+        else:
+            self._markets[place].change_usual_state(event.state)

@@ -4,23 +4,26 @@ The code of the venues reads the frames, with exact numbers. Frames that cannot 
 reason.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
+from itertools import chain
+from typing import NamedTuple
 
 from arbshard.errors import FrameError, UsageError
-from arbshard.exchanges.market import SimListing
+from arbshard.exchanges.market import MarketState, SimListing
 from arbshard.exchanges.recorded import (
     RecordedBookEvent,
     RecordedEvent,
     RecordedLevels,
     RecordedListing,
     RecordedLoss,
+    RecordedState,
     RecordedTrade,
 )
 from arbshard.exchanges.units import UNIT
 from arbshard.model.market import Leg
-from arbshard.model.universe import Universe
+from arbshard.model.universe import NOT_LISTED, Universe
 from arbshard.replay.stretch import Stretch
 from arbshard.tape.format import Row
 from arbshard.venues.base.adapter import Adapter
@@ -30,12 +33,31 @@ from arbshard.venues.base.fusion import BookFuser, FusionCounts
 from arbshard.venues.registry import ADAPTERS
 
 FIRST_BOOKS_NS = 120_000_000_000
-"""A market without a book in this much of the tape's beginning is left out (nanoseconds)."""
+"""A market without a book in this much of the tape, from when it is traded on, is left out (nanoseconds)."""
 _CLOSED_BY_US = "closed by us"
 """Why a stream ended that the recorded run itself closed: in order to renew it, or at its end."""
 _LEVELS = 100
 """Levels per side that are shown of a book that is kept from its changes."""
 _SIZE_MAX = 1 << 62
+_STATES: dict[str, MarketState] = {NOT_LISTED: "delisted", "BREAK": "break", "HALT": "halt"}
+"""States by the reason for which a listing says that nothing is traded. For any other one orders are refused, and
+books are shown as they were recorded.
+"""
+
+Market = tuple[str, str]
+"""A venue and a symbol."""
+
+
+class _Change(NamedTuple):
+    """Says how states of markets change at a time."""
+
+    at_ns: int
+    states: dict[Market, MarketState]
+
+    @property
+    def listed(self) -> set[Market]:
+        """Return the markets that are listed from then on, and were not or were in another state."""
+        return {market for market, state in self.states.items() if state != "delisted"}
 
 
 class TapeEvents:
@@ -46,14 +68,20 @@ class TapeEvents:
         self._stretch = stretch
         self.refused: Counter[str] = Counter()
         """Number of frames that were left out, by venue and reason."""
-        listings = _listings(stretch)
-        self.first: dict[tuple[str, str], RecordedBookEvent] = {}
+        listings, self._changes = _listings(stretch)
+        self.first: dict[Market, RecordedBookEvent] = {}
         """The first book of each market."""
         self.venues_with_trades: set[str] = set()
         """Venues whose trades were found before all first books were."""
-        self._find_first_books({(one.venue, one.listing.symbol) for one in listings})
+        known = {(one.venue, one.listing.symbol) for one in listings}
+        self._find_first_books(stretch, known & self._changes[0].listed)
+        self._found_at_once = frozenset(self.first)
+        for change in self._changes[1:]:
+            part = stretch._replace(start_ns=change.at_ns)
+            self._find_first_books(part, (known & change.listed) - self.first.keys())
         self.listings = [one for one in listings if (one.venue, one.listing.symbol) in self.first]
         """The markets of the tape, in the order of the recorded run."""
+        self._markets = [(one.venue, one.listing.symbol) for one in self.listings]
         self.without_book = [
             f"{one.venue}:{one.listing.symbol}"
             for one in listings
@@ -66,8 +94,20 @@ class TapeEvents:
 
     def read(self) -> Iterator[RecordedEvent]:
         """Yield the events in the order of time. Raises ``TapeError`` where the tape is damaged."""
+        decoded = self._decoded(self._stretch)
+        first = next(decoded, None)
+        if first is None:
+            return
+        listed = _ListedMarkets(self._markets, self._changes, self._found_at_once)
+        yield from listed.begin(first.at_ns)
+        for event in chain((first,), decoded):
+            yield from listed.before(event)
+            yield event
+
+    def _decoded(self, stretch: Stretch) -> Iterator[RecordedEvent]:
+        """Yield the events of a stretch without the states of markets. Raises ``TapeError``."""
         decoders = {name: _VenueDecoder(adapter) for name, adapter in ADAPTERS.items()}
-        for at_ns, row in self._stretch.rows():
+        for at_ns, row in stretch.rows():
             decoder = decoders.get(row.venue)
             if decoder is None:
                 self.refused[f"{row.venue}: frames of this venue cannot be played"] += 1
@@ -77,9 +117,10 @@ class TapeEvents:
             except FrameError as error:
                 self.refused[f"{row.venue}: {error.reason}"] += 1
 
-    def _find_first_books(self, wanted: set[tuple[str, str]]) -> None:
+    def _find_first_books(self, stretch: Stretch, wanted: set[Market]) -> None:
+        """Find the first book of each of the ``wanted`` markets in a stretch."""
         began_ns: int | None = None
-        for event in self.read():
+        for event in self._decoded(stretch) if wanted else ():
             began_ns = event.at_ns if began_ns is None else began_ns
             if event.at_ns - began_ns > FIRST_BOOKS_NS:
                 return
@@ -90,6 +131,53 @@ class TapeEvents:
                 wanted.discard((event.venue, event.symbol))
                 if not wanted:
                     return
+
+
+class _ListedMarkets:
+    """Follows which markets are listed while a stretch is read."""
+
+    def __init__(
+        self, markets: Iterable[Market], changes: Iterable[_Change], found_at_once: Collection[Market]
+    ) -> None:
+        """Begin with the first of ``changes``. Only markets that were ``found_at_once`` have a book by then."""
+        self._later = deque(changes)
+        states = self._later.popleft().states
+        self._coming: dict[Market, MarketState] = {}
+        """States of markets that are listed, but have no book yet."""
+        self._shown: dict[Market, MarketState] = {}
+        for market in markets:
+            state = states.get(market, "delisted")
+            self._shown[market] = state if market in found_at_once else "delisted"
+            if state != self._shown[market]:
+                self._coming[market] = state
+
+    def begin(self, at_ns: int) -> Iterator[RecordedState]:
+        """Yield the state of every market that is not traded at the beginning."""
+        for market, state in self._shown.items():
+            if state != "trading":
+                yield RecordedState(at_ns, *market, state)
+
+    def before(self, event: RecordedEvent) -> Iterator[RecordedState]:
+        """Yield the states that change before an event."""
+        while self._later and self._later[0].at_ns <= event.at_ns:
+            for market, state in self._later.popleft().states.items():
+                if market not in self._shown:
+                    continue
+                self._coming.pop(market, None)
+                if self._shown[market] != "delisted" or state == "delisted":
+                    yield self._show(event.at_ns, market, state)
+                else:
+                    self._coming[market] = state
+        # There is nothing to show of a market that comes before its first book.
+        if self._coming and isinstance(event, RecordedBookEvent):
+            market = event.venue, event.symbol
+            coming = self._coming.pop(market, None)
+            if coming is not None:
+                yield self._show(event.at_ns, market, coming)
+
+    def _show(self, at_ns: int, market: Market, state: MarketState) -> RecordedState:
+        self._shown[market] = state
+        return RecordedState(at_ns, *market, state)
 
 
 class _VenueDecoder:
@@ -231,21 +319,46 @@ def _units(value: Decimal) -> int:
     return units
 
 
-def _listings(stretch: Stretch) -> list[RecordedListing]:
-    """Return the markets of all universes in the stretch; the newest rules of each count."""
-    legs: dict[tuple[str, str], tuple[Leg, str]] = {}
-    names: dict[tuple[str, str], str] = {}
-    for info in stretch.infos():
-        universe = info.described_universe()
-        if universe is None:
-            continue
+def _listings(stretch: Stretch) -> tuple[list[RecordedListing], list[_Change]]:
+    """Return the markets of all universes in the stretch, of which the newest rules count, and how their states
+    change. The first change has the states at the beginning.
+    """
+    legs: dict[Market, tuple[Leg, str]] = {}
+    names: dict[Market, str] = {}
+    states: dict[Market, MarketState] = {}
+    changes: list[_Change] = []
+    for at_ns, universe in stretch.universes():
+        found = _states_of(universe)
+        if stretch.start_ns is not None and at_ns <= stretch.start_ns:  # a later one may be in force by then
+            legs.clear()
+            changes.clear()
+        changed = {
+            market: found.get(market, "delisted")
+            for market in states | found
+            if found.get(market) != states.get(market)
+        }
+        if not changes:
+            changes.append(_Change(at_ns, found))
+        elif changed:
+            changes.append(_Change(at_ns, changed))
+        states = found
         names |= {(one.venue, one.currency): one.name for one in universe.coin_names}
         legs |= {(leg.market.venue, leg.market.symbol): (leg, coin) for leg, coin in _legs_of(universe)}
     if not legs:
         raise UsageError(
             f"{stretch.tape.folder}: the tape does not say which markets it holds, so it cannot be played"
         )
-    return [_listing(leg, coin, names) for leg, coin in legs.values() if leg.market.venue in ADAPTERS]
+    played = [_listing(leg, coin, names) for leg, coin in legs.values() if leg.market.venue in ADAPTERS]
+    return played, changes
+
+
+def _states_of(universe: Universe) -> dict[Market, MarketState]:
+    """Return the state of each market of a universe."""
+    stopped = {(venue, symbol): _STATES.get(why, "cancel_only") for venue, symbol, why in universe.stopped}
+    return {
+        market: stopped.get(market, "trading")
+        for market in ((leg.market.venue, leg.market.symbol) for leg in universe.legs())
+    }
 
 
 def _legs_of(universe: Universe) -> Iterable[tuple[Leg, str]]:

@@ -8,10 +8,16 @@ a little out of order: they are sorted within ``_SORTED_NS``, and no more than t
 import heapq
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
-from arbshard.tape.format import Row, SegmentInfo
-from arbshard.tape.reading import Tape, TapeSegment
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from arbshard.model.universe import Universe
+from arbshard.tape import TapeError
+from arbshard.tape.format import UNIVERSE, Row, described_universe
+from arbshard.tape.reading import Tape, TapeSegment, rows_of
 
 _SORTED_NS = 1_000_000_000
 _ROWS_MAX = 100_000
@@ -34,10 +40,36 @@ class Stretch(NamedTuple):
     start_ns: int | None = None
     end_ns: int | None = None
 
-    def infos(self) -> Iterator[SegmentInfo]:
-        """Yield the descriptions of the segments. Raises ``TapeError`` for a tape that is damaged."""
-        for segment in self._segments():
-            yield segment.info
+    def universes(self) -> Iterator[tuple[int, Universe]]:
+        """Yield what the recorded run traded, each with the wall time in ns from which on it did. The first may be
+        from before the stretch.
+
+        Raises ``TapeError`` for a tape that is damaged at its beginning, or pairs that cannot be read.
+        """
+        newest = b""
+        for at_ns, text, path in self._universe_texts():
+            if text == newest:
+                continue
+            newest = text
+            universe = described_universe(text, f"{path}: the pairs that were traded")
+            if universe is not None:
+                yield at_ns, universe
+
+    def _universe_texts(self) -> Iterator[tuple[int, bytes, Path]]:
+        """Yield the time, the JSON and the segment of each description of what was traded, up to the first damage."""
+        is_any_found = False
+        try:
+            for segment, first_ns, clock in self._timed_segments():
+                yield first_ns, bytes(segment.info.universe), segment.path
+                is_any_found = True
+                for row in segment.rows_of_kind(UNIVERSE):
+                    at_ns = clock.time_of(row.at_ns)
+                    if self.end_ns is None or at_ns < self.end_ns:
+                        yield at_ns, row.data, segment.path
+        except TapeError:
+            if not is_any_found:
+                raise
+            # What is damaged later ends the replay when it comes to it.
 
     def rows(self) -> Iterator[TimedRow]:
         """Yield what the venues sent and what happened to connections.
@@ -57,21 +89,32 @@ class Stretch(NamedTuple):
             yield TimedRow(waiting[0][0], heapq.heappop(waiting)[2])
 
     def _unsorted(self) -> Iterator[tuple[int, Row]]:
+        for segment, _, clock in self._timed_segments():
+            for batch in segment.batches():
+                if self.start_ns is not None and clock.is_before(batch, self.start_ns):
+                    continue
+                for _, row in rows_of(batch):
+                    if row.kind not in KINDS:
+                        continue
+                    at_ns = clock.time_of(row.at_ns)
+                    if self.start_ns is not None and at_ns < self.start_ns:
+                        continue
+                    if self.end_ns is None or at_ns < self.end_ns:
+                        yield at_ns, row
+
+    def _timed_segments(self) -> Iterator[tuple[TapeSegment, int, "_RecordingClock"]]:
+        """Yield each segment that may hold a part of the stretch, with the time of its first row and its clock."""
         recording: int | None = None
-        offset_ns = began_ns = 0
+        clock = _RecordingClock(0, 0)
         for segment in self._segments():
-            for _, row in segment.rows():
-                if segment.info.recording != recording:
-                    recording = segment.info.recording
-                    offset_ns, began_ns = row.wall_ns - row.at_ns, recording * 1_000_000
-                if row.kind not in KINDS:
-                    continue
-                # What was received before the recording began is played when it begins.
-                at_ns = max(row.at_ns + offset_ns, began_ns)
-                if self.start_ns is not None and at_ns < self.start_ns:
-                    continue
-                if self.end_ns is None or at_ns < self.end_ns:
-                    yield at_ns, row
+            first = segment.first_times()
+            if first is None:
+                continue
+            at_ns, wall_ns = first
+            if segment.info.recording != recording:
+                recording = segment.info.recording
+                clock = _RecordingClock(wall_ns - at_ns, recording * 1_000_000)
+            yield segment, clock.time_of(at_ns), clock
 
     def _segments(self) -> Iterator[TapeSegment]:
         """Yield the segments that may hold a part of the stretch."""
@@ -79,18 +122,26 @@ class Stretch(NamedTuple):
         for segment, following in pairwise((*segments, None)):
             assert segment is not None
             if following is not None and self.start_ns is not None:
-                first_ns = _first_ns(following)
-                if first_ns is not None and first_ns + _SORTED_NS <= self.start_ns:
+                first = following.first_times()
+                if first is not None and first[1] + _SORTED_NS <= self.start_ns:
                     continue
             if self.end_ns is not None and segment.info.recording * 1_000_000 >= self.end_ns:
                 return
             yield segment
 
 
-def _first_ns(segment: TapeSegment) -> int | None:
-    """Return the wall time of the first row in nanoseconds; None for a segment without a whole batch."""
-    for batch in segment.batches():
-        if batch.num_rows:
-            at_ns: int = batch.column("wall_ns")[0].as_py()
-            return at_ns
-    return None
+class _RecordingClock(NamedTuple):
+    """Converts monotonic times of a recording into the times at which rows are played."""
+
+    offset_ns: int
+    """Wall time less monotonic time when the recording began."""
+    began_ns: int
+
+    def time_of(self, at_ns: int) -> int:
+        """Return when a row is played: what was received before the recording began is played when it begins."""
+        return max(at_ns + self.offset_ns, self.began_ns)
+
+    def is_before(self, batch: pa.RecordBatch, start_ns: int) -> bool:
+        """Return whether all rows of a batch are played before ``start_ns``."""
+        newest_ns = pc.max(batch.column("at_ns")).as_py()
+        return newest_ns is not None and self.time_of(newest_ns) < start_ns

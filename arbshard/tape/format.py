@@ -94,10 +94,18 @@ class SegmentInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     def described_universe(self) -> Universe | None:
         """Return the pairs with their rules and fees; None where they are not known. Raises ``TapeError``."""
-        try:
-            return msgspec.json.decode(self.universe, type=Universe | None)
-        except msgspec.MsgspecError as error:
-            raise TapeError(f"the pairs in its description cannot be read: {error}") from error
+        return described_universe(self.universe, "the pairs in its description")
+
+
+def described_universe(text: bytes | msgspec.Raw, what: str) -> Universe | None:
+    """Return a universe that is on a tape as JSON; None where it is not known. ``what`` names it in errors.
+
+    Raises ``TapeError``.
+    """
+    try:
+        return msgspec.json.decode(text, type=Universe | None)
+    except msgspec.MsgspecError as error:
+        raise TapeError(f"{what} cannot be read: {error}") from error
 
 
 def schema_with(info: SegmentInfo) -> pa.Schema:

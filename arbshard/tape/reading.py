@@ -143,14 +143,45 @@ class TapeSegment:
     def rows(self) -> Iterator[tuple[int, Row]]:
         """Yield every row with its number."""
         for batch in self.batches():
-            columns = [column.to_pylist() for column in batch.columns]
-            for number, *values in zip(*columns, strict=True):
-                yield number, Row(*values)
+            yield from rows_of(batch)
+
+    def rows_of_kind(self, kind: str) -> Iterator[Row]:
+        """Yield every row of a kind. Batches without such a row are not unpacked, and no checksum is checked. Raises
+        ``TapeError`` for a batch that cannot be read.
+        """
+        found = [
+            number
+            for number, batch in enumerate(self.columns("kind"))
+            if pc.any(pc.equal(batch.column("kind"), kind)).as_py()
+        ]
+        messages = self._packed() if found else []
+        for number in found:
+            try:
+                batch = pa.ipc.read_record_batch(messages[number], SCHEMA)
+                batch.validate(full=True)
+            except (OSError, IndexError, pa.ArrowException) as error:
+                raise TapeError(f"{self.path}: batch {number} is damaged: {_reason(error)}") from error
+            for _, row in rows_of(batch.filter(pc.equal(batch.column("kind"), kind))):
+                yield row
+
+    def first_times(self) -> tuple[int, int] | None:
+        """Return the first row's times (monotonic, wall) in ns; None for a segment without a whole batch."""
+        for batch in self.columns("at_ns", "wall_ns"):
+            if batch.num_rows:
+                return batch.column("at_ns")[0].as_py(), batch.column("wall_ns")[0].as_py()
+        return None
 
     def _ends_in_order(self) -> bool:
         with self.path.open("rb") as file:
             file.seek(max(self.size - len(END_OF_STREAM), 0))
             return file.read() == END_OF_STREAM
+
+
+def rows_of(batch: pa.RecordBatch) -> Iterator[tuple[int, Row]]:
+    """Yield every row of a batch with its number."""
+    columns = [column.to_pylist() for column in batch.columns]
+    for number, *values in zip(*columns, strict=True):
+        yield number, Row(*values)
 
 
 class Tape:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbshard.clock import ManualClock
-from arbshard.config.sim import SimPermissions
+from arbshard.config.sim import MarketStateFault, SimPermissions
 from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.matching import Matcher
 from arbshard.exchanges.accounts.order import SimOrder, Ticket
@@ -19,9 +19,10 @@ from arbshard.exchanges.binance.frames import BinanceFeed, depth
 from arbshard.exchanges.binance.money import BinanceMoney
 from arbshard.exchanges.binance.statistics import last_trade
 from arbshard.exchanges.counters import Counters
+from arbshard.exchanges.faults.conditions import Conditions
 from arbshard.exchanges.hub import Hub
 from arbshard.exchanges.loop import run_world
-from arbshard.exchanges.market import RuleFactors, SimListing
+from arbshard.exchanges.market import MarketState, RuleFactors, SimListing
 from arbshard.exchanges.recorded import (
     REFILL_NS,
     RecordedBookEvent,
@@ -29,6 +30,7 @@ from arbshard.exchanges.recorded import (
     RecordedListing,
     RecordedLoss,
     RecordedMarket,
+    RecordedState,
     RecordedTrade,
     RecordedWorld,
     ReplayPace,
@@ -312,6 +314,43 @@ async def test_a_loss_happens_when_it_is_due() -> None:
     await show.advance(1)
     assert show.losses == [loss]
     await show.end()
+
+
+def state(seconds: float, now: MarketState, symbol: str = "ABCUSDT") -> RecordedState:
+    return RecordedState(AT + int(seconds * NS), "binance", symbol, now)
+
+
+async def test_a_market_comes_and_goes_when_it_did_and_in_each_round_again() -> None:
+    first, second, third = three()
+    events = [state(0, "delisted"), first, state(STEP, "trading"), second, state(2 * STEP, "break"), third]
+    show = Show([*events, state(2 * STEP, "halt", symbol="OTHERUSDT")], ReplayPace(loops=True))
+    market = show.world.binance["ABCUSDT"]
+    assert market.state == "delisted"
+    assert await show.advance(0) == 0
+    assert await show.advance(40) == 1
+    assert market.state == "trading"
+    assert market.best_ask == round(100.03 * UNIT)
+    assert await show.advance(40) == 1
+    assert (show.world.rounds, show.world.unknown) == (1, 1)
+    assert market.state == "delisted"
+    await show.advance(40)
+    assert market.state == "trading"
+    await show.end()
+
+
+def test_a_fault_hides_the_recorded_state_as_long_as_it_lasts() -> None:
+    world = RecordedWorld(
+        [LISTING], {("binance", "ABCUSDT"): FIRST}, lambda: iter([state(0, "cancel_only"), FIRST])
+    )
+    market, conditions = world.binance["ABCUSDT"], Conditions("binance", world)
+    assert market.state == "cancel_only"
+    conditions.set_states(MarketStateFault(market="ABC", state="halt"))
+    market.change_usual_state("break")
+    assert market.state == "halt"
+    conditions.set_states(None)
+    assert market.state == "break"
+    market.change_usual_state("trading")
+    assert market.state == "trading"
 
 
 def test_the_time_of_the_recording_can_be_shown() -> None:

@@ -2,13 +2,17 @@
 
 import json
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from arbshard.errors import UsageError
-from arbshard.exchanges.recorded import RecordedBookEvent, RecordedLoss, RecordedTrade
+from arbshard.exchanges.recorded import RecordedBookEvent, RecordedLoss, RecordedState, RecordedTrade
 from arbshard.exchanges.units import UNIT
+from arbshard.model.universe import NOT_LISTED
 from arbshard.replay.events import TapeEvents
 from arbshard.replay.stretch import Stretch
+from arbshard.tape import TapeError
 from arbshard.tape.reading import Tape
 from support.tapes import NS, RECORDING, UNIVERSE, Recording, binance, change, combined, upbit
 from tests.clients.tape import write_tape
@@ -194,6 +198,113 @@ def test_a_tape_that_cannot_be_played_is_refused_in_one_line(tmp_path, universe,
     else:
         recording.add(1, "upbit", b"{}")
     with pytest.raises(UsageError, match=message):
+        events_of(recording.end())
+
+
+ONE = UNIVERSE.without_shard(("ETH",)).without_pairs(("ETH",))
+ETH = ("KRW-ETH", "ETHUSDT")
+
+
+def eth(number):
+    """A book of ETH as Binance sends it."""
+    return binance(number).replace(b"btcusdt", b"ethusdt")
+
+
+def with_eth(recording, *seconds):
+    """Books of ETH at these times."""
+    for at_s in seconds:
+        recording.add(at_s, "upbit", upbit(4_900_000.0, 4_901_000, symbol="KRW-ETH"))
+        recording.add(at_s, "binance", eth(round(at_s * 10)))
+    return recording
+
+
+def traded(recording, seconds, universe):
+    """From now on the recorded run trades this."""
+    return recording.add(seconds, "", msgspec.json.encode(universe), kind="universe", connection="")
+
+
+def states(events):
+    """(seconds, symbol, state) of each change, and of each book of ETH."""
+    return [
+        (
+            (event.at_ns - RECORDING * 1_000_000) / NS,
+            event.symbol,
+            event.state if isinstance(event, RecordedState) else "book",
+        )
+        for event in events.read()
+        if isinstance(event, RecordedState) or event.symbol in ETH
+    ]
+
+
+def test_a_pair_that_comes_and_goes_is_listed_from_its_first_book_until_it_goes(tmp_path):
+    recording = Recording(tmp_path, universe=ONE).both()
+    traded(recording, 1, replace(UNIVERSE, serial=1))
+    with_eth(recording, 2)
+    recording.add(3, "upbit", upbit(137_000_000.0, 137_002_000))
+    traded(recording, 4, replace(ONE, serial=2))
+    recording.add(5, "upbit", upbit(137_000_000.0, 137_003_000))
+    traded(recording, 6, replace(UNIVERSE, serial=3))
+    with_eth(recording, 7)
+    events = events_of(recording.end())
+    assert [one.listing.symbol for one in events.listings] == ["KRW-BTC", "BTCUSDT", "KRW-ETH", "ETHUSDT"]
+    home, away = ETH
+    wanted = [
+        (0, home, "delisted"), (0, away, "delisted"),
+        (2, home, "trading"), (2, home, "book"), (2, away, "trading"), (2, away, "book"),
+        (5, home, "delisted"), (5, away, "delisted"),
+        (7, home, "trading"), (7, home, "book"), (7, away, "trading"), (7, away, "book"),
+    ]  # fmt: skip
+    assert states(events) == wanted
+    assert states(events) == wanted, "each time it is read"
+    assert events.first["upbit", "KRW-ETH"].at_ns == RECORDING * 1_000_000 + 2 * NS
+
+
+def test_a_part_begins_with_what_was_listed_then(tmp_path):
+    recording = with_eth(Recording(tmp_path).both(), 0.5)
+    traded(recording, 1, replace(ONE, serial=1))
+    recording.both(2)
+    traded(recording, 3, replace(UNIVERSE, serial=2))
+    with_eth(recording.both(4), 5)
+    folder = recording.end()
+    assert [one.listing.symbol for one in events_of(folder, 1.5, 3).listings] == ["KRW-BTC", "BTCUSDT"]
+    late = events_of(folder, 1.5)
+    assert [state for _, symbol, state in states(late) if symbol == "ETHUSDT"] == [
+        "delisted",
+        "trading",
+        "book",
+    ]
+    assert [state for _, _, state in states(events_of(folder, 3.5))] == ["book", "book"]
+
+
+def test_what_the_listings_said_is_in_force_as_it_was(tmp_path):
+    recording = with_eth(Recording(tmp_path).both(), 0.1)
+    stops = [(NOT_LISTED, "delisted"), ("BREAK", "break"), ("it accepts no orders", "cancel_only")]
+    for number, (why, _) in enumerate(stops, 1):
+        traded(
+            recording, number, UNIVERSE.with_listing((), UNIVERSE.fx, [("binance", "ETHUSDT", why)], number)
+        )
+        with_eth(recording, number + 0.5)
+    traded(recording, 4, replace(UNIVERSE, serial=9))
+    found = states(events_of(with_eth(recording, 4.5).end()))
+    assert [(at_s, state) for at_s, symbol, state in found if symbol == "ETHUSDT" and state != "book"] == [
+        (1.5, "delisted"), (2.5, "break"), (3.5, "cancel_only"), (4.5, "trading"),
+    ]  # fmt: skip
+    assert {state for _, symbol, state in found if symbol == "KRW-ETH"} == {"book"}
+
+
+def test_a_pair_that_comes_without_a_book_is_left_out(tmp_path):
+    recording = Recording(tmp_path, universe=ONE).both()
+    traded(recording, 1, replace(UNIVERSE, serial=1))
+    recording.both(2)
+    with_eth(recording, 150)
+    events = events_of(recording.end())
+    assert {"upbit:KRW-ETH", "binance:ETHUSDT"} <= set(events.without_book)
+
+
+def test_a_universe_that_cannot_be_read_is_refused_in_one_line(tmp_path):
+    recording = Recording(tmp_path).both()
+    recording.add(1, "", b'{"pairs":3}', kind="universe", connection="")
+    with pytest.raises(TapeError, match="the pairs that were traded cannot be read"):
         events_of(recording.end())
 
 

@@ -47,10 +47,10 @@ class Conditions:
     def set_states(self, fault: MarketStateFault | None) -> None:
         """Close markets, remove them from the listing, or warn of them."""
         for market, is_hit in self._hit(fault.market if fault is not None else None):
-            state = fault.state if fault is not None and is_hit else "trading"
+            state = fault.state if fault is not None and is_hit else market.usual_state
             caution = fault.caution if fault is not None and state == "warned" else ""
             market.is_warned, market.caution = state == "warned" and not caution, caution
-            market.state = "trading" if state == "warned" else state
+            market.state = market.usual_state if state == "warned" else state
 
     def set_rules(self, fault: ChangedRulesFault | None) -> None:
         """Change ticks, lots and minimums."""
