@@ -71,6 +71,10 @@ class Replica(Closable):
         """
         assert not self.is_open
         self._incoming_path.unlink(missing_ok=True)  # of an agent that ended before it was whole
+        try:
+            self._undo_replacement()
+        except OSError as error:
+            raise LedgerError(f"{self._path}: cannot be put back: {error}") from error
         if self._path.exists():
             self._open_store()
         self.is_open = True
@@ -268,22 +272,40 @@ class Replica(Closable):
             os.close(descriptor)
 
     def _put_in_place(self) -> None:
-        """Make the copy the ledger; at every instant one of both is there, whole. Raises ``OSError``."""
+        """Make the copy the ledger; at every instant one of both is there, whole. Raises ``OSError``.
+
+        A crash before the last renaming leaves the old ledger under both of its names, and its log at least beside
+        the new one: ``_undo_replacement`` puts that back.
+        """
         try:
             self._close_store()
         except LedgerError as error:
             get_logger().error("the ledger that is set aside could not be closed in order", error=str(error))
         if self._path.exists():
-            aside = self._aside()
+            aside, log = self._aside(), log_of(self._path)
             aside.hardlink_to(self._path)
-            shared_of(self._path).unlink(missing_ok=True)
-            log = log_of(self._path)
             if log.exists() and log.stat().st_size:  # it could not be closed in order
-                log.rename(log_of(aside))
+                log_of(aside).hardlink_to(log)
+            sync_directory(self._path.parent)
+            shared_of(self._path).unlink(missing_ok=True)
             log.unlink(missing_ok=True)
             get_logger().error("the ledger contradicts the leader's and was set aside", file=str(aside))
         self._incoming_path.rename(self._path)
         sync_directory(self._path.parent)
+
+    def _undo_replacement(self) -> None:
+        """Give the old ledger its log back when an agent ended before the copy had its name. Raises ``OSError``."""
+        for aside in self._path.parent.glob(f"{self._path.stem}.diverged-*{self._path.suffix}"):
+            if not self._path.exists() or not aside.samefile(self._path):
+                continue
+            kept = log_of(aside)
+            if kept.exists():
+                shared_of(self._path).unlink(missing_ok=True)  # it may be of a reader that saw no log
+                kept.rename(log_of(self._path))
+                kept.unlink(missing_ok=True)  # renaming leaves both names of one file
+            sync_directory(self._path.parent)
+            aside.unlink()
+            get_logger().warning("a copy of the ledger was not put in place", file=str(self._path))
 
     def _aside(self) -> Path:
         """Return the name for a ledger that is set aside, one that is free."""

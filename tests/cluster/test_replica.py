@@ -2,14 +2,15 @@
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, nullcontext
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from arbshard.clock import ManualClock
 from arbshard.cluster.replica import Replica
-from arbshard.errors import LedgerChanged, LedgerDamaged, ProtocolError, RunDirError, UsageError
+from arbshard.errors import LedgerChanged, LedgerDamaged, LedgerError, ProtocolError, RunDirError, UsageError
 from arbshard.ledger.events import LeaderBegan, ShardGranted, Started, encode_event
 from arbshard.ledger.store import LedgerStore
 from arbshard.risk.core import mode_of
@@ -149,6 +150,64 @@ def test_the_old_ledger_counts_until_the_copy_is_whole_and_is_set_aside_then(rep
         f"ledger.diverged-{TERM + 1}-2.sqlite",
         f"ledger.diverged-{TERM + 1}.sqlite",
     ]
+
+
+class Crash(BaseException):
+    """The process has ended here."""
+
+
+def crash_at(patch, step):
+    """Have the process end at the ``step``-th change of a folder."""
+    left = step
+
+    def ends_before(call):
+        def change(*args, **named):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise Crash
+            return call(*args, **named)
+
+        return change
+
+    for name in ("hardlink_to", "rename", "unlink"):
+        patch.setattr(Path, name, ends_before(getattr(Path, name)))
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_a_crash_while_a_copy_is_put_in_place_leaves_the_old_ledger_whole(leader, tmp_path, config, step):
+    """Step 0 is none, and the fifth change gives the copy its name."""
+    path, _ = leader
+    one = Replica(tmp_path / "state" / "ledger.sqlite", config, ManualClock(), {})
+    one.open()
+    copy(one, path, 2)
+    one.receive(Events(TERM, 3, texts(started(2), started(3))))
+    ledger, close = one._path, one._close_store
+    one.receive(Joined(TERM + 1, must_copy=True))
+    with pytest.MonkeyPatch.context() as patch:
+
+        def fail_to_close():
+            """What was committed last is in the log only, as after a failure of the disk."""
+            log = ledger.with_name(f"{ledger.name}-wal")
+            found = {file: file.read_bytes() for file in (ledger, log)}
+            assert found[log]
+            close()
+            for file, content in found.items():
+                file.write_bytes(content)
+            crash_at(patch, step)
+            raise LedgerError("the disk is full")
+
+        patch.setattr(one, "_close_store", fail_to_close)
+        with pytest.raises(Crash) if step else nullcontext():
+            one.receive(CopyPart(0, path.read_bytes(), True, 2))
+    if not step:
+        one.close()
+    with Replica(ledger, config, ManualClock(), {}) as again:
+        again.open()
+        assert again.position.seq == (4 if step else 2)
+        asides = [bodies(file) for file in ledger.parent.glob("*diverged*.sqlite")]
+        assert [len(one) for one in asides] == ([] if step else [4])
+        assert not list(ledger.parent.glob("*incoming*"))
 
 
 def test_a_copy_that_is_cut_off_leaves_the_old_ledger(replica, leader, tmp_path, config):
