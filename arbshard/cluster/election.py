@@ -14,8 +14,6 @@ from arbshard.cluster.terms import Candidacy, LeaseTimes, Promise, Voter
 from arbshard.config.cluster import ClusterConfig
 from arbshard.wire.cluster import VERSION, AskVote, LogPosition, Voted
 
-RISK_START_NS = 15_000_000_000
-"""How long a new leader's risk may take until it confirms the first beat of its own host."""
 _START_LEASES = 4
 """For how many leases voters let a new leader's risk start, as long as its agent states that it leads. It is twice as
 many after each leader whose risk did not answer, because the machines may be too busy for less."""
@@ -179,9 +177,11 @@ class Election:
         if self.leads and self._link.term == self.ended_term:
             self.step_down("its risk has ended", now_ns)
         elif self._role in (_Role.WINNER, _Role.LEADER):
-            patience_ns = self._times.patience_ns
-            silence_ns = now_ns - (self._link.valid_ns or self._elected_ns + RISK_START_NS - patience_ns)
-            if silence_ns > patience_ns:
+            valid_ns = self._link.valid_ns
+            since_ns, longest_ns = self._elected_ns, self._times.risk_start_ns
+            if valid_ns:
+                since_ns, longest_ns = valid_ns, self._times.patience_ns
+            if now_ns - since_ns > longest_ns:
                 self.step_down("its risk does not confirm this host's beats", now_ns)
         self._lead_until_ns = now_ns + self._times.lease_ns
 

@@ -18,6 +18,10 @@ PATIENCE = 1.2
 """Number of leases after which another host's lease has certainly expired, though clocks differ by up to 2 %."""
 
 
+_START_MIN_NS = 15_000_000_000
+_START_LEASES = 15
+
+
 class LeaseTimes(NamedTuple):
     """Holds the durations of a cluster, in ns."""
 
@@ -25,6 +29,14 @@ class LeaseTimes(NamedTuple):
     beat_ns: int
     patience_ns: int
     """How long is waited until another host's lease has certainly expired."""
+
+    @property
+    def risk_start_ns(self) -> int:
+        """Return how long a new leader's risk may take until it confirms the first beat of its own host.
+
+        A longer lease is for machines that are busy, and they start processes as slowly.
+        """
+        return max(_START_MIN_NS, _START_LEASES * self.lease_ns)
 
 
 def times_of(config: ClusterConfig) -> LeaseTimes:

@@ -78,8 +78,8 @@ _GAUGES = (
 )  # fmt: skip
 """What ``_show`` sets on the page, in the order in which it computes them."""
 NOTE_EVERY_NS = 200_000_000
-_CONFIRMED_S = 10.0
-"""How long a new leader waits for a majority of the hosts to follow."""
+_CONFIRMED_S, _CONFIRMED_LEASES = 10.0, 10
+"""How long a new leader waits for a majority of the hosts to follow: the longer of both."""
 _CONFIRM_S = 0.01
 
 
@@ -325,13 +325,14 @@ class Risk(Closable):
         """Wait until a majority of the hosts follows. Return whether it does; not when the process is to end."""
         loop, clock, cluster = asyncio.get_running_loop(), self._ports.clock, self._ports.cluster
         assert cluster is not None
-        end_s = loop.time() + _CONFIRMED_S
+        lease_s = cluster.cluster.lease_ms / 1000
+        end_s = loop.time() + max(_CONFIRMED_S, _CONFIRMED_LEASES * lease_s)
         allowed_s = loop.time()
         while not follow.is_leading and not self._end.done():
             now_s = loop.time()
             if cluster.lease_ns() < cluster.lead_until_ns():
                 allowed_s = now_s
-            if now_s > end_s or now_s - allowed_s > cluster.cluster.lease_ms / 1000:
+            if now_s > end_s or now_s - allowed_s > lease_s:
                 why = "no majority of the hosts follows" if now_s > end_s else "the agent does not allow it"
                 get_logger().error("this host does not begin to lead", why=why, followers=follow.followers)
                 self._stop(ExitCode.NOT_LEADER)

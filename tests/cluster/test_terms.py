@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from arbshard.cluster.terms import PATIENCE, Candidacy, Promise, Voter, times_of
 from arbshard.config.cluster import ClusterConfig, HostConfig
@@ -146,3 +147,6 @@ def test_the_patience_covers_clocks_that_differ():
     times = times_of(config)
     assert (times.lease_ns, times.beat_ns) == (10**9, 10**8)
     assert times.patience_ns == PATIENCE * 10**9 > 10**9 * 1.02 / 0.98
+    assert times.risk_start_ns == 15 * 10**9
+    assert times_of(replace(config, lease_ms=200, beat_ms=20)).risk_start_ns == 15 * 10**9
+    assert times_of(replace(config, lease_ms=5000)).risk_start_ns == 75 * 10**9
