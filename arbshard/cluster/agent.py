@@ -233,7 +233,7 @@ class Agent:
     async def _give_everything_back(self) -> None:
         """Leave the cluster in order, so that other hosts need not wait until leases have expired."""
         self._run(self._core.leave(lease_ns()))
-        self._universe.forget()  # When it comes back, NATS has the newest one, or a new run has begun.
+        await self._universe.forget()  # When it comes back, NATS has the newest one, or a new run has begun.
         if self._core.phase:
             await self._store.put(RUN, _UNIVERSE, b"", None)
         await asyncio.sleep(_END_S)
@@ -527,7 +527,9 @@ class Agent:
                 return
 
     def _publish(self) -> None:
-        """Publish which pairs the supervisor of the leader has chosen."""
+        """Publish which pairs the supervisor of the leader has chosen, and keep those of this host."""
+        if not self._universe.is_kept:
+            self._begin("the copy of the universe", self._universe.keep())
         is_ending = self._core.phase != 0
         if self._core.leads and self._state.universe and self._store.is_connected and not is_ending:
             try:

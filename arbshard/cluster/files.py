@@ -2,7 +2,7 @@
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,16 @@ KEPT_FILE = "cluster-kept.json"
 
 def write_durably(path: Path, content: bytes) -> None:
     """Write a file in one piece, and return when it has reached the disk. Raises ``OSError``."""
+    _write(path, content, sync=os.fsync)
+    sync_directory(path.parent)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file in one piece that need not outlive the machine. Raises ``OSError``."""
+    _write(path, content, sync=lambda _: None)
+
+
+def _write(path: Path, content: bytes, sync: Callable[[int], None]) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -24,14 +34,13 @@ def write_durably(path: Path, content: bytes) -> None:
             left = memoryview(content)
             while left:
                 left = left[os.write(descriptor, left) :]
-            os.fsync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
         unfinished.replace(path)
     except OSError:
         unfinished.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
 
 
 class PromiseFile:

@@ -1,14 +1,16 @@
 """Keeps the newest universe of the cluster on this host: what the leader publishes, every other host takes over.
 
 It is kept in the state directory too, so that a host has it before it has read NATS, and also when NATS has lost it.
+That copy is written in a thread, because the agent must not wait for a disk.
 """
 
+import asyncio
 import zlib
 from pathlib import Path
 
 import msgspec
 
-from arbshard.cluster.files import write_durably
+from arbshard.cluster.files import write_durably, write_whole
 from arbshard.errors import ProtocolError
 from arbshard.log import get_logger
 
@@ -34,6 +36,9 @@ class SharedUniverse:
         """Serial of the universe at ``target``; 0 for none."""
         self._published = 0
         """The serial that NATS has, as far as is known."""
+        self._unkept: bytes | None = None
+        """What is still to be written to the disk."""
+        self._keeping = asyncio.Lock()
         try:
             raw = self._copy.read_bytes()
             serial = _serial_of(raw)
@@ -44,8 +49,23 @@ class SharedUniverse:
                 "the universe that was kept cannot be read", file=str(self._copy), why=str(error)
             )
             return
-        write_durably(self._target, raw)
+        write_whole(self._target, raw)
         self.serial = serial
+
+    @property
+    def is_kept(self) -> bool:
+        """Return whether the newest one is on the disk of this host."""
+        return self._unkept is None
+
+    async def keep(self) -> None:
+        """Write the newest one to the disk of this host. Raises ``OSError``."""
+        async with self._keeping:
+            raw = self._unkept
+            if raw is None:
+                return
+            await asyncio.to_thread(write_durably, self._copy, raw)
+            if self._unkept is raw:
+                self._unkept = None
 
     def heed(self, packed: bytes | None) -> None:
         """Take over what NATS has, if it is newer. Raises ``OSError``; ``ProtocolError`` when it cannot be read."""
@@ -83,13 +103,15 @@ class SharedUniverse:
         """Note that NATS has this serial."""
         self._published = max(self._published, serial)
 
-    def forget(self) -> None:
+    async def forget(self) -> None:
         """Remove what is kept, because this host ends in order. Raises ``OSError``."""
-        self._copy.unlink(missing_ok=True)
+        async with self._keeping:
+            self._unkept = None
+            self._copy.unlink(missing_ok=True)
 
     def _take(self, raw: bytes, serial: int) -> None:
-        write_durably(self._target, raw)
-        write_durably(self._copy, raw)
+        write_whole(self._target, raw)
+        self._unkept = raw
         self.serial = serial
 
 

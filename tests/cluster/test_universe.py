@@ -1,10 +1,13 @@
 """The universe that hosts have in common: published by the leader, taken over and kept by the others."""
 
+import asyncio
+import threading
 import zlib
 
 import pytest
 
 from arbshard.cluster import universe as sharing
+from arbshard.cluster.files import write_durably
 from arbshard.cluster.universe import SharedUniverse
 from arbshard.errors import ProtocolError
 
@@ -30,13 +33,16 @@ def shared(folders):
     return SharedUniverse(state, run / "cluster-universe.json")
 
 
-def test_a_newer_one_is_taken_over_and_kept(folders):
+async def test_a_newer_one_is_taken_over_and_kept(folders):
     state, run = folders
     one = shared(folders)
     assert one.serial == 0
     one.heed(packed(4))
     assert one.serial == 4
     assert (run / "cluster-universe.json").read_bytes() == raw(4)
+    assert not one.is_kept
+    await one.keep()
+    assert one.is_kept
     (run / "cluster-universe.json").unlink()
     later = shared(folders)
     assert later.serial == 4
@@ -91,8 +97,35 @@ def test_a_damaged_copy_counts_as_none(folders):
     assert shared(folders).serial == 0
 
 
-def test_after_an_ordered_end_there_is_none(folders):
-    one = shared(folders)
+async def test_what_came_while_the_disk_was_written_is_kept_as_well(folders, monkeypatch):
+    one, release = shared(folders), threading.Event()
+
+    def write_slowly(path, content):
+        release.wait(10)
+        write_durably(path, content)
+
+    monkeypatch.setattr(sharing, "write_durably", write_slowly)
     one.heed(packed(4))
-    one.forget()
+    keeping = asyncio.create_task(one.keep())
+    await asyncio.sleep(0)
+    one.heed(packed(5))  # nothing waits for the disk
+    assert one.serial == 5
+    release.set()
+    await keeping
+    assert not one.is_kept
+    await one.keep()
+    assert one.is_kept
+    assert shared(folders).serial == 5
+
+
+async def test_after_an_ordered_end_there_is_none(folders, monkeypatch):
+    one, release = shared(folders), threading.Event()
+    one.heed(packed(4))
+    await one.keep()
+    monkeypatch.setattr(sharing, "write_durably", lambda *given: (release.wait(10), write_durably(*given)))
+    one.heed(packed(5))
+    keeping, forgetting = asyncio.create_task(one.keep()), asyncio.create_task(one.forget())
+    await asyncio.sleep(0)
+    release.set()
+    await asyncio.gather(keeping, forgetting)
     assert shared(folders).serial == 0
