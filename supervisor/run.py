@@ -411,8 +411,7 @@ class Run:
     async def end(self, before_removal: Callable[[], Awaitable[None]]) -> None:
         """End every child in order, await ``before_removal`` while the pages are still there, close everything."""
         self.processes.ending = True
-        if self.processes.spares is not None:
-            self.processes.spares.end()
+        self.processes.end_spares()
         workers = [child.name for child in self.processes.children if child.shard is not None]
         await self.processes.end(workers, 2.0)
         if self._feeds is not None:

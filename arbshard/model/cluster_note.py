@@ -41,6 +41,8 @@ def supervisor_counters(shards: int) -> Sequence[str]:
         "risk_ended",  # newest term whose risk has ended on this host and is not started again; 0 for none
         "leaves",  # 1: this host leaves the cluster; its workers have ended
         "phase",  # 1: an operator of this host has ordered that the cluster ends; 2: the same, positions kept
+        "ready_risk",  # 1: a risk process is ready to lead
+        "ready_risk_ended",  # number of those that have ended before they were wanted
         *(f"epoch_{shard}" for shard in range(shards)),  # epoch of the worker process that exists; 0 for none
         *(f"back_{shard}" for shard in range(shards)),  # a grant that this host gives back; 0 for none
     )

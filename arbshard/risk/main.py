@@ -1,8 +1,9 @@
 """Implements the risk process: ``python -m arbshard.risk --run-dir DIR --state-dir DIR``.
 
 The supervisor starts it. It reads ``config.json`` and ``universe.json`` of the run directory, replays
-``ledger.sqlite`` of the state directory, and answers workers until it is asked to end. Exit codes:
-``assembly.ExitCode``.
+``ledger.sqlite`` of the state directory, and answers workers until it is asked to end. With ``--ready``, on a host of
+a cluster that does not lead, it waits with everything imported until it is given the term in which the host leads;
+before that it neither opens the ledger nor writes anything. Exit codes: ``assembly.ExitCode``.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from arbshard.model.money import use_money_context
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.process import Parent, add_parent_option, freeze_gc, leave_ending_to_the_supervisor
+from arbshard.ready import wait_for_numbers
 from arbshard.risk.assembly import ClusterPorts, ExitCode, Risk, RiskPorts, exit_code_of
 from arbshard.risk.core import mode_of
 from arbshard.shm.books import BooksReader
@@ -52,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--ledger", choices=LEDGERS, default="any")
     parser.add_argument("--term", type=int, default=0, help="lead the cluster of config.json in this term")
+    parser.add_argument("--ready", action="store_true", help="wait on stdin for the term")
     add_parent_option(parser)
     given = parser.parse_args(arguments)
     leave_ending_to_the_supervisor()
@@ -59,8 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         files = RunFiles(given.run_dir)
         config = _read(files.config, Config)
-        setup("risk", given.state_dir / "logs", config.run.log_level)
-        asked = _Asked(given.ledger, given.term, Parent(given.parent_pid))
+        if not given.ready:
+            setup("risk", given.state_dir / "logs", config.run.log_level)
+        asked = _Asked(given.ledger, given.term, given.ready, Parent(given.parent_pid))
         return _run(files, given.state_dir, config, asked)
     except (ArbshardError, OSError) as error:
         get_logger().error("risk ends", error=str(error))
@@ -73,13 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class _Asked(NamedTuple):
     ledger: str
     term: int
+    is_ready: bool
+    """Whether the term is awaited."""
     parent: Parent
 
 
 def _run(files: RunFiles, state_dir: Path, config: Config, asked: _Asked) -> ExitCode:
     cluster = config.cluster
-    if (cluster is None) != (asked.term == 0):
-        raise UsageError("--term: is for a run with a cluster, and a run with a cluster needs it")
+    if (cluster is None) != (asked.term == 0 and not asked.is_ready):
+        raise UsageError(
+            "--term or --ready: is for a run with a cluster, and a run with a cluster needs one of them"
+        )
     universe = _read(files.universe, Universe)
     clock = SystemClock()
     with BooksReader.attach(files.books) as books:
@@ -99,9 +107,24 @@ def _run(files: RunFiles, state_dir: Path, config: Config, asked: _Asked) -> Exi
             environ=os.environ,
             on_ready=freeze_gc,
         )
-        if cluster is not None:
-            return uvloop.run(_lead(ports, config, cluster, asked.term, universe, books))
-        return uvloop.run(_serve(ports, config, universe, books))
+        if cluster is None:
+            return uvloop.run(_serve(ports, config, universe, books))
+        if asked.is_ready:
+            return uvloop.run(_lead_when_elected(ports, config, cluster, state_dir, books))
+        return uvloop.run(_lead(ports, config, cluster, asked.term, universe, books))
+
+
+async def _lead_when_elected(
+    ports: RiskPorts, config: Config, cluster: ClusterConfig, state_dir: Path, books: BooksReader
+) -> ExitCode:
+    """Wait for the term in which this host leads, and serve as its leader."""
+    freeze_gc()
+    numbers = await wait_for_numbers(ports.is_orphan, "term")
+    if numbers is None:
+        return ExitCode.ORPHANED
+    setup("risk", state_dir / "logs", config.run.log_level)
+    universe = _read(ports.files.universe, Universe)  # it may be another one by now
+    return await _lead(ports, config, cluster, numbers[0], universe, books)
 
 
 async def _lead(

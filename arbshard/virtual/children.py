@@ -96,10 +96,11 @@ class VirtualChild:
         """Return whether a spare can take over a shard."""
         return self.has_booted
 
-    def assign(self, shard: int, epoch: int) -> bool:
-        """Make a spare the worker of ``shard``; False when it is dead."""
+    def assign(self, *numbers: int) -> bool:
+        """Make a spare the worker of a shard; False when it is dead."""
         if self._code is not None:
             return False
+        shard, epoch = numbers
         self.name, self.epoch = f"worker-{shard}", epoch
         self.process.name = f"{self.name}.{epoch}"
         self._host.begin(self, delay_s=0.0)

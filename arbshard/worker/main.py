@@ -30,12 +30,13 @@ from arbshard.process import (
     leave_ending_to_the_supervisor,
     pin,
 )
+from arbshard.ready import STDIN
 from arbshard.shm.books import BooksReader
 from arbshard.shm.doorbell import Bell
 from arbshard.wire.request import RequestClient
 from arbshard.worker.assembly import OpenLive, Worker, WorkerPorts
 from arbshard.worker.meter import WorkerMeter
-from arbshard.worker.spare import STDIN, Assignment, wait_for_shard, warm_up
+from arbshard.worker.spare import Assignment, wait_for_shard, warm_up
 
 if TYPE_CHECKING:
     from arbshard.venues.keys import Keys

@@ -20,6 +20,7 @@ from supervisor.cluster.held import AgentView, Begin, Forget, HeldShards, HeldWo
 from supervisor.processes.child import Child, ProcessHost
 from supervisor.processes.health import PageHealth
 from supervisor.processes.process_supervisor import ProcessSupervisor
+from supervisor.processes.spares import SparePool
 from supervisor.processes.specs import ChildSpecs
 
 _WORKER_ENDS_S = 0.5
@@ -77,6 +78,15 @@ class HostRole:
         """Serial of the universe in force."""
         self._renews = False
         processes.waits = lambda: not self._is_risk_shown()
+        self._ready_risk = processes.ready_risk = SparePool(
+            config.run,
+            specs.ready_risk(),
+            host,
+            alert,
+            wanted=0,
+            what="risk process that is kept ready",
+            plural="risk processes that are kept ready",
+        )
 
     # What the page shows.
 
@@ -190,6 +200,7 @@ class HostRole:
         """Read the page; start and end the processes of this host by it."""
         self.read()
         self._step_risk()
+        self._keep_risk_ready()
         workers = {
             child.shard: HeldWorker(
                 child.epoch, bool(child.pid), child.state == "ended", child.state == "quarantined"
@@ -257,6 +268,17 @@ class HostRole:
         if accounts is not None and accounts.state == "ended" and not accounts.pid:
             self._processes.forget("accounts")
 
+    def _keep_risk_ready(self) -> None:
+        """Keep a risk process ready while another host leads, once everything else of this host has been started."""
+        pool, processes = self._ready_risk, self._processes
+        may_lead = (
+            not self.view.leads and not self.leaves and not self.is_over and processes.get("risk") is None
+        )
+        if not may_lead or len(self._cluster.hosts) == 1:
+            pool.wanted = 0
+        elif not any(child.state in ("starting", "restarting") for child in processes.children):
+            pool.wanted = 1
+
     def _is_lead_over(self) -> bool:
         return self._lease_ns() >= self._page.newest("lead_until_ns")
 
@@ -268,6 +290,8 @@ class HostRole:
             "leaves": int(self.leaves),
             "risk_ended": self._risk_ended,  # after ``leaves``: the agent must not show its own page meanwhile
             "phase": self.ordered_phase,
+            "ready_risk": self._ready_risk.states.count("ready"),
+            "ready_risk_ended": self._ready_risk.ended,
         }
         for shard in range(self._cluster.shards):
             child = self._processes.get(f"worker-{shard}")

@@ -31,6 +31,8 @@ class ChildSpec(NamedTuple):
     """
     draws: bool = False
     """Whether it may write to our terminal."""
+    term: int | None = None
+    """The term in which risk leads a cluster."""
 
 
 class Process(Protocol):
@@ -71,14 +73,14 @@ class Process(Protocol):
 
 
 class SpareProcess(Process, Protocol):
-    """Is a worker that was started without a shard."""
+    """Is a worker that was started without a shard, or risk without a term."""
 
     def is_ready(self) -> bool:
-        """Return whether it has reported that it can take over a shard. It is called all the time."""
+        """Return whether it has reported that it can take over. It is called all the time."""
         ...
 
-    def assign(self, shard: int, epoch: int) -> bool:
-        """Assign it its shard. Return False when it is dead."""
+    def assign(self, *numbers: int) -> bool:
+        """Assign it its shard and epoch, or its term. Return False when it is dead."""
         ...
 
 
@@ -90,7 +92,7 @@ class ProcessHost(Protocol):
         ...
 
     def spawn_spare(self, spec: ChildSpec) -> SpareProcess:
-        """Start a worker without a shard. Raises ``OSError`` as ``spawn`` does."""
+        """Start a process that waits for what it is to be. Raises ``OSError`` as ``spawn`` does."""
         ...
 
     def notice_exit(self, pid: int) -> None:

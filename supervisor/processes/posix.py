@@ -1,7 +1,8 @@
 """Makes the children processes of the operating system: starts, watches and ends them. ``main`` uses it.
 
-A spare worker reports on its stdout that it is ready and waits for one line on its stdin, its shard. When stdin is
-closed instead, because the supervisor is gone, it ends. In a live run the line before holds the keys.
+A process that is kept ready reports that on its stdout and waits for one line on its stdin: a worker for its shard,
+risk for the term in which it leads. When stdin is closed instead, because the supervisor is gone, it ends. In a live
+run the line before holds a worker's keys.
 """
 
 import asyncio
@@ -149,11 +150,11 @@ class PosixSpare(PosixProcess):
             self._has_said_so = bool(stdout.read(1))
         return self._has_said_so
 
-    def assign(self, shard: int, epoch: int) -> bool:
-        """Write its shard to its stdin. Return False when it is dead."""
+    def assign(self, *numbers: int) -> bool:
+        """Write what it is to be to its stdin. Return False when it is dead."""
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(f"{shard} {epoch}\n".encode())
+            self._process.stdin.write(f"{' '.join(map(str, numbers))}\n".encode())
             self._process.stdin.flush()
         except BrokenPipeError:
             return False
@@ -204,7 +205,7 @@ class PosixHost:
             )
 
     def spawn_spare(self, spec: ChildSpec) -> PosixSpare:
-        """Start a program that waits for its shard. Raises ``OSError``."""
+        """Start a program that waits for what it is to be. Raises ``OSError``."""
         keys = None if spec.hands_over is None else spec.hands_over()
         return PosixSpare(*_open(spec, 0, stdin=subprocess.PIPE, stdout=subprocess.PIPE), keys)
 

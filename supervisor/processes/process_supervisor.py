@@ -8,7 +8,7 @@ from arbshard.config import RunConfig
 from arbshard.errors import ChildFailed, UsageError
 from arbshard.log import get_logger
 from arbshard.model.notes import ChildNote
-from supervisor.processes.child import Child, ProcessHost
+from supervisor.processes.child import Child, Process, ProcessHost
 from supervisor.processes.restarts import RestartPolicy, pause_s
 from supervisor.processes.spares import SparePool
 
@@ -47,6 +47,8 @@ class ProcessSupervisor:
         self._alert = alert
         self._on_change = on_change
         self.spares = spares
+        self.ready_risk: SparePool | None = None
+        """Keeps a risk process ready on a host of a cluster that does not lead; None on a single host."""
         self._host = host
         self._children: dict[str, Child] = {}
         self._policies: dict[str, RestartPolicy] = {}
@@ -71,13 +73,15 @@ class ProcessSupervisor:
     def pids(self) -> dict[str, int]:
         """Return the pids of all processes that run, spares too, by name."""
         pids = {child.name: child.pid for child in self._children.values() if child.pid}
-        return pids | (self.spares.pids if self.spares is not None else {})
+        for pool in self._pools:
+            pids |= pool.pids
+        return pids
 
     @property
     def is_settled(self) -> bool:
         """Return whether no child and no spare is being started."""
         is_up = all(child.state not in ("starting", "restarting") for child in self._children.values())
-        return is_up and (self.spares is None or self.spares.is_settled)
+        return is_up and all(pool.is_settled for pool in self._pools)
 
     def notes(self) -> tuple[ChildNote, ...]:
         """Return what status shows of all children."""
@@ -196,8 +200,10 @@ class ProcessSupervisor:
                 elif child.state == "starting":
                     self._check_whether_up(child, now_ns)
         self._hurry_retiring(now_ns)
-        if with_spares and self.spares is not None and not self.ending and self.spares.maintain(now_ns):
-            self._on_change()
+        if with_spares and not self.ending:
+            changed = [pool.maintain(now_ns) for pool in self._pools]
+            if any(changed):
+                self._on_change()
 
     async def until_next(self, timeout_s: float) -> None:
         """Wait until it is time to ``watch`` again: for ``timeout_s``, or until a child has died."""
@@ -247,14 +253,30 @@ class ProcessSupervisor:
 
     def kill_all(self) -> None:
         """Kill whatever still runs, at once: the last resort when the supervisor itself fails."""
-        if self.spares is not None:
-            self.spares.end()
+        self.end_spares()
         for child in self._children.values():
             child.kill_and_wait()
             child.close()
             if child.health is not None:
                 child.health.close()
         self._host.close()
+
+    def end_spares(self) -> None:
+        """End all processes that wait for what they are to be. May be called again."""
+        for pool in self._pools:
+            pool.end()
+
+    @property
+    def _pools(self) -> tuple[SparePool, ...]:
+        return tuple(pool for pool in (self.spares, self.ready_risk) if pool is not None)
+
+    def _take_spare(self, child: Child, now_ns: int) -> Process | None:
+        """Return a process that was kept ready and is the next incarnation of ``child``; None if there is none."""
+        if child.shard is not None and self.spares is not None:
+            return self.spares.assign((child.shard, child.epoch + 1), now_ns)
+        if child.spec.term is not None and self.ready_risk is not None:
+            return self.ready_risk.assign((child.spec.term,), now_ns)
+        return None
 
     def _hurry_retiring(self, now_ns: int) -> None:
         """Notice the end of the children that were asked to end, and kill those that have not in time."""
@@ -303,12 +325,10 @@ class ProcessSupervisor:
         now_ns = self._clock.monotonic_ns()
         if now_ns < self._due_ns[child.name]:
             return
-        spare = None
-        if self.spares is not None and child.shard is not None:
-            spare = self.spares.assign(child.shard, child.epoch + 1, now_ns)
+        spare = self._take_spare(child, now_ns)
         if spare is not None:
             child.adopt(spare)
-            self._expect(child, _SPARE_READY_S)
+            self._expect(child, _SPARE_READY_S if child.shard is not None else READY_S)
         else:
             try:
                 child.start()

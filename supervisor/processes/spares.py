@@ -1,7 +1,8 @@
-"""Keeps workers ready: everything imported, attached to shared memory, waiting for a shard. Pure except for the
-host.
+"""Keeps processes ready: everything imported, attached to shared memory, waiting for what they are to be. Pure
+except for the host.
 
-``process_supervisor`` uses it, and gives one of them the shard of a worker that died.
+``process_supervisor`` uses it: one of them gets the shard of a worker that died, or, on a host of a cluster, the term
+in which risk of this host leads.
 """
 
 from collections.abc import Callable
@@ -37,14 +38,30 @@ class _Spare:
 
 
 class SparePool:
-    """Starts spare workers, gives them away, and replaces those that died."""
+    """Starts spares, gives them away, and replaces those that died."""
 
     def __init__(
-        self, run: RunConfig, spec: ChildSpec, host: ProcessHost, alert: Callable[[str], None]
+        self,
+        run: RunConfig,
+        spec: ChildSpec,
+        host: ProcessHost,
+        alert: Callable[[str], None],
+        *,
+        wanted: int | None = None,
+        what: str = "spare worker",
+        plural: str = "spare workers",
     ) -> None:
-        """Begin without spares. ``spec``: how each of them is started, except for its name."""
+        """Begin without spares. ``spec``: how each of them is started, except for its name.
+
+        ``wanted``: how many are kept; None for ``run.spare_workers``. ``what`` and ``plural``: what they are, for
+        people.
+        """
         self._alert = alert
-        self.wanted = run.spare_workers
+        self._what = what
+        self._plural = plural
+        self.wanted = run.spare_workers if wanted is None else wanted
+        self.ended = 0
+        """How many have ended before they were wanted."""
         self._spec = spec
         self._host = host
         self._policy = RestartPolicy(run)
@@ -103,14 +120,14 @@ class SparePool:
             self._more, self._more_until_ns = count, now_ns + _MORE_NS
             self._due_ns = min(self._due_ns, now_ns)
 
-    def assign(self, shard: int, epoch: int, now_ns: int) -> Process | None:
-        """Return a ready one, which has been given this shard; None when there is none."""
+    def assign(self, numbers: tuple[int, ...], now_ns: int) -> Process | None:
+        """Return a ready one, which was sent these numbers; None when there is none."""
         for spare in tuple(self._spares):
             if spare.poll() is None and spare.is_ready:
                 self._spares.remove(spare)
                 self._due_ns = now_ns + _PAUSE_NS
                 self._more = max(self._more - 1, 0)
-                if spare.process.assign(shard, epoch):
+                if spare.process.assign(*numbers):
                     return spare.process
                 self._discard(spare, now_ns)
         return None
@@ -123,22 +140,22 @@ class SparePool:
         for process in self._dying:
             pid = process.pid
             if not process.wait(_KILLED_S):
-                get_logger().error("a killed spare worker does not end", pid=pid)
+                get_logger().error("a process that was kept ready does not end", what=self._what, pid=pid)
         self._spares.clear()
         self._dying.clear()
 
     def _start(self, now_ns: int) -> None:
         """Start one. When the system refuses, no spare is the cause: it is tried again after a growing pause."""
         self._due_ns = now_ns + (0 if self._more else _PAUSE_NS)
-        name = f"spare-{self._made + 1}"
+        name = f"{self._spec.name}-{self._made + 1}"
         try:
             process = self._host.spawn_spare(self._spec._replace(name=name))
         except OSError as error:
             self._refused += 1
             self._due_ns = now_ns + int(pause_s(self._refused) * 1e9)
-            get_logger().warning("a spare worker cannot be started", error=str(error), tries=self._refused)
+            get_logger().warning(f"a {self._what} cannot be started", error=str(error), tries=self._refused)
             if self._refused == 1:
-                self._alert(f"a spare worker cannot be started: {error}; this is tried again")
+                self._alert(f"a {self._what} cannot be started: {error}; this is tried again")
             return
         self._spares.append(_Spare(name, process, now_ns))
         self._made += 1
@@ -148,9 +165,10 @@ class SparePool:
         if spare in self._spares:
             self._spares.remove(spare)
         self._kill(spare)
+        self.ended += 1
         wait_s = self._policy.after_end(now_ns, came_up=spare.is_ready)
         get_logger().warning(
-            "a spare worker ended",
+            f"a {self._what} ended",
             spare=spare.name,
             code=spare.process.poll(),
             given_up=wait_s is None,
@@ -158,7 +176,7 @@ class SparePool:
         )
         if wait_s is None:
             self._is_given_up = True
-            self._alert("spare workers end too often: none is kept any more")
+            self._alert(f"{self._plural} end too often: none is kept any more")
         else:
             self._due_ns = max(self._due_ns, now_ns + int(wait_s * 1e9))
 

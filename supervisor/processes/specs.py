@@ -65,6 +65,12 @@ class ChildSpecs:
             hands_over=lambda: Secret(msgspec.json.encode(settings()).decode()),
         )
 
+    def ready_risk(self) -> ChildSpec:
+        """Return risk of a host of a cluster, which waits until it is given the term in which the host leads."""
+        which = "any" if self._opening == "new" else self._opening
+        argv = _python(self._programs.risk, *self._places, "--ready", "--ledger", which)
+        return ChildSpec("ready-risk", lambda _: argv)
+
     def risk(self, term: int | None = None) -> ChildSpec:
         """Return risk with its ledger. ``opening`` is for its first start; each successor takes the ledger of the
         run.
@@ -77,7 +83,7 @@ class ChildSpecs:
         if term is not None:
             which = "any" if self._opening == "new" else self._opening
             argv = [*argv, "--term", str(term), "--ledger", which]
-            return ChildSpec("risk", lambda _: argv, health)
+            return ChildSpec("risk", lambda _: argv, health, term=term)
         return ChildSpec(
             "risk", lambda epoch: [*argv, "--ledger", self._opening if epoch == 1 else "same"], health
         )

@@ -4,6 +4,7 @@ The agent is a fake one that shows what the test wants; all other processes are 
 """
 
 import msgspec
+import psutil
 import pytest
 
 from arbshard.config.cluster import ClusterConfig, HostConfig
@@ -114,6 +115,42 @@ def test_a_host_runs_what_it_holds_and_no_more(host):
     end = host.ended()
     assert end.code in (0, 1), end.err  # the agent was killed, which a summary states
     assert not host.leftovers()
+
+
+def test_risk_that_is_kept_ready_leads_when_the_lead_comes(host):
+    host.show(leads=False, leader="b", universe=0, grants=(0, 0))
+    host.start()
+    host.show(leads=True, grants=(1, 1))  # the pairs of the cluster come from its first leader
+    host.until_running()
+    host.until_epochs(s0=1001, s1=1001)
+    assert host.page()["ready_risk"] == 0, "a host that leads keeps none"
+    host.show(leads=False, grants=(0, 0), leader="b")
+    host.wait_for(lambda: host.page()["ready_risk"] == 1)
+
+    (first,) = ready_risks(host)
+    psutil.Process(first).kill()
+    host.wait_for(lambda: host.page()["ready_risk_ended"] == 1)
+    host.wait_for(lambda: host.page()["ready_risk"] == 1)
+    (second,) = ready_risks(host)
+    assert second != first
+    assert "risk" not in host.children()
+
+    host.show(leads=True, term=2, grants=(2, 2))
+    host.wait_for(lambda: host.risk().get("ready") == 1)
+    assert host.children()["risk"].pid == second
+    host.until_epochs(s0=2001, s1=2001)
+    assert host.page()["ready_risk"] == 0
+    host.remember_children()
+    host.show(phase=2)
+    end = host.ended()
+    assert end.code == 0, end.err
+    assert not host.leftovers()
+
+
+def ready_risks(host):
+    """Pids of the risk processes that are kept ready."""
+    supervisor = psutil.Process(host.pid)
+    return [one.pid for one in supervisor.children() if "--ready" in one.cmdline()]
 
 
 def test_a_host_that_still_waits_ends_with_the_cluster_and_as_asked(host):

@@ -2,6 +2,8 @@
 no followers, and a worker may begin whatever its grant is.
 """
 
+import asyncio
+import os
 import sys
 from pathlib import Path
 from unittest import mock
@@ -9,11 +11,19 @@ from unittest import mock
 from msgspec.structs import replace
 
 from arbshard.config import Config
+from arbshard.process import Parent
+from arbshard.ready import wait_for_numbers
 from arbshard.risk import main as risk
+from arbshard.risk.assembly import ExitCode
 
 if __name__ == "__main__":
-    place = sys.argv.index("--term")
-    del sys.argv[place : place + 2]
+    if "--ready" in sys.argv:
+        sys.argv.remove("--ready")
+        if asyncio.run(wait_for_numbers(Parent(os.getppid()).is_gone, "term")) is None:
+            sys.exit(ExitCode.ORPHANED)
+    else:
+        place = sys.argv.index("--term")
+        del sys.argv[place : place + 2]
     read = risk._read
 
     def read_without_cluster(path: Path, kind: type) -> object:

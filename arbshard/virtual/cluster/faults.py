@@ -23,6 +23,8 @@ KINDS = (
     "kill_at",
     "slow_disk",
     "risk_refuses",
+    "no_ready_risk",
+    "slow_takeover",
     "nats_unreachable",
     "nats_down",
     "nats_wiped",
@@ -217,6 +219,25 @@ class ClusterFaults:
         if host.risk is not None:
             self._world.enter(host.risk.process, host.risk.end, "a fault")
         return lambda: setattr(host, "refusals", host.refusals - 1)
+
+    def _no_ready_risk(self) -> None:
+        """Kill every risk process that is kept ready, and now and again that of the leader."""
+        for host in self._hosts.values():
+            if host.ready is not None:
+                host.kill(host.ready.process)
+        leaders = [one for one in self._hosts.values() if one.risk is not None]
+        if leaders and self._world.rng.random() < 0.5:
+            host = self._world.rng.choice(leaders)
+            assert host.risk is not None
+            self._log(f"no risk is ready, and that of {host.name} is killed")
+            host.kill(host.risk.process)
+
+    def _slow_takeover(self) -> End:
+        """Have risk that is kept ready take longer to lead than one that is started."""
+        host = self._any_host()
+        host.slow_takeovers += 1
+        self._log(f"risk that {host.name} keeps ready is slow")
+        return lambda: setattr(host, "slow_takeovers", host.slow_takeovers - 1)
 
     # NATS.
 

@@ -29,6 +29,7 @@ from arbshard.virtual.cluster.world import (
     HostProcess,
     MessageStream,
     ProcessKilled,
+    S,
 )
 from arbshard.wire.cluster import (
     EPOCHS_PER_GRANT,
@@ -47,6 +48,8 @@ from arbshard.wire.cluster import (
 _TICK_NS = 50 * MS
 _POLL_NS = 40 * MS
 _TIME_OUT_NS = 300 * MS
+_PAUSE_NS = S
+"""Pause before a risk process is started in the place of one that was kept ready and has died."""
 _CONNECT_NS = 100 * MS
 """How often a connection is tried where no process listens."""
 
@@ -322,6 +325,18 @@ class ShardWorker:
             self.host.checks.order(self.shard, self.epoch, self.process.name)
 
 
+class ReadyRisk:
+    """Is a risk process that waits for the term in which its host leads. It has not opened the ledger."""
+
+    def __init__(self, host: "ClusterHost") -> None:
+        self.process = HostProcess(f"{host.name}/ready risk")
+        self.is_ready = False
+        host.world.after(host.world.rng.randrange(*host.boot_ns), self.process, self._boot)
+
+    def _boot(self) -> None:
+        self.is_ready = True
+
+
 class ClusterHost:
     """Is one host. ``cluster`` has all of them by name."""
 
@@ -345,6 +360,9 @@ class ClusterHost:
         self.page = AgentPage()
         self.agent: ClusterAgent | None = None
         self.risk: LeaderRisk | None = None
+        self.ready: ReadyRisk | None = None
+        self._ready_due_ns = 0
+        """When a risk process that is kept ready may be started."""
         self.workers: dict[int, ShardWorker] = {}
         self._incarnations: dict[tuple[int, int], int] = {}
         self.ended_term = 0
@@ -353,6 +371,10 @@ class ClusterHost:
         self.is_up = False
         self.boot_ns = (30 * MS, 700 * MS)
         """Least and greatest time in which risk starts."""
+        self.takeover_ns = (10 * MS, 150 * MS)
+        """The same for risk that was kept ready."""
+        self.slow_takeovers = 0
+        """Number of faults by which that takes seconds."""
         self.disk_ns = 0
         """The longest time in which something reaches the disk; the process waits meanwhile. 0: at once."""
         self.refusals = 0
@@ -394,7 +416,7 @@ class ClusterHost:
     def processes(self) -> list[HostProcess]:
         """Return the processes that exist."""
         found = [self.supervisor]
-        found += [one.process for one in (self.agent, self.risk) if one is not None]
+        found += [one.process for one in (self.agent, self.risk, self.ready) if one is not None]
         found += [one.process for one in self.workers.values()]
         return [one for one in found if one.alive]
 
@@ -411,7 +433,7 @@ class ClusterHost:
         """Lose the power: every process is gone, the disk stays."""
         for process in self.processes():
             self.kill(process)
-        self.agent = self.risk = None
+        self.agent = self.risk = self.ready = None
         self.workers = {}
         self.is_up = False
 
@@ -420,6 +442,7 @@ class ClusterHost:
         if self.agent is None or not self.agent.process.alive:
             self.agent = ClusterAgent(self)
         self._poll_risk()
+        self._keep_risk_ready()
         for shard in range(self.config.shards):
             self._poll_worker(shard)
         self.world.after(_POLL_NS, self.supervisor, self._poll)
@@ -434,9 +457,26 @@ class ClusterHost:
             self.ended_term = max(self.ended_term, risk.term)
             self.risk = None
         elif risk is None and page.leads and page.term > self.ended_term:
-            self.risk = LeaderRisk(self, page.term)
-            boot_ns = self.world.rng.randrange(*self.boot_ns)
-            self.world.after(boot_ns, self.risk.process, self.risk.start)
+            ready = self.ready
+            if ready is not None and ready.is_ready and ready.process.alive:
+                self.ready = None
+                self.risk = LeaderRisk(self, page.term, ready.process)
+                start_ns = (S, 6 * S) if self.slow_takeovers else self.takeover_ns
+            else:
+                self.risk = LeaderRisk(self, page.term)
+                start_ns = self.boot_ns
+            self.world.after(self.world.rng.randrange(*start_ns), self.risk.process, self.risk.start)
+
+    def _keep_risk_ready(self) -> None:
+        ready, now_ns = self.ready, self.world.now_ns
+        if ready is not None and not ready.process.alive:
+            self.ready = None
+            self._ready_due_ns = now_ns + _PAUSE_NS
+        elif ready is None and self.risk is None and not self.page.leads and now_ns >= self._ready_due_ns:
+            self.ready = ReadyRisk(self)
+        elif ready is not None and (self.risk is not None or self.page.leads):
+            self.kill(ready.process)
+            self.ready = None
 
     def _poll_worker(self, shard: int) -> None:
         grant = self.page.grants.get(shard, 0)

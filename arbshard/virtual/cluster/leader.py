@@ -67,10 +67,11 @@ class _Peer:
 class LeaderRisk:
     """Is the risk process of the host that leads."""
 
-    def __init__(self, host: "ClusterHost", term: int) -> None:
+    def __init__(self, host: "ClusterHost", term: int, process: HostProcess | None = None) -> None:
+        """Begin. ``process``: one that was kept ready; None for a new one."""
         self.host = host
         self.term = term
-        self.process = HostProcess(f"{host.name}/risk")
+        self.process = process if process is not None else HostProcess(f"{host.name}/risk")
         self.is_serving = False
         self.has_given_up = False
         """Whether it ended because it may not lead, as risk does with an exit code of its own."""

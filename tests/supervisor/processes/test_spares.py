@@ -46,7 +46,7 @@ class Room:
                 await asyncio.sleep(0.01)
 
     def assign(self, shard, epoch):
-        taken = self.spares.assign(shard, epoch, self.clock.monotonic_ns())
+        taken = self.spares.assign((shard, epoch), self.clock.monotonic_ns())
         if taken is not None:
             self.taken.append(taken)
         return taken

@@ -65,7 +65,7 @@ def slow_leader(simulation: ClusterSimulation) -> None:
     leader_of(simulation).stop()
     others = [one for one in simulation.hosts.values() if one.is_up]
     for one in others:
-        one.boot_ns = (60 * S, 61 * S)
+        one.boot_ns = one.takeover_ns = (60 * S, 61 * S)
     simulation.world.run(simulation.world.now_ns + 10 * S, lambda: all(one.page.leads for one in others))
     start_fast(simulation)
     for one in others:
@@ -76,7 +76,7 @@ def slow_leader(simulation: ClusterSimulation) -> None:
 def start_fast(simulation: ClusterSimulation) -> None:
     """Let risk start at once: a slow start hides that a new leader acts too soon."""
     for host in simulation.hosts.values():
-        host.boot_ns = (1, 2)
+        host.boot_ns = host.takeover_ns = (1, 2)
 
 
 def leader_of(simulation: ClusterSimulation) -> ClusterHost:

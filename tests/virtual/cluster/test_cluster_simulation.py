@@ -202,7 +202,7 @@ def test_every_fault_ends_with_the_simulation() -> None:
     assert simulation.nats.is_down == 0
     assert not any(simulation.nats.unreachable.values())
     assert not simulation.world.slow_ns
-    assert not any(host.disk_ns or host.refusals for host in simulation.hosts.values())
+    assert not any(host.disk_ns or host.refusals or host.slow_takeovers for host in simulation.hosts.values())
     assert not any(one.paused for host in simulation.hosts.values() for one in host.processes())
     assert all(host.is_up for host in simulation.hosts.values())
 
