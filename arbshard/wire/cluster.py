@@ -19,6 +19,10 @@ VERSION = 1
 """Version of these messages; hosts of different versions refuse each other."""
 EPOCHS_PER_GRANT = 1000
 """An epoch is the number of its grant times this, plus the number of the incarnation within the grant."""
+PAUSE_NS = 10_000_000_000
+"""How long (ns) a worker pauses, and does not end, after the time for which its host may trade is over: the
+next leader most likely confirms the same grant. Only with synchronous replication, where that leader knows all that
+the worker was answered."""
 UNLIMITED_NS = 2**62
 """A duration without a limit."""
 

@@ -26,6 +26,7 @@ from arbshard.shm.former import keep_counts
 from arbshard.shm.pages import PageWriter
 from arbshard.shm.universe import UniverseFile
 from arbshard.venues.registry import codecs
+from arbshard.wire.cluster import PAUSE_NS
 from arbshard.wire.messages import Welcome
 from arbshard.wire.request import RequestClient
 from arbshard.worker.counters import GAUGES, counters, histograms
@@ -214,7 +215,10 @@ class Worker(Closable):
             meter.go_on_from(missing)
             permit = None
             if config.cluster is not None:
-                permit = opened.enter_context(LeasePage(files.cluster_page, shard, epoch, ports.lease_ns))
+                pause_ns = PAUSE_NS if config.cluster.replication == "sync" else 0
+                permit = opened.enter_context(
+                    LeasePage(files.cluster_page, shard, epoch, ports.lease_ns, pause_ns)
+                )
             fence = Fence(risk_page, shard, epoch, clock, ending.fail, permit)
             feed = ShardFeed(books, waiter, legs, codecs(config.venues.traded))
             self.feed = feed
@@ -261,7 +265,7 @@ class Worker(Closable):
                 self._membership,
                 # On a host of a cluster other hosts may take over what this worker has.
                 ports.timer_s or min(TIMER_S if config.cluster is None else BUSY_TIMER_S, beat_s),
-                fence.is_fenced,
+                fence.must_wait,
                 ports.timer_s or min(BUSY_TIMER_S, beat_s),
             )
             self._opened = opened.pop_all()

@@ -2,6 +2,9 @@
 
 A worker that was stopped and wakes may have a successor by now. If it has nothing to ask risk for, nothing else
 would inform it. In a run on several hosts the page of the cluster agent is read as well, also before paper orders.
+
+When a cluster's leader is lost, its hosts may not trade for a moment, and get the same shards again. A worker that
+has nothing to send meanwhile pauses, and goes on.
 """
 
 from collections.abc import Callable
@@ -26,6 +29,12 @@ class Permit(Protocol):
         """Return why no order may be sent at this moment; empty if one may."""
         ...
 
+    def is_paused(self) -> bool:
+        """Return whether none may be sent only because the time of this host is over, lately and perhaps not for
+        good.
+        """
+        ...
+
 
 class Fence:
     """Watches for the replacement of one incarnation. ``on_fenced`` is called once."""
@@ -47,6 +56,15 @@ class Fence:
         self._on_fenced = on_fenced
         self._permit = permit
         self._is_fenced = False
+
+    def must_wait(self) -> bool:
+        """Return whether nothing may be decided at this moment. It ends this worker, unless its host may not trade
+        for a moment.
+        """
+        if self._permit is not None and not self._is_fenced and self._permit.is_paused():
+            is_replaced = self._epoch < self._page.fence(self._shard, self._clock.monotonic_ns())
+            return self.is_fenced() if is_replaced else True
+        return self.is_fenced()
 
     def is_fenced(self) -> bool:
         """Return whether nothing may be sent any more, as of this moment."""

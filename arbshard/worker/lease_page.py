@@ -17,12 +17,18 @@ from arbshard.wire.cluster import EPOCHS_PER_GRANT
 class LeasePage(Closable):
     """Follows the page of whichever agent runs, for one incarnation of a worker."""
 
-    def __init__(self, path: Path, shard: int, epoch: int, lease_ns: Callable[[], int]) -> None:
-        """Begin. ``lease_ns`` returns the time of the clock of leases."""
+    def __init__(
+        self, path: Path, shard: int, epoch: int, lease_ns: Callable[[], int], pause_ns: int = 0
+    ) -> None:
+        """Begin. ``lease_ns`` returns the time of the clock of leases.
+
+        ``pause_ns``: how long the time of this host may be over until the worker must end.
+        """
         self._path = path
         self._shard = shard
         self._grant = epoch // EPOCHS_PER_GRANT
         self._lease_ns = lease_ns
+        self._pause_ns = pause_ns
         self._page: PageReader | None = None
         self._read: Callable[[], tuple[int, ...]] = lambda: (0, 0)
 
@@ -30,6 +36,17 @@ class LeasePage(Closable):
         """Return why no order may be sent at this moment; empty if one may."""
         # The page of an agent that has ended stays mapped, and what it allowed is valid until its time is over.
         return self._judge() and (self._why_no_page() or self._judge())
+
+    def is_paused(self) -> bool:
+        """Return whether none may be sent only because the time of this host is over, lately and perhaps not for
+        good: the page shows no other grant.
+        """
+        # Another agent may have begun another page, and shows what it allows there.
+        return self._is_just_over() and not self._why_no_page() and self._is_just_over()
+
+    def _is_just_over(self) -> bool:
+        until_ns, grant = self._read()
+        return 0 < self._lease_ns() - until_ns <= self._pause_ns and grant in (0, self._grant)
 
     def close(self) -> None:
         """Close the page."""

@@ -56,14 +56,15 @@ class ShardLoop:
         spin_us: int = 0,
         membership: Membership | None = None,
         timer_s: float = TIMER_S,
-        is_fenced: Callable[[], bool] = lambda: False,
+        must_wait: Callable[[], bool] = lambda: False,
         busy_timer_s: float = BUSY_TIMER_S,
     ) -> None:
         """Prepare the loop; ``start`` begins it.
 
         ``is_orphan`` returns whether the supervisor has died. ``membership`` is None where the pairs never change.
         ``timer_s`` is the limit of a sleep, and ``busy_timer_s`` while something is to be closed or handed over.
-        ``is_fenced`` returns whether risk has replaced this worker.
+        ``must_wait`` returns whether this worker may decide nothing now: it was replaced, and ends, or its host
+        may not trade for a moment.
         """
         self._books = books
         self._waiter = waiter
@@ -81,7 +82,9 @@ class ShardLoop:
         self._membership = membership
         self._timer_s = timer_s
         self._busy_timer_s = busy_timer_s
-        self._is_fenced = is_fenced
+        self._must_wait = must_wait
+        self._is_waiting = False
+        """Whether nothing was to be decided when the timer looked last. What was decided before that is not sent."""
         self._loop = asyncio.get_running_loop()
         self._parked = False
         self._closed = False
@@ -159,7 +162,7 @@ class ShardLoop:
         self._waiter.clear()
         self._wake()
         calls = self._books.calls
-        if calls != self._calls and not (self._closed or self._is_fenced()):
+        if calls != self._calls and not (self._closed or self._must_wait()):
             self._calls = calls
             now_ns = self._clock.monotonic_ns()
             self._look_for_silence(now_ns)
@@ -220,7 +223,7 @@ class ShardLoop:
         return state.home.settled is None or state.away.settled is None
 
     def _act(self, state: PairState, trade: EntryOrExit) -> None:
-        if not self.may_act(state):
+        if self._is_waiting or not self.may_act(state):
             return
         # The supervisor may have been silent, and be back, since the timer looked.
         self._look_for_silence(self._clock.monotonic_ns())
@@ -248,7 +251,8 @@ class ShardLoop:
             get_logger().error("the supervisor is dead")
             self._stop(4)
             return
-        if self._is_fenced():  # the fence has ended this worker
+        self._is_waiting = self._must_wait()
+        if self._is_waiting:
             return
         self._look_for_silence(now_ns)
         if self._waiter.is_behind():  # a ring that was lost: the timer is the limit of every sleep

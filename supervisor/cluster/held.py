@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from arbshard.wire.cluster import EPOCHS_PER_GRANT
+from arbshard.wire.cluster import EPOCHS_PER_GRANT, PAUSE_NS
 
 _KEEP_MARKETS_NS = 10_000_000_000
 """How long (ns) the markets of a shard are still carried after its grant has ended. The venues limit how often a
@@ -62,7 +62,9 @@ class Forget(NamedTuple):
 class HeldShards:
     """Decides which workers run on this host, and from which epoch on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, pauses: bool = False) -> None:
+        """Begin. ``pauses``: a worker is not ended at once when the time for which this host may trade is over."""
+        self._pause_ns = PAUSE_NS if pauses else 0
         self._used: dict[int, int] = {}
         """The highest epoch of each shard that was used on this host."""
         self._back: dict[int, int] = {}
@@ -83,6 +85,7 @@ class HeldShards:
         """
         steps: list[Begin | Retire | Forget] = []
         is_valid = lease_ns < view.valid_until_ns
+        is_paused = not is_valid and lease_ns - view.valid_until_ns < self._pause_ns
         for shard, grant in enumerate(view.grants):
             worker = workers.get(shard)
             if worker is not None:
@@ -90,7 +93,11 @@ class HeldShards:
                 is_current = grant > 0 and worker.epoch // EPOCHS_PER_GRANT == grant
                 if worker.is_given_up and is_current:
                     self._back[shard] = grant
-                if not worker.is_ended and not (is_current and is_valid and not worker.is_given_up):
+                # Without validity the page shows no grant.
+                may_stay = (is_current and is_valid) or (
+                    is_paused and grant in (0, worker.epoch // EPOCHS_PER_GRANT)
+                )
+                if not worker.is_ended and not (may_stay and not worker.is_given_up):
                     steps.append(Retire(shard, self._why(worker, grant, is_current=is_current)))
                 elif worker.is_ended and not worker.exists and not (ends and is_current):
                     steps.append(Forget(shard))

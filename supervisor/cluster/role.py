@@ -60,7 +60,9 @@ class HostRole:
         self._alert = alert
         self._show = show
         self._page = PageHealth(files.cluster_page, "ready", 1)
-        self._held = HeldShards()
+        self._held = HeldShards(pauses=self._cluster.replication == "sync")
+        self._was_valid = False
+        """Whether the workers of this host might trade at the last step."""
         self._risk_term = 0
         """The term of the risk process that was started last."""
         self._risk_ended = 0
@@ -211,10 +213,7 @@ class HostRole:
         view = self.view._replace(valid_until_ns=0) if self._renews else self.view
         self._renews = False
         steps = self._held.plan(view, workers, self._lease_ns(), ends=self._processes.ending)
-        if self._processes.spares is not None and self._lease_ns() >= view.valid_until_ns:
-            # The leader was lost, or was cut off: its successor will most likely grant the same shards again.
-            ended = sum(isinstance(step, Retire) for step in steps)
-            self._processes.spares.prepare(ended, self._clock.monotonic_ns())
+        self._prepare_workers(sum(isinstance(step, Retire) for step in steps))
         for step in steps:
             name = f"worker-{step.shard}"
             match step:
@@ -267,6 +266,25 @@ class HostRole:
             return
         if accounts is not None and accounts.state == "ended" and not accounts.pid:
             self._processes.forget("accounts")
+
+    def _prepare_workers(self, ended: int) -> None:
+        """Prepare workers when the time for which this host may trade is over.
+
+        The leader was lost, or was cut off: its successor will most likely grant the same shards again, and to this
+        host its part of those of the lost host. ``ended``: how many workers are ended just now.
+        """
+        is_valid = self._lease_ns() < self.view.valid_until_ns
+        was_valid, self._was_valid = self._was_valid, is_valid
+        spares = self._processes.spares
+        if spares is None or is_valid:
+            return
+        expected = ended
+        note = self.note
+        if was_valid and note is not None and note.leader != self._cluster.host:
+            lost = sum(len(view.shards) for view in note.hosts if view.host == note.leader)
+            others = max(len(self._cluster.hosts) - 1, 1)
+            expected += max(-(-lost // others) - spares.wanted, 0)
+        spares.prepare(expected, self._clock.monotonic_ns())
 
     def _keep_risk_ready(self) -> None:
         """Keep a risk process ready while another host leads, once everything else of this host has been started."""

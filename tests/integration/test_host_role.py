@@ -87,7 +87,12 @@ def test_a_host_runs_what_it_holds_and_no_more(host):
     host.show(grants=(1, 7))
     host.until_epochs(s0=1001, s1=7001)
 
-    host.show(is_valid=False)  # every worker ends, also by itself
+    host.show(is_valid=False)  # every worker pauses
+    host.show(is_valid=True)
+    entries = host.status()["portfolio"]["entries"]
+    host.until(lambda one: one["portfolio"]["entries"] > entries)
+    host.until_epochs(s0=1001, s1=7001)
+    host.show(is_valid=False)  # after a while every worker ends
     host.until_epochs()
     host.show(is_valid=True)
     host.until_epochs(s0=1002, s1=7002)

@@ -92,8 +92,91 @@ def test_a_successor_of_the_agent_is_followed(agent, permit, now):
 
 
 class Risk:
+    lowest = 0
+
     def fence(self, shard, now_ns):
-        return 0
+        return self.lowest
+
+
+@pytest.fixture
+def pausing(agent, now):
+    """A permit whose time may be over for 500 ns."""
+    with LeasePage(agent.path, SHARD, EPOCH, lambda: now[0], 500) as one:
+        yield one
+
+
+@pytest.mark.parametrize(
+    ("until_ns", "grant", "is_paused"),
+    [
+        (1_000, 7, False),  # it may trade
+        (999, 7, True),
+        (999, 0, True),  # without time the agent shows no grant
+        (500, 0, True),
+        (499, 0, False),  # for too long
+        (999, 8, False),
+        (999, 6, False),
+        (5_000, 0, False),
+        (0, 7, False),
+    ],
+)
+def test_only_time_that_has_just_run_out_is_a_pause(agent, pausing, until_ns, grant, is_paused):
+    agent.write(5_000, 7)
+    assert not pausing.why_not()
+    agent.set(until_ns, grant)
+    assert pausing.is_paused() is is_paused
+    if is_paused:
+        assert pausing.why_not(), "no order is sent in a pause"
+
+
+def test_without_a_page_there_is_no_pause(pausing):
+    assert not pausing.is_paused()
+
+
+def test_a_pause_ends_with_the_page_of_another_agent(agent, pausing, now):
+    agent.write(2_000, 7)
+    assert not pausing.why_not()
+    now[0] = 2_100
+    assert pausing.is_paused()
+    agent.begin()
+    assert not pausing.is_paused()
+
+
+def test_a_worker_must_wait_in_a_pause_and_goes_on(agent, pausing, now, clock):
+    told = []
+    fence = Fence(Risk(), SHARD, EPOCH, clock, told.append, pausing)
+    agent.write(2_000, 7)
+    assert not fence.must_wait()
+    agent.set(2_000, 0)
+    now[0] = 2_100
+    assert fence.must_wait()
+    assert not told
+    agent.set(3_000, 7)  # the next leader has confirmed the same grant
+    assert not fence.must_wait()
+    now[0] = 3_501
+    assert fence.must_wait()
+    assert told, "it was over for too long"
+
+
+def test_an_order_in_a_pause_ends_the_worker(agent, pausing, now, clock):
+    told = []
+    fence = Fence(Risk(), SHARD, EPOCH, clock, told.append, pausing)
+    agent.write(2_000, 7)
+    now[0] = 2_100
+    assert fence.must_wait()
+    assert fence.is_fenced()
+    assert told
+    agent.set(9_000, 7)
+    assert fence.must_wait(), "it has ended"
+
+
+def test_a_worker_that_was_replaced_ends_in_a_pause_too(agent, pausing, now, clock):
+    told, risk = [], Risk()
+    fence = Fence(risk, SHARD, EPOCH, clock, told.append, pausing)
+    agent.write(2_000, 7)
+    now[0] = 2_100
+    risk.lowest = EPOCH + 1
+    assert fence.must_wait()
+    assert told
 
 
 def test_the_fence_is_for_good(agent, permit, clock):

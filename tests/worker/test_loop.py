@@ -175,7 +175,7 @@ class Shop:
             self.codes.append,
             lambda: self.is_orphan,
             spin_us,
-            is_fenced=lambda: self.is_fenced,
+            must_wait=lambda: self.is_fenced,
         )
 
     def hold(self, *positions):
@@ -223,6 +223,24 @@ async def test_bell_wakes_it_and_the_trade_is_acted_on(make, shop):
     assert isinstance(trade, Entry)
     assert shop.meter.latencies[before:] == [3_000_000]
     assert shop.waiter.parked
+
+
+async def test_a_worker_that_must_wait_acts_on_no_book_and_goes_on_afterwards(make, shop):
+    async def see(must_wait):
+        """Have the timer look, and then a book come."""
+        shop.is_fenced = must_wait
+        beats = len(shop.meter.beats)
+        await shop.until(lambda: len(shop.meter.beats) > beats + 1)
+        shop.feed.news = {1: make.view(make.home_book(-100.0))}
+        shop.waiter.ring()
+        await shop.until(lambda: not shop.feed.news)
+
+    shop.loop.start()
+    shop.books.beat_ns = shop.clock.monotonic_ns()
+    await see(must_wait=True)
+    assert shop.desk.acts == []
+    await see(must_wait=False)
+    await shop.until(lambda: shop.desk.acts)
 
 
 async def test_fx_alone_decides_nothing(make, shop):

@@ -33,6 +33,7 @@ from arbshard.virtual.cluster.world import (
 )
 from arbshard.wire.cluster import (
     EPOCHS_PER_GRANT,
+    PAUSE_NS,
     VERSION,
     AskVote,
     CopyPart,
@@ -278,10 +279,11 @@ class ShardWorker:
         self._is_waiting = False
 
     def run(self) -> None:
-        """Check the page, and ask for an approval unless one is under way."""
-        if not self._may_trade():
+        """Check the page, and ask for an approval unless one is under way. It may pause, and go on later."""
+        is_paused = self.is_paused()
+        if not is_paused and not self._may_trade():
             return
-        if not self._is_waiting:
+        if not is_paused and not self._is_waiting:
             self._asked += 1
             self._is_waiting = True
             self._ask(self._asked)
@@ -294,6 +296,13 @@ class ShardWorker:
             self.host.now() <= page.valid_until_ns
             and page.grants.get(self.shard) == self.epoch // EPOCHS_PER_GRANT
         )
+
+    def is_paused(self) -> bool:
+        """Return whether this worker may send nothing for want of time only, and may go on later."""
+        page, grant = self.host.page, self.epoch // EPOCHS_PER_GRANT
+        self._page = page  # another agent shows there what it allows
+        is_over = 0 < self.host.now() - page.valid_until_ns <= self.host.pause_ns
+        return is_over and page.grants.get(self.shard, grant) == grant
 
     def _may_trade(self) -> bool:
         if not self.process.alive:
@@ -369,6 +378,7 @@ class ClusterHost:
         """The newest term whose risk has ended and is not started again."""
         self.supervisor = HostProcess(f"{self.name}/supervisor")
         self.is_up = False
+        self.pause_ns = PAUSE_NS if config.replication == "sync" else 0
         self.boot_ns = (30 * MS, 700 * MS)
         """Least and greatest time in which risk starts."""
         self.takeover_ns = (10 * MS, 150 * MS)
@@ -484,7 +494,7 @@ class ClusterHost:
         if worker is not None:
             if not worker.process.alive:
                 del self.workers[shard]
-            elif worker.epoch // EPOCHS_PER_GRANT != grant:
+            elif worker.epoch // EPOCHS_PER_GRANT != grant and not worker.is_paused():
                 # It ends in its own time, which may be long; the page keeps it from sending anything.
                 late_ns = self.world.rng.choice((0, 50 * MS, 400 * MS))
                 self.world.after(late_ns, self.supervisor, self.kill, worker.process)

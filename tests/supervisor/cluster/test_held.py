@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbshard.wire.cluster import EPOCHS_PER_GRANT
+from arbshard.wire.cluster import EPOCHS_PER_GRANT, PAUSE_NS
 from supervisor.cluster.held import AgentView, Begin, Forget, HeldShards, HeldWorker, Retire
 
 NOW = 1_000
@@ -44,6 +44,26 @@ def test_a_worker_without_its_grant_is_ended_and_then_forgotten(shown, why):
     assert plan(held, shown, {0: HeldWorker(3001, exists=True)}) == [Retire(0, why)]
     assert plan(held, shown, {0: HeldWorker(3001, exists=True, is_ended=True)}) == []  # it is ending
     assert plan(held, shown, {0: HeldWorker(3001, exists=False, is_ended=True)}) == [Forget(0)]
+
+
+@pytest.mark.parametrize(
+    ("until", "grant", "stays"),
+    [
+        (NOW, 3, True),
+        (NOW, 0, True),  # without validity the agent shows no grant
+        (NOW - PAUSE_NS + 1, 0, True),
+        (NOW - PAUSE_NS, 0, False),
+        (NOW, 4, False),
+        (NOW + 1, 0, False),
+        (NOW + 1, 3, True),
+    ],
+)
+def test_a_worker_stays_while_the_time_of_its_host_has_just_run_out(until, grant, stays):
+    held = HeldShards(pauses=True)
+    steps = plan(held, view(grant, until=until), {0: HeldWorker(3001, exists=True)})
+    assert [type(one) for one in steps] == ([] if stays else [Retire])
+    given_up = HeldWorker(3001, exists=True, is_given_up=True)
+    assert [type(one) for one in plan(held, view(grant, until=until), {0: given_up})] == [Retire]
 
 
 def test_an_epoch_is_never_used_twice_within_a_grant():
