@@ -11,11 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from arbshard.config.cluster import ClusterConfig
+from arbshard.config.cluster import PATIENCE, ClusterConfig
 from arbshard.wire.cluster import VERSION, AskVote, LogPosition, Voted
-
-PATIENCE = 1.2
-"""Number of leases after which another host's lease has certainly expired, though clocks differ by up to 2 %."""
 
 
 _START_MIN_NS = 15_000_000_000

@@ -16,6 +16,8 @@ HOSTS_MAX = 16
 PORTS = 3
 """Number of ports of a host, beginning with ``HostConfig.port``: the agent, risk's requests, risk's followers."""
 AGREEMENT_BYTES = 8
+PATIENCE = 1.2
+"""Number of leases after which another host's lease has certainly expired, though clocks differ by up to 2 %."""
 _AWAY_S = 5.0
 
 HostName = Annotated[

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from arbshard.cluster.terms import PATIENCE, Candidacy, Promise, Voter, times_of
-from arbshard.config.cluster import ClusterConfig, HostConfig
+from arbshard.cluster.terms import Candidacy, Promise, Voter, times_of
+from arbshard.config.cluster import PATIENCE, ClusterConfig, HostConfig
 from arbshard.wire.cluster import VERSION, AskVote, LogPosition, Voted
 
 PATIENCE_NS = 1_200

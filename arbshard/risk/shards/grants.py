@@ -6,7 +6,7 @@ released it, or when it certainly trades no more because its validity has expire
 
 All times are of the leader's clock of leases. Only a confirmed beat makes a shard valid, and only those that it
 lists. Validity counts from the moment at which the host sent the beat, which is before the leader received it;
-``SLACK`` allows for clocks that run at different rates. No validity outlives the leadership that gave it
+``PATIENCE`` allows for clocks that run at different rates. No validity outlives the leadership that gave it
 (``Valid.left_ns``), and a leader is elected only after the one before has ended. So a new leader need not wait for a
 holder whose beats have never listed the shard.
 """
@@ -14,11 +14,10 @@ holder whose beats have never listed the shard.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from arbshard.config.cluster import PATIENCE
 from arbshard.risk.portfolio.state import GrantedShard
 from arbshard.wire.cluster import EPOCHS_PER_GRANT, Claim, ClaimRefused, Granted, HeldShard, Release
 
-SLACK = 1.2
-"""By which factor the leader waits longer than a lease, because another host's clock may be slower."""
 GRANT_MAX = 999_999
 """The highest number of a grant: an epoch is part of every intent's id, whose length venues limit."""
 
@@ -51,7 +50,7 @@ class ShardGrants:
         self._granted = granted
         self._shards = shards
         self._lease_ns = lease_ns
-        self._expiry_ns = int(lease_ns * SLACK)
+        self._expiry_ns = int(lease_ns * PATIENCE)
         self._elected_ns = elected_ns
         self._listed: dict[int, tuple[int, int]] = {}
         """By shard: the grant that its host's beats have listed last, and when; or the newest grant."""

@@ -3,12 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbshard.config.cluster import PATIENCE
 from arbshard.risk.portfolio.state import GrantedShard
-from arbshard.risk.shards.grants import GRANT_MAX, SLACK, ShardGrants
+from arbshard.risk.shards.grants import GRANT_MAX, ShardGrants
 from arbshard.wire.cluster import Claim, ClaimRefused, Granted, HeldShard, Release
 
 LEASE_NS = 1_000
-EXPIRY_NS = int(LEASE_NS * SLACK)
+EXPIRY_NS = int(LEASE_NS * PATIENCE)
 
 
 class Leader:
