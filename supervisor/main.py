@@ -185,9 +185,7 @@ def _companions(config: Config) -> list[str]:
     for.
     """
     companions = []
-    if config.sampling.enabled and find_spec("pyarrow") is None:
-        get_logger().info(f"no series are kept: pyarrow is not installed ({how_to_install('pyarrow')})")
-    elif config.sampling.enabled:
+    if _keeps_series(config):
         companions.append("series")
     if config.metrics.enabled:
         require_libraries("[metrics] enabled = true", "prometheus_client")
@@ -200,19 +198,34 @@ def _companions(config: Config) -> list[str]:
     return companions
 
 
+def _keeps_series(config: Config) -> bool:
+    return config.sampling.enabled and find_spec("pyarrow") is not None
+
+
 class _RunLog:
     """Is ``ports.RunObserver`` by the log, and by messages to the service manager."""
 
-    def __init__(self, manager: ServiceManager) -> None:
+    def __init__(self, manager: ServiceManager, config: Config) -> None:
         self._manager = manager
+        self._config = config
+        self._has_begun = False
 
     def alerted(self, line: str) -> None:
         """Write an alert."""
         get_logger().warning("alert", what=line)
 
     def state_changed(self, state: RunState) -> None:
-        """Write how far the run has come."""
+        """Write how far the run has come; when it has begun, by what it works.
+
+        A run that finds no pairs ends with one line, and nothing is written before it.
+        """
         get_logger().debug("state", state=state)
+        if state == "running" and not self._has_begun:
+            self._has_begun = True
+            get_logger().info("compiled twin", used=native.IS_BUILT, why_not=native.WHY_NOT)
+            if self._config.sampling.enabled and not _keeps_series(self._config):
+                how = how_to_install("pyarrow")
+                get_logger().info(f"no series are kept: pyarrow is not installed ({how})")
         self._manager.change_state(state)
 
     def universe_changed(self, universe: Universe) -> None:
@@ -240,7 +253,7 @@ def real_ports(
         read_listings=read_again,
         note_children=run_dir.note_children,
         before_trading=freeze_gc,
-        observer=_RunLog(manager or ServiceManager()),
+        observer=_RunLog(manager or ServiceManager(), config),
     )
 
 
@@ -286,7 +299,6 @@ async def _run(one: Run, options: Options, manager: ServiceManager) -> _End:
             )
 
     _obey_signals(one)
-    get_logger().info("compiled twin", used=native.IS_BUILT, why_not=native.WHY_NOT)
     # The venues are asked by HTTP soon. The library is imported while the exchanges start.
     loading = asyncio.create_task(asyncio.to_thread(load_library), name="http library")
     watchdog = asyncio.create_task(repeat(lambda: _feed_watchdog(one, manager)), name="service manager")

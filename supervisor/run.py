@@ -249,6 +249,7 @@ class Run:
         self._turned_ns = self._clock.monotonic_ns()
         feeds.books.set_phase(Phase.RUNNING)
         self._set_state("running")
+        self.processes.run_has_begun = True
         if self._table:
             self._start_child(self._specs.viewer())
         for name in self._companions:

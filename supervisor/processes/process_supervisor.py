@@ -63,6 +63,8 @@ class ProcessSupervisor:
         """Returns whether workers cannot come up for want of something that is no child of this run."""
         self.ending = False
         """Whether the run is stopping: a child that ends with code 0 has then done its part."""
+        self.run_has_begun = False
+        """Whether the run has come so far that what its children say is news."""
 
     @property
     def children(self) -> tuple[Child, ...]:
@@ -241,7 +243,9 @@ class ProcessSupervisor:
             await asyncio.sleep(_POLL_S)
         for child in leaving:
             if words := child.stderr_text():
-                get_logger().info("child said", child=child.name, words=words)
+                # Before the run has begun, the error that ends it is all that a person should read.
+                write = get_logger().info if self.run_has_begun else get_logger().debug
+                write("child said", child=child.name, words=words)
             if child.poll() is None and child.pid:
                 self._alert(f"{child.name} did not end within {timeout_s:g} s and was killed")
                 child.kill("it did not end in time")
