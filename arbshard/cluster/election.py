@@ -65,6 +65,8 @@ class Election:
         """When this host won the term that it leads; 0 while it does not lead."""
         self._trial: Candidacy | None = None
         """A candidacy that nothing is promised for yet."""
+        self._in_vain: Candidacy | None = None
+        """The last candidacy, on trial or not, that has ended without success since there was a leader."""
         self._lead_until_ns = 0
         self._complained_ns = NEVER_NS
         self.ended_term = 0
@@ -84,9 +86,12 @@ class Election:
 
     @property
     def why(self) -> str:
-        """Return what this host waits for until there is a leader; empty when it follows one and does not stand."""
+        """Return what this host waits for until there is a leader; empty when it follows one and does not stand.
+
+        A candidacy begins anew all the time, so the last one that has ended is described: its answers have come.
+        """
         count, needed = len(self._config.hosts), self._config.majority
-        candidacy = self._candidacy or self._trial
+        candidacy = self._in_vain or self._candidacy or self._trial
         if candidacy is not None:
             reasons = "; ".join(f"{host}: {why}" for host, why in sorted(candidacy.objections.items()))
             votes = len(candidacy.votes)
@@ -106,7 +111,7 @@ class Election:
                 self._role = _Role.LEADER
                 self._lead_until_ns = now_ns + self._times.lease_ns
                 self._link.open(self._host, self._candidacy.ask.term, now_ns)
-                self._candidacy = None
+                self._candidacy = self._in_vain = None
             return
         if self.voter.position is None:
             self.voter.acknowledge(now_ns)  # This host's risk may have confirmed beats until just now.
@@ -169,8 +174,13 @@ class Election:
     def follow(self) -> None:
         """Follow the leader that has accepted this host: its term is a promise."""
         assert self._link.following is not None
+        self.forget_attempts()
         if self.voter.follow(*self._link.following):
             self._actions.append(Persist(self.voter.promise))
+
+    def forget_attempts(self) -> None:
+        """Forget candidacies, because there is a leader, and it has accepted this host or confirmed its beat."""
+        self._trial = self._in_vain = None
 
     def judge_lead(self, now_ns: int) -> None:
         """Step down when this host cannot lead any more: its risk has ended, or no majority confirms it."""
@@ -215,12 +225,12 @@ class Election:
         if self._role is _Role.CANDIDATE:
             self._go_on_campaigning(now_ns)
         elif self._role is not _Role.FOLLOWER or not self._may_compete(now_ns):
-            self._trial = None
+            self._end_trial()
         elif self._trial is None:
             self._candidate_since_ns = now_ns
             self._try_out(now_ns)
         elif now_ns - self._candidate_since_ns > self._patience_of(self._trial):
-            self._trial = None
+            self._end_trial()
             self._pause_campaign(self._times.lease_ns, now_ns)
         elif now_ns - self._asked_ns >= self._times.beat_ns:
             if self._trial.later_term:
@@ -252,6 +262,7 @@ class Election:
     def _try_out(self, now_ns: int) -> None:
         """Ask what the votes would be. An isolated host gets no further, so it disturbs nothing when it is back."""
         ask = self._new_ask(is_trial=True)
+        self._end_trial()
         self._trial = Candidacy(ask, self._config.majority)
         self._trial.add(self.voter.vote(ask, now_ns))
         self._send_asks(self._trial, now_ns)
@@ -276,6 +287,10 @@ class Election:
         self._send_asks(self._candidacy, now_ns)
         self._win_if_elected(now_ns)
 
+    def _end_trial(self) -> None:
+        if self._trial is not None:
+            self._in_vain, self._trial = self._trial, None
+
     def _go_on_campaigning(self, now_ns: int) -> None:
         candidacy = self._candidacy
         assert candidacy is not None
@@ -283,6 +298,7 @@ class Election:
             self._withdraw(now_ns)
         elif now_ns - self._asked_ns >= self._times.beat_ns:
             if candidacy.later_term:
+                self._in_vain = candidacy
                 self._role, self._candidacy = _Role.FOLLOWER, None  # It tries again in a later term.
             else:
                 self._send_asks(candidacy, now_ns)
@@ -303,10 +319,10 @@ class Election:
 
     def _withdraw(self, now_ns: int) -> None:
         """End a candidacy, and let other hosts go first for a while."""
-        self._trial = None
+        self._end_trial()
         if self._role is _Role.CANDIDATE:
             self._role = _Role.FOLLOWER
-            self._candidacy = None
+            self._in_vain, self._candidacy = self._candidacy, None
             self._pause_campaign(self._times.lease_ns, now_ns)
 
     def _pause_campaign(self, pause_ns: int, now_ns: int) -> None:

@@ -270,6 +270,7 @@ class HostCore:
     def tick(self, now_ns: int) -> list[Action]:
         """Do what is due by the clock. It is called every half ``beat_ms``."""
         self._election.judge_lead(now_ns)
+                self._election.forget_attempts()
         self._renew(now_ns)
         self._election.campaign(now_ns)
         self._link.keep(now_ns)

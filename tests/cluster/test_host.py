@@ -424,6 +424,31 @@ def test_a_candidate_without_a_majority_leaves_the_lease_to_others():
     assert msgspec.json.decode(driver.kv[RISK_KEY][1], type=LeaseValue).host == ""
 
 
+def test_why_there_is_no_leader_does_not_change_with_each_attempt():
+    driver = Driver()
+    whys = set()
+    for _ in range(1000):
+        for message in of(SendVote, driver.run(10)):
+            if message.host == "b":
+                refused = Voted("b", 0, granted=False, position=LogPosition(0, 5), why="just acknowledged")
+                driver.voted(msgspec.structs.replace(refused, is_trial=message.message.is_trial))
+        whys.add(driver.core.why(driver.now_ns))
+    assert driver.core.why(driver.now_ns).endswith("2 are needed (b: just acknowledged)")
+    assert len(of(SendVote, driver.actions)) > 50
+    assert len(whys) <= 3, "what is said before the first attempt, before its answers, and ever since"
+
+
+def test_a_host_that_was_paused_and_follows_again_waits_for_no_leader(follower):
+    follower.renewing = None
+    keep_valid(follower, 500)
+    follower.now_ns += 5000 * MS
+    follower.run(10)  # it asks for votes at once, and joins its leader anew
+    assert of(SendVote, follower.actions)[-1].message.is_trial
+    follower.told(Joined(3, must_copy=False))
+    keep_valid(follower, 500)
+    assert "waiting for a leader" not in follower.core.why(follower.now_ns)
+
+
 def test_the_leader_places_every_shard_and_the_shards_of_a_silent_host_anew():
     driver = Driver()
     term = elected(driver).term
