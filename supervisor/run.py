@@ -26,7 +26,7 @@ from arbshard.venues.keys import Keys
 from arbshard.venues.registry import AWAY
 from arbshard.wire import control
 from arbshard.wire.recording import RAW
-from supervisor.cluster.member import ClusterMember
+from supervisor.cluster.member import OPEN_STAYS, ClusterMember
 from supervisor.cluster.role import HostRole
 from supervisor.control import ControlServer
 from supervisor.exchanges import with_exchanges
@@ -542,7 +542,7 @@ class Run:
         if member.waits_for_leader:
             self.request_stop(keep_positions=True)
             others = "" if order.host_only else "; other hosts are not stopped by it"
-            return control.ControlDone(f"this host waits for a leader and ends at once{others}")
+            return control.ControlDone(f"this host waits for a leader and ends at once{others}; {OPEN_STAYS}")
         self.request_stop(keep_positions=order.keep_positions, all_hosts=not order.host_only)
         return control.ControlDone(member.order_end(order))
 

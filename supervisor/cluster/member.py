@@ -24,6 +24,8 @@ from supervisor.status_publisher import StatusPublisher
 _SAY_S, _SAY_AGAIN_S = 5.0, 10.0
 """How long a host waits for a leader before it says so, and before it says so again, in seconds."""
 _WAIT_S = 0.02
+OPEN_STAYS = "no leader is known, so no position can be closed: what is open stays open until the next start"
+"""What is added to the answer to an order to end."""
 _LEAVE_S = 5.0
 """How long a host that leaves the cluster waits until its agent has given everything back, in seconds."""
 _LAST_S = 15.0
@@ -104,11 +106,13 @@ class ClusterMember:
         if order.host_only:
             return "this host leaves the cluster; its positions are kept for the other hosts"
         self.role.ordered_phase = 2 if order.keep_positions else 1
+        open_stays = "" if self.role.leader or order.keep_positions else f"; {OPEN_STAYS}"
         unreached = self.role.unreached()
         if unreached:
             those = ", ".join(unreached)
-            return f"stopping this host; {those} cannot be reached and may go on: stop each of them there"
-        return "stopping all hosts of the cluster"
+            stop_there = f"{those} cannot be reached and may go on: stop each of them there"
+            return f"stopping this host; {stop_there}{open_stays}"
+        return f"stopping all hosts of the cluster{open_stays}"
 
     def are_others_at_work(self, read_note: Callable[[], RiskNote], *, keeps_positions: bool) -> bool:
         """Return whether other hosts of a cluster that ends have something left to close or to book.

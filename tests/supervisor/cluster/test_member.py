@@ -13,7 +13,7 @@ from arbshard.model.risk_note import NO_NOTE, HaltNote, PositionNote
 from arbshard.wire import control
 from supervisor.cluster import member as member_module
 from supervisor.cluster.held import AgentView
-from supervisor.cluster.member import ClusterMember
+from supervisor.cluster.member import OPEN_STAYS, ClusterMember
 from supervisor.shards.assignments import ChangeFailed
 from support import world as w
 
@@ -230,17 +230,21 @@ LEAVES = "this host leaves the cluster; its positions are kept for the other hos
 
 
 @pytest.mark.parametrize(
-    ("order", "cut_off", "phase", "answer"),
+    ("order", "leader", "cut_off", "phase", "answer"),
     [
-        (control.Stop(), (), 1, "stopping all hosts of the cluster"),
-        (control.Stop(keep_positions=True), (), 2, "stopping all hosts of the cluster"),
-        (control.Stop(), ("b", "c"), 1, f"stopping this host; b, c {CUT_OFF}"),
-        (control.Stop(host_only=True), (), 0, LEAVES),
+        (control.Stop(), "a", (), 1, "stopping all hosts of the cluster"),
+        (control.Stop(keep_positions=True), "a", (), 2, "stopping all hosts of the cluster"),
+        (control.Stop(), "a", ("b", "c"), 1, f"stopping this host; b, c {CUT_OFF}"),
+        (control.Stop(host_only=True), "", (), 0, LEAVES),
+        (control.Stop(), "", ("b", "c"), 1, f"stopping this host; b, c {CUT_OFF}; {OPEN_STAYS}"),
+        (control.Stop(), "", (), 1, f"stopping all hosts of the cluster; {OPEN_STAYS}"),
+        (control.Stop(keep_positions=True), "", (), 2, "stopping all hosts of the cluster"),
     ],
 )  # fmt: skip
 def test_an_order_to_end_reaches_the_other_hosts_unless_it_is_for_this_one(
-    world, order, cut_off, phase, answer
+    world, order, leader, cut_off, phase, answer
 ):
+    world.role.leader = leader
     world.role.cut_off = cut_off
     assert world.member.order_end(order) == answer
     assert world.role.ordered_phase == phase
