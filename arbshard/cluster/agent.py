@@ -532,11 +532,7 @@ class Agent:
             self._begin("the copy of the universe", self._universe.keep())
         is_ending = self._core.phase != 0
         if self._core.leads and self._state.universe and self._store.is_connected and not is_ending:
-            try:
-                packed = self._universe.publish(self._ports.files.universe, self._state.universe)
-            except (OSError, ProtocolError) as error:
-                get_logger().error("the universe cannot be published", why=str(error))
-                packed = None
+            packed = self._universe.publish(self._ports.files.universe, self._state.universe)
             if packed is not None:
                 self._begin(f"{RUN}/{_UNIVERSE}", self._put_universe(packed, self._state.universe))
 

@@ -39,6 +39,8 @@ class SharedUniverse:
         self._unkept: bytes | None = None
         """What is still to be written to the disk."""
         self._keeping = asyncio.Lock()
+        self._trouble = ""
+        """Why it could not be published at the last try; empty when it could."""
         try:
             raw = self._copy.read_bytes()
             serial = _serial_of(raw)
@@ -86,17 +88,24 @@ class SharedUniverse:
             self._take(raw, self._published)
 
     def publish(self, source: Path, serial: int) -> bytes | None:
-        """Return what the leader is to write to NATS; None when that is there already.
+        """Return what the leader is to write to NATS; None when that is there already, or cannot be read or kept.
 
-        ``serial`` is that of its supervisor's universe, whose file is at ``source``. Raises ``OSError``,
-        ``ProtocolError``.
+        ``serial`` is that of its supervisor's universe, whose file is at ``source``. Call it again and again: the
+        same trouble is logged once.
         """
         if serial <= self._published:
             return None
-        raw = source.read_bytes()
-        found = _serial_of(raw)  # it may be a later one by now
-        if found > self.serial:
-            self._take(raw, found)
+        try:
+            raw = source.read_bytes()
+            found = _serial_of(raw)  # it may be a later one by now
+            if found > self.serial:
+                self._take(raw, found)
+        except (OSError, ProtocolError) as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                get_logger().error("the universe cannot be published", why=self._trouble)
+            return None
+        self._trouble = ""
         return zlib.compress(raw)
 
     def is_published(self, serial: int) -> None:

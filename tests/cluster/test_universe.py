@@ -5,6 +5,7 @@ import threading
 import zlib
 
 import pytest
+from structlog.testing import capture_logs
 
 from arbshard.cluster import universe as sharing
 from arbshard.cluster.files import write_durably
@@ -68,6 +69,22 @@ def test_the_leader_publishes_each_serial_until_it_is_there(folders):
     assert one.publish(source, 5) is None
     one.heed(None)  # NATS was wiped
     assert one.publish(source, 5) is not None
+
+
+def test_why_it_cannot_be_published_is_logged_once(folders):
+    one = shared(folders)
+    source = folders[1] / "universe.json"
+    with capture_logs() as lines:
+        assert [one.publish(source, 5) for _ in range(100)] == [None] * 100
+        assert len(lines) == 1
+        source.write_bytes(b"[]")
+        assert [one.publish(source, 5) for _ in range(100)] == [None] * 100
+        assert len(lines) == 2
+        source.write_bytes(raw(5))
+        assert one.publish(source, 5) is not None
+        source.unlink()
+        assert one.publish(source, 5) is None
+    assert len(lines) == 3, "it is news again"
 
 
 def test_a_leader_replaces_an_older_one_of_nats(folders):
