@@ -18,7 +18,9 @@ COUNTERS = (
     "heartbeat_failures",
     "commands",
     "unknown_chats",
+    "reaches",
 )
 """The names on its page. ``holding``: alerts that are not over. ``outbox``: messages that are not delivered yet.
 ``failures``: tries to deliver that failed. ``unstored``: turns whose alerts could not be written to the file.
-``unknown_chats``: commands of chats that are not on the list, which get no answer."""
+``unknown_chats``: commands of chats that are not on the list, which get no answer.
+``reaches``: 1 unless there is no target, or the last try to deliver has failed at each of them."""

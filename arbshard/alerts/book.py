@@ -121,7 +121,7 @@ class AlertBook:
         holds = {one.key: one for one in picture.conditions if self._levels.get(one.kind, "on") != "off"}
         changes: list[Change] = []
         for key, condition in holds.items():
-            changes += self._hold(key, condition, now_ns, now_ms)
+            changes += self._hold(key, condition, now_ns, now_ms, is_left=key in picture.left)
         for key in [key for key in self._since if key not in holds and key[0] not in picture.unknown]:
             del self._since[key]
         for key, alert in list(self._open.items()):
@@ -154,17 +154,22 @@ class AlertBook:
             self._unsent_events[key] = self._unsent_events.get(key, 0) + 1
         return [Change("event", *key, "info", text, command, at_ms, is_sent)]
 
-    def _hold(self, key: Key, condition: Condition, now_ns: int, now_ms: int) -> Iterator[Change]:
+    def _hold(
+        self, key: Key, condition: Condition, now_ns: int, now_ms: int, *, is_left: bool
+    ) -> Iterator[Change]:
+        """Yield what follows from a condition that holds. ``is_left``: another host sends it."""
         alert = self._open.get(key)
         if alert is None:
             since_ns = self._since.setdefault(key, now_ns)
             if now_ns - since_ns < condition.begins_after_s * _SECOND:
                 return
             alert = self._begin(condition, now_ns, now_ms)
-            alert.is_announced = self._may_announce(key, now_ns, alert)
+            alert.is_announced = not is_left and self._may_announce(key, now_ns, alert)
             yield self._change("begins", alert, now_ns, now_ms, is_sent=alert.is_announced)
             return
         alert.condition = condition
+        if is_left:
+            return
         if alert.is_announced and alert.repeat.is_over(now_ns):
             alert.repeat.begin(now_ns)
             yield self._change("repeats", alert, now_ns, now_ms, is_sent=True)

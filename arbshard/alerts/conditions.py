@@ -9,7 +9,7 @@ from arbshard.config import AlertsConfig, LimitsConfig
 from arbshard.model.notes import ChildNote
 from arbshard.model.risk_note import RiskNote
 from arbshard.status.limits import LimitUse, limit_uses, symbol_notional_uses
-from arbshard.status.model import Problem, Status
+from arbshard.status.model import ClusterStatus, Problem, Status
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -49,6 +49,8 @@ class Picture(NamedTuple):
     conditions: tuple[Condition, ...]
     unknown: frozenset[str]
     """Kinds of which this moment says nothing: what held of them a moment ago is taken to hold still."""
+    left: frozenset[tuple[str, str]] = frozenset()
+    """The keys of those that another host of the cluster sends. They are kept here, and sent once it does not."""
 
 
 RULES: Mapping[str, Rule] = {
@@ -85,6 +87,8 @@ KINDS = frozenset({*(rule.kind for rule in RULES.values()), "naked", "limit", "d
 """All kinds of conditions."""
 _OF_RISK = KINDS - {"feed", "restarts", "disk", "vanished", "cluster"}
 """Kinds that rest on what risk noted."""
+_DEGRADED_OF_RISK = frozenset({"closing", "fx", "fee", "wallets", "statement", "transfer"})
+"""Kinds of problems that are ``degraded`` and rest on what risk noted."""
 _WHILE_ENDING = frozenset({"feed", "restarts", "degraded", "vanished", "cluster"})
 """Kinds that say nothing once a run ends: its feeds, its processes and its part in a cluster end with it."""
 
@@ -108,7 +112,28 @@ def picture_of(
     )
     # One alert per kind and subject: where two problems have both in common, the first is the more urgent one.
     by_key = {one.key: one for one in reversed(found) if one.kind not in unknown}
-    return Picture(tuple(reversed(by_key.values())), unknown)
+    left = frozenset(filter(_is_of_money, by_key)) if not sends_for_all(status.cluster) else frozenset()
+    return Picture(tuple(reversed(by_key.values())), unknown, left)
+
+
+def _is_of_money(key: tuple[str, str]) -> bool:
+    """Return whether every host of a cluster knows it alike."""
+    kind, subject = key
+    if kind == _OTHER.kind:
+        return subject.partition(" ")[0] in _DEGRADED_OF_RISK
+    return kind in _OF_RISK
+
+
+def sends_for_all(cluster: ClusterStatus | None) -> bool:
+    """Return whether this host sends what concerns the money: it is the first one in the cluster file that can.
+
+    A host can when it is in contact with the leader, and its alerts reach a target. Where no host is known to, each
+    of them sends.
+    """
+    if cluster is None:
+        return True
+    able = (host.name for host in cluster.hosts if host.tells and not host.away and not host.leaving)
+    return next(able, cluster.host) == cluster.host
 
 
 def _problems(causes: Sequence[Problem]) -> Iterator[Condition]:

@@ -23,7 +23,7 @@ import msgspec
 
 from arbshard.alerts import COUNTERS
 from arbshard.alerts.book import AlertBook, Change
-from arbshard.alerts.conditions import RestartCounts, picture_of
+from arbshard.alerts.conditions import RestartCounts, picture_of, sends_for_all
 from arbshard.alerts.sending import (
     Heartbeat,
     Outlet,
@@ -105,6 +105,8 @@ class AlertsProcess:
         self._restarts = RestartCounts(settings.restarts, settings.restarts_window_s)
         self._collector = Collector(files.dir, clock)
         self._status: Status | None = None
+        self._is_left_to_another = False
+        """Whether another host of the cluster sends what concerns the money."""
         self._began_ms = clock.wall_ms()
         self._pruned_ns = clock.monotonic_ns()
         self._unstored = 0
@@ -218,6 +220,7 @@ class AlertsProcess:
         now_ns, now_ms = self._clock.monotonic_ns(), self._clock.wall_ms()
         restarted = self._restarts.add(own.children, now_ns)
         picture = picture_of(status, note, restarted, self._config.alerts, self._config.limits)
+        self._is_left_to_another = not sends_for_all(status.cluster)
         changes = self._book.update(picture, now_ns, now_ms)
         facts: dict[str, str] = {}
         changes += self._events(own, facts, now_ns, now_ms)
@@ -314,7 +317,8 @@ class AlertsProcess:
     def _digest(self, kind: str, subject: str, text: str, now_ms: int) -> Iterator[Change]:
         level = self._levels[kind]
         if level != "off":
-            yield Change("event", kind, subject, "info", text, "trades", now_ms, level == "on")
+            is_sent = level == "on" and not self._is_left_to_another
+            yield Change("event", kind, subject, "info", text, "trades", now_ms, is_sent)
 
     def _supervisor_note(self) -> SupervisorNote | None:
         with PageReader.attach(self._files.supervisor_page) as page:
@@ -341,6 +345,7 @@ class AlertsProcess:
             "heartbeat_failures": beat.failures if beat is not None else 0,
             "commands": desk.answered if desk is not None else 0,
             "unknown_chats": desk.unknown_chats if desk is not None else 0,
+            "reaches": int(any(not outlet.trouble for outlet in self._outlets)),
         }
         for name, value in shown.items():
             page.set(page.counter(name), value)

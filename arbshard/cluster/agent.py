@@ -153,6 +153,7 @@ class Agent:
         """When something was last sent to each other agent."""
         self._began_ns = lease_ns()
         self._frames_s = self._cpu = 0.0
+        self._sends_alerts = False
         self._state = SupervisorState()
         self._counts = dict.fromkeys(("votes", "claims", "claims_refused", "bad_messages"), 0)
         self._link: _Link | None = None
@@ -391,6 +392,7 @@ class Agent:
             frames_s=self._frames_s,
             cpu=self._cpu,
             now_ns=lease_ns(),
+            alerts=self._sends_alerts,
         )
         self._view = message.view
         data = encode(message)
@@ -607,6 +609,7 @@ class Agent:
             return
         self._measured_ns = now_ns
         note = self._local.note()
+        self._sends_alerts = self._local.sends_alerts()
         if note is not None:
             self._frames_s = sum(venue.msg_s for venue in note.venues)
             self._cpu = self._meter.share([note.pid, *(one.pid for one in note.children if one.pid)])

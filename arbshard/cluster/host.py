@@ -150,7 +150,16 @@ class HostCore:
         """Return the newest view of each other host that has sent one."""
         return self._neighbours.views
 
-    def gossip(self, *, at_ms: int, version: str, frames_s: float, cpu: float, now_ns: int) -> Gossip:
+    def gossip(
+        self,
+        *,
+        at_ms: int,
+        version: str,
+        frames_s: float,
+        cpu: float,
+        now_ns: int,
+        alerts: bool = False,
+    ) -> Gossip:
         """Return what this host sends to all others. The arguments are what only its processes know."""
         self._frames_s = frames_s
         position = self._election.voter.position
@@ -170,6 +179,7 @@ class HostCore:
             note=self.why(now_ns),
             leaving=self.is_leaving,
             universe=self._universe,
+            alerts=alerts,
         )
         return Gossip(self.host, view, self._placer.placement, self.phase)
 
@@ -260,6 +270,7 @@ class HostCore:
                 self._beat(now_ns)
             case Valid():
                 link.heed_valid(message, now_ns)
+                self._election.forget_attempts()
             case Granted():
                 if self._claims.heed_grant(message, now_ns):
                     self._beat(now_ns)  # Only a confirmed beat that lists the grant makes it valid.
@@ -270,7 +281,6 @@ class HostCore:
     def tick(self, now_ns: int) -> list[Action]:
         """Do what is due by the clock. It is called every half ``beat_ms``."""
         self._election.judge_lead(now_ns)
-                self._election.forget_attempts()
         self._renew(now_ns)
         self._election.campaign(now_ns)
         self._link.keep(now_ns)

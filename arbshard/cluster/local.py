@@ -19,6 +19,8 @@ from arbshard.wire.cluster import StuckWorker
 
 _AGAIN_NS = 100_000_000
 """How often a page that is missing or of another process is opened anew, in ns."""
+_ALERTS_FRESH_NS = 5_000_000_000
+"""The process of alerts shows at least this often (ns) that it is alive."""
 _STUCK_AGAIN_NS = 1_000_000_000
 """Pause in ns between two reports that the same worker is stuck."""
 
@@ -75,6 +77,7 @@ class LocalProcesses(Closable):
     def __init__(self, files: RunFiles, shards: int, monotonic_ns: Callable[[], int]) -> None:
         self._now_ns = monotonic_ns
         self._shards = range(shards)
+        self._alerts_page = files.alerts_page
         self._supervisor = _OpenPage(files.supervisor_page)
         self._workers = [_OpenPage(files.worker_page(shard)) for shard in self._shards]
         self._names: frozenset[str] = frozenset()
@@ -114,6 +117,15 @@ class LocalProcesses(Closable):
             return msgspec.json.decode(raw, type=SupervisorNote) if raw else None
         except (SharedMemoryError, msgspec.MsgspecError):
             return None  # it is shown again a moment later
+
+    def sends_alerts(self) -> bool:
+        """Return whether the alerts of this host reach a target, as far as their process knows."""
+        try:
+            with PageReader.attach(self._alerts_page) as page:
+                is_fresh = self._now_ns() - page.value("beat_ns") < _ALERTS_FRESH_NS
+                return is_fresh and page.value("reaches") == 1
+        except (SharedMemoryError, KeyError):
+            return False  # there is no such process
 
     def close(self) -> None:
         """Close all pages. May be called again."""

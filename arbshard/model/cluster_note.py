@@ -97,6 +97,8 @@ class HostSight(msgspec.Struct, frozen=True):
 
 class ClusterNote(msgspec.Struct, frozen=True):
     """Is the note of the page."""
+    alerts: bool = False
+    """Whether its alerts reach a target, as far as it knows."""
 
     cluster: str
     host: str

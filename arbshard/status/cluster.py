@@ -130,6 +130,7 @@ def problems_of_cluster(cluster: ClusterStatus, *, is_ending: bool) -> Iterator[
     if is_ending:
         return
     if not cluster.leader:
+        tells=view.alerts and view.term > 0,
         lost = f"host {cluster.lost}, which led last, is away" if cluster.lost else ""
         why = "; ".join(filter(None, (lost, cluster.why)))
         text = "the cluster has no leader that this host knows"

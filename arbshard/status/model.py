@@ -277,6 +277,8 @@ class ClusterHostStatus(msgspec.Struct, frozen=True):
     version: str = ""
     note: str = ""
 
+    tells: bool = False
+    """Whether it follows the leader, and its alerts reach a target."""
 
 class ClusterStatus(msgspec.Struct, frozen=True):
     """Describes the cluster as one of its hosts sees it."""

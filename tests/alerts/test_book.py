@@ -25,11 +25,11 @@ class Follower:
         self.now_s = 1000.0
         self.changes = []
 
-    def show(self, *conditions, unknown=(), for_s=0.0):
+    def show(self, *conditions, unknown=(), left=(), for_s=0.0):
         """Show a picture once, and every second for a while; the steps that followed."""
         before = len(self.changes)
         for _ in range(int(for_s) + 1):
-            picture = Picture(conditions, frozenset(unknown))
+            picture = Picture(conditions, frozenset(unknown), frozenset(left))
             self.changes += self.book.update(picture, int(self.now_s * SECOND), int(self.now_s * 1000))
             self.now_s += 1
         return [(one.step, one.is_sent) for one in self.changes[before:]]
@@ -48,6 +48,27 @@ def test_it_begins_is_repeated_with_growing_pauses_and_is_withdrawn_once(follow)
     assert follow.show(condition(), for_s=20) == [("repeats", True)]
     assert follow.show(for_s=20) == [("over", True)]
     assert follow.book.holding == 0
+
+
+HALT = condition("halt", "entries")
+
+
+def test_what_another_host_sends_is_kept_and_not_sent(follow):
+    assert follow.show(HALT, left=[HALT.key], for_s=3 * REPEAT_S) == [("begins", False)]
+    assert follow.book.holding == 1
+    assert follow.show(for_s=20) == [("over", False)]
+
+
+def test_it_is_sent_when_the_other_host_is_lost(follow):
+    assert follow.show(HALT, left=[HALT.key], for_s=5) == [("begins", False)]
+    assert follow.show(HALT, for_s=3) == [("announced", True)]
+    assert follow.show(for_s=20) == [("over", True)]
+
+
+def test_what_was_sent_here_is_not_repeated_while_another_host_sends_and_its_end_is_told(follow):
+    assert follow.show(HALT) == [("begins", True)]
+    assert follow.show(HALT, left=[HALT.key], for_s=3 * REPEAT_S) == []
+    assert follow.show(for_s=20) == [("over", True)]
 
 
 def test_what_ends_before_its_time_is_no_alert(follow):

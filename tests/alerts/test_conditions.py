@@ -9,11 +9,13 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 import arbshard.status
-from arbshard.alerts.conditions import KINDS, RULES, RestartCounts
+from arbshard.alerts.conditions import KINDS, RULES, RestartCounts, sends_for_all
 from arbshard.cli import app
 from arbshard.config import AlertLevels
 from arbshard.model.notes import ChildNote
 from arbshard.model.risk_note import EquityNote, NakedNote, PortfolioTally, PositionNote
+from arbshard.status.model import ClusterHostStatus
+from support.made_status import made_cluster_status
 
 SECOND = 1_000_000_000
 
@@ -136,6 +138,51 @@ class TestWhatIsNotKnown:
         picture = dead.picture()
         assert [one.kind for one in picture.conditions] == ["vanished"]
         assert picture.unknown == KINDS - {"vanished"}
+
+
+class TestOnSeveralHosts:
+    """One host sends what concerns the money."""
+
+    CAUSES = (
+        ("halt", "", "halted"), ("fx", "", "in doubt"), ("feed", "upbit", "down"), ("nats", "NATS", "away"),
+        ("disk", "", "full"),
+    )  # fmt: skip
+
+    @staticmethod
+    def cluster(host, *hosts, **changes):
+        return made_cluster_status(host=host, hosts=hosts, **changes)
+
+    @staticmethod
+    def host(name, *, tells=True, **changes):
+        return ClusterHostStatus(name, 0.1, tells=tells, **changes)
+
+    @pytest.mark.parametrize(
+        ("first", "sender"),
+        [
+            ({}, "a"),
+            ({"away": True}, "b"),
+            ({"leaving": True}, "b"),
+            ({"tells": False}, "b"),  # it does not follow the leader, or its targets cannot be reached
+        ],
+    )
+    def test_the_first_one_that_can_sends(self, first, sender):
+        hosts = self.host("a", **first), self.host("b"), self.host("c")
+        assert [one for one in "abc" if sends_for_all(self.cluster(one, *hosts))] == [sender]
+
+    def test_where_none_is_known_to_be_able_each_sends(self):
+        hosts = [self.host(name, tells=False) for name in "abc"]
+        assert all(sends_for_all(self.cluster(one, *hosts)) for one in "abc")
+
+    def test_the_others_leave_what_concerns_the_money_to_it(self, moment):
+        hosts = self.host("a"), self.host("b")
+        own = moment.shows(*self.CAUSES, cluster=self.cluster("a", *hosts)).picture()
+        other = moment.shows(*self.CAUSES, cluster=self.cluster("b", *hosts)).picture()
+        assert own.conditions == other.conditions
+        assert own.left == frozenset()
+        assert {kind for kind, _ in other.left} == {"halt", "degraded"}
+
+    def test_on_one_host_nothing_is_left(self, moment):
+        assert moment.shows(*self.CAUSES).picture().left == frozenset()
 
 
 class TestRestartCounts:

@@ -156,6 +156,11 @@ def test_a_leader_that_is_away_is_none():
     ]
 
 
+def test_a_host_tells_while_it_follows_the_leader_and_its_alerts_reach_someone():
+    views = view("a", 0, alerts=True), view("b", 1), view("c", 2, alerts=True, term=0)
+    assert [host.tells for host in found(shown=note(*views)).hosts] == [True, False, False]
+
+
 def test_where_a_shard_is_run():
     status = found()
     assert elsewhere_of(None, 1) == elsewhere_of(status, 0) == ""
