@@ -575,6 +575,7 @@ class Agent:
         self._set("nats_failures", self._store.failures)
         self._set("stored_seq", self._replica.position.seq)
         self._set("copies", self._replica.copies)
+        self._set("unknown_counters", self._mirror.unknown)
         why = core.why(now_ns)
         note = ClusterNote(
             cluster=self._cluster.name,
@@ -608,8 +609,8 @@ class Agent:
         if now_ns - self._measured_ns < _MEASURE_NS:
             return
         self._measured_ns = now_ns
-        note = self._local.note()
         self._sends_alerts = self._local.sends_alerts()
+        note = self._local.note()
         if note is not None:
             self._frames_s = sum(venue.msg_s for venue in note.venues)
             self._cpu = self._meter.share([note.pid, *(one.pid for one in note.children if one.pid)])

@@ -38,6 +38,18 @@ _COUNTED_BY_AGENT: Mapping[str, str] = {
     "claims_refused": "Shards that the leader has refused to this host.",
     "copies": "Whole copies of the ledger that this host had to take.",
     "nats_failures": "Reads and writes at NATS that failed, as far as is known.",
+    "unknown_counters": "Counters of the leader's risk that this version does not know.",
+}
+_LEADING_GAUGES: Mapping[str, str] = {
+    "followers": "Other hosts that follow this one, which leads.",
+    "uncommitted": "Events that no majority has stored yet.",
+    "held_replies": "Replies of risk that wait until a majority has stored their events.",
+}
+_LEADING_COUNTS: Mapping[str, str] = {
+    "unanswered": "Requests not handled because too many replies waited.",
+    "link_refused": "Connections refused because of their key, and messages because of their cluster file.",
+    "link_bad": "Invalid messages of followers, and followers that had to join again.",
+    "samples_ignored": "Books of other hosts that were not used, because they are of other pairs.",
 }
 _FUNNEL = ("wanted", "barred", "sized", "decided", "approved")
 
@@ -328,6 +340,14 @@ def _cluster(cluster: ClusterStatus) -> Iterator[Metric]:
     for key, text in _COUNTED_BY_AGENT.items():
         if key in cluster.counts:
             yield CounterMetricFamily(f"arbshard_cluster_{key}", text, value=cluster.counts[key])
+    if cluster.leader != cluster.host:
+        return  # Every host knows these figures, and Prometheus adds up those of all hosts.
+    for key, text in _LEADING_GAUGES.items():
+        if key in cluster.leading:
+            yield GaugeMetricFamily(f"arbshard_cluster_{key}", text, value=cluster.leading[key])
+    for key, text in _LEADING_COUNTS.items():
+        if key in cluster.leading:
+            yield CounterMetricFamily(f"arbshard_cluster_{key}", text, value=cluster.leading[key])
 
 
 def _limits(note: RiskNote, limits: LimitsConfig) -> Iterator[Metric]:

@@ -13,8 +13,21 @@ COUNTED = (
     "votes", "claims", "claims_refused",
     "copies",  # whole copies of the ledger that this host had to take
     "nats_failures",  # reads and writes at NATS that failed, as far as is known
+    "unknown_counters",  # counters of the leader's risk that this version does not know
 )  # fmt: skip
 """What the agent has counted since it began, which is shown to people."""
+LEADING_GAUGES = (
+    "followers",  # other hosts that follow
+    "uncommitted",  # events that no majority has stored yet
+    "held_replies",  # replies that wait for that
+)
+LEADING_COUNTS = (
+    "unanswered",  # requests that were not handled because too many replies waited
+    "link_refused",  # connections with a key that is not in the cluster file, and messages by another cluster file
+    "link_bad",  # invalid messages of followers, and followers that had to join again
+    "samples_ignored",  # books of other hosts that were not used, because they are of other pairs
+)
+"""What the leader's risk shows of its followers, for people: how it is now, and what it has counted."""
 COUNTERS = (
     "pid", "beat", "beat_ns", "ready", "errors",
     "term",  # the term of the leader that this host knows
@@ -84,6 +97,8 @@ class HostView(msgspec.Struct, frozen=True):
     """Whether it gives up its shards, because an operator ordered so."""
     universe: int = 0
     """Serial of the universe that its supervisor has in force; 0 for none."""
+    alerts: bool = False
+    """Whether its alerts reach a target, as far as it knows."""
 
 
 class HostSight(msgspec.Struct, frozen=True):
@@ -97,8 +112,6 @@ class HostSight(msgspec.Struct, frozen=True):
 
 class ClusterNote(msgspec.Struct, frozen=True):
     """Is the note of the page."""
-    alerts: bool = False
-    """Whether its alerts reach a target, as far as it knows."""
 
     cluster: str
     host: str

@@ -585,6 +585,7 @@ class Risk(Closable):
         self._set("unanswered", transport.unanswered)
         self._set("link_refused", cluster.refused())
         self._set("link_bad", follow.bad)
+        self._set("samples_ignored", follow.remote.ignored if follow.remote is not None else 0)
 
     def _set_ready(self, *, is_ready: bool) -> None:
         self.is_ready = is_ready

@@ -1,6 +1,7 @@
 """Defines the names of the counters on the page of risk. ``service`` and ``assembly`` write it, status reads it."""
 
 from arbshard.config.run import SHARDS_MAX
+from arbshard.model.cluster_note import LEADING_COUNTS, LEADING_GAUGES
 
 COUNTERS = (
     "pid",
@@ -41,12 +42,8 @@ COUNTERS = (
     "reserve_used",
     "archived",
     "archive_failures",
-    "followers",
-    "uncommitted",
-    "held_replies",
-    "unanswered",
-    "link_refused",
-    "link_bad",
+    *LEADING_GAUGES,
+    *LEADING_COUNTS,
     *(f"fence_{shard}" for shard in range(SHARDS_MAX)),
 )
 """``repeated``: requests that made no event because they were known. ``bad``: messages that are not requests.
@@ -62,17 +59,14 @@ of the ledger that were moved into archives; ``archive_failures``: attempts that
 because they were stuck.
 ``fence_<shard>``: the lowest epoch that may still trade.
 
-On the leader of a cluster: ``followers``: other hosts that follow. ``uncommitted``: events that no majority has
-stored yet. ``held_replies``: replies that wait for that. ``unanswered``: requests that were not handled because too
-many replies waited. ``link_refused``: connections with a key that is not in the cluster file. ``link_bad``: invalid
-messages of followers, and followers that had to join again.
+On the leader of a cluster: ``model.cluster_note.LEADING_GAUGES`` and ``LEADING_COUNTS``.
 """
 
 GAUGES = frozenset(
     {
         "pid", "ready", "session", "beat", "beat_ns", "doubted", "open_positions", "open_intents", "entries", "exits",
         "instructions", "terms", "halted", "listing_wanted", "universe", "closed", "disk_free_mb", "disk_room",
-        "reserve_kept", "followers", "uncommitted", "held_replies",
+        "reserve_kept", *LEADING_GAUGES,
         *(f"fence_{shard}" for shard in range(SHARDS_MAX)),
     }
 )  # fmt: skip

@@ -1,14 +1,23 @@
 """Reads what the cluster agent shows, for ``collect``: the hosts, the leader, and why this host does not trade."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import inf
+from types import MappingProxyType
 
 import msgspec
 
 from arbshard.clock import Clock, lease_ns
 from arbshard.config.cluster import ClusterConfig
 from arbshard.errors import SharedMemoryError
-from arbshard.model.cluster_note import COUNTED, ClusterNote, HostSight, HostView, decode_cluster_note
+from arbshard.model.cluster_note import (
+    COUNTED,
+    LEADING_COUNTS,
+    LEADING_GAUGES,
+    ClusterNote,
+    HostSight,
+    HostView,
+    decode_cluster_note,
+)
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import PageReader
 from arbshard.status.model import ClusterHostStatus, ClusterStatus, Problem
@@ -32,8 +41,10 @@ def read_settings(files: RunFiles) -> ClusterConfig | None:
         return None
 
 
-def read_cluster(files: RunFiles, cluster: ClusterConfig, clock: Clock) -> ClusterStatus:
-    """Return the state of the cluster as this host knows it."""
+def read_cluster(
+    files: RunFiles, cluster: ClusterConfig, clock: Clock, risk: Mapping[str, int] | None = None
+) -> ClusterStatus:
+    """Return the state of the cluster as this host knows it. ``risk``: the counters of the leader's risk."""
     counters: dict[str, int] = {}
     note: ClusterNote | None = None
     try:
@@ -42,7 +53,7 @@ def read_cluster(files: RunFiles, cluster: ClusterConfig, clock: Clock) -> Clust
             note = decode_cluster_note(text) if (text := page.note()) else None
     except (SharedMemoryError, msgspec.MsgspecError):
         counters, note = {}, None  # the agent has not begun, or it is being replaced
-    return describe(cluster, counters, note, clock.monotonic_ns(), lease_ns())
+    return describe(cluster, counters, note, clock.monotonic_ns(), lease_ns(), risk or {})
 
 
 def describe(
@@ -51,8 +62,12 @@ def describe(
     note: ClusterNote | None,
     now_ns: int,
     at_lease_ns: int,
+    risk: Mapping[str, int] = MappingProxyType({}),
 ) -> ClusterStatus:
-    """Return the state of the cluster, from the agent's page. ``at_lease_ns``: the time by the clock of leases."""
+    """Return the state of the cluster, from the agent's page. ``at_lease_ns``: the time by the clock of leases.
+
+    ``risk``: the counters of the leader's risk, as this host has got them.
+    """
     is_alive = now_ns - counters.get("beat_ns", 0) <= _CONTACT_FRESH_NS
     own = tuple(shard for shard in range(cluster.shards) if counters.get(f"grant_{shard}", 0))
     views = {view.host: view for view in note.hosts} if note is not None else {}
@@ -88,6 +103,9 @@ def describe(
         kept=note.kept if note is not None else (),
         phase="ending" if counters.get("phase", 0) else "running",
         counts={name: counters[name] for name in COUNTED if name in counters},
+        leading={name: risk[name] for name in (*LEADING_GAUGES, *LEADING_COUNTS) if name in risk}
+        if leader
+        else {},
         refused=note.refused if note is not None else (),
     )
 
@@ -112,6 +130,7 @@ def _host(
         cpu=view.cpu,
         version=view.version,
         note=view.note,
+        tells=view.alerts and view.term > 0,
     )
 
 
@@ -130,7 +149,6 @@ def problems_of_cluster(cluster: ClusterStatus, *, is_ending: bool) -> Iterator[
     if is_ending:
         return
     if not cluster.leader:
-        tells=view.alerts and view.term > 0,
         lost = f"host {cluster.lost}, which led last, is away" if cluster.lost else ""
         why = "; ".join(filter(None, (lost, cluster.why)))
         text = "the cluster has no leader that this host knows"

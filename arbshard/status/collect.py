@@ -102,14 +102,18 @@ class Collector:
         risk_note, risk, risk_counters = self._risk(children.get("risk"))
         self.risk_note = risk_note
         cluster_config = self._cluster_of(note.pid)
-        cluster = read_cluster(self._files, cluster_config, self._clock) if cluster_config else None
+        cluster = (
+            read_cluster(self._files, cluster_config, self._clock, risk_counters) if cluster_config else None
+        )
         is_mirrored = cluster is not None and "risk" not in children
         is_fresh = now_ns - risk_counters.get("beat_ns", 0) <= SUPERVISOR_SILENT_NS
         if is_mirrored and note.state != "ended":
             state = "elsewhere" if is_fresh else "silent"
             reason = "" if is_fresh else "nothing comes from that of the leader"
             risk = replace(risk, state=state, pid=None, reason=reason)
-        decisions, approvals, answers, shards = self._shards(note, children, risk_counters, now_ns)
+        decisions, approvals, answers, shards = self._shards(
+            note, children, risk_counters, cluster.unplaced if cluster is not None else (), now_ns
+        )
         universe, markets = self._universe()
         oldest = self._oldest_books(markets, now_ns)
         unattended = (*note.unattended, *unattended_of(shards, universe, risk_note.positions))
@@ -360,7 +364,12 @@ class Collector:
         return note, status, counters
 
     def _shards(
-        self, note: SupervisorNote, children: dict[str, ChildNote], risk: dict[str, int], now_ns: int
+        self,
+        note: SupervisorNote,
+        children: dict[str, ChildNote],
+        risk: dict[str, int],
+        unplaced: Sequence[int],
+        now_ns: int,
     ) -> tuple[Histogram, Histogram, dict[str, Histogram], tuple[ShardStatus, ...]]:
         decisions, approvals = Histogram(), Histogram()
         answers: dict[str, Histogram] = {}
@@ -387,7 +396,8 @@ class Collector:
                 self._shard(shard, child, counters, decision, approval, risk.get(f"fence_{shard}", 0), now_ns)
             )
             if is_away:
-                shards[-1] = replace(shards[-1], state="elsewhere", pairs=0)
+                state = "unplaced" if shard in unplaced else "elsewhere"
+                shards[-1] = replace(shards[-1], state=state, pairs=0)
             if raw:
                 missing = msgspec.json.decode(raw, type=_Missing).missing
                 shards[-1] = replace(shards[-1], missing=missing)

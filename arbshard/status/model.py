@@ -63,7 +63,8 @@ class ShardStatus(msgspec.Struct, frozen=True):
     id: int
     state: str
     """``starting``, ``running``, ``draining``, ``drained``, ``fenced``, ``restarting``, ``quarantined``, ``ended``,
-    ``ending`` after the supervisor vanished, or ``elsewhere``: another host of the cluster runs it.
+    ``ending`` after the supervisor vanished; in a cluster, ``elsewhere``: another host holds it, and ``unplaced``: no
+    host is known to hold it.
     """
     pid: int | None
     """Process id; None while there is no such process."""
@@ -276,9 +277,9 @@ class ClusterHostStatus(msgspec.Struct, frozen=True):
     cpu: float = 0.0
     version: str = ""
     note: str = ""
-
     tells: bool = False
     """Whether it follows the leader, and its alerts reach a target."""
+
 
 class ClusterStatus(msgspec.Struct, frozen=True):
     """Describes the cluster as one of its hosts sees it."""
@@ -307,6 +308,8 @@ class ClusterStatus(msgspec.Struct, frozen=True):
     """``running`` or ``ending``."""
     counts: dict[str, int] = {}
     """What the agent of this host has counted since it began (``model.cluster_note.COUNTED``)."""
+    leading: dict[str, int] = {}
+    """What the leader's risk shows of its followers (``model.cluster_note.LEADING_GAUGES``, ``LEADING_COUNTS``)."""
     refused: tuple[str, ...] = ()
     """Which hosts this one refuses to hear, and why."""
     lost: str = ""

@@ -340,7 +340,27 @@ def _cluster(cluster: ClusterStatus) -> WholeTable:
             Text("connected") if host.nats else Text("away", style="bold red"),
             host.note or "-",
         )
+    table.caption = _leading_line(cluster)
     return table
+
+
+def _leading_line(cluster: ClusterStatus) -> str:
+    """Return how the copies of the ledger keep up, and what went wrong with them; empty where nothing is known."""
+    found = cluster.leading
+    if not found:
+        return ""
+    line = (
+        f"{found['followers']} of {len(cluster.hosts) - 1} other hosts follow the leader; "
+        f"{found['uncommitted']:,} events and {found['held_replies']:,} replies wait for a majority"
+    )
+    troubles = {
+        "requests not answered": found["unanswered"],
+        "refused connections": found["link_refused"],
+        "invalid messages": found["link_bad"],
+        "books of other pairs": found["samples_ignored"],
+    }
+    counted = ", ".join(f"{count:,} {what}" for what, count in troubles.items() if count)
+    return f"{line}; since it leads: {counted}" if counted else line
 
 
 def _host_state(host: ClusterHostStatus, leader: str) -> str:

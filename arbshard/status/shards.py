@@ -22,7 +22,8 @@ def problems_of_shards(
     ``is_ending`` is whether the run ends in order, and its shards with it.
     """
     for shard in shards:
-        if shard.state in ("running", "elsewhere") or (is_ending and shard.state in _ENDING):
+        # ``cluster.problems_of_cluster`` names the shards that no host holds.
+        if shard.state in ("running", "elsewhere", "unplaced") or (is_ending and shard.state in _ENDING):
             continue
         pause = f" in {shard.again_in_s:g} s" if shard.state == "restarting" else ""
         why = f" (its worker {shard.reason})" if shard.reason else ""

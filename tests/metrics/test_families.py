@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from arbshard.config import Config
-from arbshard.model.cluster_note import COUNTED
+from arbshard.model.cluster_note import COUNTED, LEADING_COUNTS, LEADING_GAUGES
 from arbshard.model.funnel import EdgeFunnel
 from arbshard.model.risk_note import NO_NOTE, EquityNote, PortfolioTally
 from arbshard.shm.pages import Histogram
@@ -111,7 +111,7 @@ def test_a_cluster_is_shown_as_this_host_knows_it(status, table):
             ClusterHostStatus("c", None),
         ),
         unplaced=(3,), kept=("halt by anna: look",), phase="running",
-        counts=dict.fromkeys(COUNTED, 5),
+        counts=dict.fromkeys(COUNTED, 5), leading=dict.fromkeys((*LEADING_GAUGES, *LEADING_COUNTS), 6),
     )  # fmt: skip
     table = samples(families.families(replace(status, cluster=cluster), None, NO_PAGES, Config()))
     names = ("led", "leads", "may_trade", "term", "nats_up", "unplaced_shards", "kept_commands")
@@ -123,6 +123,13 @@ def test_a_cluster_is_shown_as_this_host_knows_it(status, table):
         assert (f"arbshard_cluster_host_{absent[0]}", (("host", absent[1]),)) not in table
     for counted in COUNTED:  # nothing that an agent counts is left out
         assert value(table, f"arbshard_cluster_{counted}_total") == 5
+    assert ("arbshard_cluster_followers", ()) not in table  # another host leads, and shows it
+    cluster = replace(cluster, host="b")
+    table = samples(families.families(replace(status, cluster=cluster), None, NO_PAGES, Config()))
+    for name in LEADING_GAUGES:
+        assert value(table, f"arbshard_cluster_{name}") == 6
+    for name in LEADING_COUNTS:
+        assert value(table, f"arbshard_cluster_{name}_total") == 6
 
 
 @given(st.lists(st.integers(0, 1 << 43), max_size=50))
