@@ -27,7 +27,9 @@ class Timers(NamedTuple):
     note_s: float = 0.25
     """Time between two notes for status."""
     busy_tick_s: float = 0.04
-    """Time between two checks while a child starts or a pair is moved, and on a host of a cluster."""
+    """Time between two checks while a child starts or a pair is moved, and between two looks at what the agent of a
+    cluster shows.
+    """
 
 
 class RunObserver(Protocol):

@@ -323,13 +323,32 @@ class Run:
                 report = asyncio.create_task(self.report(progress))
                 reports.add(report)
                 report.add_done_callback(reports.discard)
-            await self.processes.until_next(self._tick_s())
+            await self._until_next_check()
+
+    async def _until_next_check(self) -> None:
+        """Wait until it is time for the next check, a child has ended, or the cluster's agent shows something new.
+
+        A check takes as long as a few frames, which wait for it meanwhile; a look at the agent's page takes nothing.
+        """
+        tick_s = self._tick_s()
+        if self._member is None:
+            await self.processes.until_next(tick_s)
+            return
+        look_s = min(tick_s, self._ports.timers.busy_tick_s)
+        began_ns = self._clock.monotonic_ns()
+        while not self._stop.is_set():
+            looked_ns = self._clock.monotonic_ns()
+            await self.processes.until_next(look_s)
+            now_ns = self._clock.monotonic_ns()
+            has_died = now_ns - looked_ns < look_s * 1e9
+            if has_died or now_ns - began_ns >= tick_s * 1e9 or self._member.role.has_news():
+                return
 
     def _tick_s(self) -> float:
         """Return the time until the next check."""
         timers = self._ports.timers
         is_idle = self._shards is None or self._shards.assignments.is_idle
-        is_idle = is_idle and self.processes.is_settled and self._member is None
+        is_idle = is_idle and self.processes.is_settled
         return timers.tick_s if is_idle else timers.busy_tick_s
 
     def _follow_cluster(self) -> None:

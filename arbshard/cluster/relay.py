@@ -12,6 +12,7 @@ delivered before anything else once there is a leader.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from arbshard.closable import Closable
@@ -36,6 +37,8 @@ _DENY_S = 4.0
 ``HOLD_S`` and must get the answer before that."""
 _TURN_S = 0.02
 """Interval in seconds at which it is tried to send what waits."""
+_LATE_TURN_S = 0.2
+"""Interval in seconds at which it is seen whether what was sent has waited for too long."""
 _BATCH = 1024
 _LOCAL_TIMEOUT_MS, _LOCAL_TRIES = 1000, 10
 _AGAIN_S = 1.0
@@ -113,7 +116,7 @@ class Relay(Closable):
         assert self._listener is None
         self._listener = UnixListener(self._endpoint)
         self._listener.start(self._accept)
-        self._plan()
+        self._plan(_TURN_S)
 
     def set_leader(self, host: str) -> None:
         """Send to the risk of ``host`` from now on; empty while no other host is known to lead."""
@@ -124,6 +127,9 @@ class Relay(Closable):
         if host:
             endpoint = self._cluster.hosts[host].requests_endpoint
             self._channel = HostChannel(self._links, host, endpoint, self._on_reply)
+            with suppress(TransportError):  # the first request connects then, or waits like any other
+                self._channel.connect()
+            self._plan(_TURN_S)
 
     def deliver_here(self) -> None:
         """Deliver stored commands to the risk of this host, which leads now."""
@@ -149,16 +155,28 @@ class Relay(Closable):
             self._local.cancel()
             await asyncio.gather(self._local, return_exceptions=True)
 
-    def _plan(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(_TURN_S, self._on_timer)
+    def _plan(self, wait_s: float) -> None:
+        """Plan a turn within ``wait_s``. While nothing waits there is none, because each wakes the process."""
+        if self._listener is None:
+            return
+        due_s = self._now_s() + wait_s
+        if self._timer is not None:
+            if self._timer.when() <= due_s:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(due_s, self._on_timer)
 
     def _on_timer(self) -> None:
+        self._timer = None
         try:
             self._turn(self._now_s())
         except Exception as error:  # noqa: BLE001 - handed to the owner, who ends the process
             self._on_error(error)
             return
-        self._plan()
+        if self._kept.texts or not all(one.is_sent for one in self._waiting.values()):
+            self._plan(_TURN_S)
+        elif self._waiting:
+            self._plan(_LATE_TURN_S)
 
     def _turn(self, now_s: float) -> None:
         """Send what waits, store halts that wait for too long, and give up what is too old."""
@@ -186,6 +204,7 @@ class Relay(Closable):
                     continue
                 one = self._waiting[asked.request_id] = _Waiting(asked, now_s, halt=_halt_of(asked.payload))
                 self._send(one)
+                self._plan(_LATE_TURN_S if one.is_sent else _TURN_S)
         except Exception as error:  # noqa: BLE001 - handed to the owner, who ends the process
             self._on_error(error)
 
@@ -273,6 +292,7 @@ class Relay(Closable):
         self._kept_sent_s.clear()
         for one in self._waiting.values():
             one.is_sent = False
+            self._plan(_TURN_S)
 
 
 def _is_command(payload: bytes) -> bool:

@@ -71,6 +71,8 @@ class HostRole:
         self._risk_was_retired = False
         self._risk_fences: PageReader | None = None
         self.view = AgentView()
+        self._stepped_ns = 0
+        """When it was acted on the view last, by the clock of leases."""
         self.ordered_phase = 0
         """What an operator has ordered on this host: 1: the cluster ends; 2: the same, positions kept."""
         self.leaves = False
@@ -180,16 +182,25 @@ class HostRole:
 
     # What happens.
 
+    def has_news(self) -> bool:
+        """Return whether the agent shows anything that was not read, or this host's permission to trade is over."""
+        shown = self._shown()
+        is_known = shown._replace(valid_until_ns=self.view.valid_until_ns) == self.view
+        could_trade = self._stepped_ns < self.view.valid_until_ns
+        return not is_known or could_trade is not (self._lease_ns() < shown.valid_until_ns)
+
     def read(self) -> None:
         """Read what the agent shows now."""
+        self.view = self._shown()
+
+    def _shown(self) -> AgentView:
         agent = self._processes.get("agent")
         pid = agent.pid if agent is not None else 0
         if not pid or not self._page.is_up(pid):
             # Its grants are not known again before its successor shows them; until then the workers' time runs out.
-            self.view = self.view._replace(leads=self.view.leads and not self._is_lead_over())
-            return
+            return self.view._replace(leads=self.view.leads and not self._is_lead_over())
         value = self._page.value
-        self.view = AgentView(
+        return AgentView(
             term=value("term", pid),
             leads=value("leads", pid) == 1,
             valid_until_ns=value("valid_until_ns", pid),
@@ -201,6 +212,7 @@ class HostRole:
     def step(self) -> None:
         """Read the page; start and end the processes of this host by it."""
         self.read()
+        self._stepped_ns = self._lease_ns()
         self._step_risk()
         self._keep_risk_ready()
         workers = {

@@ -123,6 +123,21 @@ async def test_requests_reach_the_leader_and_their_replies_come_back(rig):
     assert (rig.relay.relayed, rig.relay.unrelayed, rig.relay.waiting) == (200, 0, 0)
 
 
+async def test_while_nothing_waits_there_are_no_turns(rig, monkeypatch):
+    turns = []
+    before = Relay._turn
+    monkeypatch.setattr(Relay, "_turn", lambda self, now_s: turns.append(now_s) or before(self, now_s))
+    rig.lead("a")
+    rig.relay.set_leader("a")
+    with rig.client() as client:
+        await client.request(b"x")
+        await asyncio.sleep(2 * relaying._LATE_TURN_S)
+        seen = len(turns)
+        await asyncio.sleep(10 * relaying._TURN_S)
+        assert len(turns) == seen
+        assert await client.request(b"y") == b"re:y"
+
+
 async def test_a_repeated_id_is_asked_once(rig):
     leader = rig.lead("a")
     rig.relay.set_leader("a")

@@ -57,6 +57,14 @@ _PART_BYTES = 64 * 1024
 _PARTS = 8
 """Number of parts of a copy sent in one turn of the loop."""
 _PARTS_S = 0.002
+_FIGURES_NS = 250_000_000
+"""Least time between two messages with counters that only show how risk is doing, in ns: most of them change with
+each tick, and each message wakes two processes."""
+_AT_ONCE = frozenset(
+    {"session", "ready", "instructions", "terms", "halted", "listing_wanted", "universe", "closed"}
+)
+"""The counters by which processes of other hosts act, and so do the fences (``_FENCE``)."""
+_FENCE = "fence_"
 _NOTE_NS = 500_000_000
 """Least time between two notes sent to a host, in ns."""
 _DRAIN_MS = 10
@@ -130,6 +138,8 @@ class _Follower:
     shown: dict[str, int] = field(default_factory=dict)
     note: bytes = b""
     noted_ns: int = 0
+    shown_ns: int = 0
+    """When counters were last sent."""
 
 
 class Following:
@@ -487,10 +497,13 @@ class Following:
     def _show(
         self, follower: _Follower, values: dict[str, int], now_ns: int, *, is_last: bool = False
     ) -> None:
-        """Send what has changed on the page; its note when it is due or the last one."""
+        """Send what has changed on the page: what others act on at once, the rest and the note when they are due."""
         if follower.is_own or self._page is None:
             return
         changed = {name: value for name, value in values.items() if follower.shown.get(name) != value}
+        is_due = is_last or now_ns - follower.shown_ns >= _FIGURES_NS
+        if not is_due and not any(name in _AT_ONCE or name.startswith(_FENCE) for name in changed):
+            changed = {}
         note = None
         if is_last or now_ns - follower.noted_ns >= _NOTE_NS:
             follower.noted_ns = now_ns
@@ -502,6 +515,7 @@ class Following:
                 note = None
         if (changed or note) and self._send(follower.route, encode(PageState(changed, note))):
             follower.shown.update(changed)
+            follower.shown_ns = now_ns if changed else follower.shown_ns
             follower.note = note or follower.note
 
     # copies

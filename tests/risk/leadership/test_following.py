@@ -342,6 +342,7 @@ async def test_the_page_is_sent_as_far_as_it_has_changed(rig):
     rig.follow._tick()
     assert rig.take(b"b", PageState) == []
     rig.page.counters["approvals"] = 2
+    rig.now_ns += 300 * MS
     rig.is_full = True
     rig.follow._tick()
     rig.is_full = False
@@ -355,6 +356,24 @@ async def test_the_page_is_sent_as_far_as_it_has_changed(rig):
     rig.now_ns += 600 * MS
     rig.follow._tick()
     assert rig.take(b"b", PageState) == []
+
+
+async def test_figures_are_sent_four_times_a_second_and_what_others_act_on_at_once(rig):
+    rig.join()
+    rig.follow._tick()
+    rig.take(b"b")
+    rig.page.text = None
+    sent = []
+    for tick in range(20):  # of 50 ms
+        rig.page.counters["approvals"] += 1
+        rig.page.counters["halted"] = int(tick >= 7)
+        rig.page.counters["fence_3"] = 9 if tick >= 13 else 0
+        rig.now_ns += 50 * MS
+        rig.follow._tick()
+        sent += [(tick, message.values) for message in rig.take(b"b", PageState)]
+    assert [tick for tick, values in sent if "halted" in values or "fence_3" in values][-2:] == [7, 13]
+    assert len(sent) <= 6
+    assert all("approvals" in values for _, values in sent)
 
 
 async def test_without_events_an_acknowledgement_is_asked_for_every_beat(rig):
