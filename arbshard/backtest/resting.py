@@ -31,7 +31,8 @@ what they would be.
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from math import inf
 from typing import NamedTuple
@@ -90,6 +91,8 @@ class _Rows(NamedTuple):
     asks: _Prices
     parts: "dict[int, FusedRows]"
     """What the frames of markets are joined of, by the number of the market."""
+    size: int
+    """Number of all rows of the block up to the first one that must be fed."""
 
 
 class _Grid(NamedTuple):
@@ -231,8 +234,9 @@ class QuietSpans:
         found = self._find(block, timers[self._risk_timer()])
         if found is None:
             return 0
-        self._carry_out(block, found, timers)
-        return int(np.searchsorted(block.table["due_ns"], found.ticks[found.length]))
+        plan, span = found
+        self._carry_out(block, plan, span, timers)
+        return int(np.searchsorted(block.table["due_ns"], plan.ticks[plan.length]))
 
     def end(self) -> None:
         """Let worker and risk see the books that they would have seen last."""
@@ -262,8 +266,9 @@ class QuietSpans:
 
     # What is found.
 
-    def _find(self, block: RowBlock, tick_ns: int) -> _Plan | None:
-        """Return the quiet span at the beginning of ``block``; None where there is none that is long enough.
+    def _find(self, block: RowBlock, tick_ns: int) -> tuple[_Plan, RestSpan] | None:
+        """Return the quiet span at the beginning of ``block``, and what risk would have seen in it; None where there
+        is none that is long enough.
 
         ``tick_ns`` is the time of risk's next tick.
         """
@@ -309,10 +314,11 @@ class QuietSpans:
         if length < _TICKS_MIN:
             return None
         plan = _Plan(rows, grid, ticks, length, samples, implied, streams)
-        if not self._decides_nothing(plan, now_ns):
+        span = self._span(plan)
+        if not self._decides_nothing(plan, span, now_ns):
             return None
         self._not_before_ns = 0
-        return plan
+        return plan, span
 
     def _unleveled(self, ticks: Sequence[int], now_ns: int) -> int:
         """Return the last position of ``ticks`` before a baseline may be known, as long as the level of the FX
@@ -332,12 +338,12 @@ class QuietSpans:
             length -= 1
         return length
 
-    def _decides_nothing(self, plan: _Plan, now_ns: int) -> bool:
+    def _decides_nothing(self, plan: _Plan, span: RestSpan, now_ns: int) -> bool:
         """Return whether risk decides nothing up to the end of a span."""
         core, now_ms = self._risk.core, self._clock.wall_ms()
         end_ms = now_ms + (plan.ticks[plan.length] - now_ns) // 1_000_000 + 1
         is_quiet = core.is_at_rest(now_ms, end_ms) and self._is_usual(plan)
-        return is_quiet and core.guard.fx.is_calm(self._span(plan))
+        return is_quiet and core.guard.fx.is_calm(span)
 
     def _markets_of(self, block: RowBlock) -> tuple[_Numbers, dict[int, _Stream]]:
         """Return the number of the market of each row, -1 for rows that must be fed, and the stream of each
@@ -348,7 +354,11 @@ class QuietSpans:
         numbers: dict[int, int] = {}
         streams: dict[int, _Stream] = {}
         refused = set()
-        present = np.flatnonzero(np.bincount(keys)) if size * size < 1 << 22 else np.unique(keys)
+        present = (
+            np.flatnonzero(np.bincount(keys))
+            if size * size < 1 << 22
+            else np.array(sorted(set(keys.tolist())))
+        )
         for key in present.tolist():
             connection, symbol = block.names[key // size], block.names[key % size]
             lane, fuser = self._lane_of(connection, symbol) if symbol else (None, None)
@@ -369,7 +379,7 @@ class QuietSpans:
         """Return from when a venue may have been silent for too long."""
         until_ns = 1 << 62
         for feed in self._feeds:
-            due_ns = np.sort(np.concatenate(list(_by_connection(rows, streams, feed.connections).values())))
+            due_ns = _due_of(rows, streams, feed.connections)
             times = np.concatenate(((min(feed.counted_ns, now_ns),), due_ns))
             is_long = np.diff(times) > _SILENT_NS
             last_ns = int(times[int(is_long.argmax())] if is_long.any() else times[-1])
@@ -403,7 +413,9 @@ class QuietSpans:
             order, bids, asks = (np.concatenate(column) for column in zip(*columns, strict=True))
             starts = np.concatenate(((0,), np.cumsum([len(rows) for rows, _, _ in columns])))
             received_ns = block.table["received_ns"][order]
-        return _Rows(order, markets[order], starts, due_ns[order], received_ns, bids, asks, parts)
+        return _Rows(
+            order, markets[order], starts, due_ns[order], received_ns, bids, asks, parts, len(markets)
+        )
 
     def _parts_before(self, number: int, fuser: BookFuser) -> FusedBefore | None:
         """Return what is known of a market whose levels and touches come in two streams; None without levels."""
@@ -626,7 +638,13 @@ class QuietSpans:
 
     # What is done.
 
-    def _carry_out(self, block: RowBlock, plan: _Plan, timers: Mapping[asyncio.TimerHandle, int]) -> None:
+    def _carry_out(
+        self,
+        block: RowBlock,
+        plan: _Plan,
+        span: RestSpan,
+        timers: Mapping[asyncio.TimerHandle, int],
+    ) -> None:
         """Leave everything as it would be at the end of the span."""
         end_ns = plan.ticks[plan.length]
         moved: dict[asyncio.TimerHandle, tuple[int, int]] = {}
@@ -638,7 +656,6 @@ class QuietSpans:
                 moved[handle] = after(times[-1], period_s), times[-1]
             return times
 
-        span = self._span(plan)
         times_of = {feed.name: feed.pass_timers(passed) for feed in self._feeds}
         passed(self._risk_timer(), self._risk.tick_s)
         passed(self._worker_timer(), self._worker.loop.timer_s)
@@ -661,43 +678,56 @@ class QuietSpans:
         """Bring the signs of life of connections up to date, and what is known of their lags."""
         for feed in self._feeds:
             times = times_of[feed.name]
-            every = _by_connection(plan.rows, plan.streams, feed.connections)
+            every = {name: _due_of(plan.rows, plan.streams, (name,)) for name in feed.connections}
             feed.rest(
                 beats,
                 times,
                 {name: due_ns[: np.searchsorted(due_ns, end_ns)] for name, due_ns in every.items()},
             )
-            measured = self._measured(block, plan, feed, times.lags)
-            for at_ns, found in zip(times.lags, measured, strict=True):
-                self._loop.now_ns = at_ns
-                feed.lag.note(found)
+            if times.lags:
+                self._measure_lags(block, plan, feed, times.lags)
 
-    def _measured(
-        self, block: RowBlock, plan: _Plan, feed: TapeVenueFeed, times: Sequence[int]
-    ) -> list[list[tuple[str, int, int | None]]]:
-        """Return what the watch of lags would have measured at each of ``times``: market, time of receipt, and time
-        of sending, of the markets with another frame than the last time.
-        """
-        rows, books = plan.rows, self._screen.books
-        sent_ms = np.ascontiguousarray(block.table["sent_ms"])[rows.order]
-        found: list[list[tuple[str, int, int | None]]] = [[] for _ in times]
-        for number, leg in enumerate(self._legs):
-            if leg.market.venue != feed.name:
-                continue
+    def _measure_lags(self, block: RowBlock, plan: _Plan, feed: TapeVenueFeed, times: Sequence[int]) -> None:
+        """Have the watch of lags measure at each of ``times`` the markets with another frame than the last time."""
+        rows, lag = plan.rows, feed.lag
+        sent_column = np.ascontiguousarray(block.table["sent_ms"])
+        numbers = [n for n, leg in enumerate(self._legs) if leg.market.venue == feed.name]
+        symbols = [self._legs[number].market.symbol for number in numbers]
+        received_ns, sent_ms = np.zeros((2, len(numbers), len(times)), np.int64)
+        before_ns = np.array([[lag.measured_ns(symbol)] for symbol in symbols])
+        for number, received, sent in zip(numbers, received_ns, sent_ms, strict=True):
             begin, end = int(rows.starts[number]), int(rows.starts[number + 1])
-            symbol, last_ns = leg.market.symbol, feed.lag.measured_ns(leg.market.symbol)
-            places = (begin + np.searchsorted(rows.due_ns[begin:end], times) - 1).tolist()
-            for place, one in zip(places, found, strict=True):
-                if place >= begin:
-                    received_ns, sent = int(rows.received_ns[place]), int(sent_ms[place])
-                elif last_ns == (received_ns := books.times(leg.slot)[0]):
-                    continue
-                else:
-                    sent = self._sent_before(number)
-                if received_ns != last_ns:
-                    last_ns = received_ns
-                    one.append((symbol, received_ns, sent if sent != UNSENT_MS else None))
-        return found
+            places = begin + np.searchsorted(rows.due_ns[begin:end], times) - 1
+            first = int(np.searchsorted(places, begin))  # what was in the slot is the newest before it
+            received[first:] = rows.received_ns[places[first:]]
+            sent[first:] = sent_column[rows.order[places[first:]]]
+            if first:
+                received[:first] = self._screen.books.times(self._legs[number].slot)[0]
+                if received[0] != lag.measured_ns(self._legs[number].market.symbol):
+                    sent[:first] = self._sent_before(number)
+        is_new = np.diff(received_ns, axis=1, prepend=before_ns) != 0
+        has_time = is_new & (sent_ms != UNSENT_MS)
+        differences = received_ns - sent_ms * 1_000_000
+
+        def found(turn: int) -> list[tuple[str, int, int | None]]:
+            return [
+                (
+                    symbols[place],
+                    int(received_ns[place, turn]),
+                    int(sent_ms[place, turn]) if has_time[place, turn] else None,
+                )
+                for place in np.flatnonzero(is_new[:, turn]).tolist()
+            ]
+
+        last = len(times) - 1
+        for turn in range(last):
+            self._loop.now_ns = times[turn]
+            lag.pass_round(differences[has_time[:, turn], turn].tolist(), partial(found, turn))
+        for symbol, received in zip(symbols, received_ns[:, last].tolist(), strict=True):
+            if received:
+                lag.set_measured(symbol, received)
+        self._loop.now_ns = times[last]
+        lag.note(found(last))
 
     def _sent_before(self, number: int) -> int:
         """Return the time of sending of the frame that is in a slot; ``UNSENT_MS`` if it has none."""
@@ -767,16 +797,16 @@ class QuietSpans:
         return self._loop.timers([_handle(one) for one in known], self._ignored) if all(known) else None
 
 
-def _by_connection(rows: _Rows, streams: Mapping[int, _Stream], names: Iterable[str]) -> dict[str, _Numbers]:
-    """Return when the rows of each stream are due."""
-    every: dict[str, list[_Numbers]] = {name: [] for name in names}
+def _due_of(rows: _Rows, streams: Mapping[int, _Stream], names: Collection[str]) -> _Numbers:
+    """Return when the rows of these connections are due, in their order."""
+    is_of = np.zeros(rows.size, np.bool_)
+    due_ns = np.empty(rows.size, np.int64)
     for number, stream in streams.items():
-        if stream.connection in every:
-            every[stream.connection].append(rows.due_ns[rows.starts[number] : rows.starts[number + 1]])
-    return {
-        name: np.sort(np.concatenate(parts), kind="stable") if parts else np.empty(0, np.int64)
-        for name, parts in every.items()
-    }
+        if stream.connection in names:
+            mine = slice(rows.starts[number], rows.starts[number + 1])
+            is_of[rows.order[mine]] = True
+            due_ns[rows.order[mine]] = rows.due_ns[mine]
+    return due_ns[is_of]
 
 
 def _handle(handle: asyncio.TimerHandle | None) -> asyncio.TimerHandle:

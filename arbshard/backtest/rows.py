@@ -33,7 +33,7 @@ from arbshard.wire.recording import FEED_KINDS
 
 _HORIZON_NS = 1_000_000_000
 """Time in ns by which rows of one venue may be written after rows of another venue that were received later."""
-_BLOCK_ROWS = 8192
+_BLOCK_ROWS = 32_768
 """Number of rows in a block: a block costs some hundreds of microseconds whatever its size."""
 _FRAME = "frame"
 _T = TypeVar("_T")
@@ -87,7 +87,8 @@ _TABLE = np.dtype(
         ("place", np.int32),
         ("is_mark", np.bool_),
         ("is_touch", np.bool_),
-    ]
+    ],
+    align=True,  # numpy copies columns that are not before it computes with them
 )
 """Columns of a block. Names are numbers of ``RowBlock.names``. ``source`` and ``place`` locate message and mark of a
 row; ``sent_ms``, ``update`` and ``is_touch`` are as in ``tops.IndexedBatch``.
@@ -172,7 +173,7 @@ class RowBlock:
         """Return these rows and those of ``others``, which come after them, of the same tape."""
         if not others:
             return self
-        waiting = set(np.unique(self.table["source"]).tolist())
+        waiting = set(np.flatnonzero(np.bincount(self.table["source"])).tolist())
         sources = {number: source for number, source in self._sources.items() if number in waiting}
         for other in others:
             sources.update(other._sources)  # noqa: SLF001 - of the same class
@@ -520,7 +521,7 @@ class _BlockReader:
             before is None
             or before.universe == info.universe
             or bytes(info.universe) == b"null"
-            or UNIVERSE in {batch.names[kind] for kind in np.unique(kinds).tolist()}
+            or UNIVERSE in {batch.names[kind] for kind in np.flatnonzero(np.bincount(kinds)).tolist()}
         ):
             return
         at_ns = int(batch.at_ns[places[0]])
@@ -550,7 +551,9 @@ class _BlockReader:
     def _sorted(self) -> RowTable:
         """Return all rows that are in no block yet, in their order."""
         table = np.concatenate(self._tables)
-        table = table[np.argsort(table["due_ns"], kind="stable")]
+        due_ns = table["due_ns"]
+        if (due_ns[1:] < due_ns[:-1]).any():
+            table = table[np.argsort(due_ns, kind="stable")]
         late = int(np.searchsorted(table["due_ns"], self._released_ns))
         self.late += late
         table["due_ns"][:late] = self._released_ns

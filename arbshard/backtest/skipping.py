@@ -349,7 +349,10 @@ class BlockScreen:
         table, screen = self.block.table, self._screen
         rows = np.argsort(self._owners, kind="stable")
         rows = rows[np.searchsorted(self._owners[rows], 0) :]
-        numbers, starts, counts = np.unique(self._owners[rows], return_index=True, return_counts=True)
+        by_number = np.bincount(self._owners[rows])
+        numbers = np.flatnonzero(by_number)
+        counts = by_number[numbers]
+        starts = np.cumsum(counts) - counts
         pairs = [screen.pairs[number] for number in numbers.tolist()]
         bids, asks = table["bid"][rows], table["ask"][rows]
         start = np.repeat(starts, counts)

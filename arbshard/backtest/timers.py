@@ -122,7 +122,7 @@ def series_of_times(first_ns: int, period_s: float, until_ns: int) -> list[int]:
     times, due_ns = [], first_ns
     while due_ns < until_ns:
         times.append(due_ns)
-        due_ns = after(due_ns, period_s)
+        due_ns = int((due_ns / 1e9 + period_s) * 1e9) + 1  # as ``after``, without the call
     return times
 
 

@@ -59,7 +59,7 @@ _SCHEMA = pa.schema(
 )
 _OF = b"of"
 """Key of the segment's batches that a batch is made of: checksum and number of rows of each, ``a:1 b:2``."""
-_ROWS_MIN = 16_384
+_ROWS_MIN = 32_768
 """Number of rows from which on a batch of a file is closed: those of a segment may have few hundreds."""
 _NAMES = b"names"
 """Key of the texts that ``kind``, ``venue``, ``connection`` and ``market`` number, as a JSON list."""

@@ -173,9 +173,30 @@ class LagWatch:
             self._note(symbol, received_ns, sent_ms)
         self._conclude()
 
+    def pass_round(
+        self,
+        differences_ns: Sequence[int],
+        found: Callable[[], Iterable[tuple[str, int, int | None]]],
+    ) -> None:
+        """Measure a round that another one follows before anything reads a limit or ``measured_ns``.
+
+        ``differences_ns`` are those of what is ``found``, which is asked for only where a frame is or was late.
+        """
+        now_ns, wall_ms = self._clock.monotonic_ns(), self._clock.wall_ms()
+        self._limit.learn(differences_ns, now_ns, wall_ms)
+        late_after_ns = self._limit.late_after_ns(now_ns, wall_ms)
+        if self._late or max(differences_ns, default=late_after_ns) > late_after_ns:
+            for symbol, received_ns, sent_ms in found():
+                self._note(symbol, received_ns, sent_ms)
+            self._judge(late_after_ns, now_ns)
+
     def measured_ns(self, symbol: str) -> int:
         """Return when the frame of a market was received that was measured last; 0 for none."""
         return self._measured.get(symbol, 0)
+
+    def set_measured(self, symbol: str, received_ns: int) -> None:
+        """Note when the frame of a market was received that was measured last."""
+        self._measured[symbol] = received_ns
 
     def _measure_next(self, waiting: deque[str]) -> float:
         """Measure the next few markets; return the pause after them in seconds."""
@@ -214,6 +235,10 @@ class LagWatch:
         late_after_ns = self._limit.late_after_ns(now_ns, wall_ms)
         for symbol in self._fanout.symbols:
             self._books.set_late_after(self._fanout.slot_of(symbol), late_after_ns)
+        self._judge(late_after_ns, now_ns)
+
+    def _judge(self, late_after_ns: int, now_ns: int) -> None:
+        """Note which markets of this round are late, and whether any is."""
         before = self.late
         for symbol, difference_ns in self._new.items():
             if difference_ns > late_after_ns:

@@ -91,6 +91,15 @@ class RunningMedian:
         return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
+class _AfterRest(NamedTuple):
+    """Holds what is known after a span of rest."""
+
+    span: RestSpan
+    premiums: RunningMedian
+    level: float | None
+    level_due_ns: int
+
+
 class FxGuard:
     """Refuses the entries of all pairs while the FX rate is in doubt. An entry rule of ``RiskGuard``."""
 
@@ -126,6 +135,8 @@ class FxGuard:
         """Wall time in ms since when; 0 for never."""
         self._calm_since_ns: int | None = None
         self._left_ns = 0
+        self._calm: _AfterRest | None = None
+        """What ``is_calm`` has found of the span about which it was asked last."""
 
     def set_implied(self, base: str, rate: float, now_ns: int) -> None:
         """Use the FX rate that a coin's two fresh books imply: its home mid over its away mid."""
@@ -150,17 +161,21 @@ class FxGuard:
         """Return whether the guard, which has no doubt, raises none in a span of rest. No baseline is known in the
         span, or ``is_level_known``.
         """
+        self._calm = None
         rates = [*span.rates, *(rate for _, rate in self._recent)]
         # No movement within a second is larger than the one between the extremes of the whole span.
         if (max(rates) / min(rates) - 1) * _UNIT > self._settings.jump_bps_max * _SURE:
             return False
-        return self._after(span, self._premiums.copy()) is not None
+        self._calm = self._after(span)
+        return self._calm is not None
 
     def rest(self, span: RestSpan) -> None:
         """Continue as if the guard had judged at each tick of a span of rest for which it ``is_calm``."""
-        after = self._after(span, self._premiums)
-        assert after is not None, span.ticks[0]
-        self._level, self._level_due_ns = after
+        if self._calm is None or self._calm.span is not span:
+            self.is_calm(span)
+        assert self._calm is not None, span.ticks[0]
+        _, self._premiums, self._level, self._level_due_ns = self._calm
+        self._calm = None
         for base, (_, _, _, rate, now_ns) in span.newest.items():
             self.set_implied(base, rate, now_ns)
         self._rate, self._rate_ns = span.rates[-1], span.ticks[-1]
@@ -168,22 +183,20 @@ class FxGuard:
         self._jumps(1.0)  # it forgets what is older than a second
         self.figures = FxFigures(self._rate, *span.implied[-1], self._level)
 
-    def _after(self, span: RestSpan, premiums: RunningMedian) -> tuple[float | None, int] | None:
-        """Return the level after a span, and when it is computed next; None if the premium departs from it within.
-
-        The samples of the span are added to ``premiums``.
-        """
-        level, due_ns = self._level, self._level_due_ns
-        for now_ns, rate, (implied, pairs) in zip(span.ticks, span.rates, span.implied, strict=True):
+    def _after(self, span: RestSpan) -> "_AfterRest | None":
+        """Return what is known after a span; None if the premium departs from its level within."""
+        level, due_ns, premiums = self._level, self._level_due_ns, self._premiums.copy()
+        for now_ns, rate, (implied, _) in zip(span.ticks, span.rates, span.implied, strict=True):
             if implied is None:
                 continue
+            premium = (implied / rate - 1) * _UNIT
             if now_ns >= due_ns:
                 due_ns = now_ns + _LEVEL_EVERY_NS
-                premiums.add((implied / rate - 1) * _UNIT)
+                premiums.add(premium)
                 level = premiums.value if self._has_enough(premiums) else None
-            if self._departs(FxFigures(rate, implied, pairs, level), rate, 1.0):
+            if self._is_apart(premium, level, 1.0):
                 return None
-        return level, due_ns
+        return _AfterRest(span, premiums, level, due_ns)
 
     def _has_enough(self, premiums: RunningMedian) -> bool:
         """Return whether there are enough samples of the premium for its level."""
@@ -244,10 +257,9 @@ class FxGuard:
         premium, settings = figures.premium_bps(rate), self._settings
         if premium is None or figures.implied is None:
             return ""
-        is_far = abs(premium) > settings.premium_bps_max - (1 - share) * settings.departure_bps_max
-        departure = premium - figures.level_bps if figures.level_bps is not None else 0.0
-        if not is_far and abs(departure) <= settings.departure_bps_max * share:
+        if not self._is_apart(premium, figures.level_bps, share):
             return ""
+        is_far = abs(premium) > self._premium_max(share)
         usual = f", usually {figures.level_bps:+.0f} bps" if figures.level_bps is not None else ""
         limit = (
             f"{settings.premium_bps_max:g} bps are allowed"
@@ -258,6 +270,15 @@ class FxGuard:
             f"the FX book is at {rate:.8g}, and by the median of {figures.pairs} coins the rate is "
             f"{figures.implied:.8g} ({premium:+.0f} bps{usual}; {limit})"
         )
+
+    def _is_apart(self, premium: float, level: float | None, share: float) -> bool:
+        """Return whether a premium is beyond ``share`` of its limit, or of that of its departure from the level."""
+        if abs(premium) > self._premium_max(share):
+            return True
+        return level is not None and abs(premium - level) > self._settings.departure_bps_max * share
+
+    def _premium_max(self, share: float) -> float:
+        return self._settings.premium_bps_max - (1 - share) * self._settings.departure_bps_max
 
     def _jumps(self, share: float) -> str:
         """Return why the FX book has moved too far within a second; empty when it has not."""

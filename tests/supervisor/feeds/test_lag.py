@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbshard.backtest.slots import TapeBooks
+from arbshard.clock import ManualClock
 from arbshard.shm.books import BooksReader, BooksWriter
 from arbshard.venues.registry import get_venue
 from supervisor.feeds.fanout import VenueFanout
@@ -209,6 +211,49 @@ def test_one_late_market_is_found_and_shown_and_is_well_again_with_its_next_fram
         assert (watch.late, world.is_late("KRW-C")) == ((), False)
 
     on(tmp_path, work)
+
+
+ROUNDS = st.lists(
+    st.dictionaries(
+        st.sampled_from(["KRW-A", "KRW-B", "KRW-C", "KRW-GONE"]),
+        st.one_of(st.none(), st.integers(20, 300), st.integers(1_000, 20_000)),
+    ),
+    min_size=1,
+    max_size=15,
+)
+
+
+@given(ROUNDS)
+def test_rounds_that_are_passed_leave_what_rounds_one_by_one_leave(rounds):
+    clock = ManualClock()
+    known = []
+    for _ in range(2):
+        slots = TapeBooks(40, 1)
+        targets = {symbol: (slot, (0,)) for symbol, slot in World.SLOTS.items()}
+        fanout = VenueFanout(get_venue("upbit"), targets, slots, [Notifier()], lambda _: None)
+        known.append((slots, LagWatch(fanout, slots, lambda _: None, MAX_MS, clock)))
+    (_, one_by_one), (_, passed) = known
+    measured = {}
+    for number, lags in enumerate(rounds, 1):
+        clock.advance_ms(1_000)
+        now_ns, wall_ms = clock.monotonic_ns(), clock.wall_ms()
+        found = [
+            (symbol, now_ns, None if lag_ms is None else wall_ms - lag_ms) for symbol, lag_ms in lags.items()
+        ]
+        measured |= dict.fromkeys(lags, now_ns)
+        one_by_one.note(found)
+        if number < len(rounds):
+            differences = [now_ns - sent_ms * MS for _, _, sent_ms in found if sent_ms is not None]
+            passed.pass_round(differences, lambda found=found: found)
+        else:
+            for symbol, received_ns in measured.items():
+                passed.set_measured(symbol, received_ns)
+            passed.note(found)
+        assert (passed.late, passed.median_ms, passed.max_ms) == (
+            one_by_one.late, one_by_one.median_ms, one_by_one.max_ms,
+        )  # fmt: skip
+    assert known[0][0]._late_after_ns == known[1][0]._late_after_ns
+    assert one_by_one._measured == passed._measured
 
 
 def test_the_first_late_frame_is_late_at_once(tmp_path):
