@@ -14,7 +14,6 @@ import msgspec
 from arbshard.config.cluster import PATIENCE, ClusterConfig
 from arbshard.wire.cluster import VERSION, AskVote, LogPosition, Voted
 
-
 _START_MIN_NS = 15_000_000_000
 _START_LEASES = 15
 

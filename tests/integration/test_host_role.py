@@ -142,7 +142,8 @@ def test_risk_that_is_kept_ready_leads_when_the_lead_comes(host):
 
     host.show(leads=True, term=2, grants=(2, 2))
     host.wait_for(lambda: host.risk().get("ready") == 1)
-    host.wait_for(lambda: "risk" in host.children())  # it serves sooner than the supervisor writes its next note
+    # It serves sooner than the supervisor writes its next note.
+    host.wait_for(lambda: "risk" in host.children())
     assert host.children()["risk"].pid == second
     host.until_epochs(s0=2001, s1=2001)
     assert host.page()["ready_risk"] == 0
