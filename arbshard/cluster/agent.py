@@ -456,6 +456,7 @@ class Agent:
             self._count_bad(link.host, str(error))
             return
         stored = None
+        actions: list[Action] = []
         if isinstance(message, Joined | Events | CopyPart) and link.host != self._cluster.host:
             try:
                 stored = self._replica.receive(message)
@@ -464,11 +465,11 @@ class Agent:
                 self._open_link(link.host, link.term, _REJOIN_S)
                 return
             # The core must know what this host has before the leader learns of it.
-            self._run(self._core.replica(self._replica.position, lease_ns()))
+            actions += self._core.replica(self._replica.position, lease_ns())
         self._counts["claims_refused"] += isinstance(message, ClaimRefused)
         if isinstance(message, PageState):
             self._mirror.show(message, self._ports.clock.monotonic_ns())
-        self._run(self._core.leader_message(link.term, message, lease_ns()))
+        self._run([*actions, *self._core.leader_message(link.term, message, lease_ns())])
         if stored is not None and link is self._link:
             link.send(stored)
 

@@ -35,9 +35,8 @@ from arbshard.risk.assembly import ClusterPorts, ExitCode, Risk, RiskPorts, exit
 from arbshard.risk.core import mode_of
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import PageReader
-from arbshard.wire.links import HostLinks, HostServer
+from arbshard.wire.links import HostLinks, HostListener, HostServer
 from arbshard.wire.replies import Handler
-from arbshard.wire.router import RouterListener
 from arbshard.wire.serve import HoldingReplyServer, ReplyServer
 
 SAME = "same"
@@ -174,7 +173,7 @@ def _listen_to_hosts(
     files: RunFiles, config: Config, links: HostLinks, handler: Handler, stored_replies: int
 ) -> ReplyServer:
     also = (files.risk_zmq_endpoint,) if config.run.transport == "zmq" else ()
-    others = RouterListener(links.own.requests_endpoint, links.bind)
+    others = HostListener(links, links.own.requests_endpoint)
     return HoldingReplyServer(files.risk_endpoint, handler, stored_replies, also=also, listeners=(others,))
 
 

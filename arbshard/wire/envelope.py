@@ -1,4 +1,7 @@
-"""Packs a request and its reply into frames: version, request id, payload. The code is pure."""
+"""Packs a request and its reply into frames: version, request id, payload. The code is pure.
+
+Where each frame is encrypted by itself, as between hosts, all three go into one: ``join`` and ``split``.
+"""
 
 from collections.abc import Sequence
 
@@ -23,6 +26,20 @@ def unpack(frames: Sequence[bytes]) -> tuple[bytes, bytes] | None:
     if len(frames) != 3 or frames[0] != VERSION or not 0 < len(frames[1]) <= ID_BYTES_MAX:
         return None
     return frames[1], frames[2]
+
+
+def join(request_id: bytes, payload: bytes) -> bytes:
+    """Return the three in one frame, with the size of the request id before it."""
+    return b"".join((VERSION, bytes((len(request_id),)), request_id, payload))
+
+
+def split(data: bytes) -> tuple[bytes, bytes] | None:
+    """Return (request id, payload) of what ``join`` made; None if it is not that, or of another version."""
+    begin = len(VERSION) + 1
+    if len(data) < begin:
+        return None
+    end = begin + data[begin - 1]
+    return unpack((data[: len(VERSION)], data[begin:end], data[end:])) if len(data) >= end else None
 
 
 def require_size(endpoint: str, payload: bytes) -> None:

@@ -4,6 +4,8 @@
 the cluster file, and knows by this key which host has sent a message; whoever else connects is refused and counted.
 A client accepts only the server whose public key it was given. Each message to a ``HostServer`` carries what its
 sender's cluster file says of that on which all hosts must agree; a server hears no host that has it otherwise.
+CURVE encrypts each frame by itself, which takes longer than all else that is done with a message, so a message is one
+frame.
 
 Every queue is bounded, and nothing waits in a queue while there is no connection: ``send`` then returns False. A
 connection on which nothing arrives for ``lease_ms`` is closed and made anew, so that a host which was cut off does
@@ -17,14 +19,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import zmq
+from typing_extensions import override
 from zmq.utils import z85
 
 from arbshard.closable import Closable
-from arbshard.config.cluster import PORTS, ClusterConfig, HostConfig
+from arbshard.config.cluster import AGREEMENT_BYTES, PORTS, ClusterConfig, HostConfig
 from arbshard.errors import TransportError, UsageError
 from arbshard.log import get_logger
 from arbshard.secret import Secret
-from arbshard.wire.envelope import REPLY_BYTES_MAX, pack, unpack
+from arbshard.wire.envelope import REPLY_BYTES_MAX, join, split
+from arbshard.wire.router import RouterListener
 from arbshard.wire.sockets import Socket, SocketReader, is_readable, open_socket, receive
 
 LINK_BYTES_MAX = REPLY_BYTES_MAX
@@ -111,7 +115,7 @@ class HostLinks(Closable):
             _local(endpoint),
             bind=True,
             high_water=high_water,
-            frame_max=LINK_BYTES_MAX,
+            frame_max=LINK_BYTES_MAX + AGREEMENT_BYTES,
             context=self._context,
             prepare=self._serve,
         )
@@ -240,12 +244,13 @@ class HostServer(_OpenLink):
         return self._send(route, message)
 
     def _take(self, frames: Sequence[zmq.Frame]) -> bool:
-        if len(frames) != 3:
+        if len(frames) != 2 or len(frames[1]) < AGREEMENT_BYTES:
             return False
-        route, agreement, message = frames
+        route, message = frames
         host = str(message.get("User-Id"))  # set by our own authenticator
-        if agreement.bytes == self._links.agreement:
-            self._on_message(route.bytes, host, message.bytes)
+        data = message.bytes
+        if data[:AGREEMENT_BYTES] == self._links.agreement:
+            self._on_message(route.bytes, host, data[AGREEMENT_BYTES:])
         else:
             self._links.refuse(f"host {host}", _OTHER_FILE)
         return True
@@ -274,7 +279,7 @@ class HostClient(_OpenLink):
 
     def send(self, message: bytes) -> bool:
         """Send to the host. Return whether that is possible."""
-        return self._send(self._agreement, message)
+        return self._send(self._agreement + message)
 
     def _take(self, frames: Sequence[zmq.Frame]) -> bool:
         if len(frames) != 1:
@@ -283,8 +288,24 @@ class HostClient(_OpenLink):
         return True
 
 
+class HostListener(RouterListener):
+    """Receives the requests of other hosts: a ``serve.Listener``."""
+
+    def __init__(self, links: HostLinks, endpoint: str) -> None:
+        """Listen at ``endpoint``, one of this host's own. Raises ``TransportError``."""
+        super().__init__(endpoint, links.bind)
+
+    @override
+    def _unwrap(self, frames: Sequence[bytes]) -> tuple[bytes, bytes] | None:
+        return split(frames[0]) if len(frames) == 1 else None
+
+    @override
+    def _wrap(self, request_id: bytes, payload: bytes) -> Sequence[bytes]:
+        return (join(request_id, payload),)
+
+
 class HostChannel:
-    """Sends requests to the ``RouterListener`` of another host: a ``request.Channel`` on which many may be out."""
+    """Sends requests to the ``HostListener`` of another host: a ``request.Channel`` on which many may be out."""
 
     WINDOW = 64
 
@@ -316,8 +337,7 @@ class HostChannel:
         assert self._socket is not None
         assert self._reader is not None
         try:
-            # The empty frame is what a REQ socket would add.
-            self._socket.send_multipart((b"", *pack(request_id, payload)), zmq.NOBLOCK)
+            self._socket.send(join(request_id, payload), zmq.NOBLOCK)
         except zmq.ZMQError as error:
             raise TransportError(f"{self._endpoint}: cannot send: {error.strerror}") from error
         finally:
@@ -339,7 +359,7 @@ class HostChannel:
             frames = receive(self._socket)
             if frames is None:
                 return
-            self._on_reply(unpack(frames[1:]) if frames[0] == b"" else None)
+            self._on_reply(split(frames[0]) if len(frames) == 1 else None)
 
 
 def require_ports(cluster: ClusterConfig) -> None:

@@ -11,7 +11,7 @@ from arbshard.cluster.relay import KEPT, Relay
 from arbshard.config.cluster_file import read_host_keys
 from arbshard.errors import RequestTimeout, UsageError
 from arbshard.model.rundir import RunFiles
-from arbshard.wire.links import HostLinks
+from arbshard.wire.links import HostLinks, HostListener
 from arbshard.wire.messages import (
     Close,
     Denied,
@@ -24,7 +24,6 @@ from arbshard.wire.messages import (
 )
 from arbshard.wire.operator_client import send_command
 from arbshard.wire.request import RequestClient
-from arbshard.wire.router import RouterListener
 from arbshard.wire.serve import ReplyServer
 from support.made_cluster import make_hosts
 
@@ -38,7 +37,7 @@ class Leader:
         self.asked = []
         self._links = HostLinks(cluster, read_host_keys(cluster).curve)
         self._answer = answer or (lambda payload: b"re:" + payload)
-        listener = RouterListener(cluster.own.requests_endpoint, self._links.bind)
+        listener = HostListener(self._links, cluster.own.requests_endpoint)
         endpoint = f"unix://{folder}/leader-{cluster.host}-{time.monotonic_ns()}.sock"
         self.server = ReplyServer(endpoint, self._handle, listeners=[listener])
         self.server.start(self._fail)

@@ -11,16 +11,16 @@ from structlog.testing import capture_logs
 from arbshard.config.cluster import ClusterConfig, HostConfig
 from arbshard.errors import TransportError, UsageError
 from arbshard.secret import Secret
-from arbshard.wire.envelope import pack
+from arbshard.wire.envelope import join, pack
 from arbshard.wire.links import (
     LINK_BYTES_MAX,
     HostChannel,
     HostClient,
     HostLinks,
+    HostListener,
     HostServer,
     require_ports,
 )
-from arbshard.wire.router import RouterListener
 from arbshard.wire.serve import ReplyServer
 from support.ports import free_ports
 
@@ -124,8 +124,9 @@ async def test_a_message_of_another_form_is_counted(hosts, until):
     echo = Echo(hosts.links("a"), hosts.endpoint("a"))
     client = HostClient(hosts.links("b"), "a", hosts.endpoint("a"), lambda _: None)
     await until(lambda: client.send(b"hello"))
-    client._socket.send(b"one frame")
-    await until(lambda: echo.server.bad == 1)
+    client._socket.send(b"short")
+    client._socket.send_multipart((b"two frames", b"of them"))
+    await until(lambda: echo.server.bad == 2)
     echo.server._socket.send_multipart((echo.routes[0], b"two", b"frames"))
     await until(lambda: client.bad == 1)
 
@@ -210,7 +211,7 @@ async def test_requests_of_another_host_are_answered_many_at_a_time(hosts, until
     own_endpoint = endpoint
     links = hosts.links("a")
     endpoint = hosts.config.hosts["a"].requests_endpoint
-    listener = RouterListener(endpoint, links.bind)
+    listener = HostListener(links, endpoint)
     server = ReplyServer(
         own_endpoint,
         lambda batch: [b"re: " + one for one in batch],
@@ -242,7 +243,7 @@ async def test_requests_of_another_host_are_answered_many_at_a_time(hosts, until
 
 async def test_a_dropped_channel_begins_anew(hosts, until):
     endpoint = hosts.config.hosts["a"].requests_endpoint
-    listener = RouterListener(endpoint, hosts.links("a").bind)
+    listener = HostListener(hosts.links("a"), endpoint)
     got = []
     listener.start(lambda: got.extend(listener.receive(10)))
     replies = []
@@ -285,9 +286,10 @@ async def test_an_invalid_reply_is_given_as_none(hosts, until):
     await until(lambda: server.poll(0))
     routes.append(server.recv_multipart()[0])
     server.send_multipart((routes[0], b"no envelope"))
-    server.send_multipart((routes[0], b"", *pack(b"id", b"payload")))
-    await until(lambda: len(replies) == 2)
-    assert replies == [None, (b"id", b"payload")]
+    server.send_multipart((routes[0], *pack(b"id", b"payload")))
+    server.send_multipart((routes[0], join(b"id", b"payload")))
+    await until(lambda: len(replies) == 3)
+    assert replies == [None, None, (b"id", b"payload")]
     channel.drop()
     server.close()
 
