@@ -16,10 +16,10 @@ from arbshard.cluster.terms import Voter
 from arbshard.risk.leadership.quorum import CommitQuorum
 from arbshard.risk.portfolio.state import GrantedShard
 from arbshard.risk.shards.grants import ShardGrants
-from arbshard.virtual.cluster.hosts import ClusterAgent, ClusterHost, ShardWorker
+from arbshard.virtual.cluster.hosts import ClusterAgent, ClusterHost, ReadyRisk, ShardWorker
 from arbshard.virtual.cluster.leader import LeaderRisk
 from arbshard.virtual.cluster.simulation import ClusterSettings, ClusterSimulation, Replication
-from arbshard.virtual.cluster.world import MS, S
+from arbshard.virtual.cluster.world import MS, HostProcess, S
 from arbshard.wire.cluster import EPOCHS_PER_GRANT, Join, LogPosition, Valid
 from support.effort import effort
 
@@ -197,6 +197,25 @@ def a_diverged_tail_is_kept(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LeaderRisk, "_join", by_length)
 
 
+def risk_that_is_kept_ready_has_read_the_ledger(patch: pytest.MonkeyPatch) -> None:
+    """It leads with what the ledger had when it was started."""
+    init, start = ReadyRisk.__init__, LeaderRisk.start
+    known: list[tuple[HostProcess, list[bytes]]] = []
+
+    def read_early(self: ReadyRisk, host: ClusterHost) -> None:
+        init(self, host)
+        known.append((self.process, list(host.disk.ledger)))
+
+    def lead_with_that(self: LeaderRisk) -> None:
+        for process, ledger in known:
+            if process is self.process:
+                self.host.disk.ledger = ledger
+        start(self)
+
+    patch.setattr(ReadyRisk, "__init__", read_early)
+    patch.setattr(LeaderRisk, "start", lead_with_that)
+
+
 RULES = [
     Dropped(positions_are_not_compared, TWO_LEADERS, seed=12),
     Dropped(a_promise_is_not_stored, TWO_LEADERS, "kill_at,kill_process,kill_host,isolate"),
@@ -210,6 +229,7 @@ RULES = [
     Dropped(a_worker_checks_its_grant_only, TWO_TRADERS, scenario=frozen_agent),
     Dropped(epochs_of_an_older_grant_are_accepted, TWO_TRADERS, "slow_network,isolate,pause_process", seed=4),
     Dropped(a_diverged_tail_is_kept, TWO_LEADERS, "kill_at,kill_host,isolate,one_way", seed=1),
+    Dropped(risk_that_is_kept_ready_has_read_the_ledger, TWO_LEADERS),
 ]
 
 
