@@ -6,6 +6,7 @@ The supervisor writes one line of numbers to its stdin; when it closes that inst
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
 from arbshard.errors import ProtocolError
 
@@ -38,7 +39,10 @@ async def wait_for_numbers(is_orphan: Callable[[], bool], *names: str) -> tuple[
             line.set_result(bytes(received))
 
     loop.add_reader(STDIN, read)
-    os.write(_STDOUT, b"+")
+    with suppress(
+        BrokenPipeError
+    ):  # the line is written already, or the supervisor is gone and the input ends
+        os.write(_STDOUT, b"+")
     try:
         while not line.done():
             await asyncio.wait((line,), timeout=_BEAT_S)

@@ -91,6 +91,9 @@ class HostRole:
             what="risk process that is kept ready",
             plural="risk processes that are kept ready",
         )
+        self._ready_risk.gives_starting = True
+        if processes.spares is not None:
+            processes.spares.gives_starting = True
 
     # What the page shows.
 

@@ -8,7 +8,7 @@ from arbshard.config import RunConfig
 from arbshard.errors import ChildFailed, UsageError
 from arbshard.log import get_logger
 from arbshard.model.notes import ChildNote
-from supervisor.processes.child import Child, Process, ProcessHost
+from supervisor.processes.child import Child, ProcessHost, SpareProcess
 from supervisor.processes.restarts import RestartPolicy, pause_s
 from supervisor.processes.spares import SparePool
 
@@ -274,7 +274,7 @@ class ProcessSupervisor:
     def _pools(self) -> tuple[SparePool, ...]:
         return tuple(pool for pool in (self.spares, self.ready_risk) if pool is not None)
 
-    def _take_spare(self, child: Child, now_ns: int) -> Process | None:
+    def _take_spare(self, child: Child, now_ns: int) -> SpareProcess | None:
         """Return a process that was kept ready and is the next incarnation of ``child``; None if there is none."""
         if child.shard is not None and self.spares is not None:
             return self.spares.assign((child.shard, child.epoch + 1), now_ns)
@@ -332,7 +332,8 @@ class ProcessSupervisor:
         spare = self._take_spare(child, now_ns)
         if spare is not None:
             child.adopt(spare)
-            self._expect(child, _SPARE_READY_S if child.shard is not None else READY_S)
+            is_quick = child.shard is not None and spare.is_ready()
+            self._expect(child, _SPARE_READY_S if is_quick else READY_S)
         else:
             try:
                 child.start()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from arbshard.config import RunConfig
 from arbshard.log import get_logger
 from arbshard.model.notes import SpareState
-from supervisor.processes.child import ChildSpec, Process, ProcessHost, SpareProcess
+from supervisor.processes.child import ChildSpec, ProcessHost, SpareProcess
 from supervisor.processes.restarts import RestartPolicy, pause_s
 
 _PAUSE_NS = 1_000_000_000
@@ -60,6 +60,9 @@ class SparePool:
         self._what = what
         self._plural = plural
         self.wanted = run.spare_workers if wanted is None else wanted
+        self.gives_starting = False
+        """Whether one that still starts is given away, too: it reads what it is to be once it is ready. Where many
+        processes are wanted at once, starting others beside it makes all of them late."""
         self.ended = 0
         """How many have ended before they were wanted."""
         self._spec = spec
@@ -120,10 +123,13 @@ class SparePool:
             self._more, self._more_until_ns = count, now_ns + _MORE_NS
             self._due_ns = min(self._due_ns, now_ns)
 
-    def assign(self, numbers: tuple[int, ...], now_ns: int) -> Process | None:
+    def assign(self, numbers: tuple[int, ...], now_ns: int) -> SpareProcess | None:
         """Return a ready one, which was sent these numbers; None when there is none."""
         for spare in tuple(self._spares):
-            if spare.poll() is None and spare.is_ready:
+            spare.poll()
+        # Those that are ready come first, in the order of their starts.
+        for spare in sorted(self._spares, key=lambda one: not one.is_ready):
+            if spare.poll() is None and (spare.is_ready or self.gives_starting):
                 self._spares.remove(spare)
                 self._due_ns = now_ns + _PAUSE_NS
                 self._more = max(self._more - 1, 0)

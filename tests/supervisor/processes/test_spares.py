@@ -100,6 +100,49 @@ async def test_nobody_is_ready(room):
     assert one.spares.states == ("starting",)
 
 
+STARTS = "import sys; sys.stdin.read(0)\n" + WAITS.replace(
+    "sys.stdout.write('+'); sys.stdout.flush()",
+    """
+while not __import__('os').path.exists(r'{folder}/go'):
+    time.sleep(0.01)
+try:
+    sys.stdout.write('+'); sys.stdout.flush()
+except BrokenPipeError:
+    pass
+""",
+)
+
+
+async def test_one_that_still_starts_is_given_away_where_many_are_wanted_at_once(room, tmp_path):
+    one = room(STARTS)
+    one.spares.gives_starting = True
+    one.spares.maintain(one.clock.monotonic_ns())
+    taken = one.assign(3, 7)
+    assert taken is not None
+    assert not taken.is_ready()
+    (tmp_path / "go").touch()
+    async with asyncio.timeout(20):
+        while "taken" not in taken.stderr_text():
+            await asyncio.sleep(0.01)
+    assert (tmp_path / "told").read_text() == "3 7\n"
+    assert one.spares.ended == 0
+
+
+async def test_of_two_the_one_that_is_ready_is_given_away(room, tmp_path):
+    one = room(
+        "import os\n" + STARTS.replace("{folder}/go", "{folder}/go-' + str(os.getpid()) + r'"),
+        spare_workers=2,
+    )
+    one.spares.gives_starting = True
+    await one.keep_until(lambda: len(one.spares.pids) == 2)
+    _, second = one.spares.pids.values()
+    (tmp_path / f"go-{second}").touch()
+    await one.keep_until(lambda: "ready" in one.spares.states)
+    taken = one.assign(3, 7)
+    assert taken.pid == second
+    assert one.spares.states == ("starting",)
+
+
 async def test_none_wanted(room):
     one = room(spare_workers=0)
     assert not one.spares.maintain(one.clock.monotonic_ns())
