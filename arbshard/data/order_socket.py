@@ -220,8 +220,8 @@ class _OrderLine:
                 return await answer
         except TimeoutError:
             # A connection over which nothing comes back gets no further call.
-            self._is_usable = False
             self._want_successor("a call was not answered in time")
+            self.retire()
             raise NoAnswer(f"{self._venue}: TimeoutError", sent=True) from None
 
     def retire(self) -> None:
@@ -274,9 +274,12 @@ class _OrderLine:
         waiting.set_result(answer)
 
     def _lose_logon(self, why: str) -> None:
-        """Make no further call over a connection that the venue does not regard as logged on."""
-        self._is_usable = False
+        """Make no further call over a connection that the venue does not regard as logged on.
+
+        It is closed without a successor, which perhaps cannot log on for hours.
+        """
         self._want_successor(f"the logon has ended: {why}")
+        self.retire()
 
     def _want_successor(self, why: str) -> None:
         self.why = self.why or why

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from aiohttp import WSMsgType, web
@@ -326,6 +326,22 @@ async def test_a_lost_logon_ends_the_call_and_the_next_connection_logs_on_again(
     placed = [asked for asked in venue.asked if asked[0] in ("order.place", "http")]
     assert len(placed) == 3  # no order was sent twice
     assert [kind for kind, _ in venue.asked].count("session.logon") == 2
+
+
+@pytest.mark.parametrize("fate", ["revoked", "unsigned", "refused", "silence"])
+async def test_a_connection_of_no_more_use_is_closed_while_its_successor_cannot_be_opened(
+    venue, connect, fate
+):
+    client = await connect(LoggedOn())
+    venue.fate, venue.refuses = fate, True
+    with suppress(NoAnswer):
+        await client.call(PLACE)
+    await until(lambda: venue.sockets[0].closed)
+    assert not client.is_up
+    venue.fate, venue.refuses = "answer", False
+    await until(lambda: client.is_up)
+    assert (await client.call(PLACE)).status == 200
+    assert len(venue.sockets) == 2
 
 
 async def test_a_logged_on_connection_whose_key_is_refused_is_replaced(venue, connect):
