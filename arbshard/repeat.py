@@ -1,7 +1,22 @@
 """Provides work beside the main work of a process: what it repeats while it is alive, and tasks in the background."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import inspect
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+
+def close_arguments(work: Coroutine[Any, Any, Any] | Generator[Any, Any, Any]) -> None:
+    """Close the coroutines among the arguments of ``work`` if it has not begun and is about to be ended.
+
+    Nothing awaits them any more, and Python would warn of that.
+    """
+    if not inspect.iscoroutine(work) or inspect.getcoroutinestate(work) != inspect.CORO_CREATED:
+        return
+    for argument in inspect.getcoroutinelocals(work).values():
+        if inspect.iscoroutine(argument):
+            close_arguments(argument)
+            argument.close()
 
 
 class BackgroundTasks:
@@ -21,6 +36,9 @@ class BackgroundTasks:
     async def close(self) -> None:
         """Cancel running tasks, and wait for their end."""
         for task in self._tasks:
+            work = task.get_coro()
+            assert isinstance(work, Coroutine), work
+            close_arguments(work)
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 

@@ -1,6 +1,7 @@
 """``arbshard.repeat``: turns come one after the other until they end or fail; tasks run in the background."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -98,3 +99,19 @@ class TestBackgroundTasks:
         await asyncio.sleep(0)
         await tasks.close()
         assert (ended, failures) == ([None], [])
+
+    async def test_work_that_is_ended_before_it_has_begun_leaves_no_coroutine_unawaited(self, recwarn):
+        failures = []
+
+        async def answer():
+            pass
+
+        async def work(coming):
+            await coming
+
+        tasks = BackgroundTasks(failures.append)
+        tasks.start(work(work(answer())))
+        await tasks.close()
+        gc.collect()
+        assert [str(one.message) for one in recwarn] == []
+        assert failures == []

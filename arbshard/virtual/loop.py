@@ -24,6 +24,7 @@ from heapq import heappop, heappush
 from typing import Any, TypeVar, TypeVarTuple
 
 from arbshard.errors import ArbshardError
+from arbshard.repeat import close_arguments
 from arbshard.virtual.costs import CALLBACK_NS, SLACK_NS, SLOW_NS
 
 T = TypeVar("T")
@@ -131,6 +132,7 @@ def _end(task: asyncio.Task[Any], context: Context) -> None:
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - it was killed, not forgotten
     work = task.get_coro()
     assert isinstance(work, Coroutine | Generator), work
+    close_arguments(work)
     # Each round ends a task that awaits in a finally; a task that is left would end somewhere else.
     for _ in range(_CLOSES_MAX):
         try:

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 
 import pytest
 
@@ -85,6 +86,23 @@ def test_a_killed_process_runs_nothing_more_and_its_finally_has_no_effect(loop) 
     _run(loop, 10)
     assert seen == ["works"] * 3
     assert not process.tasks
+    assert not loop.defects
+
+
+def test_a_process_killed_before_its_work_has_begun_leaves_no_coroutine_unawaited(loop, recwarn) -> None:
+    process = loop.new_process("victim")
+
+    async def answer() -> None:
+        pass
+
+    async def work(coming) -> None:
+        await coming
+
+    loop.spawn(process, work(work(answer())))
+    loop.kill(process)
+    _run(loop, 1)
+    gc.collect()
+    assert [str(one.message) for one in recwarn] == []
     assert not loop.defects
 
 
