@@ -102,17 +102,29 @@ class Budget(Mapped):
 
         Nothing is taken either while one of the venues concerned refuses everything. Return whether they were taken.
         """
-        venues = {self._windows[name].venue for name in costs}
-        if any(self.blocked_until_ns(venue, now_ns) > now_ns for venue in venues):
+        if self.is_blocked(costs, now_ns):
             return False
         # Record first and read after: of two processes that spend at once, at least one sees the other's record.
         for name, cost in costs.items():
             self._note(name, cost, now_ns)
         if all(self._fits(name, share, now_ns) for name in costs):
             return True
-        for name, cost in costs.items():
-            self._note(name, -cost, now_ns)
+        self.give_back(costs, now_ns)
         return False
+
+    def give_back(self, costs: Mapping[str, int], spent_ns: int) -> None:
+        """Remove the record of ``costs``, which ``spend`` took at ``spent_ns`` for calls that are not made."""
+        for name, cost in costs.items():
+            part = _part_of(spent_ns, self._windows[name])
+            word = self._first[name] + part % _RING
+            noted = self._words[word]
+            if noted >> _AMOUNT_BITS == part:
+                self._words[word] = part << _AMOUNT_BITS | max((noted & _AMOUNT_MAX) - cost, 0)
+
+    def is_blocked(self, costs: Mapping[str, int], now_ns: int) -> bool:
+        """Return whether a venue that ``costs`` (by window) concern refuses everything now."""
+        venues = {self._windows[name].venue for name in costs}
+        return any(self.blocked_until_ns(venue, now_ns) > now_ns for venue in venues)
 
     def _fits(self, name: str, share: float, now_ns: int) -> bool:
         """Return whether what is used of a window is within ``share`` of its limit and of this host's part."""

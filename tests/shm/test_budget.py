@@ -49,6 +49,22 @@ class TestOneProcess:
         assert budget.usage("slow", T0) == Usage(0, 100)
         assert budget.usage("fast", T0) == Usage(12, 12)
 
+    def test_what_is_given_back_can_be_spent_again(self, open_budget):
+        budget = open_budget()
+        assert spent(budget, 20, T0) == 12
+        budget.give_back({"fast": 2}, T0)
+        assert spent(budget, 20, T0) == 2
+
+    def test_what_is_given_back_later_does_not_reduce_what_was_spent_meanwhile(self, open_budget):
+        budget = open_budget()
+        assert budget.spend({"fast": 2}, 1.0, T0)
+        assert spent(budget, 3, T0 + S // 2) == 3
+        budget.give_back({"fast": 2}, T0)
+        assert budget.usage("fast", T0 + S // 2).used == 3
+        assert budget.spend({"fast": 2}, 1.0, T0 + 9 * S // 8)  # in the place of the first two
+        budget.give_back({"fast": 2}, T0)
+        assert budget.usage("fast", T0 + 9 * S // 8).used == 5
+
     def test_comes_back_after_the_window(self, open_budget):
         budget = open_budget()
         spent(budget, 12, T0)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from typing_extensions import override
@@ -74,7 +75,8 @@ class LiveExecutor(BaseExecutor):
         self._under_way[intent.intent_id] = _UnderWay(decided_ns, seen_ns)
         legs = (intent.home, intent.away)
         # This runs once the question is at risk's socket, so that both legs are signed while risk decides.
-        preparing = asyncio.get_running_loop().call_soon(self._live_port.prepare, legs)
+        prepare = partial(self._live_port.prepare, legs, is_entry=intent.kind == "entry")
+        preparing = asyncio.get_running_loop().call_soon(prepare)
         try:
             return await super().execute(intent, decided_ns, seen_ns)
         finally:

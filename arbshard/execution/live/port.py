@@ -30,6 +30,8 @@ from arbshard.venues.base.request import VenueRequest
 from arbshard.venues.ids import venue_id
 from arbshard.venues.registry import get_adapter
 
+_TAKEN_NS_MAX = 50_000_000
+"""How long before its order rate budget may have been taken, in ns: the venue counts the order when it arrives."""
 _FOLLOW_S = 0.05
 _FOLLOW_MAX_S = 0.4
 
@@ -46,6 +48,8 @@ class _ReadyOrder(NamedTuple):
     """The average price that the book promised when it was built; 0 without a book."""
     prepared: PreparedCall | None = None
     """The request with a signature that was made beforehand."""
+    taken_ns: int = 0
+    """When its cost was taken from the rate budget beforehand (monotonic ns); 0 if it was not."""
 
 
 class LivePort:
@@ -87,6 +91,8 @@ class LivePort:
     def add_legs(self, legs: Iterable[Leg]) -> None:
         """Trade these markets from now on, by these rules."""
         self._legs.update((leg.market, leg) for leg in legs)
+        for ready in self._ready.values():
+            self._give_back(ready)
         self._ready.clear()  # it was checked by the former rules
 
     def remove_legs(self, legs: Iterable[Leg]) -> None:
@@ -108,21 +114,37 @@ class LivePort:
         await asyncio.gather(*(line.close() for line in self._lines.values()))
 
     async def admit_legs(self, orders: Iterable[Order], *, is_entry: bool) -> bool:
-        """Take the rate budget of all ``orders`` or of none; entries leave exits and hedges their reserve."""
-        cost = sum_costs(*(self._get_ready(order).request.cost for order in orders))
+        """Take the rate budget of all ``orders`` or of none, unless ``prepare`` has; entries leave exits and hedges
+        their reserve.
+        """
+        wanted = {order.client_id: self._get_ready(order) for order in orders}
+        if all(self._has_budget(ready) for ready in wanted.values()):
+            return True
+        for client_id, ready in wanted.items():
+            if self._give_back(ready):
+                self._ready[client_id] = ready._replace(taken_ns=0)
+        cost = sum_costs(*(ready.request.cost for ready in wanted.values()))
         return await (self._gate.admit_entry(cost) if is_entry else self._gate.admit(cost))
 
-    def prepare(self, orders: Iterable[Order]) -> None:
-        """Check, build and sign ``orders`` before it is known whether they may be sent. Nothing is sent here.
+    def prepare(self, orders: Iterable[Order], *, is_entry: bool) -> None:
+        """Check, build and sign ``orders`` before it is known whether they may be sent, and take their rate budget if
+        all of it is there. Nothing is sent here.
 
         ``send`` uses what was prepared, and ``discard`` removes it.
         """
+        built: dict[str, _ReadyOrder] = {}
         for order in orders:
             ready = self._build(order)
             if not ready.problem and not self._live.dry_run:
                 prepared = self._lines[order.market.venue].prepare(ready.request)
                 ready = ready._replace(prepared=prepared)
-            self._ready[order.client_id] = ready
+            built[order.client_id] = ready
+        if not self._live.dry_run and not any(ready.problem for ready in built.values()):
+            cost = sum_costs(*(ready.request.cost for ready in built.values()))
+            now_ns = self._clock.monotonic_ns()
+            if self._gate.take(cost, now_ns, is_entry=is_entry):
+                built = {name: ready._replace(taken_ns=now_ns) for name, ready in built.items()}
+        self._ready.update(built)
 
     @property
     def prepared(self) -> int:
@@ -130,9 +152,11 @@ class LivePort:
         return len(self._ready)
 
     def discard(self, orders: Iterable[Order]) -> None:
-        """Forget what was prepared of ``orders`` and not sent."""
+        """Forget what was prepared of ``orders`` and not sent, and give its rate budget back."""
         for order in orders:
-            self._ready.pop(order.client_id, None)
+            ready = self._ready.pop(order.client_id, None)
+            if ready is not None:
+                self._give_back(ready)
 
     def problem_of(self, orders: Iterable[Order]) -> str:
         """Return why one of ``orders`` must not be sent by the venue's present rules; empty if all may be."""
@@ -179,7 +203,7 @@ class LivePort:
         tracked = self.tracker.begin(order, self._clock.monotonic_ns(), ready.promised)
         if ready.problem:
             tracked.end("REJECTED", f"not sent: {ready.problem}", "order")
-        elif not admitted and not await self._gate.admit(ready.request.cost):
+        elif not admitted and not await self._admit(ready):
             tracked.end("NOT_ACCEPTED", "not sent: no rate budget left", "busy")
         elif self._live.dry_run:
             await self._rehearse(tracked, venue_id(self.tag, order.client_id))
@@ -361,6 +385,26 @@ class LivePort:
             venue_says=checked,
         )
         tracked.end("NOT_ACCEPTED", f"{DRY_RUN} ({checked})", fault)
+
+    async def _admit(self, ready: _ReadyOrder) -> bool:
+        """Take the rate budget of an order, unless ``prepare`` has."""
+        if self._has_budget(ready):
+            return True
+        self._give_back(ready)
+        return await self._gate.admit(ready.request.cost)
+
+    def _has_budget(self, ready: _ReadyOrder) -> bool:
+        """Return whether an order may be sent with the rate budget that was taken beforehand."""
+        age_ns = self._clock.monotonic_ns() - ready.taken_ns
+        return (
+            ready.taken_ns > 0 and age_ns <= _TAKEN_NS_MAX and not self._gate.is_blocked(ready.request.cost)
+        )
+
+    def _give_back(self, ready: _ReadyOrder) -> bool:
+        """Give back the rate budget that was taken beforehand. Return whether there was any."""
+        if ready.taken_ns:
+            self._gate.give_back(ready.request.cost, ready.taken_ns)
+        return ready.taken_ns > 0
 
     def _get_ready(self, order: Order) -> _ReadyOrder:
         """Return what was prepared of ``order``, or build it now."""

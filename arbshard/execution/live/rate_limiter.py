@@ -35,6 +35,18 @@ class RateLimiter:
         """Take ``costs`` if there is anything left; waits ``budget_wait_s`` at most."""
         return await self._admit(costs, 1.0, self._live.budget_wait_s)
 
+    def take(self, costs: Mapping[str, int], now_ns: int, *, is_entry: bool) -> bool:
+        """Take ``costs`` now if they are there, for calls that are perhaps not made: then ``give_back`` is called."""
+        return self._budget.spend(costs, 1 - self._live.reserve_share if is_entry else 1.0, now_ns)
+
+    def give_back(self, costs: Mapping[str, int], taken_ns: int) -> None:
+        """Give back what was taken at ``taken_ns`` for calls that are not made."""
+        self._budget.give_back(costs, taken_ns)
+
+    def is_blocked(self, costs: Mapping[str, int]) -> bool:
+        """Return whether a venue that ``costs`` concern refuses all calls now."""
+        return self._budget.is_blocked(costs, self._clock.monotonic_ns())
+
     def spare(self, costs: Mapping[str, int]) -> bool:
         """Take ``costs`` now if that leaves the reserve, for calls that can as well be left out."""
         return self._budget.spend(costs, 1 - self._live.reserve_share, self._clock.monotonic_ns())

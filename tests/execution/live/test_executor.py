@@ -151,9 +151,11 @@ async def test_what_was_signed_is_thrown_away_when_risk_refuses(
     room = open_room()
     running = await asked_in(room, executor_in, entry, slow_risk)
     slow_risk.decided.set()
+    assert room.budget.usage("upbit_order", room.clock.monotonic_ns()).used == 1
     assert (await running).refused is not None
     assert room.upbit.calls == room.binance.calls == []
     assert not room.port.prepared
+    assert room.budget.usage("upbit_order", room.clock.monotonic_ns()).used == 0
 
 
 async def test_what_was_signed_is_thrown_away_when_risk_answers_too_late(

@@ -18,6 +18,10 @@ async def later(seconds=5.0):
     raise AssertionError("nobody waits that long")
 
 
+def used(room, window):
+    return room.budget.usage(window, room.clock.monotonic_ns()).used
+
+
 def sent(venue, path):
     return [call for call in venue.calls if call[0] == "POST" and call[1] == path]
 
@@ -336,7 +340,7 @@ class TestLaunch:
     async def test_it_is_sent_once_with_what_was_signed(self, open_room, said, ask):
         room = open_room(order_timeout_s=2.0)
         room.binance.says("order", said.answer(said.binance()))
-        room.port.prepare([ask])
+        room.port.prepare([ask], is_entry=True)
         room.port.launch(ask, None)
         assert not room.port.prepared
         result = await room.port.send(ask, admitted=True)
@@ -355,7 +359,7 @@ class TestLaunch:
     async def test_worker_that_was_replaced_sends_neither_leg(self, open_room, bid, ask):
         """Both were signed while risk decided; then the worker stood still, and a successor took them over."""
         room = open_room()
-        room.port.prepare([bid, ask])
+        room.port.prepare([bid, ask], is_entry=True)
         room.port._is_fenced = lambda: True
         for order in (bid, ask):
             room.port.launch(order, None)
@@ -371,7 +375,7 @@ class TestLaunch:
     async def test_what_breaks_a_rule_is_not_launched_and_send_says_why(self, open_room, make):
         room = open_room()
         tiny = make.order(make.away, "sell", "0.000001", "60000")
-        room.port.prepare([tiny])
+        room.port.prepare([tiny], is_entry=True)
         assert room.binance.prepared == []
         room.port.launch(tiny, None)
         result = await room.port.send(tiny, admitted=True)
@@ -412,6 +416,53 @@ class TestBudget:
         assert room.gate.spare({"upbit_order": 8})
         assert not await room.port.admit_legs([bid, ask], is_entry=True)
         assert room.budget.usage("binance_orders_10s", room.clock.monotonic_ns()).used == 0
+
+    async def test_it_is_taken_once_when_both_legs_are_prepared(self, open_room, bid, ask):
+        room = open_room()
+        room.port.prepare([bid, ask], is_entry=True)
+        assert (used(room, "upbit_order"), used(room, "binance_orders_10s")) == (1, 1)
+        assert await room.port.admit_legs([bid, ask], is_entry=True)
+        assert (used(room, "upbit_order"), used(room, "binance_orders_10s")) == (1, 1)
+
+    async def test_what_was_taken_is_given_back_with_legs_that_are_not_sent(self, open_room, make, bid, ask):
+        room = open_room()
+        for forget in (lambda: room.port.discard([bid, ask]), lambda: room.port.add_legs([make.home])):
+            room.port.prepare([bid, ask], is_entry=True)
+            assert used(room, "upbit_order") == 1
+            forget()
+            assert (used(room, "upbit_order"), used(room, "binance_orders_10s")) == (0, 0)
+            assert not room.port.prepared
+
+    async def test_entries_leave_the_reserve_also_when_they_are_prepared(self, open_room, bid, ask):
+        room = open_room()
+        assert room.gate.spare({"upbit_order": 8})
+        room.port.prepare([bid, ask], is_entry=True)
+        assert (used(room, "upbit_order"), used(room, "binance_orders_10s")) == (8, 0)
+        assert not await room.port.admit_legs([bid, ask], is_entry=True)
+        room.port.prepare([bid, ask], is_entry=False)
+        assert (used(room, "upbit_order"), used(room, "binance_orders_10s")) == (9, 1)
+
+    @pytest.mark.parametrize("alone", [False, True])
+    async def test_what_was_taken_long_ago_is_taken_anew(self, open_room, said, bid, ask, clock, alone):
+        """A leg that follows the other one: the window in which it was counted may be over."""
+        room = open_room(clock=clock)
+        room.upbit.says("orders", said.answer(said.upbit(), 201))
+        room.port.prepare([bid, ask], is_entry=False)
+        clock.advance_ms(2000)
+        if alone:
+            assert (await room.port.send(bid)).state != "NOT_ACCEPTED"
+        else:
+            assert await room.port.admit_legs([bid, ask], is_entry=False)
+        assert used(room, "upbit_order") == 1
+
+    async def test_a_venue_that_has_refused_since_gets_no_leg(self, open_room, bid, ask, clock):
+        room = open_room(clock=clock, entry_wait_ms=0.0)
+        room.port.prepare([bid, ask], is_entry=True)
+        room.budget.block("binance", clock.monotonic_ns() + 10**12)
+        assert not await room.port.admit_legs([bid, ask], is_entry=True)
+        assert (used(room, "upbit_order"), used(room, "binance_orders_10s")) == (0, 0)
+        room.port.discard([bid, ask])
+        assert (used(room, "upbit_order"), used(room, "binance_orders_10s")) == (0, 0)
 
     async def test_question_without_budget_stays_open(self, open_room, bid):
         room = open_room()
