@@ -7,6 +7,7 @@ raised.
 import re
 from collections.abc import Callable, Sequence
 from math import inf, isfinite
+from operator import itemgetter
 from typing import Literal, TypeVar
 
 import msgspec
@@ -27,7 +28,12 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _DETAIL_MAX = 200
 _NUMBER = rb"((?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"
 """A JSON number without a sign."""
+_USUAL_NUMBER = rb"(?!0[0-9]|\.)([0-9]*\.?[0-9]+)"
+"""The same without an exponent, in a form that is matched faster: groups that may be missing are expensive."""
 _DIGITS = re.compile(rb"[0-9]{1,20}(?![0-9])")
+
+_Part = tuple[bytes, int, Callable[[bytes, int], re.Match[bytes] | None]]
+"""A text that is searched for, its size, and what matches that which must follow it at once."""
 
 Level = tuple[float, float]
 Read = TypeVar("Read")
@@ -129,35 +135,50 @@ class PlainTopReader:
     ) -> None:
         self._head = head
         self._tails = tails
-        self._order = order
-        # Each part is a text that is searched for, and what must follow it at once.
-        parts = [(b"", b"")]
-        for number, step in enumerate(steps):
-            before, star, rest = step.partition(b"*")
-            searched, pattern = parts.pop()
-            parts.append((searched, pattern + re.escape(before)))
-            if star:
-                wanted, _, after = rest.partition(b"*")
-                parts.append((wanted, re.escape(after)))
-            searched, pattern = parts.pop()
-            parts.append((searched, pattern + (_NUMBER if number < len(steps) - 1 else b"")))
-        self._parts = tuple((searched, re.compile(pattern)) for searched, pattern in parts if pattern)
+        self._in_order = itemgetter(*order)
+        self._usual_parts = _parts_of(steps, _USUAL_NUMBER)
+        self._parts = _parts_of(steps, _NUMBER)
 
     def read(self, frame: bytes, received_ns: int) -> BookTop | None:
         """Return the top of a usual frame; None for any other, and for a top that cannot be trusted."""
         if not (frame.startswith(self._head) and frame.endswith(self._tails)):
             return None
-        at = 0
-        numbers: list[bytes] = []
-        for searched, pattern in self._parts:
-            at = frame.find(searched, at)
-            found = pattern.match(frame, at + len(searched)) if at >= 0 else None
-            if found is None:
-                return None
-            at = found.end()
-            numbers += found.groups()
-        bid, bid_size, ask, ask_size = (float(numbers[place]) for place in self._order)
-        return sound_top(bid, bid_size, ask, ask_size, received_ns)
+        numbers = _numbers_in(frame, self._usual_parts) or _numbers_in(frame, self._parts)
+        if not numbers:
+            return None
+        bid, bid_size, ask, ask_size = self._in_order(numbers)
+        return sound_top(float(bid), float(bid_size), float(ask), float(ask_size), received_ns)
+
+
+def _parts_of(steps: Sequence[bytes], number: bytes) -> tuple[_Part, ...]:
+    """Return the parts of a usual frame, with ``number`` as the pattern of each number."""
+    parts = [(b"", b"")]
+    for place, step in enumerate(steps):
+        before, star, rest = step.partition(b"*")
+        searched, pattern = parts.pop()
+        parts.append((searched, pattern + re.escape(before)))
+        if star:
+            wanted, _, after = rest.partition(b"*")
+            parts.append((wanted, re.escape(after)))
+        searched, pattern = parts.pop()
+        parts.append((searched, pattern + (number if place < len(steps) - 1 else b"")))
+    return tuple(
+        (searched, len(searched), re.compile(pattern).match) for searched, pattern in parts if pattern
+    )
+
+
+def _numbers_in(frame: bytes, parts: tuple[_Part, ...]) -> tuple[bytes, ...]:
+    """Return the numbers in ``frame``; none if it does not have these parts."""
+    at = 0
+    numbers: tuple[bytes, ...] = ()
+    for searched, size, match in parts:
+        at = frame.find(searched, at)
+        found = match(frame, at + size) if at >= 0 else None
+        if found is None:
+            return ()
+        at = found.end()
+        numbers += found.groups()
+    return numbers
 
 
 def top_reader(
