@@ -30,6 +30,7 @@ from arbshard.errors import (
 from arbshard.ledger import schema
 from arbshard.ledger.events import SCHEMA_VERSION
 from arbshard.ledger.lock import lock_of
+from arbshard.log import get_logger
 
 BUSY_S = 2.0
 """How long SQLite waits for another program that holds the file, in seconds."""
@@ -39,6 +40,11 @@ _OPENING_PAUSE_S = 0.02
 # so itself only when the log has grown to this many pages.
 _AUTOCHECKPOINT_PAGES = 32_000
 
+LOG_ROOM_BYTES = 8 * 1024 * 1024
+"""Size that the write-ahead log of a live run has from its first commit on: enough for the commits between two
+checkpoints (``store``).
+"""
+_PIECE_BYTES = 1024 * 1024
 _FULL_BYTES = 65_536
 """Free space in bytes below which SQLite's next page may not fit."""
 
@@ -277,7 +283,31 @@ def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
     except sqlite3.Error:
         connection.close()
         raise
+    if durable:
+        _make_room(log_of(path))
     return connection
+
+
+def _make_room(log: Path) -> None:
+    """Fill the write-ahead log with zeros up to the size that it comes to have.
+
+    A commit that makes the file longer waits for the file system's journal besides, several times as long. SQLite
+    takes zeros behind the last frame, or in place of the first, for the end of the log. None are written where the
+    disk is nearly full.
+    """
+    try:
+        if free_bytes(log.parent) < 4 * LOG_ROOM_BYTES:
+            return
+        descriptor = os.open(log, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(descriptor).st_size
+            while size < LOG_ROOM_BYTES:
+                size += os.pwrite(descriptor, bytes(min(_PIECE_BYTES, LOG_ROOM_BYTES - size)), size)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:  # then commits take longer, and nothing else changes
+        get_logger().warning("no room is made for the log of the ledger", why=error.strerror)
 
 
 def check_meta(connection: sqlite3.Connection, path: Path, mode: str | None = None) -> dict[str, str]:

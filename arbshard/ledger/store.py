@@ -259,12 +259,15 @@ class LedgerStore:
         try:
             writer = self._writer()
             self._check(self._files.look_before_write)
-            writer.execute("BEGIN IMMEDIATE")
-            if self._must_store_tag:
-                writer.execute(schema.INSERT_META, ("tag", self.tag))
-            writer.executemany(schema.INSERT_EVENT, rows)
-            writer.executemany(schema.INSERT_POSTING, lines)
-            writer.execute("COMMIT")
+            if len(rows) == 1 and not (lines or self._must_store_tag):
+                writer.execute(schema.INSERT_EVENT, rows[0])  # one statement is a transaction of its own
+            else:
+                writer.execute("BEGIN IMMEDIATE")
+                if self._must_store_tag:
+                    writer.execute(schema.INSERT_META, ("tag", self.tag))
+                writer.executemany(schema.INSERT_EVENT, rows)
+                writer.executemany(schema.INSERT_POSTING, lines)
+                writer.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
             # A change of the files by another program explains the error better than SQLite does.

@@ -1,16 +1,23 @@
 """The ledger's file: one writer, nothing changed afterwards, all or nothing."""
 
+import errno
 import re
+import shutil
 import sqlite3
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from arbshard.errors import LedgerDamaged, LedgerError, LedgerVersionError, RunDirError, UsageError
-from arbshard.ledger.events import SCHEMA_VERSION, Deposited
+from arbshard.ledger.events import SCHEMA_VERSION, Deposited, Stopped
+from arbshard.ledger.file import LOG_ROOM_BYTES
 from arbshard.ledger.postings import UnstoredLedger
 from arbshard.ledger.store import LedgerStore
 from support import world as w
+
+STOPPED = Stopped(at_ms=2, balances=())
+"""An event without postings."""
 
 
 def deposit(amount: str, currency: str = "KRW", at_ms: int = 1) -> Deposited:
@@ -252,6 +259,79 @@ def test_checkpoints_come_when_idle_and_at_last_anyway(opened, monkeypatch) -> N
     for _ in range(3):
         store.append([deposit("1")])
     assert store.checkpoint_if_due(is_idle=False)
+
+
+def sizes_of_the_log(store, path, appends):
+    sizes = set()
+    for n in range(appends):
+        store.append([deposit("1", at_ms=n), deposit("2", at_ms=n)] if n % 2 else [STOPPED])
+        sizes.add(path.with_name("ledger.sqlite-wal").stat().st_size)
+    return sizes
+
+
+def test_the_log_of_a_live_ledger_has_its_size_from_the_first_commit_on(opened, path) -> None:
+    """A commit that makes it longer takes several times as long."""
+    store = opened(durable=True)
+    assert sizes_of_the_log(store, path, 200) == {LOG_ROOM_BYTES}
+    store.checkpoint()
+    assert sizes_of_the_log(store, path, 200) == {LOG_ROOM_BYTES}
+    store.close()
+    assert not path.with_name("ledger.sqlite-wal").exists()
+    assert opened(durable=True).last_seq == 600
+
+
+@pytest.mark.parametrize("appends", [0, 1, 7])
+def test_the_room_in_the_log_is_no_part_of_what_a_crash_leaves(opened, path, tmp_path, appends) -> None:
+    store = opened(durable=True)
+    store.append([deposit("1")])
+    store.checkpoint()
+    sizes_of_the_log(store, path, appends)
+    (tmp_path / "left").mkdir()
+    for name in ("ledger.sqlite", "ledger.sqlite-wal"):  # as after a loss of power: the index is not there
+        shutil.copy(path.with_name(name), tmp_path / "left" / name)
+    left = LedgerStore.open(
+        tmp_path / "left" / "ledger.sqlite", name="sim", mode="sim-paper", now_ms=1, durable=True
+    )
+    try:
+        assert left.last_seq == store.last_seq
+        assert list(left.events()) == list(store.events())
+        left.check_pages()
+        assert sizes_of_the_log(left, tmp_path / "left" / "ledger.sqlite", 3) == {LOG_ROOM_BYTES}
+        assert len(list(left.events())) == store.last_seq + 4
+    finally:
+        left.close()
+
+
+def test_the_last_of_a_disk_is_not_taken_for_the_log(opened, path, monkeypatch) -> None:
+    monkeypatch.setattr("arbshard.ledger.file.free_bytes", lambda _: 4 * LOG_ROOM_BYTES - 1)
+    assert max(sizes_of_the_log(opened(durable=True), path, 3)) < LOG_ROOM_BYTES
+
+
+def test_a_log_without_room_is_no_failure(opened, path, monkeypatch, capsys) -> None:
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = opened(durable=True)
+    monkeypatch.setattr("arbshard.ledger.file.os.pwrite", no_space)
+    store.append([deposit("1")])
+    assert "no room is made for the log" in "".join(capsys.readouterr())
+    assert path.with_name("ledger.sqlite-wal").stat().st_size < LOG_ROOM_BYTES
+    assert store.last_seq == 1
+
+
+def test_an_event_without_postings_that_cannot_be_written_leaves_nothing(opened) -> None:
+    store = opened()
+    store.append([deposit("1")])
+    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    large = replace(STOPPED, cut_off="x" * 100_000)
+    with pytest.raises(LedgerError, match="full"):
+        store.append([large])
+    stored = store.last_seq
+    assert [seq for seq, _ in store.events()] == list(range(1, stored + 1))
+    store._connection.execute("PRAGMA max_page_count = 100000")
+    store.append([STOPPED])
+    assert [seq for seq, _ in store.events()] == list(range(1, stored + 2))
 
 
 def test_live_ledgers_reach_the_disk_before_they_answer(opened) -> None:
