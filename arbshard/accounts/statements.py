@@ -1,5 +1,6 @@
 """Sends statements to risk. A statement that does not arrive is not repeated: the next one states everything anew."""
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 from arbshard.accounts.meter import AccountsMeter
@@ -12,8 +13,8 @@ from arbshard.wire.messages import Denied, Statement, decode_command_reply, enco
 class StatementTransport(Protocol):
     """Carries statements: a ``RequestClient``."""
 
-    async def request(self, payload: bytes, *, priority: int = 0) -> bytes:
-        """Send one request and return its reply. Raises ``TransportError``."""
+    def request(self, payload: bytes, *, priority: int = 0) -> Awaitable[bytes]:
+        """Send one request and return its coming reply. Raises ``TransportError``, here or there."""
         ...
 
 

@@ -88,12 +88,14 @@ class RequestClient(Closable):
         self.refused = 0
         """Number of questions refused because the queue was full."""
 
-    async def request(self, payload: bytes, *, priority: int = 0, request_id: bytes | None = None) -> bytes:
-        """Return the reply's payload.
+    def request(
+        self, payload: bytes, *, priority: int = 0, request_id: bytes | None = None
+    ) -> asyncio.Future[bytes]:
+        """Ask, in this very call if no question waits, and return the reply's coming payload.
 
-        Raises ``RequestTimeout`` when no try was answered (the server may have acted all the same: ask again under
-        the same ``request_id``), ``TransportError`` when the queue is full, the client is closed, or the server
-        would not accept so large a payload.
+        Raises ``TransportError`` when the queue is full, the client is closed, or the server would not accept so
+        large a payload; and through what is returned ``RequestTimeout`` when no try was answered (the server may have
+        acted all the same: ask again under the same ``request_id``).
         """
         if self._closed:
             raise TransportError(f"{self.endpoint}: the client is closed")
@@ -110,11 +112,11 @@ class RequestClient(Closable):
             if not same.answer.done():
                 raise TransportError(f"{request_id!r} is asked already")
             same.answer = answer  # the earlier caller has given up, and the reply is still to come
-            return await answer
+            return answer
         question = _Question(priority, self._serial, request_id, payload, answer, self._tries)
         heapq.heappush(self._queue, question)
         self._next()
-        return await answer
+        return answer
 
     def _next(self) -> None:
         """Send the questions that may be sent now."""

@@ -195,6 +195,7 @@ class Desk:
         if self._config.paper.record_times:
             intent = replace(intent, decided_ns=decided_ns, seen_ns=_seen_ns(state, self._engine.fx))
         seen_ns = _newer_ns(state) if intent.kind == "entry" else 0
+        self._risk.begin(intent)  # the task below begins only when all that has changed was looked at
         run = partial(self._execute, executor, intent, decided_ns, seen_ns)
         self._tasks.start(self._settle(state, run, is_exit=intent.kind == "exit", trade=trade))
 

@@ -9,7 +9,8 @@ pauses: nothing goes on as if it had been booked. A person can end the intent (`
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from decimal import Decimal
 from typing import Protocol, TypeVar, overload
 
@@ -67,8 +68,8 @@ Answer = TypeVar("Answer", bound=Reply)
 class RiskTransport(Protocol):
     """Carries the questions to risk."""
 
-    async def request(self, payload: bytes, *, priority: int = 0) -> bytes:
-        """Send one question and return its answer. Raises ``TransportError`` if there was none."""
+    def request(self, payload: bytes, *, priority: int = 0) -> Awaitable[bytes]:
+        """Send one question and return its coming answer. Raises ``TransportError``, here or there."""
         ...
 
 
@@ -85,6 +86,8 @@ class RiskLink:
         """Called each time a question stayed without an answer."""
         self._pair_of: dict[str, str] = {}
         """Pairs of open intents, by intent."""
+        self._begun: dict[str, asyncio.Future[bytes]] = {}
+        """The coming answers about intents that ``begin`` has asked for, by intent."""
         self._refused: dict[str, Refusal] = {}
         """The last refusal of each question, so that a repetition is not logged again."""
 
@@ -115,10 +118,18 @@ class RiskLink:
         """Return what entries may be made, as far as it has changed since ``serial``."""
         return await self._ask(ReadTerms(self._shard, self._epoch, serial), EntryTerms)
 
+    def begin(self, intent: Intent) -> None:
+        """Ask risk to approve ``intent`` now, in this call. ``submit``, which has to follow, waits for the answer."""
+        payload = encode(Submit(self._shard, self._epoch, intent))
+        with suppress(TransportError):  # ``submit`` asks again, and says why it cannot
+            coming = self._transport.request(payload, priority=_priority_of(intent))
+            self._begun[intent.intent_id] = asyncio.ensure_future(coming)
+
     async def submit(self, intent: Intent) -> Approved | Refused:
-        """Ask risk to approve ``intent``."""
-        priority = _EXIT if intent.kind == "exit" else _ENTRY
-        reply = await self._until_answered(Submit(self._shard, self._epoch, intent), priority)
+        """Ask risk to approve ``intent``, unless ``begin`` has, and return the answer."""
+        request = Submit(self._shard, self._epoch, intent)
+        begun = self._begun.pop(intent.intent_id, None)
+        reply = await self._until_answered(request, _priority_of(intent), begun)
         if isinstance(reply, Approved):
             self._pair_of[intent.intent_id] = intent.pair
         elif not isinstance(reply, Refused):
@@ -208,11 +219,16 @@ class RiskLink:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _REFUSED_PAUSE_MAX_S)
 
-    async def _until_answered(self, request: Request, priority: int) -> Reply:
-        payload = encode(request)
+    async def _until_answered(
+        self, request: Request, priority: int, begun: Awaitable[bytes] | None = None
+    ) -> Reply:
+        """Return the answer, of ``begun`` or of another try."""
         while True:
             try:
-                reply = decode_reply(await self._transport.request(payload, priority=priority))
+                coming, begun = begun, None
+                if coming is None:
+                    coming = self._transport.request(encode(request), priority=priority)
+                reply = decode_reply(await coming)
             except TransportError as error:
                 if isinstance(error, ProtocolError):
                     raise
@@ -223,6 +239,10 @@ class RiskLink:
             if isinstance(reply, Refused) and reply.reason is Refusal.STALE_EPOCH:
                 raise Fenced(reply.detail)
             return reply
+
+
+def _priority_of(intent: Intent) -> int:
+    return _EXIT if intent.kind == "exit" else _ENTRY
 
 
 def _unexpected(reply: Reply, question: type[Request]) -> ProtocolError:

@@ -100,6 +100,16 @@ async def test_a_long_reply_comes_whole(unix):
         assert await client.request(long) == long
 
 
+async def test_a_question_leaves_in_the_call_that_asks(unix):
+    handler = Handler()
+    with ReplyServer(unix, handler) as server, RequestClient(unix, 5000, 1) as client:
+        server.start(pytest.fail)
+        await client.request(b"connect")
+        asked = client.request(b"x")
+        assert client.sent == 2  # nothing has waited for it yet
+        assert await asked == b"re: x"
+
+
 async def test_both_kinds_of_endpoint_are_served_and_share_what_was_answered(unix, endpoint):
     handler = Handler()
     zmq_endpoint = endpoint + "z"

@@ -80,6 +80,10 @@ class Risk:
         self.funds = []
         self.go_on = asyncio.Event()
         self.answer: Funded | None = Funded(ALL)
+        self.begun = []
+
+    def begin(self, intent):
+        self.begun.append(intent)
 
     async def fund(self, pair, home_price):
         self.funds.append((pair, home_price))
@@ -190,6 +194,7 @@ class TestAct:
 
     async def test_entry(self, make, room):
         room.desk.act(room.btc, entry(make))
+        assert len(room.risk.begun) == 1  # in the call, before the task of the intent begins
         assert room.btc.busy
         await turn()
         executor = room.executors.made["BTC"]

@@ -1,5 +1,6 @@
 """The line to risk: asked until it answers, the same question each time, and never an answer made up."""
 
+import asyncio
 from decimal import Decimal
 
 import msgspec
@@ -137,6 +138,46 @@ async def test_refusal_of_a_trade_is_an_answer(link, transport, questions, name)
     refused = Refused(Refusal.BALANCE, "short of 3 KRW")
     transport.answers = [refused]
     assert await questions[name][0](link) == refused
+
+
+@pytest.mark.parametrize("kind", ["entry", "exit"])
+async def test_a_question_that_was_begun_is_asked_once(link, transport, make, questions, kind):
+    intent = make.intent(kind)
+    transport.answers = [Approved(intent.intent_id, ())]
+    link.begin(intent)
+    await asyncio.sleep(0)
+    ((payload, priority),) = transport.asked
+    assert (decode_request(payload), priority) == questions[kind][1::2]
+    assert await link.submit(intent) == Approved(intent.intent_id, ())
+    assert len(transport.asked) == 1
+    transport.answers = [Refused(Refusal.PAIR_BUSY, "i has no outcome yet")]
+    assert isinstance(await link.submit(intent), Refused)
+    assert len(transport.asked) == 2
+
+
+async def test_a_question_that_was_begun_in_vain_is_asked_again_with_the_same_words(
+    link, transport, make, silences
+):
+    intent = make.intent()
+    transport.answers = [RequestTimeout("no answer"), Approved(intent.intent_id, ())]
+    link.begin(intent)
+    assert isinstance(await link.submit(intent), Approved)
+    assert len(set(transport.asked)) == 1
+    assert len(transport.asked) == 2
+    assert len(silences) == 1
+
+
+async def test_what_the_transport_refuses_to_begin_is_asked_later(link, transport, make):
+    intent = make.intent()
+
+    def refuse(_payload, *, priority):
+        raise TransportError(f"request queue full, {priority}")
+
+    transport.answers = [Approved(intent.intent_id, ())]
+    transport.request, request = refuse, transport.request
+    link.begin(intent)
+    transport.request = request
+    assert isinstance(await link.submit(intent), Approved)
 
 
 @pytest.mark.parametrize("name", ["hello", "instructions"])
