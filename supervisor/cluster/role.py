@@ -82,6 +82,7 @@ class HostRole:
         """Serial of the universe in force."""
         self._renews = False
         processes.waits = lambda: not self._is_risk_shown()
+        processes.restarts_fenced = False
         self._ready_risk = processes.ready_risk = SparePool(
             config.run,
             specs.ready_risk(),
@@ -218,6 +219,16 @@ class HostRole:
         self._stepped_ns = self._lease_ns()
         self._step_risk()
         self._keep_risk_ready()
+        view = self.view._replace(valid_until_ns=0) if self._renews else self.view
+        self._renews = False
+        steps = self._plan(view)
+        self._prepare_workers(sum(isinstance(step, Retire) for step in steps))
+        self._carry_out(steps)
+        if any(isinstance(step, Forget) for step in steps):
+            self._carry_out(self._plan(view))  # another worker may follow at once
+        self._write()
+
+    def _plan(self, view: AgentView) -> list[Begin | Retire | Forget]:
         workers = {
             child.shard: HeldWorker(
                 child.epoch, bool(child.pid), child.state == "ended", child.state == "quarantined"
@@ -225,10 +236,9 @@ class HostRole:
             for child in self._processes.children
             if child.shard is not None
         }
-        view = self.view._replace(valid_until_ns=0) if self._renews else self.view
-        self._renews = False
-        steps = self._held.plan(view, workers, self._lease_ns(), ends=self._processes.ending)
-        self._prepare_workers(sum(isinstance(step, Retire) for step in steps))
+        return self._held.plan(view, workers, self._lease_ns(), ends=self._processes.ending)
+
+    def _carry_out(self, steps: Iterable[Begin | Retire | Forget]) -> None:
         for step in steps:
             name = f"worker-{step.shard}"
             match step:
@@ -240,7 +250,6 @@ class HostRole:
                     self._processes.retire(name, why, _WORKER_ENDS_S)
                 case Forget():
                     self._processes.forget(name)
-        self._write()
 
     def renew_workers(self) -> None:
         """End all workers once, so that their successors begin with the universe in force."""

@@ -26,6 +26,8 @@ _REFUSED_NS = 30_000_000_000
 """A worker that the system would not start for so long (ns) is given up, so that others take its pairs over."""
 _KILLED_S = 5.0
 """How long the system may take to end a process that was killed, in seconds."""
+_FENCED = 5
+"""Exit code of a worker that may not trade any more."""
 NOT_LEADER = 6
 """Exit code of a risk process that does not lead the cluster any more."""
 
@@ -61,6 +63,9 @@ class ProcessSupervisor:
         """When a child is killed that was asked to end (monotonic ns), by name."""
         self.waits: Callable[[], bool] = lambda: False
         """Returns whether workers cannot come up for want of something that is no child of this run."""
+        self.restarts_fenced = True
+        """Whether a worker that may not trade any more is restarted; not on a host of a cluster, whose agent shows
+        which worker follows and when."""
         self.ending = False
         """Whether the run is stopping: a child that ends with code 0 has then done its part."""
         self.run_has_begun = False
@@ -292,7 +297,8 @@ class ProcessSupervisor:
                 child.kill("it did not end in time")
 
     def _on_end(self, child: Child, code: int) -> None:
-        if (self.ending and code == 0) or (code == NOT_LEADER and child.name == "risk"):
+        is_fenced = code == _FENCED and child.shard is not None and not (self.restarts_fenced or self.ending)
+        if is_fenced or (self.ending and code == 0) or (code == NOT_LEADER and child.name == "risk"):
             child.state = "ended"
             child.reason = child.stderr_tail()
             self._on_change()

@@ -177,6 +177,24 @@ class TestWatch:
         assert child.epoch == 1
         assert one.alerts == []
 
+    async def test_a_worker_that_may_not_trade_is_not_restarted_where_an_agent_says_what_follows(
+        self, room, program
+    ):
+        one = room()
+        one.processes.restarts_fenced = False
+        fenced = program("import sys; EPOCH == 1 and sys.exit(5); import time; time.sleep(60)", shard=0)
+        one.processes.start(fenced)
+        await one.watch_until(lambda: fenced.state == "ended")
+        assert (fenced.epoch, one.alerts) == (1, [])
+
+    async def test_a_fenced_worker_is_restarted_on_a_single_host_and_while_stopping(self, room, program):
+        for restarts, ending in ((True, False), (False, True)):
+            one = room()
+            one.processes.restarts_fenced, one.processes.ending = restarts, ending
+            fenced = program("import sys; EPOCH == 1 and sys.exit(5); import time; time.sleep(60)", shard=0)
+            one.processes.start(fenced)
+            await one.watch_until(lambda fenced=fenced: fenced.epoch == 2)
+
     async def test_crash_while_stopping_is_still_restarted(self, room, program):
         """Its positions have to be closed by somebody."""
         one, child = room(), program(FAILS_ONCE)
