@@ -44,7 +44,7 @@ _STATES: dict[str, MarketState] = {NOT_LISTED: "delisted", "BREAK": "break", "HA
 books are shown as they were recorded.
 """
 
-Market = tuple[str, str]
+MarketName = tuple[str, str]
 """A venue and a symbol."""
 
 
@@ -52,10 +52,10 @@ class _Change(NamedTuple):
     """Says how states of markets change at a time."""
 
     at_ns: int
-    states: dict[Market, MarketState]
+    states: dict[MarketName, MarketState]
 
     @property
-    def listed(self) -> set[Market]:
+    def listed(self) -> set[MarketName]:
         """Return the markets that are listed from then on, and were not or were in another state."""
         return {market for market, state in self.states.items() if state != "delisted"}
 
@@ -69,7 +69,7 @@ class TapeEvents:
         self.refused: Counter[str] = Counter()
         """Number of frames that were left out, by venue and reason."""
         listings, self._changes = _listings(stretch)
-        self.first: dict[Market, RecordedBookEvent] = {}
+        self.first: dict[MarketName, RecordedBookEvent] = {}
         """The first book of each market."""
         self.venues_with_trades: set[str] = set()
         """Venues whose trades were found before all first books were."""
@@ -117,7 +117,7 @@ class TapeEvents:
             except FrameError as error:
                 self.refused[f"{row.venue}: {error.reason}"] += 1
 
-    def _find_first_books(self, stretch: Stretch, wanted: set[Market]) -> None:
+    def _find_first_books(self, stretch: Stretch, wanted: set[MarketName]) -> None:
         """Find the first book of each of the ``wanted`` markets in a stretch."""
         began_ns: int | None = None
         for event in self._decoded(stretch) if wanted else ():
@@ -137,14 +137,14 @@ class _ListedMarkets:
     """Follows which markets are listed while a stretch is read."""
 
     def __init__(
-        self, markets: Iterable[Market], changes: Iterable[_Change], found_at_once: Collection[Market]
+        self, markets: Iterable[MarketName], changes: Iterable[_Change], found_at_once: Collection[MarketName]
     ) -> None:
         """Begin with the first of ``changes``. Only markets that were ``found_at_once`` have a book by then."""
         self._later = deque(changes)
         states = self._later.popleft().states
-        self._coming: dict[Market, MarketState] = {}
+        self._coming: dict[MarketName, MarketState] = {}
         """States of markets that are listed, but have no book yet."""
-        self._shown: dict[Market, MarketState] = {}
+        self._shown: dict[MarketName, MarketState] = {}
         for market in markets:
             state = states.get(market, "delisted")
             self._shown[market] = state if market in found_at_once else "delisted"
@@ -175,7 +175,7 @@ class _ListedMarkets:
             if coming is not None:
                 yield self._show(event.at_ns, market, coming)
 
-    def _show(self, at_ns: int, market: Market, state: MarketState) -> RecordedState:
+    def _show(self, at_ns: int, market: MarketName, state: MarketState) -> RecordedState:
         self._shown[market] = state
         return RecordedState(at_ns, *market, state)
 
@@ -323,9 +323,9 @@ def _listings(stretch: Stretch) -> tuple[list[RecordedListing], list[_Change]]:
     """Return the markets of all universes in the stretch, of which the newest rules count, and how their states
     change. The first change has the states at the beginning.
     """
-    legs: dict[Market, tuple[Leg, str]] = {}
-    names: dict[Market, str] = {}
-    states: dict[Market, MarketState] = {}
+    legs: dict[MarketName, tuple[Leg, str]] = {}
+    names: dict[MarketName, str] = {}
+    states: dict[MarketName, MarketState] = {}
     changes: list[_Change] = []
     for at_ns, universe in stretch.universes():
         found = _states_of(universe)
@@ -352,7 +352,7 @@ def _listings(stretch: Stretch) -> tuple[list[RecordedListing], list[_Change]]:
     return played, changes
 
 
-def _states_of(universe: Universe) -> dict[Market, MarketState]:
+def _states_of(universe: Universe) -> dict[MarketName, MarketState]:
     """Return the state of each market of a universe."""
     stopped = {(venue, symbol): _STATES.get(why, "cancel_only") for venue, symbol, why in universe.stopped}
     return {

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 import websockets
+from msgspec.structs import replace
 
 from arbshard.ledger.reader import LedgerReader
 from arbshard.tape.reading import Tape
 from support.instance import SMALL, Instance
-from support.tapes import RECORDING, Recording, binance, upbit
+from support.tapes import RECORDING, UNIVERSE, Recording, binance, upbit
+from tests.replay.test_events import ONE, traded, with_eth
 
 pytestmark = [
     pytest.mark.integration,
@@ -169,6 +171,24 @@ def test_a_lost_connection_of_the_recording_is_lost_again(tmp_path):
         assert answer(f"{ready['upbit']['rest_url']}/v1/orderbook?markets=KRW-BTC")[0]["market"] == "KRW-BTC"
         stats = answer(f"{ready['upbit']['rest_url']}/sim/stats")
         assert stats["venues"]["upbit"]["closed"] == {"connection lost": 1}
+
+
+def test_a_pair_that_came_is_listed_by_both_venues_from_then_on(tmp_path):
+    recording = Recording(tmp_path / "tape", universe=ONE).both()
+    traded(recording, 1, replace(UNIVERSE, serial=1))
+    for seconds in range(4, 60):
+        with_eth(recording.both(seconds), seconds)
+    with desk_in(tmp_path / "desk") as desk, replaying(desk, recording.end()) as (_, ready):
+
+        def listed():
+            home = answer(f"{ready['upbit']['rest_url']}/v1/market/all")
+            away = answer(f"{ready['binance']['rest_url']}/api/v3/exchangeInfo")["symbols"]
+            return {one["market"] for one in home} | {one["symbol"] for one in away}
+
+        assert listed() == {"KRW-BTC", "BTCUSDT"}
+        desk.wait_for(lambda: {"KRW-ETH", "ETHUSDT"} <= listed())
+        book = answer(f"{ready['binance']['rest_url']}/api/v3/depth?symbol=ETHUSDT")
+        assert book["bids"]
 
 
 def test_damage_ends_the_replay_where_it_is_found(tmp_path):
