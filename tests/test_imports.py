@@ -6,6 +6,7 @@ import sys
 import pytest
 
 ITS_OWN_EXTRA = (
+    "arbshard.backtest.blocks",
     "arbshard.backtest.feeds",
     "arbshard.backtest.fusing",
     "arbshard.backtest.recorded",
@@ -16,6 +17,7 @@ ITS_OWN_EXTRA = (
     "arbshard.backtest.run",
     "arbshard.backtest.screening",
     "arbshard.backtest.skipping",
+    "arbshard.backtest.spans",
     "arbshard.backtest.tops",
     "arbshard.cluster.nats_store",
     "arbshard.data.fast_stream",

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 import numpy.typing as npt
 
-from arbshard.backtest.rows import Glance, TapeMark
+from arbshard.backtest.blocks import Glance, TapeMark
 from arbshard.backtest.screening import Screen, ScreenedLane
 from arbshard.backtest.slots import TapeBooks
 from arbshard.backtest.timers import Rhythm

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from arbshard.backtest.rows import RowBlock
+from arbshard.backtest.blocks import RowBlock
 from arbshard.venues.base.fusion import BEHIND_NS_MAX, BookFuser, NewestParts
 
 _Numbers = npt.NDArray[np.int64]

@@ -17,8 +17,8 @@ from random import Random
 
 from typing_extensions import override
 
+from arbshard.backtest.blocks import FeedRow
 from arbshard.backtest.decisions import DecisionLog
-from arbshard.backtest.rows import FeedRow
 from arbshard.clock import Clock
 from arbshard.config import ExecutionConfig, PaperConfig
 from arbshard.execution.executor import ExecutorFactory, Observer

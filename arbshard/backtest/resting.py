@@ -31,19 +31,31 @@ what they would be.
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from math import inf
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from arbshard.backtest.blocks import RowBlock
 from arbshard.backtest.feeds import FeedTimes, TapeVenueFeed
 from arbshard.backtest.fusing import FusedBefore, FusedRows, join, known_to
-from arbshard.backtest.rows import RowBlock
 from arbshard.backtest.screening import Screen, ScreenedLane, ScreenedMarket, ScreenedPair
+from arbshard.backtest.spans import (
+    LaterFrame,
+    Numbers,
+    Prices,
+    SpanGrid,
+    SpanPlan,
+    SpanRows,
+    SpanStream,
+    due_of,
+    grid_of,
+    implied_in,
+    settled_ns,
+)
 from arbshard.backtest.timers import Rhythm, TapeLoop, after, series_of_times
 from arbshard.backtest.tops import UNSENT_MS
 from arbshard.clock import Clock
@@ -70,75 +82,6 @@ _EARLIER_SAMPLES = 5
 """Number of sample intervals for which an estimate may be on its way to the worker."""
 _FRESH_NS_MIN = 3_000_000_000
 """A rate counts as fresh for at least so long (ns), as in ``fx_guard``."""
-
-_Prices = npt.NDArray[np.float64]
-_Numbers = npt.NDArray[np.int64]
-
-
-class _Rows(NamedTuple):
-    """Holds the rows of a block that put a frame into a slot and may be passed over, sorted by their markets, by
-    columns.
-    """
-
-    order: npt.NDArray[np.intp]
-    """Their numbers in the block."""
-    markets: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.intp]
-    """Position of the first row of each market, and the count of all."""
-    due_ns: _Numbers
-    received_ns: _Numbers
-    bids: _Prices
-    asks: _Prices
-    parts: "dict[int, FusedRows]"
-    """What the frames of markets are joined of, by the number of the market."""
-    size: int
-    """Number of all rows of the block up to the first one that must be fed."""
-
-
-class _Grid(NamedTuple):
-    """Holds what is seen at each tick of each market: rows are markets, columns are ticks."""
-
-    newest: npt.NDArray[np.intp]
-    """Position of the newest row; -1 for none in this block."""
-    bids: _Prices
-    asks: _Prices
-    received_ns: _Numbers
-    highest_bids: _Prices
-    """The highest bid since the tick before, of what was seen then and of all rows since."""
-    lowest_asks: _Prices
-
-
-class _Stream(NamedTuple):
-    """Is a market on a connection."""
-
-    connection: str
-    lane: ScreenedLane
-    fuser: BookFuser | None
-    """Joins levels and touches before the lane; None where they do not come in two streams."""
-
-
-class _Plan(NamedTuple):
-    """Is a span that was found to be quiet."""
-
-    rows: _Rows
-    grid: _Grid
-    ticks: list[int]
-    """Ticks up to the end of the span, and those after it up to which the rows are known."""
-    length: int
-    """Number of ticks in the span; the next one is its end."""
-    samples: dict[str, list[tuple[int, float]]]
-    """Samples of each pair, by base, as (position of the tick, gap)."""
-    implied: _Prices
-    """FX rate that each pair implies at each tick, NaN where it is not sampled: rows are pairs, columns are ticks."""
-    streams: dict[int, _Stream]
-    """By the number of the market."""
-
-
-class _Later(NamedTuple):
-    """Is a frame that may be needed later."""
-
-    message: Callable[[], bytes]
-    received_ns: int
 
 
 class QuietSpans:
@@ -192,7 +135,7 @@ class QuietSpans:
         """Time of sending of the frame that was put into the slot of a market in a span, by the market's number."""
         self._parts: dict[int, FusedBefore] = {}
         """What the fuser of each market has yet to know, by the number of the market."""
-        self._views: dict[str, tuple[_Later, _Later, int]] = {}
+        self._views: dict[str, tuple[LaterFrame, LaterFrame, int]] = {}
         """Books (home, away) of each pair when it was sampled last in a span, and when."""
         self._not_before_ns = 0
         """Time before which there is no span, as the last search has found."""
@@ -266,7 +209,7 @@ class QuietSpans:
 
     # What is found.
 
-    def _find(self, block: RowBlock, tick_ns: int) -> tuple[_Plan, RestSpan] | None:
+    def _find(self, block: RowBlock, tick_ns: int) -> tuple[SpanPlan, RestSpan] | None:
         """Return the quiet span at the beginning of ``block``, and what risk would have seen in it; None where there
         is none that is long enough.
 
@@ -295,7 +238,10 @@ class QuietSpans:
         if not ticks:
             self._not_before_ns = until_ns
             return None
-        grid = self._grid(rows, due_ns[:count], np.array(ticks))
+        grid = grid_of(
+            rows, due_ns[:count], np.array(ticks), self._prices_before(),
+            np.array([self._screen.books.times(leg.slot)[0] for leg in self._legs]),
+        )  # fmt: skip
         known = len(ticks)
         is_stale = np.array(ticks) - grid.received_ns[0, :known] > self._age_ns_max
         if is_stale.any():
@@ -313,7 +259,7 @@ class QuietSpans:
         )
         if length < _TICKS_MIN:
             return None
-        plan = _Plan(rows, grid, ticks, length, samples, implied, streams)
+        plan = SpanPlan(rows, grid, ticks, length, samples, implied, streams)
         span = self._span(plan)
         if not self._decides_nothing(plan, span, now_ns):
             return None
@@ -338,21 +284,21 @@ class QuietSpans:
             length -= 1
         return length
 
-    def _decides_nothing(self, plan: _Plan, span: RestSpan, now_ns: int) -> bool:
+    def _decides_nothing(self, plan: SpanPlan, span: RestSpan, now_ns: int) -> bool:
         """Return whether risk decides nothing up to the end of a span."""
         core, now_ms = self._risk.core, self._clock.wall_ms()
         end_ms = now_ms + (plan.ticks[plan.length] - now_ns) // 1_000_000 + 1
         is_quiet = core.is_at_rest(now_ms, end_ms) and self._is_usual(plan)
         return is_quiet and core.guard.fx.is_calm(span)
 
-    def _markets_of(self, block: RowBlock) -> tuple[_Numbers, dict[int, _Stream]]:
+    def _markets_of(self, block: RowBlock) -> tuple[Numbers, dict[int, SpanStream]]:
         """Return the number of the market of each row, -1 for rows that must be fed, and the stream of each
         market.
         """
         table, size = block.table, len(block.names)
         keys = table["connection"].astype(np.int64) * size + table["market"]
         numbers: dict[int, int] = {}
-        streams: dict[int, _Stream] = {}
+        streams: dict[int, SpanStream] = {}
         refused = set()
         present = (
             np.flatnonzero(np.bincount(keys))
@@ -367,7 +313,7 @@ class QuietSpans:
                 continue
             if number in streams or (fuser is not None and self._parts_before(number, fuser) is None):
                 refused.add(number)
-            streams[number] = _Stream(connection, lane, fuser)
+            streams[number] = SpanStream(connection, lane, fuser)
             numbers[key] = number
         table_of = np.full(int(keys.max()) + 1, -1, np.int64)
         for key, number in numbers.items():
@@ -375,11 +321,11 @@ class QuietSpans:
                 table_of[key] = number
         return table_of[keys], streams
 
-    def _silent_from_ns(self, rows: _Rows, streams: Mapping[int, _Stream], now_ns: int) -> int:
+    def _silent_from_ns(self, rows: SpanRows, streams: Mapping[int, SpanStream], now_ns: int) -> int:
         """Return from when a venue may have been silent for too long."""
         until_ns = 1 << 62
         for feed in self._feeds:
-            due_ns = _due_of(rows, streams, feed.connections)
+            due_ns = due_of(rows, streams, feed.connections)
             times = np.concatenate(((min(feed.counted_ns, now_ns),), due_ns))
             is_long = np.diff(times) > _SILENT_NS
             last_ns = int(times[int(is_long.argmax())] if is_long.any() else times[-1])
@@ -387,8 +333,8 @@ class QuietSpans:
         return until_ns
 
     def _rows(
-        self, block: RowBlock, due_ns: _Numbers, markets: _Numbers, streams: Mapping[int, _Stream]
-    ) -> _Rows:
+        self, block: RowBlock, due_ns: Numbers, markets: Numbers, streams: Mapping[int, SpanStream]
+    ) -> SpanRows:
         order = np.argsort(markets.astype(np.int16), kind="stable")
         starts = np.searchsorted(markets[order], np.arange(len(self._legs) + 1))
         received_ns, bids, asks = (
@@ -413,7 +359,7 @@ class QuietSpans:
             order, bids, asks = (np.concatenate(column) for column in zip(*columns, strict=True))
             starts = np.concatenate(((0,), np.cumsum([len(rows) for rows, _, _ in columns])))
             received_ns = block.table["received_ns"][order]
-        return _Rows(
+        return SpanRows(
             order, markets[order], starts, due_ns[order], received_ns, bids, asks, parts, len(markets)
         )
 
@@ -421,7 +367,7 @@ class QuietSpans:
         """Return what is known of a market whose levels and touches come in two streams; None without levels."""
         return self._parts.get(number) or known_to(fuser, self._legs[number].market.symbol)
 
-    def _prices_before(self) -> tuple[_Prices, _Prices]:
+    def _prices_before(self) -> tuple[Prices, Prices]:
         """Return the best bids and asks of all markets before the block; 0 and infinite for those that are dead, at
         which nothing can be bought or sold.
         """
@@ -436,7 +382,7 @@ class QuietSpans:
             asks.append(inf if market.is_dead else market.ask)
         return np.array(bids), np.array(asks)
 
-    def _jumped(self, rows: _Rows) -> npt.NDArray[np.bool_]:
+    def _jumped(self, rows: SpanRows) -> npt.NDArray[np.bool_]:
         """Return which rows are a jump from the one before; rows without prices count as such."""
         bids_before, asks_before = np.roll(rows.bids, 1), np.roll(rows.asks, 1)
         first = rows.starts[:-1][np.diff(rows.starts) > 0]
@@ -455,59 +401,28 @@ class QuietSpans:
         is_near[fx] = np.abs(mids / mids_before - 1) <= self._fx_jump
         return ~is_near
 
-    def _doubted(self, rows: _Rows, jumped: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    def _doubted(self, rows: SpanRows, jumped: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
         """Return from when to when the engine may doubt a price that has jumped: until a frame follows that is no
         jump from the one before, and was received ``jump_settle_ns`` later. ``View.compare`` settles on it at the
         latest, and what came before does not matter any more.
         """
         places = np.flatnonzero(jumped).tolist()
         found = [
-            (int(rows.due_ns[place]), self._settled_ns(rows, jumped, place, int(rows.received_ns[place])))
+            (
+                int(rows.due_ns[place]),
+                settled_ns(rows, jumped, int(rows.received_ns[place]), self._settle_ns, place),
+            )
             for place in places
         ]
         for number, market in enumerate(self._markets, 1):
             if not (market.is_clear or market.is_dead):
                 since_ns = market.view.jumped_ns
-                found.append((0, self._settled_ns(rows, jumped, int(rows.starts[number]), since_ns, number)))
+                found.append(
+                    (0, settled_ns(rows, jumped, since_ns, self._settle_ns, int(rows.starts[number]), number))
+                )
         return found
 
-    def _settled_ns(
-        self, rows: _Rows, jumped: npt.NDArray[np.bool_], place: int, since_ns: int, number: int | None = None
-    ) -> int:
-        """Return when the engine trusts the price of a market again that has jumped at ``since_ns``: at one of the
-        rows from ``place`` on.
-        """
-        end = int(rows.starts[(rows.markets[place] if number is None else number) + 1])
-        received_ns = rows.received_ns[place:end]
-        is_settled = ~jumped[place:end] & (received_ns - since_ns >= max(self._settle_ns, 1))
-        is_settled[1:] &= np.diff(received_ns) != 0
-        return int(rows.due_ns[place + int(is_settled.argmax())]) if is_settled.any() else 1 << 62
-
-    def _grid(self, rows: _Rows, due_ns: _Numbers, ticks: _Numbers) -> _Grid:
-        """Return what is seen at each tick, and in the column after the last tick what follows it."""
-        shape = len(self._legs), len(ticks) + 1
-        seen = np.searchsorted(due_ns, ticks)  # at the same instant, timers come before frames
-        bins = np.repeat(np.arange(shape[1]), np.diff(np.concatenate(((0,), seen, (len(due_ns),)))))
-        keys = rows.markets * shape[1] + bins[rows.order]
-        ends = np.append(np.flatnonzero(np.diff(keys)), len(keys) - 1)
-        begins = np.concatenate(((0,), ends[:-1] + 1))
-        newest = np.full(shape, -1, np.intp)
-        newest.flat[keys[ends]] = ends
-        newest = np.maximum.accumulate(newest, axis=1)
-        before = self._prices_before()
-        is_before = newest < 0
-        bids = np.where(is_before, before[0][:, None], rows.bids[newest])
-        asks = np.where(is_before, before[1][:, None], rows.asks[newest])
-        received = np.array([self._screen.books.times(leg.slot)[0] for leg in self._legs])
-        highest = np.concatenate((before[0][:, None], bids[:, :-1]), axis=1)
-        lowest = np.concatenate((before[1][:, None], asks[:, :-1]), axis=1)
-        places = keys[ends]
-        highest.flat[places] = np.maximum(highest.flat[places], np.maximum.reduceat(rows.bids, begins))
-        lowest.flat[places] = np.minimum(lowest.flat[places], np.minimum.reduceat(rows.asks, begins))
-        received_ns = np.where(is_before, received[:, None], rows.received_ns[newest])
-        return _Grid(newest, bids, asks, received_ns, highest, lowest)
-
-    def _samples(self, grid: _Grid, ticks: _Numbers) -> tuple[dict[str, list[tuple[int, float]]], _Prices]:
+    def _samples(self, grid: SpanGrid, ticks: Numbers) -> tuple[dict[str, list[tuple[int, float]]], Prices]:
         """Return the samples that ``GapWatch`` would take at these ticks, and the FX rate that each pair implies at
         each tick at which it is sampled.
         """
@@ -536,7 +451,7 @@ class QuietSpans:
 
     def _reached_ns(
         self,
-        grid: _Grid,
+        grid: SpanGrid,
         ticks: Sequence[int],
         samples: Mapping[str, Sequence[tuple[int, float]]],
         now_ns: int,
@@ -579,7 +494,7 @@ class QuietSpans:
             levels.append(0.0)
         return min(levels) - _LEVEL_STEP_BPS, max(levels) + _LEVEL_STEP_BPS
 
-    def _is_usual(self, plan: _Plan) -> bool:
+    def _is_usual(self, plan: SpanPlan) -> bool:
         """Return whether the prices of each pair's two markets are those of one coin."""
         for number, pair in enumerate(self._screen.pairs):
             base = pair.state.pair.base
@@ -591,7 +506,7 @@ class QuietSpans:
                     return False
         return True
 
-    def _span(self, plan: _Plan) -> RestSpan:
+    def _span(self, plan: SpanPlan) -> RestSpan:
         """Return what risk would have seen in the span."""
         grid, length = plan.grid, plan.length
         ticks = plan.ticks[:length]
@@ -609,39 +524,17 @@ class QuietSpans:
                 newest[base] = home_bid, away_bid, rate_bid, float(plan.implied[number, place]), ticks[place]
         return RestSpan(ticks, rates.tolist(), self._implied(plan), gaps, newest)
 
-    def _implied(self, plan: _Plan) -> list[tuple[float | None, int]]:
-        """Return the median of the rates that fresh samples imply at each tick, and their number."""
-        length = plan.length
-        ticks = np.array(plan.ticks[:length])
+    def _implied(self, plan: SpanPlan) -> list[tuple[float | None, int]]:
         known = self._risk.core.guard.fx.implied
-        bases = [pair.state.pair.base for pair in self._screen.pairs]
-        before = [known.get(base, (np.nan, -self._fresh_ns * 2)) for base in bases]
-        implied = plan.implied[:, :length]
-        is_new = ~np.isnan(implied)
-        places = np.maximum.accumulate(np.where(is_new, np.arange(length), -1), axis=1)
-        rows = np.arange(len(bases))[:, None]
-        rates = np.where(places < 0, np.array([rate for rate, _ in before])[:, None], implied[rows, places])
-        seen_ns = np.where(places < 0, np.array([at_ns for _, at_ns in before])[:, None], ticks[places])
-        rates[seen_ns < ticks - self._fresh_ns] = np.nan
-        ordered = np.sort(rates, axis=0)
-        counts = np.count_nonzero(~np.isnan(rates), axis=0)
-        columns = np.arange(length)
-        low, high = (
-            ordered[np.maximum(counts - 1, 0) // 2, columns],
-            ordered[np.minimum(counts // 2, len(bases) - 1), columns],
-        )
-        medians = np.where(counts % 2 == 1, high, (low + high) / 2)
-        return [
-            (median if count >= self._pairs_min else None, count)
-            for median, count in zip(medians.tolist(), counts.tolist(), strict=True)
-        ]
+        before = [known.get(pair.state.pair.base) for pair in self._screen.pairs]
+        return implied_in(plan, before, self._fresh_ns, self._pairs_min)
 
     # What is done.
 
     def _carry_out(
         self,
         block: RowBlock,
-        plan: _Plan,
+        plan: SpanPlan,
         span: RestSpan,
         timers: Mapping[asyncio.TimerHandle, int],
     ) -> None:
@@ -670,7 +563,7 @@ class QuietSpans:
     def _follow_feeds(
         self,
         block: RowBlock,
-        plan: _Plan,
+        plan: SpanPlan,
         beats: Sequence[int],
         times_of: Mapping[str, FeedTimes],
         end_ns: int,
@@ -678,7 +571,7 @@ class QuietSpans:
         """Bring the signs of life of connections up to date, and what is known of their lags."""
         for feed in self._feeds:
             times = times_of[feed.name]
-            every = {name: _due_of(plan.rows, plan.streams, (name,)) for name in feed.connections}
+            every = {name: due_of(plan.rows, plan.streams, (name,)) for name in feed.connections}
             feed.rest(
                 beats,
                 times,
@@ -687,7 +580,9 @@ class QuietSpans:
             if times.lags:
                 self._measure_lags(block, plan, feed, times.lags)
 
-    def _measure_lags(self, block: RowBlock, plan: _Plan, feed: TapeVenueFeed, times: Sequence[int]) -> None:
+    def _measure_lags(
+        self, block: RowBlock, plan: SpanPlan, feed: TapeVenueFeed, times: Sequence[int]
+    ) -> None:
         """Have the watch of lags measure at each of ``times`` the markets with another frame than the last time."""
         rows, lag = plan.rows, feed.lag
         sent_column = np.ascontiguousarray(block.table["sent_ms"])
@@ -738,7 +633,7 @@ class QuietSpans:
             known = UNSENT_MS if found is None else found
         return known
 
-    def _fill_slots(self, block: RowBlock, plan: _Plan) -> None:
+    def _fill_slots(self, block: RowBlock, plan: SpanPlan) -> None:
         """Put the newest frames of the span into their slots, and remember the books that risk saw last."""
         screen, rows, length = self._screen, plan.rows, plan.length
         for number, pair in enumerate(screen.pairs):
@@ -770,16 +665,16 @@ class QuietSpans:
             else:
                 market.bid, market.ask, market.is_pending, market.is_clear = bid, ask, True, True
 
-    def _frame(self, block: RowBlock, plan: _Plan, number: int, tick: int) -> _Later:
+    def _frame(self, block: RowBlock, plan: SpanPlan, number: int, tick: int) -> LaterFrame:
         """Return the newest frame of a market at a tick."""
         place = int(plan.grid.newest[number, tick])
         if place < 0:
             slot = self._legs[number].slot
-            return _Later(self._screen.books.later(slot), self._screen.books.times(slot)[0])
+            return LaterFrame(self._screen.books.later(slot), self._screen.books.times(slot)[0])
         parts, received_ns = plan.rows.parts.get(number), int(plan.rows.received_ns[place])
         if parts is not None:
-            return _Later(parts.after(block, place - int(plan.rows.starts[number])).message, received_ns)
-        return _Later(block.later(int(plan.rows.order[place])), received_ns)
+            return LaterFrame(parts.after(block, place - int(plan.rows.starts[number])).message, received_ns)
+        return LaterFrame(block.later(int(plan.rows.order[place])), received_ns)
 
     # Timers.
 
@@ -795,18 +690,6 @@ class QuietSpans:
         for feed in self._feeds:
             known += [rhythm.handle for rhythm in feed.rhythms]
         return self._loop.timers([_handle(one) for one in known], self._ignored) if all(known) else None
-
-
-def _due_of(rows: _Rows, streams: Mapping[int, _Stream], names: Collection[str]) -> _Numbers:
-    """Return when the rows of these connections are due, in their order."""
-    is_of = np.zeros(rows.size, np.bool_)
-    due_ns = np.empty(rows.size, np.int64)
-    for number, stream in streams.items():
-        if stream.connection in names:
-            mine = slice(rows.starts[number], rows.starts[number + 1])
-            is_of[rows.order[mine]] = True
-            due_ns[rows.order[mine]] = rows.due_ns[mine]
-    return due_ns[is_of]
 
 
 def _handle(handle: asyncio.TimerHandle | None) -> asyncio.TimerHandle:

@@ -5,13 +5,11 @@ receipt, and the rows of one venue are. Here all rows are sorted by the monotoni
 a monotonic clock of its own if the machine was started anew in between; all later clocks continue the first one by
 the wall clock.
 
-Rows are read as columns (``RowBlock``), and messages remain in Arrow's memory, or packed in the segment, until a row
-is requested.
+Rows are read as columns (``blocks.RowBlock``).
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -21,6 +19,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from arbshard.backtest.blocks import (
+    FED,
+    FRAME,
+    TABLE,
+    BatchSource,
+    FeedRow,
+    RowBlock,
+    RowTable,
+)
 from arbshard.backtest.tops import NO_UPDATE, UNSENT_MS, IndexedBatch, TapeTops
 from arbshard.config import Config, decode_recorded
 from arbshard.errors import UsageError
@@ -29,16 +36,13 @@ from arbshard.tape import TapeError
 from arbshard.tape.format import REFUSED, SCHEMA, UNIVERSE, Row, SegmentInfo
 from arbshard.tape.reading import Tape, TapeSegment
 from arbshard.tape.recorder import WorkerRefusals
-from arbshard.wire.recording import FEED_KINDS
 
 _HORIZON_NS = 1_000_000_000
 """Time in ns by which rows of one venue may be written after rows of another venue that were received later."""
 _BLOCK_ROWS = 32_768
 """Number of rows in a block: a block costs some hundreds of microseconds whatever its size."""
-_FRAME = "frame"
 _T = TypeVar("_T")
 _UNIVERSES = msgspec.json.Decoder(Universe, strict=False)
-_FED = frozenset((*FEED_KINDS, UNIVERSE, "dropped"))
 
 
 class TapePart(msgspec.Struct, frozen=True):
@@ -50,181 +54,6 @@ class TapePart(msgspec.Struct, frozen=True):
     folder: str
     start_ns: int | None = None
     end_ns: int | None = None
-
-
-class TapeMark(NamedTuple):
-    """Holds the content of a row that is not a frame."""
-
-    kind: str
-    symbol: str
-    began_ns: int
-    detail: str
-    number: int
-    recording: int
-
-
-Glance = tuple[str, float, float]
-"""The market of a frame, its best bid and its best ask, as ``tops`` has them; no market for a touch alone, which is
-no book.
-"""
-FeedRow = tuple[int, int, str, bytes, TapeMark | None, str, Glance | None]
-"""When it is due, when it was received (monotonic; earlier than due only for books known before the recording), the
-connection, the data, the mark (None for a frame), the venue, and the glance at the frame (None if there was none)."""
-
-
-_TABLE = np.dtype(
-    [
-        ("due_ns", np.int64),
-        ("received_ns", np.int64),
-        ("sent_ms", np.int64),
-        ("update", np.int64),
-        ("bid", np.float64),
-        ("ask", np.float64),
-        ("connection", np.int32),
-        ("venue", np.int32),
-        ("market", np.int32),
-        ("source", np.int32),
-        ("place", np.int32),
-        ("is_mark", np.bool_),
-        ("is_touch", np.bool_),
-    ],
-    align=True,  # numpy copies columns that are not before it computes with them
-)
-"""Columns of a block. Names are numbers of ``RowBlock.names``. ``source`` and ``place`` locate message and mark of a
-row; ``sent_ms``, ``update`` and ``is_touch`` are as in ``tops.IndexedBatch``.
-"""
-RowTable = npt.NDArray[np.void]
-
-
-class _Source:
-    """Holds what is not in the table, for one batch of a segment."""
-
-    def __init__(self, load: Callable[[], pa.RecordBatch], shift_ns: int, info: SegmentInfo) -> None:
-        self._load = load
-        self._shift_ns = shift_ns
-        self._info = info
-        self._messages: list[bytes] | None = None
-
-    @cached_property
-    def _batch(self) -> pa.RecordBatch:
-        return self._load()
-
-    @property
-    def messages(self) -> list[bytes]:
-        """Return the data of all rows."""
-        if self._messages is None:
-            self._messages = self._batch.column("data").to_pylist()
-        return self._messages
-
-    def message(self, place: int) -> bytes:
-        """Return the data of one row."""
-        if self._messages is not None:
-            return self._messages[place]
-        message: bytes = self._batch.column("data")[place].as_py()
-        return message
-
-    @cached_property
-    def marks(self) -> Mapping[int, TapeMark]:
-        """Return the marks by the place of their row."""
-        return _marks_of(self._batch, self._shift_ns, self._info)
-
-
-class RowBlock:
-    """Holds successive rows in the order in which they are due."""
-
-    def __init__(
-        self, table: RowTable, names: Sequence[str], sources: Mapping[int, _Source], *, has_glances: bool
-    ) -> None:
-        self.table = table
-        self.names = names
-        """Names of connections, venues and markets, by their numbers. A market without a name was not found."""
-        self.has_glances = has_glances
-        """Whether markets and best prices of frames are known."""
-        self._sources = sources
-
-    @property
-    def frames(self) -> int:
-        """Return the number of rows that are not marks."""
-        return len(self.table) - int(np.count_nonzero(self.table["is_mark"]))
-
-    def frames_without_market(self, connections: Iterable[str]) -> int:
-        """Return the number of frames in which no market was found, or which came by one of these connections."""
-        table = self.table
-        numbers = [number for number, name in enumerate(self.names) if name in set(connections)]
-        found = (table["market"] == 0) | np.isin(table["connection"], numbers)
-        return int(np.count_nonzero(found & ~table["is_mark"]))
-
-    def rest(self, number: int) -> "RowBlock | None":
-        """Return the rows from ``number`` on; None if there are none."""
-        if number >= len(self.table):
-            return None
-        return RowBlock(self.table[number:], self.names, self._sources, has_glances=self.has_glances)
-
-    def count_within(self, span_ns: int) -> int:
-        """Return the number of rows that are due within ``span_ns`` of the first."""
-        due_ns = self.table["due_ns"]
-        return int(np.searchsorted(due_ns, due_ns[0] + span_ns))
-
-    def head(self, number: int) -> "RowBlock":
-        """Return the rows before ``number``."""
-        return RowBlock(self.table[:number], self.names, self._sources, has_glances=self.has_glances)
-
-    def followed_by(self, others: Sequence["RowBlock"]) -> "RowBlock":
-        """Return these rows and those of ``others``, which come after them, of the same tape."""
-        if not others:
-            return self
-        waiting = set(np.flatnonzero(np.bincount(self.table["source"])).tolist())
-        sources = {number: source for number, source in self._sources.items() if number in waiting}
-        for other in others:
-            sources.update(other._sources)  # noqa: SLF001 - of the same class
-        table = np.concatenate((self.table, *(other.table for other in others)))
-        return RowBlock(table, self.names, sources, has_glances=self.has_glances)
-
-    def message(self, number: int) -> bytes:
-        """Return the data of a row."""
-        found = self.table[number]
-        return self._sources[int(found["source"])].message(int(found["place"]))
-
-    def later(self, number: int) -> Callable[[], bytes]:
-        """Return a function that returns the data of a row, and keeps no other row in memory."""
-        found = self.table[number]
-        return partial(self._sources[int(found["source"])].message, int(found["place"]))
-
-    def row(self, number: int) -> FeedRow:
-        """Return one row."""
-        (
-            due_ns, received_ns, _, _, bid, ask, connection, venue, market, source, place, is_mark, is_touch
-        ) = self.table[number].item()  # fmt: skip
-        names, found = self.names, self._sources[source]
-        return (
-            due_ns, received_ns, names[connection], found.messages[place],
-            found.marks[place] if is_mark else None, names[venue],
-            (names[0 if is_touch else market], bid, ask) if self.has_glances else None,
-        )  # fmt: skip
-
-    def rows(self) -> list[FeedRow]:
-        """Return all rows."""
-        return self._rows_of(self.table)
-
-    def _rows_of(self, table: RowTable) -> list[FeedRow]:
-        names, sources = self.names, self._sources
-        columns = (
-            table["due_ns"].tolist(), table["received_ns"].tolist(), table["connection"].tolist(),
-            table["source"].tolist(), table["place"].tolist(), table["is_mark"].tolist(),
-            table["venue"].tolist(), np.where(table["is_touch"], 0, table["market"]).tolist(),
-            table["bid"].tolist(), table["ask"].tolist(),
-        )  # fmt: skip
-        has_glances = self.has_glances
-        return [
-            (
-                due_ns, received_ns, names[connection], sources[source].messages[place],
-                sources[source].marks[place] if is_mark else None, names[venue],
-                (names[market], bid, ask) if has_glances else None,
-            )
-            for due_ns, received_ns, connection, source, place, is_mark, venue, market, bid, ask in zip(
-                *columns, strict=True
-            )
-        ]  # fmt: skip
 
 
 class _Names:
@@ -332,8 +161,8 @@ class TapeRows:
 
     def _choose(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         kinds = batch.column("kind")
-        if not _FED.issuperset(kinds.unique().to_pylist()):
-            batch = batch.filter(pc.is_in(kinds, value_set=pa.array(sorted(_FED))))
+        if not FED.issuperset(kinds.unique().to_pylist()):
+            batch = batch.filter(pc.is_in(kinds, value_set=pa.array(sorted(FED))))
         return self._bounded(batch)
 
     def _bounded(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -457,7 +286,7 @@ class _BlockReader:
         self._info: SegmentInfo | None = None
         """The description of the segment to which the last rows belong."""
         self._names = _Names()
-        self._sources: dict[int, _Source] = {}
+        self._sources: dict[int, BatchSource] = {}
         """Batches of which rows are in no block yet, by their number."""
         self._batches = 0
         self._numbers: tuple[Sequence[str], npt.NDArray[np.int32]] | None = None
@@ -532,7 +361,7 @@ class _BlockReader:
 
     def _choose(self, batch: IndexedBatch) -> npt.NDArray[np.intp]:
         """Return the places of the rows that are in the part and concern the feeds."""
-        is_fed = np.array([name in _FED for name in batch.names])[batch.kinds]
+        is_fed = np.array([name in FED for name in batch.names])[batch.kinds]
         part = self._part
         if part.start_ns is not None or part.end_ns is not None:
             wall_ns = batch.at_ns + batch.offset_ns
@@ -582,7 +411,7 @@ class _BlockReader:
         shift_ns = self._shifts.of(info, offset_ns)
         began_ns = info.recording * 1_000_000 - offset_ns + shift_ns
         numbers = self._numbers_of(batch.names)
-        table = np.zeros(len(places), _TABLE)
+        table = np.zeros(len(places), TABLE)
         received_ns = batch.at_ns[places] + shift_ns
         venues = numbers[batch.venues[places]]
         table["received_ns"] = received_ns
@@ -608,24 +437,10 @@ class _BlockReader:
                 self._batches += 1
                 table["source"][first:last] = self._batches
                 table["place"][first:last] = places[first:last] - begin
-                self._sources[self._batches] = _Source(load, shift_ns, info)
+                self._sources[self._batches] = BatchSource(load, shift_ns, info)
             begin += rows
-        table["is_mark"] = np.array([name != _FRAME for name in batch.names])[batch.kinds[places]]
+        table["is_mark"] = np.array([name != FRAME for name in batch.names])[batch.kinds[places]]
         return table
-
-
-def _marks_of(batch: pa.RecordBatch, shift_ns: int, info: SegmentInfo) -> dict[int, TapeMark]:
-    """Return the marks of the rows that concern the feeds and are not frames, by their places."""
-    marks: dict[int, TapeMark] = {}
-    kinds = batch.column("kind")
-    for place in pc.indices_nonzero(pc.not_equal(kinds, _FRAME)).to_pylist():
-        kind, symbol, began_ns, detail, number = (
-            batch.column(name)[place].as_py() for name in ("kind", "symbol", "began_ns", "detail", "number")
-        )
-        if kind in _FED:
-            asked_ns = began_ns + shift_ns if began_ns else 0
-            marks[place] = TapeMark(kind, symbol, asked_ns, detail, number, info.recording)
-    return marks
 
 
 def delayed(

@@ -29,7 +29,7 @@ What differs is only what counts turns: ticks, refusals of data and latencies on
 
 from math import nan
 
-from arbshard.backtest.rows import Glance
+from arbshard.backtest.blocks import Glance
 from arbshard.backtest.slots import TapeBooks
 from arbshard.config import Config
 from arbshard.engine.edge import BPS, Terms, least_edge_bps

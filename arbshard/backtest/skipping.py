@@ -18,7 +18,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from arbshard.backtest.rows import RowBlock, RowTable
+from arbshard.backtest.blocks import RowBlock, RowTable
 from arbshard.backtest.screening import Screen, ScreenedLane, ScreenedMarket, ScreenedPair
 
 _Prices = npt.NDArray[np.float64]
