@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(
@@ -171,7 +171,9 @@ class Trial:
         ledger = read_ledger(cluster.runs[leader].ledger)
         self.problems += disagreements(books, ledger)
         for venue, book in books.items():
-            self.problems += [f"{venue}: {one}" for one in late_epochs(book["orders"], ledger.tag)]
+            self.problems += [
+                f"{venue}: {one}" for one in late_epochs(book["orders"], ledger.tag, list(ledger.orders))
+            ]
         rows = {name: _events(run.ledger) for name, run in cluster.runs.items()}
         for name, events in rows.items():
             if events != rows[leader][: len(events)]:
@@ -187,19 +189,32 @@ class Trial:
         print(f"{took_s:8.2f} s  {what}", flush=True)
 
 
-def late_epochs(orders: list[dict], tag: str) -> list[str]:
-    """Orders, oldest first, that came from an older epoch of a shard than an order before them."""
+def late_epochs(orders: list[dict], tag: str, approved: Sequence[str]) -> list[str]:
+    """Orders, oldest first, that an older epoch of a shard has sent after a newer one.
+
+    An order bears the epoch in which its intent began. A further order of an intent that was taken over is the
+    successor's: risk refuses older epochs, and has approved it after an order of the newer one. ``approved`` has the
+    names of all orders as risk has approved them.
+    """
+    places = {name: place for place, name in enumerate(approved)}
+    first: dict[tuple[int, int], int] = {}
+    for name, place in places.items():
+        maker = _MAKER.match(name)
+        if maker is not None:
+            first.setdefault((int(maker[1]), int(maker[2])), place)
     newest: dict[int, int] = {}
     found = []
     for order in orders:
-        maker = _MAKER.match(order["client_id"].removeprefix(f"{tag}-"))
+        name = order["client_id"].removeprefix(f"{tag}-")
+        maker = _MAKER.match(name)
         if maker is None:
             found.append(f"order {order['client_id']} names no worker")
             continue
         shard, epoch = int(maker[1]), int(maker[2])
-        if epoch < newest.get(shard, 0):
-            found.append(f"order {order['client_id']} came after one of epoch {newest[shard]}")
-        newest[shard] = max(newest.get(shard, 0), epoch)
+        last = newest.get(shard, 0)
+        if epoch < last and places.get(name, -1) < first.get((shard, last), len(places)):
+            found.append(f"order {order['client_id']} came after one of epoch {last}")
+        newest[shard] = max(last, epoch)
     return found
 
 
