@@ -182,6 +182,9 @@ class Connection(asyncio.Protocol):
         """Send now, or when the other side reads again. Return whether that is still possible."""
         if self._transport is None:
             return False
+        if self._transport.is_closing():  # the loop has not said so yet, and uvloop refuses to write
+            self.end()
+            return False
         self._transport.write(message)
         if self._transport.is_closing() or self.unsent > _UNSENT_BYTES_MAX:
             self.end()

@@ -12,7 +12,7 @@ from arbshard.errors import RequestTimeout, TransportError
 from arbshard.wire.envelope import ID_BYTES_MAX, REQUEST_BYTES_MAX
 from arbshard.wire.request import RequestClient
 from arbshard.wire.serve import ReplyServer
-from arbshard.wire.unix import Messages, UnixChannel, encode
+from arbshard.wire.unix import Connection, Messages, UnixChannel, encode
 
 
 @pytest.fixture
@@ -290,3 +290,31 @@ async def test_a_client_that_is_closed_while_it_connects_opens_no_connection(uni
                 await asked
         await asyncio.sleep(0.05)
         assert server._listeners[0]._clients == {}
+
+
+class ClosedTransport:
+    """A transport of uvloop whose handle is closed, of which the protocol does not know yet."""
+
+    def set_write_buffer_limits(self, *, high):
+        assert high == 0
+
+    def is_closing(self):
+        return True
+
+    def get_write_buffer_size(self):
+        return 0
+
+    def write(self, message):
+        raise RuntimeError("unable to perform operation: the handler is closed")
+
+    def abort(self):
+        """Do nothing."""
+
+
+def test_nothing_is_written_to_a_connection_that_is_just_closed():
+    ended = []
+    connection = Connection(1000, lambda _: None, lambda *_: None, ended.append)
+    connection.connection_made(ClosedTransport())
+    assert not connection.send(b"x")
+    assert ended == [connection]
+    assert not connection.send(b"x")
