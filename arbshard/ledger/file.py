@@ -30,7 +30,6 @@ from arbshard.errors import (
 from arbshard.ledger import schema
 from arbshard.ledger.events import SCHEMA_VERSION
 from arbshard.ledger.lock import lock_of
-from arbshard.log import get_logger
 
 BUSY_S = 2.0
 """How long SQLite waits for another program that holds the file, in seconds."""
@@ -307,6 +306,8 @@ def _make_room(log: Path) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:  # then commits take longer, and nothing else changes
+        from arbshard.log import get_logger  # commands that only read a ledger need no logging
+
         get_logger().warning("no room is made for the log of the ledger", why=error.strerror)
 
 

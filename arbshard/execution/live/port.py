@@ -142,7 +142,7 @@ class LivePort:
         if not self._live.dry_run and not any(ready.problem for ready in built.values()):
             cost = sum_costs(*(ready.request.cost for ready in built.values()))
             now_ns = self._clock.monotonic_ns()
-            if self._gate.take(cost, now_ns, is_entry=is_entry):
+            if self._gate.take_beforehand(cost, now_ns, is_entry=is_entry):
                 built = {name: ready._replace(taken_ns=now_ns) for name, ready in built.items()}
         self._ready.update(built)
 

@@ -35,7 +35,7 @@ class RateLimiter:
         """Take ``costs`` if there is anything left; waits ``budget_wait_s`` at most."""
         return await self._admit(costs, 1.0, self._live.budget_wait_s)
 
-    def take(self, costs: Mapping[str, int], now_ns: int, *, is_entry: bool) -> bool:
+    def take_beforehand(self, costs: Mapping[str, int], now_ns: int, *, is_entry: bool) -> bool:
         """Take ``costs`` now if they are there, for calls that are perhaps not made: then ``give_back`` is called."""
         return self._budget.spend(costs, 1 - self._live.reserve_share if is_entry else 1.0, now_ns)
 
