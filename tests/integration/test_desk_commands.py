@@ -165,6 +165,7 @@ class TestOneRun:
         configured = [{**line, "used": None} for line in before["lines"]]
         assert [{**line, "used": None} for line in shared.limits()["lines"]] == configured
 
+    @pytest.mark.nightly  # the same commands are carried out above in this process
     def test_each_command_from_the_command_line(self, shared):
         """The other tests carry commands out in their own process; here each is started as a person starts it."""
         symbol = shared.until_open(1)[0]["symbol"]
@@ -280,22 +281,7 @@ def test_halted_it_enters_nothing_over_a_restart_of_everything_until_resumed(des
         assert "is running" in desk.do(*arguments, code=2)
 
 
-def test_a_limit_holds_when_risk_was_killed(desk):
-    desk.begin()
-    desk.until_open(2)
-    desk.do("limits", "set", "portfolio_notional_max=1")
-    desk.do("close", desk.positions()[0]["symbol"])  # which may enter again then, and is refused
-    desk.wait_for(lambda: desk.refused("PORTFOLIO_NOTIONAL") > 0)
-    held = len(desk.positions())
-    assert held > 0
-    desk.kill_and_replace("risk")
-    desk.wait_for(lambda: desk.refused("PORTFOLIO_NOTIONAL") > 2)
-    assert len(desk.positions()) == held
-    (line,) = (one for one in desk.limits()["lines"] if one["key"] == "portfolio_notional_max")
-    assert (line["value"], line["configured"]) == ("1", "100000000")
-    desk.end()
-
-
+@pytest.mark.nightly  # tests/cases and tests/risk set pairs apart; a halt is kept over restarts above
 def test_a_pair_set_apart_enters_nothing_over_restarts_until_it_is_released(desk):
     desk.begin()
     symbol = desk.until_open(2)[0]["symbol"]
@@ -333,39 +319,61 @@ def test_a_pair_set_apart_enters_nothing_over_restarts_until_it_is_released(desk
     desk.end()
 
 
-@pytest.mark.parametrize("when", ["before it receives the order", "while its orders are out"])
-def test_a_worker_killed_while_it_closes(tmp_path, when):
-    """Its successor finishes what was ordered, once."""
-    slow = "[paper]\nlatency_ms = 4000.0\nlatency_sigma = 0.0\n" if when == "while its orders are out" else ""
-    with Desk(tmp_path, STAYING + slow) as desk:
+class TestKills:
+    """Processes of one run are killed one after the other, while something is ordered by hand."""
+
+    def test_a_limit_holds_when_risk_was_killed(self, shared):
+        shared.until_open(2)
+        shared.do("limits", "set", "portfolio_notional_max=1")
+        shared.do("close", shared.positions()[0]["symbol"])  # which may enter again then, and is refused
+        shared.wait_for(lambda: shared.refused("PORTFOLIO_NOTIONAL") > 0)
+        held = len(shared.positions())
+        assert held > 0
+        shared.kill_and_replace("risk")
+        shared.wait_for(lambda: shared.refused("PORTFOLIO_NOTIONAL") > 2)
+        assert len(shared.positions()) == held
+        (line,) = (one for one in shared.limits()["lines"] if one["key"] == "portfolio_notional_max")
+        assert (line["value"], line["configured"]) == ("1", "100000000")
+        shared.do("limits", "set", "portfolio_notional_max=default")
+
+    def test_risk_killed_while_pairs_are_being_closed(self, shared):
+        held = {one["position_id"] for one in shared.until_open(2)}
+        shared.do("close", "--all", "--wait", "0")
+        shared.kill_and_replace("risk")
+        shared.until(lambda s: not held & {p["position_id"] for p in s["positions"]})
+        reasons = {t["position_id"]: t["reason"] for t in shared.trades("--last", "1000")}
+        assert {reasons[one] for one in held} == {"manual"}
+
+    def test_a_worker_killed_before_it_receives_the_order_to_close(self, shared):
+        held = shared.until_open(1)[0]
+        worker = f"worker-{shared.shard_of(held['symbol'])}"
+        pid = shared.pid_of(worker)
+        os.kill(pid, signal.SIGSTOP)
+        shared.do("close", held["symbol"], "--wait", "0")
+        assert_closed_once_by_the_successor(shared, held, worker, pid)
+
+
+# In the gate the kills of tests/torture come while orders are out.
+@pytest.mark.nightly
+def test_a_worker_killed_while_the_orders_that_close_are_out(tmp_path):
+    with Desk(tmp_path, f"{STAYING}[paper]\nlatency_ms = 4000.0\nlatency_sigma = 0.0\n") as desk:
         desk.begin()
         held = desk.until_open(1)[0]
         worker = f"worker-{desk.shard_of(held['symbol'])}"
         pid = desk.pid_of(worker)
-        if not slow:
-            os.kill(pid, signal.SIGSTOP)
         desk.do("close", held["symbol"], "--wait", "0")
-        if slow:
-            os.kill(pid, signal.SIGKILL)
-        (one,) = (p for p in desk.positions() if p["symbol"] == held["symbol"])
-        assert one["closing"] == "manual"
-        if not slow:
-            os.kill(pid, signal.SIGKILL)
-        desk.until_replaced(worker, pid)
-        desk.until(lambda s: s["reasons"].get("manual", 0) >= 1)
-        closed = [t for t in desk.trades() if t["position_id"] == held["position_id"]]
-        assert [t["reason"] for t in closed] == ["manual"]
-        assert held["position_id"] not in {p["position_id"] for p in desk.positions()}
-        assert desk.status()["reasons"]["manual"] == 1
+        assert_closed_once_by_the_successor(desk, held, worker, pid)
         desk.end()
 
 
-def test_risk_killed_while_pairs_are_being_closed(desk):
-    desk.begin()
-    held = {one["position_id"] for one in desk.until_open(2)}
-    desk.do("close", "--all", "--wait", "0")
-    desk.kill_and_replace("risk")
-    desk.until(lambda s: not held & {p["position_id"] for p in s["positions"]})
-    reasons = {t["position_id"]: t["reason"] for t in desk.trades("--last", "1000")}
-    assert {reasons[one] for one in held} == {"manual"}
-    desk.end()
+def assert_closed_once_by_the_successor(desk, held, worker, pid):
+    """Kill a worker that was to close a position; its successor finishes what was ordered, once."""
+    (one,) = (p for p in desk.positions() if p["symbol"] == held["symbol"])
+    assert one["closing"] == "manual"
+    before = desk.status()["reasons"].get("manual", 0)
+    os.kill(pid, signal.SIGKILL)
+    desk.until_replaced(worker, pid)
+    desk.wait_for(lambda: held["position_id"] not in {p["position_id"] for p in desk.positions()})
+    closed = [t for t in desk.trades("--last", "1000") if t["position_id"] == held["position_id"]]
+    assert [t["reason"] for t in closed] == ["manual"]
+    assert desk.status()["reasons"]["manual"] == before + 1

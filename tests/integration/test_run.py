@@ -52,7 +52,7 @@ def test_a_run_enters_exits_and_leaves_nothing_behind(instance):
     assert instance.leftovers() == []
 
 
-def test_status_shows_a_healthy_run_and_stop_ends_it(instance):
+def test_status_shows_a_healthy_run_a_second_one_is_refused_and_stop_ends_it(instance):
     process = instance.start()
     status = instance.until(lambda s: healthy(s) and s["portfolio"]["entries"] > 0)
     shown = instance.call("status", "--json")
@@ -73,6 +73,10 @@ def test_status_shows_a_healthy_run_and_stop_ends_it(instance):
     table = instance.do("status")
     assert "Portfolio" in table
     assert "simulated" in table
+    second = instance.ended(instance.launch("run", "--config", str(instance.config)))
+    assert second.code == 2
+    assert "already running" in second.err
+    assert str(process.pid) in second.err
     stopped = instance.call("stop")
     assert stopped.code == 0, stopped.err
     code, _, err = instance.ended(process)
@@ -81,6 +85,7 @@ def test_status_shows_a_healthy_run_and_stop_ends_it(instance):
     assert instance.leftovers() == []
 
 
+@pytest.mark.nightly  # in the gate test_desk_commands.py starts again with positions
 def test_positions_kept_are_taken_over_by_the_next_start(instance):
     process = instance.start()
     kept = instance.until(lambda s: healthy(s) and s["portfolio"]["open"] > 0)["name"]
@@ -90,7 +95,9 @@ def test_positions_kept_are_taken_over_by_the_next_start(instance):
     assert code == 0, err
     instance.verify()
     summary = instance.folder / "out.json"
-    code, _, err = instance.run("--duration", "3", "--summary", str(summary))
+    instance.start("--summary", str(summary))
+    instance.until_running()
+    code, _, err = instance.stop(signal.SIGINT)
     assert code == 0, err
     found = json.loads(summary.read_text())["portfolio"]
     assert found["open"] == 0
@@ -98,6 +105,7 @@ def test_positions_kept_are_taken_over_by_the_next_start(instance):
     instance.verify()
 
 
+@pytest.mark.nightly  # in the gate supervision/test_every_process.py kills each kind of process
 def test_a_killed_worker_is_replaced_and_its_positions_are_closed(instance):
     process = instance.start()
     before = instance.until(lambda s: healthy(s) and s["portfolio"]["open"] > 0)["shards"][0]
@@ -116,16 +124,19 @@ def test_a_killed_worker_is_replaced_and_its_positions_are_closed(instance):
 
 
 def test_bad_input_is_one_line_and_exit_code_2(instance):
+    def carry_out(*arguments):
+        return instance.carry_out("run", *arguments)
+
     taken = socket.create_server(("127.0.0.1", 0))
     port = taken.getsockname()[1]
     cases = {
-        "an unknown symbol": (["--symbols", "BTC,NOPE"], "NOPE"),
-        "a bad value": (["--shards", "0"], "run.shards"),
-        "a bad regime": (["--regime", "sunny"], "one of calm"),
+        "an unknown symbol": (instance.run, ["--symbols", "BTC,NOPE"], "NOPE"),
+        "a bad value": (carry_out, ["--shards", "0"], "run.shards"),
+        "a bad regime": (carry_out, ["--regime", "sunny"], "one of calm"),
     }
     try:
-        for what, (arguments, said) in cases.items():
-            code, out, err = instance.run(*arguments)
+        for what, (run, arguments, said) in cases.items():
+            code, out, err = run(*arguments)
             assert code == 2, (what, err)
             assert said in err, (what, err)
             assert len((out + err).splitlines()) == 1, (what, out, err)
@@ -142,19 +153,6 @@ def test_bad_input_is_one_line_and_exit_code_2(instance):
         taken.close()
 
 
-def test_a_second_instance_of_the_same_name_is_refused_and_an_interrupt_ends_the_first_in_order(instance):
-    first = instance.start()
-    instance.until(healthy)
-    code, _, err = instance.ended(instance.launch("run", "--config", str(instance.config)))
-    assert code == 2
-    assert "already running" in err
-    assert str(first.pid) in err
-    code, _, err = instance.stop(signal.SIGINT)
-    assert code == 0, err
-    assert instance.leftovers() == []
-    instance.verify()
-
-
 def test_a_run_directory_that_cannot_be_written_is_said(instance, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
@@ -165,6 +163,7 @@ def test_a_run_directory_that_cannot_be_written_is_said(instance, tmp_path):
     assert str(blocked) in err
 
 
+@pytest.mark.nightly  # in the gate supervision/test_supervisor.py kills the supervisor
 def test_what_a_killed_supervisor_left_is_cleaned_by_the_next_start(instance):
     process = instance.start()
     instance.until(healthy)

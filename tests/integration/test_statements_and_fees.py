@@ -44,12 +44,16 @@ class Desk(Instance):
         self.wait_for(lambda: self.entries() > before, 60.0)
 
 
-@pytest.fixture
-def desk(tmp_path):
-    with Desk(tmp_path, CONFIG, arguments=("--live",), environment=SIM_KEYS) as one:
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A run for both tests. Each leaves it trading."""
+    folder = tmp_path_factory.mktemp("desk")
+    with Desk(folder, CONFIG, arguments=("--live",), environment=SIM_KEYS) as one:
         one.start()
         one.wait_for(lambda: one.entries() > 0)
         yield one
+        one.stop()
+        one.verify()
 
 
 def test_nothing_is_entered_where_statements_are_too_old_to_be_compared(desk):
@@ -61,8 +65,6 @@ def test_nothing_is_entered_where_statements_are_too_old_to_be_compared(desk):
     desk.set_faults("binance", {"clear": ["lost_request"]})
     desk.until(lambda status: status["state"] == "running")
     desk.expect_entries()
-    desk.stop()
-    desk.verify()
 
 
 def test_nothing_is_entered_where_the_account_pays_a_larger_fee_than_is_configured(desk):
@@ -76,5 +78,3 @@ def test_nothing_is_entered_where_the_account_pays_a_larger_fee_than_is_configur
     desk.kill("accounts")
     desk.wait_for(lambda: not desk.problem("binance states a fee"))
     desk.expect_entries()
-    desk.stop()
-    desk.verify()

@@ -36,20 +36,35 @@ class Desk(Instance):
         return status.problems if status is not None else ()
 
 
-@pytest.fixture
-def desk(tmp_path):
-    with Desk(tmp_path, CONFIG, arguments=("--live",), environment=SIM_KEYS) as one:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A run for all tests. Each leaves it as it was, but for the one of the fees, which is the last."""
+    folder = tmp_path_factory.mktemp("desk")
+    with Desk(folder, CONFIG, arguments=("--live",), environment=SIM_KEYS) as one:
         one.start()
-        one.wait_for(lambda: one.risk_note().portfolio.entries > 0)
         yield one
+        one.stop()
+        assert verify(one.ledger).differences == ()
+
+
+@pytest.fixture
+def desk(shared):
+    entries = shared.risk_note().portfolio.entries
+    shared.wait_for(lambda: shared.risk_note().portfolio.entries > entries)
+    return shared
+
+
+def until_rules(desk, are_wanted):
+    """Wait until the rules of every pair are as wanted."""
+    desk.wait_for(lambda: all(map(are_wanted, desk.universe().pairs)))
 
 
 def test_changed_ticks_and_a_closed_market_take_effect_while_the_run_goes_on(desk):
     before = {pair.base: pair for pair in desk.universe().pairs}
     desk.set_faults("binance", {"set": {"changed_rules": {"share": 1, "tick": 10, "lot": 10}}})
-    desk.wait_for(lambda: len(desk.universe().revised) == len(before))
+    until_rules(desk, lambda pair: pair.away.rules.lot == before[pair.base].away.rules.lot * 10)
     for pair in desk.universe().pairs:
-        assert pair.away.rules.lot == before[pair.base].away.rules.lot * 10
+        assert pair.base in desk.universe().revised
         assert pair.home == before[pair.base].home
     entries = desk.risk_note().portfolio.entries
     desk.wait_for(
@@ -66,23 +81,22 @@ def test_changed_ticks_and_a_closed_market_take_effect_while_the_run_goes_on(des
     assert "lot 0." in desk.alerts()
     assert f"binance:{symbol} has stopped trading (HALT)" in desk.alerts()
     desk.wait_for(lambda: f"binance:{symbol} is listed as trading again" in desk.alerts())
-    desk.stop()
-    assert verify(desk.ledger).differences == ()
+    desk.set_faults("binance", {"clear": ["changed_rules"]})
+    until_rules(desk, lambda pair: pair.away == before[pair.base].away)
 
 
 def test_a_changed_tick_of_upbit_is_read_beside_its_list_of_markets(desk):
     before = {pair.base: pair for pair in desk.universe().pairs}
     desk.set_faults("upbit", {"set": {"changed_rules": {"share": 1, "tick": 5}}})
-    desk.wait_for(lambda: len(desk.universe().revised) == len(before))
+    until_rules(desk, lambda pair: pair.home != before[pair.base].home)
     for pair in desk.universe().pairs:
         (band,) = pair.home.rules.ticks
         assert band.tick in {one.tick * 5 for one in before[pair.base].home.rules.ticks}
         assert pair.away == before[pair.base].away
-    desk.wait_for(lambda: "tick" in desk.alerts())
+    symbols = {pair.home.market.symbol for pair in desk.universe().pairs}
+    desk.wait_for(lambda: any(f"upbit:{symbol}" in desk.alerts() for symbol in symbols))
     desk.set_faults("upbit", {"clear": ["changed_rules"]})
-    desk.wait_for(lambda: all(pair.home == before[pair.base].home for pair in desk.universe().pairs))
-    desk.stop()
-    assert verify(desk.ledger).differences == ()
+    until_rules(desk, lambda pair: pair.home == before[pair.base].home)
 
 
 def test_a_revoked_key_stops_entries_at_once_and_shows_what_to_do(desk):
@@ -100,8 +114,6 @@ def test_a_revoked_key_stops_entries_at_once_and_shows_what_to_do(desk):
     desk.wait_for(lambda: desk.risk_note().refusing == (), 80)
     entries = desk.risk_note().portfolio.entries
     desk.wait_for(lambda: desk.risk_note().portfolio.entries > entries)
-    desk.stop()
-    assert verify(desk.ledger).differences == ()
 
 
 def test_a_fee_that_is_not_the_configured_one_is_shown_with_both_figures(desk):
@@ -109,8 +121,6 @@ def test_a_fee_that_is_not_the_configured_one_is_shown_with_both_figures(desk):
     fees = desk.wait_for(lambda: desk.risk_note().fees)
     assert {(one.venue, one.configured_bps, one.paid_bps) for one in fees} == {("binance", "10", "30")}
     assert any("charged 30 bps" in line and "configured are 10" in line for line in desk.problems())
-    desk.stop()
-    assert verify(desk.ledger).differences == ()
 
 
 def test_a_close_while_one_venue_is_down_says_what_stays_open_and_why(tmp_path):

@@ -50,9 +50,17 @@ def test_orders_from_any_host_and_an_end_of_one_and_of_all(cluster):
     for run in members:
         assert not [line for line in run.status()["problems"] if "seen" in line]
 
-    assert "stopping all hosts" in members[0].do("stop", "--wait", "0")
+    successor = cluster.runs[cluster.wait_for(cluster.leader, 10)]
+    successor.wait_for(lambda: successor.risk_note().positions)
+    before = [terms_led(run) for run in members]
+    follower = next(run for run in members if run is not successor)
+    assert "stopping all hosts" in follower.do("stop", "--wait", "0")
     for run in members:
-        assert run.ended().code in (0, 1)
+        end = run.ended()
+        assert end.code in (0, 1)
+        assert "left open" not in str(end)
+        assert "was killed" not in str(end)
+    assert [terms_led(run) for run in members] == before, "no host begins to lead while the cluster ends"
     said = [run.do("ledger", "verify").split(": ", 1)[1] for run in members]
     assert said[0] == said[1]
     assert not leader.leftovers()
@@ -78,7 +86,8 @@ def test_a_host_that_waits_for_a_leader_says_so_and_is_stopped_by_a_command(tmp_
         assert not run.leftovers()
 
 
-def test_no_host_begins_to_lead_while_the_cluster_ends(cluster):
+@pytest.mark.nightly  # the test of orders from any host ends with two hosts that hold positions
+def test_no_host_begins_to_lead_while_three_hosts_end(cluster):
     leader = cluster.leader()
     cluster.runs[leader].wait_for(lambda: cluster.runs[leader].risk_note().positions)
     follower = next(run for name, run in cluster.runs.items() if name != leader)

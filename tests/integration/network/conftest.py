@@ -101,9 +101,9 @@ class Place(Instance):
     def summary(self) -> dict:
         return json.loads((self.folder / "summary.json").read_text())
 
-    def begin(self) -> None:
+    def begin(self, *arguments: str, **environment: str) -> None:
         """A run that goes on until it is stopped."""
-        self.start("--summary", str(self.folder / "summary.json"))
+        self.start("--summary", str(self.folder / "summary.json"), *arguments, **environment)
 
     def run_to_its_end(self, *arguments, **environment):
         """Exit code, summary, and what was printed."""

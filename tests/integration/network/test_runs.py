@@ -10,6 +10,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 SMALL = "[strategy]\nmax_hold_s = 3.0\n[sim]\ncoins = 4\nseed = 11\n"
 ONE_SHARD = "[run]\nshards = 1\nspare_workers = 0\n"
 FEES = {"upbit": 5, "binance": 10}
+UNREACHABLE_PROXY = dict.fromkeys(
+    ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"
+)
 
 
 def public(ready, *, receiver="auto", more=""):
@@ -39,16 +42,22 @@ def libraries(gate):
     )
 
 
-@pytest.mark.needs("tls")
-@libraries("picows")
-def test_with_tls_it_trades(place, library):
-    here = place(f'{ONE_SHARD}receiver = "{library}"\n{SMALL}tls = true\n')
-    here.start("--duration", "10", "--summary", str(here.folder / "summary.json"))
-    here.until_running()
+def assert_has_tls(here):
+    """The configuration of a run that goes on has addresses with TLS alone."""
     config = json.loads(here.files.config.read_text())
     venues = [config["venues"][name] for name in ("upbit", "binance")]
     assert {venue["ws_url"][:6] for venue in venues} == {"wss://"}
     assert {venue["rest_url"][:8] for venue in venues} == {"https://"}
+
+
+@pytest.mark.nightly  # in the gate a run with live orders has TLS
+@pytest.mark.needs("tls")
+@libraries("picows")
+def test_with_tls_it_trades(place, library):
+    here = place(f'{ONE_SHARD}receiver = "{library}"\n{SMALL}tls = true\n')
+    here.begin("--duration", "10")
+    here.until_running()
+    assert_has_tls(here)
     code, out, err = here.ended()
     summary = here.summary()
     assert code == 0, out + err
@@ -59,11 +68,17 @@ def test_with_tls_it_trades(place, library):
 @pytest.mark.needs("tls", "live")
 @libraries("picows")
 def test_live_orders_and_private_streams_with_tls(place, library):
+    """A proxy in the environment is not for loopback."""
     here = place(f'mode = "live"\n{ONE_SHARD}receiver = "{library}"\n{SMALL}tls = true\n')
-    code, summary, said = here.run_to_its_end("--live", "--duration", "12")
-    assert code == 0, said
+    here.begin("--live", "--duration", "12", **UNREACHABLE_PROXY)
+    here.until_running()
+    assert_has_tls(here)
+    code, out, err = here.ended()
+    summary = here.summary()
+    assert code == 0, out + err
     assert summary["order_mode"] == "live"
     assert summary["portfolio"]["entries"] > 0
+    assert summary["problems"] == []
     assert summary["differences"] == []
 
 
@@ -97,13 +112,6 @@ def test_public_feeds_that_the_system_trusts(place, exchanges, library):
     assert summary["problems"] == []
 
 
-def test_a_proxy_in_the_environment_is_not_for_loopback(place):
-    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
-    code, summary, said = place(ONE_SHARD + SMALL).run_to_its_end("--duration", "8", **nowhere)
-    assert code == 0, said
-    assert summary["portfolio"]["entries"] > 0
-
-
 def test_a_run_that_received_nothing_from_a_venue_does_not_end_with_0(place, exchanges):
     ready = exchanges()
     with socket.socket() as taken:  # bound and not listening: nobody answers there
@@ -121,6 +129,7 @@ def test_a_run_that_received_nothing_from_a_venue_does_not_end_with_0(place, exc
     assert "nothing was received from binance" in line
 
 
+@pytest.mark.nightly  # in the gate test_desk_commands.py ends a run that is halted
 def test_a_run_that_is_halted_at_its_end_does_not_end_with_0(place):
     here = place(ONE_SHARD + SMALL)
     here.begin()
@@ -132,6 +141,7 @@ def test_a_run_that_is_halted_at_its_end_does_not_end_with_0(place):
     assert problem.startswith("halted (")
 
 
+@pytest.mark.nightly  # in the gate test_desk_commands.py halts and resumes a run
 def test_a_halt_that_was_over_before_the_end_is_a_reason_for_exit_code_1(place):
     here = place(ONE_SHARD + SMALL)
     here.begin()
@@ -154,8 +164,17 @@ NOWHERE = {name: {"ws_url": "wss://127.0.0.1:1", "rest_url": "https://127.0.0.1:
 KEYS = {f"ARBSHARD_{venue}_{part}": "x" * 40 for venue in ("UPBIT", "BINANCE") for part in ("KEY", "SECRET")}
 
 
-@pytest.mark.parametrize("content", [None, "", "no certificate"])
-@pytest.mark.parametrize("command", ["run", "doctor"])
+@pytest.mark.parametrize(
+    ("command", "content"),
+    [
+        ("run", "no certificate"),
+        ("doctor", None),
+        *(
+            pytest.param(command, content, marks=pytest.mark.nightly)
+            for command, content in (("run", ""), ("run", None), ("doctor", ""), ("doctor", "no certificate"))
+        ),
+    ],
+)
 def test_a_ca_file_that_cannot_be_used_is_one_line(place, tmp_path, command, content):
     path = tmp_path / "ca.pem"
     if content is not None:

@@ -94,6 +94,11 @@ def until(holds, what, system, timeout_s=30.0):
         time.sleep(0.02)
 
 
+def working(system):
+    """Process ids of the children that trade, by name."""
+    return {child.name: child.pid for child in system.note().children if child.name not in ("sim", "viewer")}
+
+
 @pytest.mark.parametrize(
     "kind",
     [pytest.param(InSession, id="table"), pytest.param(WithLog, id="log", marks=pytest.mark.nightly)],
@@ -101,6 +106,12 @@ def until(holds, what, system, timeout_s=30.0):
 def test_it_closes_its_positions_and_leaves_nothing(start, make_config, kind):
     system = start(make_config(strategy={"max_hold_s": 60.0}), kind=kind)
     until(lambda: system.risk_value("open_positions") > 0, "a position is open", system)
+    # Somebody sends it to all children that the supervisor has to end: none ends before its turn.
+    family = working(system)
+    for pid in family.values():
+        os.kill(pid, signal.SIGHUP)
+    time.sleep(1.0)
+    assert working(system) == family
     system.hang_up()
     assert system.ended(timeout_s=60).code == 0, system.output
     assert "Traceback" not in system.output
@@ -119,16 +130,3 @@ def test_nohup_means_that_it_goes_on(start, make_config):
     system.require_alive()
     assert system.risk_value("beat") > beats
     assert system.end(40.0) == 0, system.output
-
-
-def test_children_leave_it_to_the_supervisor(start, make_config):
-    """Somebody sends it to all of them: none ends before its turn."""
-    system = start(make_config())
-    family = {child.name: child.pid for child in system.note().children if child.name != "sim"}
-    for pid in family.values():
-        os.kill(pid, signal.SIGHUP)
-    time.sleep(1.0)
-    note = system.note()
-    assert {child.name: child.pid for child in note.children if child.name != "sim"} == family
-    os.kill(system.pid, signal.SIGHUP)
-    assert system.ended(timeout_s=60).code == 0, system.output
