@@ -168,6 +168,7 @@ def test_a_stopped_desk_is_seen_though_its_connection_stands(tmp_path):
         page.wait_for("document.querySelector('#old').hidden", timeout_s=20)
 
 
+@pytest.mark.nightly  # but for the sums the tests above show the same
 def test_two_instances_are_added_up(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

@@ -190,6 +190,7 @@ def test_a_host_waits_for_a_leader_and_follows_its_universe(host):
     assert end.code == 0, end.err
 
 
+@pytest.mark.nightly  # in the gate hosts/test_cluster_commands.py has a host leave
 def test_one_host_leaves(host):
     host.show(grants=(1, 1))
     host.start()

@@ -78,7 +78,7 @@ def test_a_message_to_a_target_that_never_answers(tmp_path):
                 assert interrupted(instance, process).code == 130
 
 
-@pytest.mark.parametrize("used_s", [0.3, 0.5])
+@pytest.mark.parametrize("used_s", [0.3, pytest.param(0.5, marks=pytest.mark.nightly)])
 def test_a_backtest_and_its_imports(tmp_path, used_s):
     with Instance(tmp_path) as instance:
         tape = tmp_path / "tape"

@@ -96,6 +96,7 @@ def test_a_contradicting_ledger_is_not_started_with(desk) -> None:
     refuse_to_start(desk, "damaged: event ", "put a backup in its place or start with another --state-dir")
 
 
+@pytest.mark.nightly  # tests/ledger/test_damage.py finds it; one start that is refused is enough
 def test_a_truncated_ledger_is_not_started_with(desk) -> None:
     write_short(desk.ledger)
     with desk.ledger.open("r+b") as file:
@@ -103,6 +104,7 @@ def test_a_truncated_ledger_is_not_started_with(desk) -> None:
     refuse_to_start(desk, "damaged: ", "malformed")
 
 
+@pytest.mark.nightly  # tests/ledger/test_store.py refuses it; one start that is refused is enough
 def test_a_newer_ledger_is_not_started_with(desk) -> None:
     write_short(desk.ledger)
     alter(desk.ledger, "UPDATE meta SET value = '99' WHERE key = 'schema'")
@@ -120,6 +122,7 @@ def test_a_ledger_that_another_process_writes_is_not_started_with(desk) -> None:
     said_once(err, f"process {os.getpid()} already writes this ledger; stop it first")
 
 
+@pytest.mark.nightly  # in the gate ledger/test_disk_full.py fills a whole disk
 def test_a_disk_that_fills_up_stops_the_trading_and_loses_nothing(desk) -> None:
     process = desk.start()
     status = desk.until(lambda s: running(s) and s["portfolio"]["entries"] > 0)
@@ -140,6 +143,7 @@ def test_a_disk_that_fills_up_stops_the_trading_and_loses_nothing(desk) -> None:
     assert again.kinds["Started"] == 2
 
 
+@pytest.mark.nightly  # in the gate tests/ledger and tests/torture start from snapshots
 def test_a_long_ledger_is_taken_over_from_a_snapshot_also_after_a_kill(desk) -> None:
     events = write_long(desk.ledger)
     code, _, err = desk.run("--duration", "1")
@@ -163,6 +167,7 @@ def test_a_long_ledger_is_taken_over_from_a_snapshot_also_after_a_kill(desk) -> 
     assert report.snapshots >= 1
 
 
+@pytest.mark.nightly  # tests/ledger/test_recover.py has the same without a run
 def test_damage_before_the_snapshot_ends_a_run_that_has_begun(desk) -> None:
     write_long(desk.ledger)
     code, _, err = desk.run("--duration", "1")
@@ -254,6 +259,7 @@ def test_a_ledger_that_may_only_be_read(public, file_mode, folder_mode) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.nightly  # tests/ledger carries the commands out beside a writer
 def test_reading_commands_beside_a_run(desk) -> None:
     process = desk.start()
     desk.until(lambda s: running(s) and s["portfolio"]["exits"] > 0)

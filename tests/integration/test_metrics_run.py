@@ -122,7 +122,8 @@ def test_prometheus_has_data_for_every_panel_of_a_live_run(tmp_path):
     assert not run.leftovers()
 
 
-def test_a_killed_process_and_a_port_in_use_cost_figures_only(tmp_path):
+@pytest.mark.nightly  # what trouble of the process costs is the same when it is killed
+def test_a_port_in_use_costs_figures_only(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         config = SMALL + METRICS.replace("port = 0", f"port = {taken.getsockname()[1]}")
         with Instance(tmp_path, config, name="taken") as run:
@@ -132,6 +133,10 @@ def test_a_killed_process_and_a_port_in_use_cost_figures_only(tmp_path):
             assert "metrics" in run.alerts()
             assert (status["state"], status["restarts"]) == ("running", 0)
             assert run.stop().code == 0
+    assert not run.leftovers()
+
+
+def test_a_killed_process_costs_figures_only(tmp_path):
     with Instance(tmp_path, SMALL + METRICS, name="killed") as run:
         run.start()
         run.until_running()

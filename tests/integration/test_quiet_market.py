@@ -35,6 +35,7 @@ def instance(tmp_path):
         yield one
 
 
+@pytest.mark.nightly  # in the gate tests/cases/test_quiet_books.py closes them
 def test_positions_in_coins_that_fall_silent_are_closed_when_they_are_due(instance):
     instance.start()
     instance.until(lambda s: s["state"] == "running" and s["portfolio"]["open"] >= 2)

@@ -162,7 +162,7 @@ def test_a_damaged_leftover_does_not_keep_a_run_from_starting(desk):
     assert list(desk.run_root.iterdir()) == []
 
 
-@pytest.mark.parametrize("size_kb", [64, 1000, 2000])
+@pytest.mark.parametrize("size_kb", [64, pytest.param(1000, marks=pytest.mark.nightly), 2000])
 def test_a_place_too_small_is_said_with_what_to_do(desk, size_kb):
     if os.getuid() != 0:
         pytest.skip("only root can mount a small file system")

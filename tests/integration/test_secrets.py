@@ -405,8 +405,12 @@ def test_keys_of_the_embedded_exchanges(place):
     [
         (BINANCE_FILE.replace('secret = "', "secret = '"), 0o600, "is not valid TOML"),
         (BINANCE_FILE, 0o644, "is open to others"),
-        (BINANCE_FILE.replace("secret", "password"), 0o600, "may hold"),
-        (BINANCE_FILE.replace("[binance]", "[bithumb]"), 0o600, "tables may be"),
+        pytest.param(
+            BINANCE_FILE.replace("secret", "password"), 0o600, "may hold", marks=pytest.mark.nightly
+        ),
+        pytest.param(
+            BINANCE_FILE.replace("[binance]", "[bithumb]"), 0o600, "tables may be", marks=pytest.mark.nightly
+        ),
     ],
 )
 def test_wrong_key_files(place, text, mode, why):

@@ -88,6 +88,7 @@ def test_a_killed_writer_costs_one_segment_and_the_run_stays_clean(tmp_path):
     assert sum(counts[-1] for counts in funnels.values()) >= last["entries"] - lost - 1 > 0
 
 
+@pytest.mark.nightly  # tests/series loses segments without a run
 def test_a_disk_that_takes_nothing_costs_series_only_and_is_seen(tmp_path):
     with Instance(tmp_path, FAST) as run:
         run.start()
@@ -111,6 +112,7 @@ def test_a_disk_that_takes_nothing_costs_series_only_and_is_seen(tmp_path):
     assert series.skipped == 0
 
 
+@pytest.mark.nightly  # tests/test_optional.py names what is not installed
 def test_without_pyarrow_a_run_keeps_no_series_and_says_so(tmp_path):
     blocked = tmp_path / "blocked"
     blocked.mkdir()

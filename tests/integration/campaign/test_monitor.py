@@ -31,6 +31,7 @@ from arbshard.campaign.file import (
 )
 from arbshard.campaign.monitor import read_watch
 from arbshard.campaign.observe import LedgerWatch
+from support.effort import IS_NIGHTLY
 from support.instance import NO_LIMITS, Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -138,6 +139,23 @@ def stutter(pid: int, ended: threading.Event) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
+def break_slowly(run: Instance, watched: Watched) -> None:
+    """What takes seconds to be seen."""
+    watched.until("memory", "descriptors")
+    ended = threading.Event()
+    stuttering = threading.Thread(target=stutter, args=(run.pid_of("worker-1"), ended))
+    stuttering.start()
+    try:
+        watched.until("latency")
+    finally:
+        ended.set()
+        stuttering.join()
+
+
+SLOW = ("memory", "descriptors", "latency")
+"""Rules of ``break_slowly``; tests/campaign/test_rules.py has all of them without processes."""
+
+
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory):
     """A run on paper in which one thing after the other goes wrong; its anomalies by rule, and its ledger."""
@@ -148,19 +166,13 @@ def paper(tmp_path_factory):
         run.until_running()
         watched = Watched(run)
         try:
-            watched.until("naked", "old_position", "disk", "errors", "memory", "descriptors")
+            watched.until("naked", "old_position", "disk", "errors")
             run.until_replaced("worker-0", run.kill("worker-0"))
             watched.until("restart")
             run.do("limits", "set", "daily_loss_max=1")
             watched.until("no_entry", "blocked")
-            ended = threading.Event()
-            stuttering = threading.Thread(target=stutter, args=(run.pid_of("worker-1"), ended))
-            stuttering.start()
-            try:
-                watched.until("latency")
-            finally:
-                ended.set()
-                stuttering.join()
+            if IS_NIGHTLY:
+                break_slowly(run, watched)
             run.set_faults("upbit", {"set": {"quiet_book": {"share": 1.0, "every_s": 60.0}}})
             watched.until("stale_market")
             run.set_faults("binance", {"set": {"maintenance": {"share": 1.0}}})
@@ -194,19 +206,22 @@ def live(tmp_path_factory):
 @pytest.mark.parametrize(
     ("rule", "says"),
     [
-        ("no_entry", "nothing was entered for 2 s although"),
-        ("no_edge", "no evaluation found an edge"),
-        ("blocked", "DAILY_LOSS has refused all the time for 2 s"),
-        ("errors", "made by the test: on purpose"),
-        ("stale_market", "the oldest book of upbit is"),
-        ("silent_market", "binance"),
-        ("restart", "a process was started again, 1 so far"),
-        ("old_position", "is open for"),
-        ("naked", "are bought or sold on one venue alone"),
-        ("memory", "memory of all processes: rise by"),
-        ("descriptors", "open descriptors: rise by"),
-        ("latency", "in the first tenth"),
-        ("disk", "are free on the disk of the state directory"),
+        pytest.param(rule, says, marks=pytest.mark.nightly if rule in SLOW else ())
+        for rule, says in (
+            ("no_entry", "nothing was entered for 2 s although"),
+            ("no_edge", "no evaluation found an edge"),
+            ("blocked", "DAILY_LOSS has refused all the time for 2 s"),
+            ("errors", "made by the test: on purpose"),
+            ("stale_market", "the oldest book of upbit is"),
+            ("silent_market", "binance"),
+            ("restart", "a process was started again, 1 so far"),
+            ("old_position", "is open for"),
+            ("naked", "are bought or sold on one venue alone"),
+            ("memory", "memory of all processes: rise by"),
+            ("descriptors", "open descriptors: rise by"),
+            ("latency", "in the first tenth"),
+            ("disk", "are free on the disk of the state directory"),
+        )
     ],
 )
 def test_a_rule_finds_what_goes_wrong_on_paper(paper, rule, says):

@@ -55,7 +55,7 @@ def test_the_reserve_lets_positions_be_closed_on_a_full_disk(system, small_disk,
     assert verify(one.ledger).differences == ()
 
 
-@pytest.mark.parametrize("is_killed", [False, True])
+@pytest.mark.parametrize("is_killed", [pytest.param(False, marks=pytest.mark.nightly), True])
 def test_what_is_known_stays_known_when_there_is_no_room_left(system, small_disk, fill, is_killed) -> None:
     """Risk ends on the full disk, or is killed and its successor finds no room: nothing is shown as zero."""
     use_money_context()

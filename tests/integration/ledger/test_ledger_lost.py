@@ -109,16 +109,15 @@ def assert_told(one, said: str) -> str:
     return out
 
 
-# Each is recognised by rules that tests/ledger/test_filewatch.py tries one by one; the gate takes two whole runs.
+# Each is recognised by rules that tests/ledger/test_filewatch.py tries one by one; the gate takes one whole run here,
+# one whose risk is replaced, and one that is started again with the right ledger.
 @pytest.mark.parametrize(
     ("deed", "mode"),
     [
-        (replace_by_copy, "paper"),
-        (remove, "live"),
+        (replace_by_copy, "live"),
         *(
             pytest.param(deed, mode, marks=pytest.mark.nightly)
-            for deed, mode in [*((deed, "paper") for deed in DEEDS), (replace_by_copy, "live")]
-            if (deed, mode) != (replace_by_copy, "paper")
+            for deed, mode in [*((deed, "paper") for deed in DEEDS), (remove, "live")]
         ),
     ],
 )
@@ -138,12 +137,11 @@ def test_it_is_noticed_while_risk_runs(system, deed, mode) -> None:
 @pytest.mark.parametrize(
     "deed",
     [
-        remove,
         truncate_log,
         *(
             pytest.param(deed, marks=pytest.mark.nightly)
             for deed in FOUND_BY_SUCCESSOR
-            if deed not in (remove, truncate_log)
+            if deed is not truncate_log
         ),
     ],
     ids=lambda deed: deed.__name__,
@@ -161,9 +159,8 @@ def test_a_successor_of_risk_does_not_take_it(system, deed) -> None:
     assert content_of(one.ledger) == left
 
 
-@pytest.mark.parametrize(
-    "deed", [remove, pytest.param(replace, marks=pytest.mark.nightly)], ids=lambda deed: deed.__name__
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("deed", [remove, replace], ids=lambda deed: deed.__name__)
 def test_it_is_noticed_while_the_run_stops(system, deed) -> None:
     one = system()
     one.start()
@@ -180,6 +177,7 @@ def test_it_is_noticed_while_the_run_stops(system, deed) -> None:
     assert one.ledger.exists() is (deed is replace)
 
 
+@pytest.mark.nightly  # in the gate it is noticed while the run trades
 def test_it_is_noticed_before_the_first_trade(system) -> None:
     one = system()
     one.start()
@@ -216,6 +214,7 @@ def test_the_right_ledger_is_put_back_and_the_positions_are_taken_over(system, k
     assert still_open <= closed
 
 
+@pytest.mark.nightly  # in the gate test_desk_commands.py kills risk, and the run goes on
 def test_a_killed_risk_goes_on_with_the_ledger_of_the_run(system) -> None:
     one = system()
     one.start()

@@ -5,7 +5,7 @@ import pytest
 
 from support.instance import Instance
 
-CONFIG = "[sim]\ncoins = 6\nseed = 11\nupdates_per_s = 5.0\n[run]\nshards = 2\n"
+CONFIG = "[strategy]\nmax_hold_s = 5.0\n[sim]\ncoins = 6\nseed = 11\nupdates_per_s = 5.0\n[run]\nshards = 2\n"
 
 
 class Watched(Instance):

@@ -20,6 +20,7 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.nightly  # in the gate supervision/test_every_process.py and test_fenced.py stop a worker
 def test_stuck_worker_is_fenced_replaced_and_ends(start):
     one = start(f"{QUICK}spare_workers = 0\n")
     one.wait_for(lambda: one.decides(0, 1) and one.decides(1, 1))
@@ -57,6 +58,7 @@ def test_fence_holds_over_a_restart_of_risk(start):
     assert one.worker(0)["epoch"] == epoch
 
 
+@pytest.mark.nightly  # in the gate supervision/test_every_process.py stops risk
 def test_stuck_risk_is_replaced_and_the_workers_carry_on(start):
     one = start(QUICK)
     one.wait_for(lambda: one.decides(0, 1))

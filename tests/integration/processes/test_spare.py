@@ -15,6 +15,7 @@ def shard_of(instance, base):
     return next(n for n, bases in enumerate(universe["shards"]) if base in bases)
 
 
+@pytest.mark.nightly  # in the gate supervision/test_every_process.py kills a worker beside a spare
 def test_spare_takes_over_what_the_dead_one_held(start):
     one = start()
     spare = one.wait_for(one.spare_pid)

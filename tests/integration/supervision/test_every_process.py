@@ -51,6 +51,7 @@ def test_every_kind_of_process_is_replaced(start, make_config, on_terminal, brea
     assert system.leftovers() == []
 
 
+@pytest.mark.nightly  # in the gate accounts/test_live_run.py kills it
 def test_a_live_run_replaces_its_accounts_process(start, make_config, breaker):
     # It is killed here, not judged: beside other tests its loop may well be late.
     system = start(make_config(mode="live", run={"stuck_after_ms": 10_000.0}), "--live")

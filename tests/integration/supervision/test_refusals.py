@@ -62,6 +62,7 @@ def end_flat(system):
     assert found.positions == found.closed > 0, found
 
 
+@pytest.mark.nightly  # tests/test_log.py shows what a process does then
 def test_log_directory_removed(start, make_config):
     system = start(make_config(strategy=LONG))
     until_holding(system)
@@ -123,6 +124,7 @@ def fill(place: Path) -> None:
                 continue
 
 
+@pytest.mark.nightly  # in the gate a run directory is removed
 def test_run_directory_full(start, make_config, small_disk, on_disk):
     """A worker's page finds no room: the worker is started again until there is some."""
     system = start(make_config(strategy=LONG, run={"restart_tries": 50}), kind=on_disk(small_disk))
