@@ -116,6 +116,7 @@ def test_a_recording_holds_frames_marks_and_decisions_and_ends_with_the_run(inst
     assert pq.read_table(imported).equals(pq.read_table(quotes))
 
 
+@pytest.mark.nightly  # in the gate a recorder of a run that only records is killed
 def test_a_killed_recorder_costs_its_last_moments_and_the_run_nothing(instance):
     process = record(instance)
     instance.wait_for(lambda: size_of(instance) > 20_000)
@@ -139,6 +140,7 @@ def test_a_killed_recorder_costs_its_last_moments_and_the_run_nothing(instance):
     assert instance.stop().code == 0
 
 
+@pytest.mark.nightly  # tests/tape/test_segments.py fills a disk without a run
 def test_a_full_disk_costs_marked_rows_alone(instance):
     process = record(instance)
     instance.wait_for(lambda: size_of(instance) > 20_000)
@@ -164,6 +166,7 @@ def test_a_full_disk_costs_marked_rows_alone(instance):
     assert instance.do("ledger", "verify")
 
 
+@pytest.mark.nightly  # in the gate a slow disk holds up a recorder
 def test_a_recorder_that_stands_still_delays_nothing_and_loses_nothing_for_a_while(instance):
     process = record(instance)
     instance.wait_for(lambda: size_of(instance) > 20_000)
@@ -240,6 +243,7 @@ def test_a_slow_disk_delays_nothing_and_every_loss_is_marked(instance):
     assert instance.stop().code == 0
 
 
+@pytest.mark.nightly  # tests/tape has the recorder, and one run is recorded above
 def test_without_an_instance_it_is_refused_and_follow_waits_for_one(tmp_path):
     with Instance(tmp_path) as instance:
         ended = instance.call("record")
@@ -312,7 +316,7 @@ def test_alone_it_refuses_what_cannot_be(tmp_path):
             (("--data", "live"), "data"),
             (("--dir", str(instance.config)), "cannot be recorded into"),
         ):
-            ended = instance.ended(record(instance, "--alone", *arguments))
+            ended = instance.carry_out("record", *BOUNDS, "--alone", *arguments)
             assert (ended.code, ended.out) == (2, ""), ended
             assert why in ended.err.splitlines()[-1]
             assert not list(instance.run_root.glob("*"))

@@ -222,10 +222,10 @@ class Instance:
         assert done.code == code, (arguments, done)
         return done.out if code == 0 else done.err
 
-    def carry_out(self, *arguments: str) -> Ended:
-        """``arbshard ARGUMENTS --config FILE`` in this process."""
+    def carry_out(self, *arguments: str, configured: bool = True) -> Ended:
+        """``arbshard ARGUMENTS --config FILE`` in this process; some commands have no configuration."""
         out, err = io.StringIO(), io.StringIO()
-        command = ["arbshard", *arguments, "--config", str(self.config)]
+        command = ["arbshard", *arguments, *(("--config", str(self.config)) if configured else ())]
         with (
             mock.patch.dict(os.environ, self.env),
             mock.patch.object(sys, "argv", command),
