@@ -20,6 +20,7 @@ from arbshard.tape.reading import Tape
 from arbshard.tape.writing import TapeBounds, TapeWriter
 from arbshard.venues.registry import get_venue
 from perf.tapes import make_tape
+from support.effort import effort
 from tests.backtest.test_screening import rewritten
 
 pytestmark = pytest.mark.needs("analysis", "tape")
@@ -149,7 +150,9 @@ def same(one, other):
             assert state[name] == value, name
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=effort(3, 12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     seed=st.integers(0, 10_000),
     entry_bps=st.sampled_from([35.0, 60.0, 450.0]),

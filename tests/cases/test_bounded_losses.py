@@ -18,8 +18,8 @@ from arbshard.wire.messages import Close, Done, Halt, Resume
 from support import trading_rig as t
 from support.effort import effort
 
-SPAN_S = effort(900, 3600)
-"""How long a venue refuses: an hour in the night. In the gate a quarter of it, three times the longest pause."""
+SPAN_S = effort(600, 3600)
+"""How long a venue refuses: an hour in the night. In the gate a sixth of it, twice the longest pause."""
 LOSS_MAX = 6000
 """60 basis points of the position."""
 CLOSING_COST_MAX = 10_000
@@ -248,7 +248,7 @@ class TestExitWithoutPrice:
 class TestVenueThatTakesNoOrder:
     """Every order is answered with a code that says that the key, the address or the venue is the trouble."""
 
-    @cases(UNUSABLE)
+    @cases(UNUSABLE, gate=("upbit 401", "upbit 418", "binance 403", "binance -1008"))
     def test_the_filled_leg_of_an_entry_is_taken_back_and_entries_stop(self, tmp_path, venue, answer):
         async def work(rig):
             rig.answers[venue] = answer
@@ -310,8 +310,16 @@ class TestOneVenueIsDown:
 
         t.run(tmp_path, work)
 
-    @pytest.mark.parametrize("dark", t.VENUES)
-    @pytest.mark.parametrize("way", ["flatten", "close", "shutdown"])
+    @pytest.mark.parametrize(
+        ("way", "dark"),
+        [
+            pytest.param(
+                way, dark, marks=() if (way == "close") == (dark == "binance") else pytest.mark.nightly
+            )
+            for way in ("flatten", "close", "shutdown")
+            for dark in t.VENUES
+        ],
+    )
     def test_a_hedged_position_is_left_alone_and_closed_when_the_venue_is_back(self, tmp_path, dark, way):
         async def work(rig):
             await rig.open()

@@ -13,6 +13,7 @@ import pytest
 
 from arbshard.ledger.reader import LedgerReader
 from arbshard.model.universe import Universe
+from support.effort import effort
 from support.instance import Instance
 
 pytestmark = [
@@ -40,7 +41,7 @@ reject_share = 0.05
 partial_share = 0.2
 """
 """Many orders are refused or filled in part, so that hedges and unwinds come up."""
-WANTED = 20
+WANTED = effort(12, 20)
 
 
 def approved_after(instance, seq):

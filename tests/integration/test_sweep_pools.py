@@ -125,7 +125,7 @@ def command(tmp_path):
 
 def test_ctrl_c_ends_in_order_and_resume_does_the_rest(command, tmp_path):
     tape = write_tape(tmp_path / "tape", 121)
-    process = command(tape, "--grid", "entry_bps=20:60:2", "--grid", "max_hold_s=10:90:10", "--jobs", 2)
+    process = command(tape, "--grid", "entry_bps=20:60:4", "--grid", "max_hold_s=10:90:10", "--jobs", 2)
     folder = tape / "sweep" / "results"
     end_s = time.monotonic() + 120
     while not (folder.is_dir() and list(folder.glob("*.parquet"))):
@@ -142,8 +142,8 @@ def test_ctrl_c_ends_in_order_and_resume_does_the_rest(command, tmp_path):
     said, wrong = again.communicate(timeout=200)
     assert again.returncode == 0, wrong
     report = json.loads((tape / "sweep" / "report.json").read_text())
-    assert (report["tried"], report["failed"]) == (189, 0)
-    assert report["best"]["values"]["strategy.entry_bps"] in {"36", "38", "40", "42", "44"}
+    assert (report["tried"], report["failed"]) == (99, 0)
+    assert report["best"]["values"]["strategy.entry_bps"] in {"36", "40", "44"}
     computed = int(said.splitlines()[-1].partition(".html: ")[2].partition(" of ")[0].replace(",", ""))
     assert 0 < computed < report["tasks"]
     assert not (tape / "sweep" / "work").exists()

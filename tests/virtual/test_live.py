@@ -33,8 +33,8 @@ def test_the_invariants_hold_with_the_usual_faults() -> None:
 
 @pytest.mark.parametrize("seed", [401, pytest.param(402, marks=pytest.mark.nightly)])
 def test_the_invariants_hold_with_heavy_faults(seed: int) -> None:
-    report = _run(seed, hours=effort(6, 12) / 100, faults="heavy")
-    assert sum(report.faults.values()) > effort(7, 15)
+    report = _run(seed, hours=effort(4, 12) / 100, faults="heavy")
+    assert sum(report.faults.values()) > effort(4, 15)
 
 
 _GROUPS = {

@@ -214,7 +214,11 @@ MUTATIONS = (
     Mutation(a_call_lost_with_its_connection_is_made_again, "cut_orders,lost_answers", "orders", 3),
     Mutation(a_call_lost_with_its_connection_was_never_made, "cut_orders,lost_answers", "orders", 3),
     Mutation(
-        answers_belong_to_calls_by_their_order, "doubled_replies,late_replies", "orders|fills|venues", 2
+        answers_belong_to_calls_by_their_order,
+        "doubled_replies,late_replies",
+        "orders|fills|venues",
+        2,
+        is_nightly=True,
     ),
     Mutation(a_lost_logon_is_not_noticed, "lost_logons", "liveness|naked|left over", 3),
 )

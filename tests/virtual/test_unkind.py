@@ -49,9 +49,9 @@ def test_odd_books_and_gaps_break_no_invariant(mode: str) -> None:
     kinds = ("quiet_book", "closed_wallet", "fx_blip", "wrong_frame")
     if mode == "live":
         kinds += ("other_fees", "hand_trade")
-    report = Simulation(Settings(11, hours=effort(7, 10) / 100, faults="heavy", only=kinds, mode=mode)).run()
+    report = Simulation(Settings(11, hours=effort(4, 10) / 100, faults="heavy", only=kinds, mode=mode)).run()
     assert not report.violations, report.violations
-    assert sum(report.faults.values()) > 4
+    assert sum(report.faults.values()) > effort(2, 4)
 
 
 def test_digits_that_the_venue_shows_are_no_difference() -> None:
@@ -63,6 +63,7 @@ def test_digits_that_the_venue_shows_are_no_difference() -> None:
     assert report.tally.exits > 20
 
 
+@pytest.mark.nightly  # in the gate tests/cases/test_bounded_losses.py has small orders that pass
 def test_a_test_that_was_taken_back_has_not_moved_anything() -> None:
     """Fees in coin and lots made the position a little smaller, and the next exit went out whole and at once."""
     report = Simulation(Settings(3, hours=0.19, faults="heavy", only=("market_refuses",))).run()

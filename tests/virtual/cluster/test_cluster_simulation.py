@@ -29,7 +29,7 @@ REPEATED_MS = 5000
 )
 def test_no_seed_has_two_leaders_two_traders_or_a_lost_approval(settings: ClusterSettings) -> None:
     orders = 0
-    seeds = effort(6, 100)
+    seeds = effort(3, 100)
     for seed in range(seeds):
         report = ClusterSimulation(settings._replace(seed=seed)).run()
         assert not report.violations, line_of(report)
@@ -82,7 +82,7 @@ def test_the_shards_of_a_lost_host_are_decided_on_within_three_seconds(
     which: Callable[[ClusterSimulation], ClusterHost],
     is_nats_out: bool,
 ) -> None:
-    for seed in range(effort(4, 100)):
+    for seed in range(effort(2, 100)):
         simulation = ClusterSimulation(ClusterSettings(seed, shards=6))
         simulation.start()
         simulation.world.run(simulation.world.now_ns + 3 * S)
@@ -96,7 +96,7 @@ def test_the_shards_of_a_lost_host_are_decided_on_within_three_seconds(
 
 
 def test_risk_that_ends_before_it_leads_costs_an_election() -> None:
-    for seed in range(effort(10, 100)):
+    for seed in range(effort(4, 100)):
         simulation = ClusterSimulation(ClusterSettings(seed))
         simulation.start()
         leader_of(simulation).stop()
@@ -114,7 +114,7 @@ def test_risk_that_ends_before_it_leads_costs_an_election() -> None:
 
 
 def test_a_busy_start_needs_few_elections() -> None:
-    for seed in range(effort(10, 100)):
+    for seed in range(effort(4, 100)):
         simulation = ClusterSimulation(ClusterSettings(seed))
         for host in simulation.hosts.values():
             host.boot_ns, host.disk_ns = (3 * S, 9 * S), 300 * MS
@@ -125,7 +125,7 @@ def test_a_busy_start_needs_few_elections() -> None:
 
 
 def test_a_host_that_was_cut_off_disturbs_nothing_when_it_is_back() -> None:
-    for seed in range(effort(5, 50)):
+    for seed in range(effort(3, 50)):
         simulation = ClusterSimulation(ClusterSettings(seed))
         simulation.start()
         simulation.world.run(simulation.world.now_ns + 3 * S)
