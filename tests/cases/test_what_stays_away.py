@@ -77,7 +77,7 @@ def test_a_gap_that_comes_back_only_to_leave_again_is_set_apart(tmp_path):
     """It comes back for a few seconds once in two minutes, so it re-arms each time, and each entry is lost."""
 
     async def tease(rig):
-        while rig.now_s < effort(HOUR_S // 4, HOUR_S):
+        while rig.now_s < effort(HOUR_S // 2, HOUR_S):
             rig.prices["AAA"].gap_bps = -75.0
             await rig.sleep(115)
             rig.prices["AAA"].gap_bps = 0.0

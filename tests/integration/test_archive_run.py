@@ -59,6 +59,7 @@ def archiver_of(run: Instance) -> psutil.Process | None:
     return None
 
 
+@pytest.mark.nightly  # in the gate test_archivist.py and test_take_over.py end processes at each step
 def test_periods_are_archived_while_trading_goes_on_and_processes_are_killed(run) -> None:
     run.wait_for(lambda: archived(run) >= 1, 100)
     run.until_replaced("risk", run.kill("risk"))

@@ -141,6 +141,7 @@ def test_a_second_instance_on_a_state_directory_changes_nothing_there(desk):
     assert [path.name for path in desk.run_root.iterdir()] == ["t"]
 
 
+@pytest.mark.nightly  # tests/supervisor/test_rundir.py removes each kind of leftover
 def test_a_damaged_leftover_does_not_keep_a_run_from_starting(desk):
     config = desk.write()
     first = desk.start()

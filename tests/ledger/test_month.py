@@ -33,7 +33,7 @@ MONTH_BYTES_MAX = 2_000_000_000
 def traded(tmp_path_factory):
     """A ledger with real amounts, ids and times: some virtual minutes of four coins without faults."""
     path = tmp_path_factory.mktemp("month") / "ledger.sqlite"
-    simulation = Simulation(Settings(seed=7, hours=effort(8, 30) / 100, pairs=4, faults="none"))
+    simulation = Simulation(Settings(seed=7, hours=effort(12, 30) / 100, pairs=4, faults="none"))
     store = LedgerStore.open(path, name="sim", mode="sim-paper", now_ms=1)
     check = simulation.disk.on_stored
 
@@ -53,7 +53,7 @@ def test_a_month_stays_below_two_gigabytes(traded, codec, opened, monkeypatch) -
     with LedgerReader(traded) as reader:
         round_trips = reader.counts()["PositionClosed"]
         last = reader.last_seq
-    assert round_trips > effort(40, 200)
+    assert round_trips > effort(60, 200)
     monkeypatch.setattr(archiving, "PERIOD_EVENTS", last)
     with LedgerReader(traded) as reader:
         successor = close_period(reader, take_cut(reader, codec, last))

@@ -17,6 +17,7 @@ from arbshard.ledger.events import decode_event
 from arbshard.ledger.reader import LedgerReader
 from arbshard.ledger.verify import verify
 from arbshard.model.rundir import RunFiles
+from support.effort import effort
 from support.instance import NO_LIMITS
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -168,7 +169,7 @@ def test_every_pair_trades_again_and_the_books_agree(running):
     everything = running.until(
         lambda: (found := running.entries()[1]) and len(found) == 3 and found, "entries"
     )
-    for _ in range(2):
+    for _ in range(effort(1, 2)):
         newest, _ = running.entries()
         running.kill_exchanges()
         running.until(
@@ -180,7 +181,7 @@ def test_every_pair_trades_again_and_the_books_agree(running):
     assert "sim ended with code -9" in running.output.read_text()
     report = verify(running.ledger)
     assert report.differences == ()
-    assert report.positions > 6
+    assert report.positions > effort(3, 6)
     with closing(LedgerReader(running.ledger)) as ledger:
         stopped = [decode_event(row[5]) for row in ledger.rows(kinds=("Stopped",))]
     booked = {(venue, currency): amount for venue, currency, amount in stopped[-1].balances if amount}

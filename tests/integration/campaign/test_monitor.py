@@ -34,7 +34,7 @@ from arbshard.campaign.observe import LedgerWatch
 from support.effort import IS_NIGHTLY
 from support.instance import NO_LIMITS, Instance
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 LEAK = GrowthRule(per_hour=100.0, rise=3.0, after_s=2.0, warm_up_s=1.0)
 RULES = RulesConfig(
@@ -118,7 +118,7 @@ class Watched:
         return {one.rule for one in read_watch(self.out).anomalies}
 
     def until(self, *rules: str) -> None:
-        self.run.wait_for(lambda: self.found() >= set(rules), 25.0, self.found)
+        self.run.wait_for(lambda: self.found() >= set(rules), 60.0, self.found)
 
     def end(self) -> None:
         if self.monitor.poll() is None:
