@@ -45,6 +45,11 @@ class Desk(Instance):
     def positions(self) -> list[dict]:
         return json.loads(self.do("positions", "--json"))
 
+    def valued_positions(self) -> list[dict]:
+        """All positions, once each has an unrealised result; one that is opened at this moment has none."""
+        found = self.positions()
+        return found if all(one["unrealised"] is not None for one in found) else []
+
     def trades(self, *arguments: str) -> list[dict]:
         return json.loads(self.do("trades", "--json", *arguments))
 
@@ -119,8 +124,7 @@ class TestOneRun:
 
     def test_one_pair_and_all_pairs_are_closed_by_hand(self, shared):
         shared.until_open(3)
-        shared.wait_for(lambda: all(one["unrealised"] is not None for one in shared.positions()))
-        first, *others = shared.positions()
+        first, *others = shared.wait_for(shared.valued_positions)
         for one in (first, *others):
             assert one["age_s"] >= 0  # just opened, perhaps
             assert float(one["notional"]) > 0
@@ -373,7 +377,8 @@ def assert_closed_once_by_the_successor(desk, held, worker, pid):
     before = desk.status()["reasons"].get("manual", 0)
     os.kill(pid, signal.SIGKILL)
     desk.until_replaced(worker, pid)
-    desk.wait_for(lambda: held["position_id"] not in {p["position_id"] for p in desk.positions()})
+    desk.until(lambda s: s["reasons"].get("manual", 0) > before)
+    assert held["position_id"] not in {p["position_id"] for p in desk.positions()}
     closed = [t for t in desk.trades("--last", "1000") if t["position_id"] == held["position_id"]]
     assert [t["reason"] for t in closed] == ["manual"]
     assert desk.status()["reasons"]["manual"] == before + 1
