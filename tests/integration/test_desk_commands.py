@@ -12,7 +12,7 @@ from arbshard.wire.messages import Noted, SetApart, decode_reply, encode
 from arbshard.wire.request import ask
 from support.instance import Instance
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 # Nothing leaves by itself: what is closed was closed by hand.
 STAYING = """

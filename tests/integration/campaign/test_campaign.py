@@ -21,7 +21,7 @@ from supervisor.places import find_run_dir, running_pid
 from support.instance import NO_LIMITS
 from support.paper import KIND_PAPER
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 _KIND = "".join(f"{key} = {value}\n" for key, value in KIND_PAPER.items())
 KEEPING = ("-m", "support.tampered_run")
@@ -250,7 +250,7 @@ def launch(desk: Desk, text: str, *arguments: str) -> "subprocess.Popen[str]":
 
 def until_running(instance: str, after: int = 0) -> int:
     """Wait until another process than ``after`` runs ``instance``; return its id."""
-    end_s = time.monotonic() + 30
+    end_s = time.monotonic() + 60
     while time.monotonic() < end_s:
         pid = running_pid(instance)
         if pid not in (None, 0, after) and (find_run_dir(instance) / "page-risk").exists():
