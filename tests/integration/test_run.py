@@ -55,9 +55,13 @@ def test_a_run_enters_exits_and_leaves_nothing_behind(instance):
 def test_status_shows_a_healthy_run_a_second_one_is_refused_and_stop_ends_it(instance):
     process = instance.start()
     status = instance.until(lambda s: healthy(s) and s["portfolio"]["entries"] > 0)
-    shown = instance.call("status", "--json")
-    assert shown.code == 0, shown
-    status = json.loads(shown.out)
+
+    def answer():
+        shown = instance.call("status", "--json")
+        assert shown.code in (0, 1), shown
+        return shown.out if shown.code == 0 else ""  # a busy machine may degrade a run for a moment
+
+    status = json.loads(instance.wait_for(answer))
     assert {"state", "mode", "uptime_s", "shards", "venues", "risk", "portfolio"} <= status.keys()
     assert [shard["state"] for shard in status["shards"]] == ["running", "running"]
     for shard in status["shards"]:
