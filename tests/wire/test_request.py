@@ -1,6 +1,7 @@
 """A question is answered, repeated under its own id, or given up, and never mixed up with another."""
 
 import asyncio
+import gc
 
 import pytest
 import zmq
@@ -161,3 +162,14 @@ async def test_an_endpoint_that_cannot_be_opened_is_told_to_the_asker():
         pytest.raises(TransportError, match="bytes"),
     ):
         await client.request(b"x")
+
+
+async def test_a_client_that_closes_reports_no_question_that_nobody_waits_for(endpoint):
+    reported = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["message"]))
+    client = RequestClient(endpoint, 5000, 1)
+    client.request(b"is anybody there?")
+    client.close()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert reported == []
