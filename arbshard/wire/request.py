@@ -199,7 +199,7 @@ class RequestClient(Closable):
         for question in waiting:
             if not question.answer.done():
                 question.answer.set_exception(TransportError(f"{self.endpoint}: the client was closed"))
-                question.answer.exception()  # at the end of a process perhaps nobody waits for it any more
+                question.answer.exception()  # at the end of a process perhaps no caller waits for it any more
 
 
 def _channel_to(endpoint: str, on_reply: Callable[[tuple[bytes, bytes] | None], None]) -> Channel:
