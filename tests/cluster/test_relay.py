@@ -148,7 +148,7 @@ async def test_a_repeated_id_is_asked_once(rig):
 
 async def test_a_request_waits_for_a_leader(rig):
     with rig.client() as client:
-        asking = asyncio.create_task(client.request(b"x"))
+        asking = client.request(b"x")
         await rig.until(lambda: rig.relay.waiting == 1)
         rig.relay.set_leader("a")
         await asyncio.sleep(0.2)  # there is a leader by name, and nobody listens yet
@@ -161,7 +161,7 @@ async def test_after_a_change_of_leader_the_next_one_answers(rig):
     silent.server.close()  # it lost its risk, and its port with it
     rig.relay.set_leader("a")
     with rig.client() as client:
-        asking = asyncio.create_task(client.request(b"x"))
+        asking = client.request(b"x")
         await asyncio.sleep(0.1)
         rig.lead("b")
         rig.relay.set_leader("b")
@@ -199,7 +199,7 @@ async def test_a_command_that_a_leader_may_have_got_is_not_said_to_be_undone(rig
     leader.server._listeners[0].receive = lambda limit: []  # it is up and hangs
     rig.relay.set_leader("a")
     with rig.client(timeout_ms=600) as client:
-        asking = asyncio.create_task(client.request(encode(Close(("BTC",)))))
+        asking = client.request(encode(Close(("BTC",))))
         await rig.until(lambda: any(one.was_sent for one in rig.relay._waiting.values()))
         rig.relay.set_leader("")
         with pytest.raises(RequestTimeout):
@@ -209,7 +209,7 @@ async def test_a_command_that_a_leader_may_have_got_is_not_said_to_be_undone(rig
 async def test_the_table_is_bounded(rig, monkeypatch):
     monkeypatch.setattr(relaying, "OUT_MAX", 3)
     with rig.client() as client:
-        asking = [asyncio.create_task(client.request(b"%d" % number)) for number in range(5)]
+        asking = [client.request(b"%d" % number) for number in range(5)]
         await rig.until(lambda: rig.relay.unrelayed == 2)
         assert rig.relay.waiting == 3
         rig.lead("a")
@@ -234,7 +234,7 @@ class TestHaltWithoutALeader:
         assert answer == Done(KEPT)
         assert rig.relay._kept.texts == ("halt by a test: look at it",)
         with rig.client(timeout_ms=20_000) as client:
-            asking = [asyncio.create_task(client.request(b"%d" % number)) for number in range(3)]
+            asking = [client.request(b"%d" % number) for number in range(3)]
             await rig.until(lambda: rig.relay.waiting == 3)
             leader = rig.lead("a")
             rig.relay.set_leader("a")

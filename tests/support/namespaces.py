@@ -8,6 +8,7 @@ which the embedded exchanges are reached; it has no delay. Needs root, ``/dev/ne
 import fcntl
 import heapq
 import os
+import re
 import select
 import shutil
 import signal
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address
 from itertools import count
+from pathlib import Path
 
 from support.hosts import Host
 
@@ -46,6 +48,17 @@ def why_impossible() -> str:
         return f"no namespace can be made: {made.stderr.decode().strip()}"
     _ip("netns", "del", f"try{os.getpid()}")
     return ""
+
+
+def _remove_those_of_the_dead() -> None:
+    """Remove the namespaces that a killed process has left, with what still runs in them."""
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    for line in listed.splitlines():
+        name = line.split()[0]
+        owner = re.match(r"h(\d+)-", name)
+        if owner is not None and not Path("/proc", owner[1]).exists():
+            NamespaceHost(name, name, "").kill()
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
 class Wire:
@@ -142,6 +155,7 @@ class NamespaceNetwork:
         self.wire = Wire(delay_s)
         self._made: list[str] = []
         self._all: list[Host] = []
+        _remove_those_of_the_dead()
         prefix = f"h{os.getpid()}-{next(_number)}"
         try:
             self.market = NamespaceHost("market", self._namespace(f"{prefix}-market"), MARKET_ADDRESS)
