@@ -8,11 +8,12 @@ the books; both have environments of their own (``peers``). All take turns, and 
 counts, because other work on the machine can only add to it.
 """
 
+import argparse
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -141,6 +142,24 @@ def _run(tape: Path, out: Path, *options: str) -> _Measured:
     return _printed_by(sys.executable, "-m", "arbshard", *arguments)
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the figures of one run, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m perf.backtest", description="Measures backtests of a tape."
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a tape of 30 s instead of ten minutes, one turn"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        figures = measure(quick=given.quick)
+    except MeasurementFailed as error:
+        print(f"perf.backtest: failed: {error}", file=sys.stderr)
+        return 1
+    for name, value in figures.items():
+        print(f"{name:<75} {value:>12,.0f}")
+    return 0
+
+
 if __name__ == "__main__":
-    for name, value in measure(quick="--quick" in sys.argv).items():
-        sys.stdout.write(f"{name:<75} {value:>12,.0f}\n")
+    raise SystemExit(main())

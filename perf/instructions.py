@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -191,12 +191,12 @@ def compare(now: dict[str, float], kept: Kept, interpreter: str) -> list[Change]
     return changes
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Count and compare the instructions of each stage; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m perf.instructions", description=__doc__)
     parser.add_argument("--save", action="store_true", help=f"write {PATH.name}")
     parser.add_argument("--stages", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if given.stages:
         _run_stages()
         return 0

@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -194,12 +194,12 @@ def _ed25519() -> tuple[str, str]:
     return private.decode(), public.decode()
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m perf.orders", description=__doc__)
     parser.add_argument("--seconds", type=float, default=15.0, help="measured window of each turn")
     parser.add_argument("--turns", type=int, default=3, help="how often each client takes its turn")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if given.seconds <= 0 or given.turns < 1:
         parser.error("--seconds must be above 0 and --turns at least 1")
     try:

@@ -5,8 +5,10 @@ the request to the socket: what the workers' pages call ``decision_wire``. The s
 the pages of the same run. ``python -m perf.wire`` prints them alone.
 """
 
+import argparse
 import sys
 import time
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from arbshard.shm.pages import Histogram, PageReader
@@ -79,14 +81,22 @@ def _read(system: System) -> dict[str, Histogram]:
     return found
 
 
-def main() -> None:
-    """Print the stages of one run; the argument is ``ws`` or ``rest``, or the default without one."""
-    api: Literal["ws", "rest"] | None = None
-    for argument in sys.argv[1:]:
-        api = "ws" if argument == "ws" else "rest"
-    for name, one in measure(order_api=api).stages.items():
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the stages of one run, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m perf.wire", description="Measures orders on the wire.")
+    parser.add_argument(
+        "order_api", nargs="?", choices=("ws", "rest"), help="default: that of the configuration"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        times = measure(order_api=given.order_api)
+    except MeasurementFailed as error:
+        print(f"perf.wire: failed: {error}", file=sys.stderr)
+        return 1
+    for name, one in times.stages.items():
         print(f"{name:32} p50 {one.p50:9.1f}  p90 {one.p90:9.1f}  p99 {one.p99:9.1f}  times {one.count:,}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
