@@ -18,6 +18,7 @@ from perf.worker import SEND_DECISION
 
 _RECEIVE_DECISION = "receive_decision"
 _MB = 1e6
+_TRIES = 5
 
 
 class Reading(NamedTuple):
@@ -86,8 +87,8 @@ class Observer:
         written = sum(self._books.sequence(slot) // 2 for slot in range(self._books.slot_count))
         for shard in range(self._shards):
             with PageReader.attach(self._system.files.worker_page(shard)) as page:
-                receive = receive.merge(page.histogram(_RECEIVE_DECISION))
-                send = send.merge(page.histogram(SEND_DECISION))
+                received, sent = _both(page)
+                receive, send = receive.merge(received), send.merge(sent)
                 values = page.values()
             ticks += values["ticks"]
             conflated += values["conflated"]
@@ -159,6 +160,19 @@ class Observer:
             errors=last.errors - first.errors,
             bad_frames=last.bad_frames - first.bad_frames,
         )
+
+
+def _both(page: PageReader) -> tuple[Histogram, Histogram]:
+    """Return the histograms since receiving and since sending, of the same decisions if the worker rests a moment.
+
+    Where this process had to wait between the two, decisions that only one of them has would seem to lack a stamp.
+    """
+    for _ in range(_TRIES):
+        received = page.histogram(_RECEIVE_DECISION)
+        sent = page.histogram(SEND_DECISION)
+        if page.histogram(_RECEIVE_DECISION).count == received.count:
+            break
+    return received, sent
 
 
 def _name(child: str) -> str:
