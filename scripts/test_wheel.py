@@ -42,7 +42,7 @@ TESTS = (
     "integration/test_library.py",
     "integration/test_run.py::test_a_run_enters_exits_and_leaves_nothing_behind",
     "integration/test_run.py::test_bad_input_is_one_line_and_exit_code_2",
-    "integration/test_run.py::test_status_shows_a_healthy_run_and_stop_ends_it",
+    "integration/test_run.py::test_status_shows_a_healthy_run_a_second_one_is_refused_and_stop_ends_it",
     "integration/test_sim_exchanges.py",
     "integration/test_stream.py",
 )

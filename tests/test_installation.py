@@ -1,6 +1,7 @@
 """What the texts tell people to install: pinned files and this checkout, never our name from an index."""
 
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -78,3 +79,12 @@ def test_the_live_pins_are_those_of_the_tests_and_hold_all_that_is_needed():
     needed = [*extras["metrics"], *extras["analysis"], *extras["alerts"]]
     assert {re.match(r"[\w.-]+", one)[0].lower() for one in needed} <= service.keys()
     assert "pytest" not in service
+
+
+def test_each_test_that_is_run_against_the_wheel_exists():
+    listed = runpy.run_path(str(ROOT / "scripts" / "test_wheel.py"))["TESTS"]
+    for name in listed:
+        path, _, function = name.partition("::")
+        file = ROOT / "tests" / path
+        assert file.exists(), name
+        assert not function or re.search(rf"^(async )?def {function}\(", file.read_text(), re.MULTILINE), name
