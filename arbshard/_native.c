@@ -370,15 +370,11 @@ static PyObject *ring_park(Ring *self, PyObject *sleep) {
     if (!covers((Memory *)sleep, SLEEP, 1, 1)) return NULL;
     word *words = mapped(self->memory), *word_of_sleep = &((Memory *)sleep)->words[SLEEP];
     if (words == NULL) return NULL;
-    word generation = load(word_of_sleep);
-    if (generation & 1) {
-        PyErr_SetString(PyExc_AssertionError, "asleep already");
-        return NULL;
-    }
-    store(word_of_sleep, generation + 1);
+    word generation = (load(word_of_sleep) + 1) | 1; /* the next odd number, whatever another process has set */
+    store(word_of_sleep, generation);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* the store comes before the load of the head: no wake-up is lost */
     if (self->fresh || load(&words[HEAD]) != self->cursor) {
-        store(word_of_sleep, generation + 2);
+        store(word_of_sleep, generation + 1);
         Py_RETURN_FALSE;
     }
     Py_RETURN_TRUE;
@@ -391,12 +387,8 @@ static PyObject *ring_unpark(Ring *Py_UNUSED(self), PyObject *sleep) {
         return NULL;
     }
     if (!covers((Memory *)sleep, SLEEP, 1, 1)) return NULL;
-    word *word_of_sleep = &((Memory *)sleep)->words[SLEEP], generation = load(word_of_sleep);
-    if ((generation & 1) == 0) {
-        PyErr_SetString(PyExc_AssertionError, "awake already");
-        return NULL;
-    }
-    store(word_of_sleep, generation + 1);
+    word *word_of_sleep = &((Memory *)sleep)->words[SLEEP];
+    store(word_of_sleep, (load(word_of_sleep) | 1) + 1); /* the next even number, whatever another process has set */
     Py_RETURN_NONE;
 }
 

@@ -203,6 +203,9 @@ class _Ring:
 class ParkWriter(Mapped):
     """Sets the worker's sleep word, which is odd while it sleeps. Each sleep has another number, through restarts
     too.
+
+    A fenced worker that was stopped may wake and set the word too, until it ends. So ``park`` and ``unpark`` set the
+    next odd or even number whatever they find: the successor then misses at most one ring, and wakes by its timer.
     """
 
     def __init__(self, segment: Segment) -> None:
@@ -234,14 +237,12 @@ class ParkWriter(Mapped):
 
     def park(self) -> None:
         """Mark the worker as asleep. It must read its ring once more before it does sleep."""
-        assert not self._words[_SLEEP] & 1, "asleep already"
-        self._words[_SLEEP] += 1
+        self._words[_SLEEP] = (self._words[_SLEEP] + 1) | 1
         full_fence()
 
     def unpark(self) -> None:
         """Mark the worker as awake."""
-        assert self._words[_SLEEP] & 1, "awake already"
-        self._words[_SLEEP] += 1
+        self._words[_SLEEP] = (self._words[_SLEEP] | 1) + 1
 
 
 class ParkReader(Mapped):

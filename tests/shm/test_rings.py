@@ -121,6 +121,38 @@ def test_a_successor_of_a_worker_that_died_asleep_is_awake_and_rung_in_its_own_s
             assert supervisor.due()
 
 
+@pytest.mark.parametrize("meddling", [(), ("park",), ("unpark",), ("unpark", "park"), ("park", "unpark")])
+def test_a_fenced_worker_that_wakes_does_not_break_the_sleep_of_its_successor(tmp_path, meddling):
+    """The former worker was stopped in its sleep, and sets the word until it notices that it was replaced."""
+    ring, path = tmp_path / "ring", tmp_path / "park"
+    with (
+        RingWriter.create(ring, 8) as writer,
+        RingReader.attach(ring) as reader,
+        ParkWriter.open(path) as former,
+        ParkReader.attach(path) as supervisor,
+    ):
+        former.park()
+        reader.drain()
+        with ParkWriter.open(path) as successor:
+            park, unpark = reader.parker(successor), reader.unparker(successor)
+            for _ in range(3):
+                assert park()
+                for step in meddling:
+                    getattr(former, step)()
+                unpark()
+                assert not supervisor.asleep
+                for step in meddling:
+                    getattr(former, step)()
+                assert park()
+                assert supervisor.asleep
+                assert [supervisor.due(), supervisor.due()] == [True, False]
+                unpark()
+                writer.push(1)
+                assert not park()  # a change has come
+                assert not supervisor.asleep
+                assert reader.drain() == [1]
+
+
 def test_the_sleep_word_is_shared_whoever_creates_it(tmp_path):
     path = tmp_path / "park"
     ParkWriter.ensure(path)
