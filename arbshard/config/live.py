@@ -31,7 +31,9 @@ class LiveConfig(Section, frozen=True):
     reserve_share: Annotated[float, Meta(ge=0, le=0.9)] = 0.3
     """Share of every rate limit that entries leave to exits and hedges."""
     entry_wait_ms: NotNegative = 50.0
-    """How long an entry waits for the rate budget before it is given up."""
+    """How long an approved entry waits for the rate budget before it is given up. It is asked for only with room in
+    the budget, so it waits only where another entry has taken that meanwhile.
+    """
     budget_wait_s: Annotated[float, Meta(gt=0, le=600)] = 10.0
     """How long an exit, a hedge or a question waits for the rate budget before the next try."""
     warm_every_s: Annotated[float, Meta(ge=1, le=3600)] = 15.0

@@ -127,3 +127,5 @@ class Refusal(IntEnum):
     """The pair's coin cannot be moved to or from a venue, and the rule for that allows no entries."""
     IDENTITY_DOUBTED = 618
     """Both markets of the pair may not trade the same coin; a person can confirm that they do."""
+    RATE_BUDGET = 619
+    """Live: the rate limits of a venue of the pair have no room for an entry's orders now."""

@@ -10,6 +10,7 @@ A window slides: it is kept in eight parts, so that it is safe for any position 
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -22,6 +23,7 @@ _PARTS = 8
 _RING = _PARTS + 1
 """Number of words of a ring: the part that has just begun, and eight whole ones before it."""
 _SAID, _NOTED_THEN = _RING, _RING + 1
+_SAID_OF = itemgetter(_SAID)
 _WINDOW_WORDS = _RING + 2
 """The ring, what the venue stated, and what all had recorded in that part by then, which the venue's figure
 includes.
@@ -112,6 +114,12 @@ class Budget(Mapped):
         self.give_back(costs, now_ns)
         return False
 
+    def has_room(self, costs: Mapping[str, int], share: float, now_ns: int) -> bool:
+        """Return whether ``spend`` would take ``costs`` now. Nothing is taken."""
+        return not self.is_blocked(costs, now_ns) and all(
+            self._fits(name, share, now_ns, cost) for name, cost in costs.items()
+        )
+
     def give_back(self, costs: Mapping[str, int], spent_ns: int) -> None:
         """Remove the record of ``costs``, which ``spend`` took at ``spent_ns`` for calls that are not made."""
         for name, cost in costs.items():
@@ -126,24 +134,25 @@ class Budget(Mapped):
         venues = {self._windows[name].venue for name in costs}
         return any(self.blocked_until_ns(venue, now_ns) > now_ns for venue in venues)
 
-    def _fits(self, name: str, share: float, now_ns: int) -> bool:
-        """Return whether what is used of a window is within ``share`` of its limit and of this host's part."""
+    def _fits(self, name: str, share: float, now_ns: int, more: int = 0) -> bool:
+        """Return whether what is used of a window, and ``more``, is within ``share`` of its limit and of this host's
+        part.
+        """
         window = self._windows[name]
         # Where the venue subtracts orders that filled, its own figure counts, and that has the orders of all hosts.
         if window.is_of_account and self.account_part is not None and not window.gives_back:
             # One call is always possible: without it no exit could be sent where a part is small.
             mine = max(window.limit * share * self.account_part(), 1)
-            if self._own(name, now_ns) > mine:
+            if self._own(name, now_ns) + more > mine:
                 return False
-        return self.usage(name, now_ns).used <= window.limit * share
+        return self.usage(name, now_ns).used + more <= window.limit * share
 
     def correct(self, name: str, used: int, now_ns: int) -> None:
         """Record the venue's statement that ``used`` of a window is used."""
         first = self._first[name]
         part = _part_of(now_ns // _MS * _MS, self._windows[name])
-        self._words[first + _NOTED_THEN] = sum(
-            word & _AMOUNT_MAX for word in self._noted(name, now_ns) if word >> _AMOUNT_BITS == part
-        )
+        rows = self._rows(name, now_ns)
+        self._words[first + _NOTED_THEN] = _sum_since(rows, part) - _sum_since(rows, part + 1)
         self._words[first + _SAID] = (now_ns // _MS) << _AMOUNT_BITS | min(max(used, 0), _AMOUNT_MAX)
 
     def block(self, venue: str, until_ns: int) -> None:
@@ -161,17 +170,14 @@ class Budget(Mapped):
     def usage(self, name: str, now_ns: int) -> Usage:
         """Return what is used of a window: our own sum or the venue's statement, whichever is more."""
         window = self._windows[name]
-        first = self._first[name]
-        noted = self._noted(name, now_ns)
-        own = _sum_of(noted, window, now_ns)
-        newest = max(self._all(now_ns), key=lambda segment: segment.words[first + _SAID])
-        said = newest.words[first + _SAID]
+        rows = self._rows(name, now_ns)
+        own = _sum_since(rows, _part_of(now_ns, window) - _PARTS)
+        *_, said, noted_then = max(rows, key=_SAID_OF)
         said_ns = (said >> _AMOUNT_BITS) * _MS
         if said == 0 or now_ns - said_ns > min(window.span_ns, _SAID_NS_MAX):
             return Usage(own, window.limit)
-        part = _part_of(said_ns, window)
-        since = sum(word & _AMOUNT_MAX for word in noted if word >> _AMOUNT_BITS >= part)
-        stated = (said & _AMOUNT_MAX) + max(since - newest.words[first + _NOTED_THEN], 0)
+        since = _sum_since(rows, _part_of(said_ns, window))
+        stated = (said & _AMOUNT_MAX) + max(since - noted_then, 0)
         return Usage(stated if window.gives_back else max(own, stated), window.limit)
 
     def close(self) -> None:
@@ -191,14 +197,13 @@ class Budget(Mapped):
 
     def _own(self, name: str, now_ns: int) -> int:
         """Return what the processes of this host have used of a window."""
-        return _sum_of(self._noted(name, now_ns), self._windows[name], now_ns)
+        oldest = _part_of(now_ns, self._windows[name]) - _PARTS
+        return _sum_since(self._rows(name, now_ns), oldest)
 
-    def _noted(self, name: str, now_ns: int) -> list[int]:
-        """Return the words of the rings of all processes."""
+    def _rows(self, name: str, now_ns: int) -> list[list[int]]:
+        """Return the words of a window of all processes."""
         first = self._first[name]
-        return [
-            word for segment in self._all(now_ns) for word in segment.words[first : first + _RING].tolist()
-        ]
+        return [segment.words[first : first + _WINDOW_WORDS].tolist() for segment in self._all(now_ns)]
 
     def _all(self, now_ns: int) -> list[Segment]:
         if now_ns - self._listed_ns >= _LIST_AGAIN_NS:
@@ -220,10 +225,10 @@ class Budget(Mapped):
             self._others[path] = segment
 
 
-def _sum_of(noted: Iterable[int], window: Window, now_ns: int) -> int:
-    """Return the sum of the words of rings that are within the window."""
-    oldest = _part_of(now_ns, window) - _PARTS
-    return sum(word & _AMOUNT_MAX for word in noted if word >> _AMOUNT_BITS >= oldest)
+def _sum_since(rows: Iterable[Sequence[int]], oldest: int) -> int:
+    """Return what was spent in the part ``oldest`` and all later ones."""
+    least = oldest << _AMOUNT_BITS
+    return sum([word & _AMOUNT_MAX for row in rows for word in row[:_RING] if word >= least])
 
 
 def _part_of(at_ns: int, window: Window) -> int:

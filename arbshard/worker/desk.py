@@ -199,6 +199,13 @@ class Desk:
         run = partial(self._execute, executor, intent, decided_ns, seen_ns)
         self._tasks.start(self._settle(state, run, is_exit=intent.kind == "exit", trade=trade))
 
+    def may_send_entry(self, pair: Pair) -> bool:
+        """Return whether an entry's orders could be sent as soon as risk has approved it.
+
+        Otherwise risk is not asked: the entry would wait with prices that grow old, and hold capital meanwhile.
+        """
+        return self._port is None or self._port.has_room_for_entry(pair)
+
     def close_positions(self, reasons: Mapping[str, ExitReason]) -> None:
         """Close what is held of these pairs, each for its reason, whatever the rules say. It has to be called
         repeatedly.

@@ -235,6 +235,9 @@ class ShardLoop:
                 return  # until risk reports that the pair is flat, or that a person has released it
             if self._membership is not None and state.pair.base in self._membership.leaving:
                 return
+            if not self._desk.may_send_entry(state.pair):
+                self._meter.doubted(Refusal.RATE_BUDGET)
+                return  # the next book of the pair decides anew
         elif self._orders.stopped and trade.reason not in BY_HAND:
             return  # until a person resumes
         self._desk.act(state, trade)

@@ -49,6 +49,31 @@ class TestOneProcess:
         assert budget.usage("slow", T0) == Usage(0, 100)
         assert budget.usage("fast", T0) == Usage(12, 12)
 
+    @pytest.mark.parametrize("cost", [1, 2, 5])
+    def test_room_is_there_exactly_while_it_would_be_spent(self, open_budget, cost):
+        budget = open_budget()
+        for _ in range(13):
+            has_room, before = budget.has_room({"fast": cost, "slow": 1}, 0.7, T0), budget.usage("fast", T0)
+            assert budget.usage("fast", T0) == before
+            assert budget.spend({"fast": cost, "slow": 1}, 0.7, T0) is has_room
+        assert budget.usage("fast", T0).used == 8 // cost * cost
+
+    def test_a_venue_that_refuses_everything_has_no_room(self, open_budget):
+        budget = open_budget()
+        budget.block("upbit", T0 + S)
+        assert not budget.has_room({"fast": 1, "slow": 1}, 1.0, T0)
+        assert budget.has_room({"slow": 1}, 1.0, T0)
+        assert budget.has_room({"fast": 1, "slow": 1}, 1.0, T0 + S)
+
+    def test_a_part_of_the_limit_bounds_the_room_too(self, open_budget):
+        budget = open_budget(windows=(FAST._replace(is_of_account=True), SLOW))
+        budget.account_part = lambda: 0.25
+        rooms = []
+        while budget.has_room({"fast": 1}, 1.0, T0):
+            rooms.append(budget.spend({"fast": 1}, 1.0, T0))
+        assert rooms == [True] * 3
+        assert not budget.spend({"fast": 1}, 1.0, T0)
+
     def test_what_is_given_back_can_be_spent_again(self, open_budget):
         budget = open_budget()
         assert spent(budget, 20, T0) == 12

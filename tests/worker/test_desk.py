@@ -399,12 +399,16 @@ class TestLive:
         engine = ArbitrageEngine([make.pair, make.other_pair()], make.fx_leg, config)
         executors, port, meter = (
             LiveExecutors(),
-            SimpleNamespace(add_legs=lambda legs: None),
+            SimpleNamespace(add_legs=lambda legs: None, has_room_for_entry=lambda pair: pair is make.pair),
             SimpleNamespace(),
         )
         desk = Desk(engine, executors, Risk(), config, clock, meter, [].append, port)
         desk.take_over(welcome(), shard=0, epoch=1)
         assert executors.given == dict.fromkeys(("BTC", "ETH"), (port, config.live, meter))
+        assert [desk.may_send_entry(pair) for pair in (make.pair, make.other_pair())] == [True, False]
+
+    async def test_on_paper_no_entry_waits_for_rate_limits(self, make, room):
+        assert room.desk.may_send_entry(make.pair)
 
     @pytest.mark.parametrize(("mode", "port"), [("live", None), ("paper", object())])
     def test_real_orders_need_a_port_and_paper_has_none(self, make, clock, mode, port):

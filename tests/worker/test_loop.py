@@ -90,6 +90,10 @@ class Desk:
         self.pauses_ended = 0
         self.busy = 0
         self.open_positions = 0
+        self.has_room = True
+
+    def may_send_entry(self, pair):
+        return self.has_room
 
     def act(self, state, trade):
         assert not state.busy
@@ -283,6 +287,32 @@ async def test_doubts_are_counted(make, shop):
     await shop.until(lambda: shop.meter.doubts)
     assert shop.meter.doubts == [Refusal.BOOK_BAD]
     assert len(shop.meter.latencies) == before  # no book, no latency
+
+
+async def test_an_entry_whose_orders_would_wait_is_counted_and_found_again_later(make, shop):
+    shop.loop.start()
+    shop.meter.doubts.clear()
+    shop.desk.has_room = False
+    shop.feed.news = {1: make.view(make.home_book(-100.0))}
+    shop.waiter.ring()
+    await shop.until(lambda: shop.meter.doubts)
+    assert (shop.meter.doubts, shop.desk.acts, shop.state.busy) == ([Refusal.RATE_BUDGET], [], False)
+    shop.desk.has_room = True
+    shop.feed.news = {1: make.view(make.home_book(-100.0))}
+    shop.waiter.ring()
+    await shop.until(lambda: shop.desk.acts)
+    assert isinstance(shop.desk.acts[0], Entry)
+
+
+async def test_an_exit_is_decided_without_room_for_an_entry(make, shop):
+    shop.loop.start()
+    shop.desk.has_room = False
+    shop.clock.advance_ms(1000)
+    shop.hold(make.position(opened_ms=shop.clock.wall_ms()))
+    shop.orders.closing = {"BTC": "manual"}
+    await shop.until(lambda: shop.desk.acts)
+    assert isinstance(shop.desk.acts[0], Exit)
+    assert Refusal.RATE_BUDGET not in shop.meter.doubts
 
 
 async def test_timer_finds_what_no_bell_announced(make, shop):

@@ -20,7 +20,7 @@ from arbshard.execution.live.tracker import Tracked, Tracker
 from arbshard.execution.live.venue_session import CallResult, VenueSession
 from arbshard.execution.ports import BookPort
 from arbshard.log import get_logger
-from arbshard.model.market import Leg, Market
+from arbshard.model.market import Leg, Market, Pair
 from arbshard.model.money import ZERO, exact, plain
 from arbshard.model.order import FINAL_STATES, Order, OrderFault, OrderResult
 from arbshard.repeat import BackgroundTasks
@@ -84,6 +84,8 @@ class LivePort:
         """Orders that were prepared and are neither sent nor discarded, by client id."""
         self._launched: dict[str, Tracked] = {}
         """Orders that were sent by ``launch``, and for whose end ``send`` does not wait yet."""
+        self._entry_costs: dict[tuple[str, str], Mapping[str, int]] = {}
+        """What the orders of an entry cost of the rate limits, by home and away venue."""
         self.tracker = Tracker()
         self.tag = ""
         """The ledger's tag, set before the first order (``venues.ids.venue_id``)."""
@@ -112,6 +114,15 @@ class LivePort:
         """Stop what runs in the background, and close the connections."""
         await self._tasks.close()
         await asyncio.gather(*(line.close() for line in self._lines.values()))
+
+    def has_room_for_entry(self, pair: Pair) -> bool:
+        """Return whether the rate limits of both venues have room for an entry's orders now."""
+        venues = pair.home.market.venue, pair.away.market.venue
+        cost = self._entry_costs.get(venues)
+        if cost is None:
+            orders = _orders(pair.home.market), _orders(pair.away.market)
+            cost = self._entry_costs[venues] = sum_costs(*(venue.order_cost for venue in orders))
+        return self._gate.has_room_for_entry(cost)
 
     async def admit_legs(self, orders: Iterable[Order], *, is_entry: bool) -> bool:
         """Take the rate budget of all ``orders`` or of none, unless ``prepare`` has; entries leave exits and hedges

@@ -35,6 +35,10 @@ class RateLimiter:
         """Take ``costs`` if there is anything left; waits ``budget_wait_s`` at most."""
         return await self._admit(costs, 1.0, self._live.budget_wait_s)
 
+    def has_room_for_entry(self, costs: Mapping[str, int]) -> bool:
+        """Return whether ``admit_entry`` would take ``costs`` without a wait."""
+        return self._budget.has_room(costs, 1 - self._live.reserve_share, self._clock.monotonic_ns())
+
     def take_beforehand(self, costs: Mapping[str, int], now_ns: int, *, is_entry: bool) -> bool:
         """Take ``costs`` now if they are there, for calls that are perhaps not made: then ``give_back`` is called."""
         return self._budget.spend(costs, 1 - self._live.reserve_share if is_entry else 1.0, now_ns)

@@ -4,7 +4,7 @@ The module ``orders`` of a venue's folder implements it; ``execution.live`` uses
 book the same fills: their ids come from ``ids``, and fees are the venue's own amounts, never computed from a rate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple, Protocol
 
@@ -41,6 +41,11 @@ class OrderVenue(Protocol):
 
     Prices and quantities are on the venue's grid already.
     """
+
+    @property
+    def order_cost(self) -> Mapping[str, int]:
+        """Return what an order costs of the venue's rate limits, by window."""
+        ...
 
     def place(self, order: Order, name: str) -> VenueRequest:
         """Make the request that sends ``order`` as an IOC limit order with ``name`` as its client order id."""

@@ -50,6 +50,8 @@ _time = msgspec.json.Decoder(_Time).decode
 class BinanceOrders:
     """Implements ``OrderVenue``."""
 
+    order_cost = limits.ORDER
+
     def place(self, order: Order, name: str) -> VenueRequest:
         """Ask for the full answer, which lists the fills and what each of them cost."""
         params = {**_params(order, name), "newOrderRespType": "FULL"}

@@ -32,7 +32,7 @@ class UnifiedOrders:
     """Implements ``OrderVenue``."""
 
     def __init__(self, name: str) -> None:
-        self._cost = cost_of(name)
+        self._cost = self.order_cost = cost_of(name)
 
     def place(self, order: Order, name: str) -> VenueRequest:
         """Send it as an IOC limit order with our name as ``clientOrderId``."""

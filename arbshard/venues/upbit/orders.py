@@ -47,6 +47,8 @@ _order = msgspec.json.Decoder(_Order, strict=False).decode
 class UpbitOrders:
     """Implements ``OrderVenue``."""
 
+    order_cost = limits.ORDER
+
     def place(self, order: Order, name: str) -> VenueRequest:
         """Send it under a name that the venue remembers for ever, even if it refuses the order."""
         return VenueRequest("POST", "/v1/orders", _params(order, name), limits.ORDER)

@@ -417,6 +417,20 @@ class TestBudget:
         assert not await room.port.admit_legs([bid, ask], is_entry=True)
         assert room.budget.usage("binance_orders_10s", room.clock.monotonic_ns()).used == 0
 
+    async def test_an_entry_has_room_while_its_orders_would_not_wait(self, open_room, make, clock, bid, ask):
+        room = open_room(clock=clock)
+        for taken in range(8):
+            assert room.port.has_room_for_entry(make.pair)
+            assert (used(room, "upbit_order"), used(room, "binance_orders_10s")) == (taken, taken)
+            assert await room.port.admit_legs([bid, ask], is_entry=True)
+        assert not room.port.has_room_for_entry(make.pair)
+        assert used(room, "upbit_order") == 8
+        assert not room.counts
+        clock.advance_ms(2000)
+        assert room.port.has_room_for_entry(make.pair)
+        room.budget.block("binance", clock.monotonic_ns() + 10**9)
+        assert not room.port.has_room_for_entry(make.pair)
+
     async def test_it_is_taken_once_when_both_legs_are_prepared(self, open_room, bid, ask):
         room = open_room()
         room.port.prepare([bid, ask], is_entry=True)

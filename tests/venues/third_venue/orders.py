@@ -39,6 +39,8 @@ _time = msgspec.json.Decoder(_Time).decode
 class ThirdOrders:
     """Implements ``OrderVenue``."""
 
+    order_cost = limits.CALL
+
     def place(self, order: Order, name: str) -> VenueRequest:
         """An IOC limit order."""
         return VenueRequest("POST", "/v2/order", _params(order, name), limits.CALL)
