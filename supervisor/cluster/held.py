@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from arbshard.wire.cluster import EPOCHS_PER_GRANT, PAUSE_NS
+from supervisor.processes.restarts import pause_s
 
 _KEEP_MARKETS_NS = 10_000_000_000
 """How long (ns) the markets of a shard are still carried after its grant has ended. The venues limit how often a
 market may be subscribed to, and an agent that was restarted gets the same shards again."""
+_CALM_NS = 60_000_000_000
+"""How long (ns) after its predecessor's a worker's end counts as the first one again."""
 
 
 class AgentView(NamedTuple):
@@ -57,6 +60,9 @@ class Forget(NamedTuple):
     """Says that a worker that has ended is of the past: another one may follow."""
 
     shard: int
+    pause_s: float = 0.0
+    """How long none follows, because workers of this shard have ended by themselves again and again although this
+    host may run it."""
 
 
 class HeldShards:
@@ -68,6 +74,12 @@ class HeldShards:
         self._used: dict[int, int] = {}
         """The highest epoch of each shard that was used on this host."""
         self._back: dict[int, int] = {}
+        self._asked: set[int] = set()
+        """The shards whose worker was asked to end."""
+        self._ends: dict[int, tuple[int, int]] = {}
+        """By shard: how many workers in a row have ended by themselves, and when the last one did."""
+        self._due_ns: dict[int, int] = {}
+        """By shard: when the next worker may begin."""
         self._held_ns: dict[int, int] = {}
 
     @property
@@ -98,13 +110,17 @@ class HeldShards:
                     is_paused and grant in (0, worker.epoch // EPOCHS_PER_GRANT)
                 )
                 if not worker.is_ended and not (may_stay and not worker.is_given_up):
+                    self._asked.add(shard)
                     steps.append(Retire(shard, self._why(worker, grant, is_current=is_current)))
                 elif worker.is_ended and not worker.exists and not (ends and is_current):
-                    steps.append(Forget(shard))
+                    is_own_end = is_current and is_valid and shard not in self._asked
+                    steps.append(Forget(shard, self._pause(shard, lease_ns) if is_own_end else 0.0))
+                    self._asked.discard(shard)
                 continue
             if self._back.get(shard) not in (None, grant):
                 del self._back[shard]
-            if grant and is_valid and shard not in self._back:
+            is_due = lease_ns >= self._due_ns.get(shard, lease_ns)
+            if grant and is_valid and is_due and shard not in self._back:
                 before = max(self._used.get(shard, 0), grant * EPOCHS_PER_GRANT)
                 last = (grant + 1) * EPOCHS_PER_GRANT - 1
                 if before < last:
@@ -121,6 +137,18 @@ class HeldShards:
         return frozenset(
             shard for shard, held_ns in self._held_ns.items() if now_ns - held_ns <= _KEEP_MARKETS_NS
         )
+
+    def _pause(self, shard: int, now_ns: int) -> float:
+        """Count a worker that has ended by itself: risk has fenced it. Return how long none follows, in seconds.
+
+        The first successor begins at once; a fault that fences each of them must not use up the epochs of a grant.
+        """
+        count, last_ns = self._ends.get(shard, (0, now_ns))
+        count = count + 1 if now_ns - last_ns < _CALM_NS else 1
+        self._ends[shard] = count, now_ns
+        pause = pause_s(count - 1) if count > 1 else 0.0
+        self._due_ns[shard] = now_ns + int(pause * 1e9)
+        return pause
 
     @staticmethod
     def _why(worker: HeldWorker, grant: int, *, is_current: bool) -> str:

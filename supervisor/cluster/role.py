@@ -248,8 +248,10 @@ class HostRole:
                         self._processes.begin(Child(self._specs.worker(shard), self._host, before, last))
                 case Retire(_, why):
                     self._processes.retire(name, why, _WORKER_ENDS_S)
-                case Forget():
+                case Forget(_, pause):
                     self._processes.forget(name)
+                    if pause:
+                        self._alert(f"{name} was fenced again; the next one begins in {pause:g} s")
 
     def renew_workers(self) -> None:
         """End all workers once, so that their successors begin with the universe in force."""

@@ -90,6 +90,38 @@ def test_a_worker_that_is_given_up_gives_its_grant_back():
     assert plan(held, view(3)) == []
 
 
+def test_the_successor_of_a_worker_that_is_fenced_again_and_again_waits_longer_each_time():
+    """Otherwise a fault that fences each of them would use up all epochs of a grant within minutes."""
+    held, shown, now_ns, epoch, pauses = HeldShards(), view(3, until=2**62), NOW, 3000, []
+    for _ in range(9):
+        [begin] = held.plan(shown, {}, now_ns, ends=False)
+        epoch = begin.before + 1
+        now_ns += 500_000_000
+        fenced = {0: HeldWorker(epoch, exists=False, is_ended=True)}
+        [forget] = held.plan(shown, fenced, now_ns, ends=False)
+        pauses.append(forget.pause_s)
+        if forget.pause_s:
+            assert held.plan(shown, {}, now_ns + int(forget.pause_s * 1e9) - 1, ends=False) == []
+        now_ns += int(forget.pause_s * 1e9)
+    assert pauses == [0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]
+    [_] = held.plan(shown, {}, now_ns, ends=False)
+    now_ns += 60_000_000_000
+    fenced = {0: HeldWorker(epoch + 1, exists=False, is_ended=True)}
+    assert held.plan(shown, fenced, now_ns, ends=False) == [Forget(0)]  # it has lived for long
+
+
+def test_workers_that_were_asked_to_end_have_their_successors_at_once():
+    """So does one that ended because the time of its host was over: most likely the leader was lost."""
+    held = HeldShards()
+    for epoch in range(3001, 3010):
+        plan(held, view(3, until=0), {0: HeldWorker(epoch, exists=True)})
+        assert plan(held, view(3), {0: HeldWorker(epoch, exists=False, is_ended=True)}) == [Forget(0)]
+        assert plan(held, view(3)) == [Begin(0, epoch, 3999)]
+    for epoch in range(3010, 3020):
+        ended = {0: HeldWorker(epoch, exists=False, is_ended=True)}
+        assert plan(held, view(3, until=NOW), ended) == [Forget(0)]
+
+
 def test_a_drained_worker_has_no_successor_in_its_grant():
     held = HeldShards()
     drained = {0: HeldWorker(3001, exists=False, is_ended=True)}
