@@ -89,6 +89,8 @@ class LedgerStore:
         self.last_seq = 0
         self.last_body = ""
         """Text of the last event; empty when that is in an archive and was not written by this process."""
+        self._newest: list[str] = []
+        """Texts of the last events that were written together, which are sent to other hosts at once."""
         self.failure: LedgerError | None = None
         """Why nothing can be written any more; None as long as it can."""
 
@@ -172,6 +174,8 @@ class LedgerStore:
 
     def bodies(self, after: int, limit: int) -> list[str]:
         """Return the texts of at most ``limit`` events that follow the event ``after``. Raises ``LedgerError``."""
+        if after == self.last_seq - len(self._newest):
+            return self._newest[:limit]
         try:
             found = self._reader.execute(schema.BODIES_AFTER, (after, limit)).fetchall()
         except sqlite3.Error as error:
@@ -244,7 +248,8 @@ class LedgerStore:
         moved = self._with_reserve(lambda: self._write(events, rows))
         self._must_store_tag = False
         self.last_seq += len(events)
-        self.last_body = rows[-1][5]
+        self._newest = [row[5] for row in rows]
+        self.last_body = self._newest[-1]
         self._newest_ms = events[-1].at_ms
         self._unmoved += 1
         if moved:

@@ -61,6 +61,20 @@ def test_events_come_back_in_order_with_their_numbers(opened) -> None:
     assert store.last_seq == 3
 
 
+def test_the_texts_of_the_newest_events_are_those_in_the_file(opened) -> None:
+    """They are sent to other hosts without being read."""
+    store = opened()
+    assert store.bodies(0, 10) == []
+    store.append([deposit("1"), deposit("2")])
+    store.append([deposit("3"), deposit("4"), deposit("5")])
+    assert store.bodies(5, 10) == []
+    newest = {(after, limit): store.bodies(after, limit) for after in range(6) for limit in (1, 2, 10)}
+    assert [len(newest[after, 10]) for after in range(6)] == [5, 4, 3, 2, 1, 0]
+    store.abandon()
+    again = opened()
+    assert {(after, limit): again.bodies(after, limit) for after, limit in newest} == newest
+
+
 def test_each_posting_has_its_accounts_balance_also_after_reopening(opened, path) -> None:
     store = opened()
     store.append([deposit("1.50"), deposit("2"), deposit("5", "BTC")])
