@@ -428,6 +428,7 @@ class Agent:
         asyncio.get_running_loop().call_later(max(after_s, _JOIN_S), self._try_to_join, link)
 
     def _close_link(self) -> None:
+        self._relay.unfollow()
         if self._link is not None and self._link.client is not None:
             self._link.client.close()
         self._link = None
@@ -471,6 +472,7 @@ class Agent:
             self._mirror.show(message, self._ports.clock.monotonic_ns())
         self._run([*actions, *self._core.leader_message(link.term, message, lease_ns())])
         if stored is not None and link is self._link:
+            self._relay.stored(stored.term, stored.seq)
             link.send(stored)
 
     # What this host keeps while it does not lead.
@@ -569,7 +571,7 @@ class Agent:
         self._set("phase", core.phase)
         self._set("errors", error_count())
         self._set("relayed", relay.relayed)
-        self._set("unrelayed", relay.unrelayed)
+        self._set("unrelayed", relay.unrelayed + relay.dropped)
         self._set("bad_messages", self._counts["bad_messages"] + relay.bad + self._links.refused)
         for name in ("votes", "claims", "claims_refused"):
             self._set(name, self._counts[name])

@@ -6,6 +6,8 @@ request that cannot be sent waits for a leader, at most as long as a client wait
 sent in time, nothing is answered, and workers do nothing without an answer. An operator's command that could never be
 sent is denied with the reason, so that the person knows that nothing was done.
 
+A reply that the leader has handed over is held until this host has stored what it rests on (``held_replies``).
+
 A halt is the exception: when it cannot be delivered soon it is stored on disk, the person is informed, and it is
 delivered before anything else once there is a leader.
 """
@@ -17,9 +19,11 @@ from dataclasses import dataclass
 
 from arbshard.closable import Closable
 from arbshard.cluster.files import KeptCommands
+from arbshard.cluster.held_replies import HeldReplies
 from arbshard.config.cluster import ClusterConfig
 from arbshard.errors import ProtocolError, TransportError
 from arbshard.log import get_logger
+from arbshard.wire.envelope import HostReply
 from arbshard.wire.links import HostChannel, HostLinks
 from arbshard.wire.messages import Denied, Done, Halt, decode_command, encode
 from arbshard.wire.replies import Asked
@@ -89,6 +93,7 @@ class Relay(Closable):
         self._channel: HostChannel | None = None
         self._leader = ""
         self._waiting: dict[bytes, _Waiting] = {}
+        self._held: HeldReplies[HostReply] = HeldReplies()
         self._kept_sent_s: dict[bytes, float] = {}
         """When each stored command was sent over the present channel."""
         self._timer: asyncio.TimerHandle | None = None
@@ -105,6 +110,11 @@ class Relay(Closable):
     def is_open(self) -> bool:
         """Return whether this host's requests are accepted here."""
         return self._listener is not None
+
+    @property
+    def dropped(self) -> int:
+        """Return the number of replies that were dropped because too many were held."""
+        return self._held.dropped
 
     @property
     def waiting(self) -> int:
@@ -131,6 +141,15 @@ class Relay(Closable):
                 self._channel.connect()
             self._plan(_TURN_S)
 
+    def stored(self, term: int, seq: int) -> None:
+        """Note that this host has stored all events of the leader of ``term`` up to ``seq``."""
+        for reply in self._held.stored(term, seq):
+            self._answer(reply)
+
+    def unfollow(self) -> None:
+        """Note that this host follows no leader any more, or begins anew to follow one."""
+        self._held.unfollow()
+
     def deliver_here(self) -> None:
         """Deliver stored commands to the risk of this host, which leads now."""
         if self._kept.payloads and (self._local is None or self._local.done()):
@@ -144,6 +163,7 @@ class Relay(Closable):
             self._listener = None
         self.set_leader("")
         self._waiting.clear()
+        self._held.unfollow()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -239,17 +259,19 @@ class Relay(Closable):
                 return
             self._kept_sent_s[request_id] = now_s
 
-    def _on_reply(self, reply: tuple[bytes, bytes] | None) -> None:
+    def _on_reply(self, reply: HostReply | None) -> None:
         if reply is None:
             self.bad += 1
-            return
-        request_id, payload = reply
-        one = self._waiting.pop(request_id, None)
+        elif self._held.admit(reply, reply.term, reply.seq, len(reply.payload)):
+            self._answer(reply)
+
+    def _answer(self, reply: HostReply) -> None:
+        one = self._waiting.pop(reply.request_id, None)
         if one is not None:
-            one.asked.reply(payload)
+            one.asked.reply(reply.payload)
             self.relayed += 1
-        if request_id in self._kept:
-            self._remove(request_id)
+        if reply.request_id in self._kept:
+            self._remove(reply.request_id)
 
     def _keep(self, request_id: bytes, asked: Asked, halt: Halt) -> None:
         """Store a halt, and inform the person. It is not answered if it cannot be stored."""

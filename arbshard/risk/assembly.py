@@ -306,6 +306,7 @@ class Risk(Closable):
         assert isinstance(transport, HoldingReplyServer)
         transport.rests_on = lambda: self._store.last_seq
         transport.safe = lambda: follow.safe_seq
+        transport.is_safe_with = follow.is_safe_with
         follow.on_progress = transport.release
         server = opened.enter_context(cluster.serve(follow.receive))
         page = opened.enter_context(PageReader.attach(self._ports.files.risk_page))

@@ -150,7 +150,7 @@ async def _lead(
         # A change of the leader is a restart of risk within the same run: epochs and halts stay.
         ports = ports._replace(
             run=f"cluster:{cluster.name}",
-            listen=partial(_listen_to_hosts, ports.files, config, links),
+            listen=partial(_listen_to_hosts, ports.files, config, links, term),
             cluster=leading,
         )
         return await _serve(ports, config, universe, books)
@@ -170,10 +170,10 @@ def _listen(files: RunFiles, config: Config, handler: Handler, stored_replies: i
 
 
 def _listen_to_hosts(
-    files: RunFiles, config: Config, links: HostLinks, handler: Handler, stored_replies: int
+    files: RunFiles, config: Config, links: HostLinks, term: int, handler: Handler, stored_replies: int
 ) -> ReplyServer:
     also = (files.risk_zmq_endpoint,) if config.run.transport == "zmq" else ()
-    others = HostListener(links, links.own.requests_endpoint)
+    others = HostListener(links, links.own.requests_endpoint, term)
     return HoldingReplyServer(files.risk_endpoint, handler, stored_replies, also=also, listeners=(others,))
 
 

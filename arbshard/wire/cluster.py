@@ -15,7 +15,7 @@ from arbshard.errors import ProtocolError
 from arbshard.model.cluster_note import HostView
 from arbshard.wire.messages import UNREADABLE
 
-VERSION = 1
+VERSION = 2
 """Version of these messages; hosts of different versions refuse each other."""
 EPOCHS_PER_GRANT = 1000
 """An epoch is the number of its grant times this, plus the number of the incarnation within the grant."""

@@ -27,7 +27,8 @@ from arbshard.config.cluster import AGREEMENT_BYTES, PORTS, ClusterConfig, HostC
 from arbshard.errors import TransportError, UsageError
 from arbshard.log import get_logger
 from arbshard.secret import Secret
-from arbshard.wire.envelope import REPLY_BYTES_MAX, join, split
+from arbshard.wire.envelope import REPLY_BYTES_MAX, HostReply, join, join_reply, split, split_reply
+from arbshard.wire.replies import Asked
 from arbshard.wire.router import RouterListener
 from arbshard.wire.sockets import Socket, SocketReader, is_readable, open_socket, receive
 
@@ -289,36 +290,52 @@ class HostClient(_OpenLink):
 
 
 class HostListener(RouterListener):
-    """Receives the requests of other hosts: a ``serve.Listener``."""
+    """Receives the requests of other hosts: a ``serve.Listener``. The leader of ``term`` has it."""
 
-    def __init__(self, links: HostLinks, endpoint: str) -> None:
+    def __init__(self, links: HostLinks, endpoint: str, term: int) -> None:
         """Listen at ``endpoint``, one of this host's own. Raises ``TransportError``."""
         super().__init__(endpoint, links.bind)
+        self._term = term
 
     @override
-    def _unwrap(self, frames: Sequence[bytes]) -> tuple[bytes, bytes] | None:
-        return split(frames[0]) if len(frames) == 1 else None
+    def receive(self, limit: int) -> list[Asked]:
+        taken: list[Asked] = []
+        for _ in range(limit):
+            if not is_readable(self.socket):
+                break
+            try:
+                route, *rest = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                break
+            request = split(rest[0].bytes) if len(rest) == 1 else None
+            if request is None:
+                self.bad += 1
+                continue
+            reply = partial(self._reply, route.bytes, request[0])
+            host = str(rest[0].get("User-Id"))  # set by our own authenticator
+            taken.append(Asked(*request, reply, host, partial(self._hand_over, route.bytes, request[0])))
+        return taken
 
-    @override
-    def _wrap(self, request_id: bytes, payload: bytes) -> Sequence[bytes]:
-        return (join(request_id, payload),)
+    def _reply(self, route: bytes, request_id: bytes, payload: bytes) -> None:
+        self._send(route, join_reply(HostReply(request_id, payload)))
+
+    def _hand_over(self, route: bytes, request_id: bytes, payload: bytes, seq: int) -> None:
+        self._send(route, join_reply(HostReply(request_id, payload, self._term, seq)))
 
 
 class HostChannel:
-    """Sends requests to the ``HostListener`` of another host: a ``request.Channel`` on which many may be out."""
-
-    WINDOW = 64
+    """Sends requests to the ``HostListener`` of another host; any number of them may be out."""
 
     def __init__(
         self,
         links: HostLinks,
         host: str,
         endpoint: str,
-        on_reply: Callable[[tuple[bytes, bytes] | None], None],
+        on_reply: Callable[[HostReply | None], None],
         *,
         high_water: int = 4096,
     ) -> None:
-        """Make a channel. ``on_reply`` gets (request id, payload), or None for an invalid reply."""
+        """Make a channel. ``on_reply`` gets None for an invalid reply."""
         self._open = partial(links.connect, host, endpoint, high_water=high_water)
         self._endpoint = endpoint
         self._on_reply = on_reply
@@ -359,7 +376,7 @@ class HostChannel:
             frames = receive(self._socket)
             if frames is None:
                 return
-            self._on_reply(split(frames[0]) if len(frames) == 1 else None)
+            self._on_reply(split_reply(frames[0]) if len(frames) == 1 else None)
 
 
 def require_ports(cluster: ClusterConfig) -> None:

@@ -14,6 +14,11 @@ class Asked(NamedTuple):
     request_id: bytes
     payload: bytes
     reply: Callable[[bytes], None]
+    host: str = ""
+    """The other host of a cluster that asks; empty for this one."""
+    hand_over: Callable[[bytes, int], None] | None = None
+    """Sends the reply to an asker that holds it itself until it has stored an event, whose number is the second
+    argument. None for one that cannot do this."""
 
 
 class StoredReplies:

@@ -2,7 +2,7 @@
 ``unix``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -95,7 +95,8 @@ class RouterListener:
             frames = receive(self.socket)
             if frames is None:
                 break
-            request = self._unwrap(frames[1:])
+            # A REQ socket puts an empty frame before what it was given.
+            request = unpack(frames[2:]) if frames[1:2] == [b""] else None
             if request is None:
                 self.bad += 1
                 continue
@@ -108,18 +109,12 @@ class RouterListener:
             self._reader.close()
         self.socket.close()
 
-    def _unwrap(self, frames: Sequence[bytes]) -> tuple[bytes, bytes] | None:
-        """Return (request id, payload) of what has come from a client; None if it is no request."""
-        # A REQ socket puts an empty frame before what it was given.
-        return unpack(frames[1:]) if frames and frames[0] == b"" else None
-
-    def _wrap(self, request_id: bytes, payload: bytes) -> Sequence[bytes]:
-        """Return the frames of a reply."""
-        return b"", *pack(request_id, payload)
-
     def _reply(self, route: bytes, request_id: bytes, payload: bytes) -> None:
+        self._send(route, b"", *pack(request_id, payload))
+
+    def _send(self, *frames: bytes) -> None:
         try:
-            self.socket.send_multipart((route, *self._wrap(request_id, payload)), zmq.NOBLOCK)
+            self.socket.send_multipart(frames, zmq.NOBLOCK)
         except zmq.ZMQError:  # its client will ask again, and the reply is stored
             self.unsent += 1
         if self._reader is not None:

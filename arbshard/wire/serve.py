@@ -136,7 +136,8 @@ class HoldingReplyServer(ReplyServer):
     """Answers as ``ReplyServer`` does, but holds each reply until what it rests on is safe.
 
     A request that is repeated meanwhile is not handled again; its reply goes to the newest asker. What is asked
-    beyond the bounds is not answered at all, so its client asks again.
+    beyond the bounds is not answered at all, so its client asks again. A reply to another host leaves earlier when
+    that host makes it safe by storing what it rests on: it holds the reply until then.
     """
 
     def __init__(
@@ -154,6 +155,8 @@ class HoldingReplyServer(ReplyServer):
         """Returns the number of the last event, on which a reply that is made now rests."""
         self.safe: Callable[[], int] = _nothing_is_safe
         """Returns the number of the last event that is safe."""
+        self.is_safe_with: Callable[[str, int], bool] = _with_nobody
+        """Returns whether this event is safe as soon as this host has stored it, which it is about to do."""
         self._held: OrderedDict[bytes, tuple[int, Asked, bytes]] = OrderedDict()
         """By request id, in the order of the events that the replies rest on."""
         self._held_bytes = 0
@@ -181,8 +184,11 @@ class HoldingReplyServer(ReplyServer):
         replies = self._replies.answer([(one.request_id, one.payload) for one in new], self._handler)
         self.batches += 1
         self.requests += len(new)
-        seq = self.rests_on()
+        seq, safe = self.rests_on(), self.safe()
         for one, reply in zip(new, replies, strict=True):
+            if seq > safe and one.hand_over is not None and self.is_safe_with(one.host, seq):
+                one.hand_over(reply, seq)
+                continue
             if one.request_id not in self._held:
                 self._held_bytes += len(reply)
             self._held[one.request_id] = seq, one, reply
@@ -211,6 +217,10 @@ class HoldingReplyServer(ReplyServer):
 
 def _nothing_is_safe() -> int:
     return -1
+
+
+def _with_nobody(_host: str, _seq: int) -> bool:
+    return False
 
 
 def _listener_at(endpoint: str) -> Listener:

@@ -24,8 +24,10 @@ from arbshard.wire.messages import (
 )
 from arbshard.wire.operator_client import send_command
 from arbshard.wire.request import RequestClient
-from arbshard.wire.serve import ReplyServer
+from arbshard.wire.serve import HoldingReplyServer, ReplyServer
 from support.made_cluster import make_hosts
+
+TERM = 5
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -33,13 +35,16 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 class Leader:
     """What risk of a leading host answers with; it keeps what it was asked."""
 
-    def __init__(self, cluster, folder, answer=None):
+    def __init__(self, cluster, folder, answer=None, rests_on=0):
         self.asked = []
         self._links = HostLinks(cluster, read_host_keys(cluster).curve)
         self._answer = answer or (lambda payload: b"re:" + payload)
-        listener = HostListener(self._links, cluster.own.requests_endpoint)
+        listener = HostListener(self._links, cluster.own.requests_endpoint, TERM)
         endpoint = f"unix://{folder}/leader-{cluster.host}-{time.monotonic_ns()}.sock"
-        self.server = ReplyServer(endpoint, self._handle, listeners=[listener])
+        self.server = HoldingReplyServer(endpoint, self._handle, listeners=[listener])
+        self.server.rests_on = lambda: rests_on
+        self.server.safe = lambda: 0
+        self.server.is_safe_with = lambda host, seq: host == "c"
         self.server.start(self._fail)
 
     def _handle(self, payloads):
@@ -76,8 +81,8 @@ class Rig:
         made.open()
         return made
 
-    def lead(self, host, answer=None):
-        leader = Leader(self.hosts[host], self.folder, answer)
+    def lead(self, host, answer=None, rests_on=0):
+        leader = Leader(self.hosts[host], self.folder, answer, rests_on)
         self.leaders.append(leader)
         return leader
 
@@ -135,6 +140,35 @@ async def test_while_nothing_waits_there_are_no_turns(rig, monkeypatch):
         await asyncio.sleep(10 * relaying._TURN_S)
         assert len(turns) == seen
         assert await client.request(b"y") == b"re:y"
+
+
+async def test_a_reply_that_was_handed_over_waits_until_its_event_is_stored(rig):
+    leader = rig.lead("a", rests_on=7)
+    rig.relay.set_leader("a")
+    with rig.client() as client:
+        asking = client.request(b"x")
+        await rig.until(lambda: leader.asked)
+        rig.relay.stored(TERM, 6)
+        rig.relay.stored(TERM + 1, 7)  # of another leader
+        await asyncio.sleep(0.1)
+        assert not asking.done()
+        rig.relay.stored(TERM, 7)
+        assert await asking == b"re:x"
+        assert await client.request(b"y") == b"re:y"  # it is stored already
+    assert (rig.relay.relayed, rig.relay.waiting) == (2, 0)
+
+
+async def test_a_reply_of_a_leader_that_is_followed_no_more_is_not_used(rig):
+    leader = rig.lead("a", rests_on=7)
+    rig.relay.set_leader("a")
+    with rig.client(timeout_ms=600) as client:
+        asking = client.request(b"x")
+        await rig.until(lambda: len(rig.relay._held) == 1)
+        rig.relay.unfollow()
+        rig.relay.stored(TERM, 7)
+        with pytest.raises(RequestTimeout):
+            await asking
+    assert leader.asked == [b"x"]
 
 
 async def test_a_repeated_id_is_asked_once(rig):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbshard.wire.envelope import VERSION, join, pack, split, unpack
+from arbshard.wire.envelope import VERSION, HostReply, join, join_reply, pack, split, split_reply, unpack
 
 
 @given(st.binary(min_size=1, max_size=64), st.binary())
@@ -44,6 +44,25 @@ def test_any_other_frame_is_none(data):
     assert split(data) is None
 
 
+@given(st.binary(min_size=1, max_size=64), st.binary(), st.integers(0, 2**62), st.integers(0, 2**62))
+def test_a_reply_between_hosts_says_on_which_event_it_rests(request_id, payload, term, seq):
+    reply = HostReply(request_id, payload, term, seq)
+    data = join_reply(reply)
+    assert split_reply(data) == reply
+    assert split(data) is None
+    assert split_reply(join(request_id, payload)) is None
+    assert split_reply(data[: len(data) - len(payload) - 1]) is None
+
+
+def test_a_reply_without_a_request_id_is_none():
+    data = bytearray(join_reply(HostReply(b"i", b"")))
+    data[20] = 0
+    assert split_reply(bytes(data)) is None
+    data[20] = 65
+    assert split_reply(bytes(data) + bytes(100)) is None
+
+
 @given(st.binary())
 def test_no_frame_raises(data):
     split(data)
+    split_reply(data)

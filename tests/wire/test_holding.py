@@ -18,8 +18,14 @@ class Listener:
         self.sent = []
         self.is_closed = False
 
-    def ask(self, request_id, payload=b"", client=1):
-        self.waiting.append(Asked(request_id, payload, lambda reply: self.sent.append((client, reply))))
+    def ask(self, request_id, payload=b"", client=1, host=""):
+        def reply(reply):
+            self.sent.append((client, reply))
+
+        def hand_over(reply, seq):
+            self.sent.append((client, reply, seq))
+
+        self.waiting.append(Asked(request_id, payload, reply, host, hand_over if host else None))
 
     def start(self, on_ready):
         del on_ready
@@ -163,3 +169,25 @@ def test_before_it_is_told_what_is_safe_it_answers_nothing(endpoint, listener, l
         listener.ask(b"1", b"a")
         server.step()
         assert (listener.sent, server.held) == ([], 1)
+
+
+def test_a_reply_is_handed_over_to_a_host_that_makes_it_safe(server, listener, ledger):
+    server.is_safe_with = lambda host, seq: (host, seq) == ("b", 3)
+    listener.ask(b"1", b"a")
+    listener.ask(b"2", b"b", host="b")
+    listener.ask(b"3", b"c", host="c")
+    server.step()
+    assert listener.sent == [(1, b"re: b", 3)]
+    assert server.held == 2
+    listener.ask(b"2", b"b", client=2, host="b")  # it is asked again, and rests on the same
+    server.step()
+    assert ledger.handled == [b"a", b"b", b"c"]
+    assert listener.sent[1:] == [(2, b"re: b", 3)]
+
+
+def test_nothing_is_handed_over_that_is_safe_already(server, listener, ledger):
+    server.is_safe_with = lambda host, seq: True
+    ledger.safe = 9
+    listener.ask(b"1", b"a", host="b")
+    server.step()
+    assert listener.sent == [(1, b"re: a")]

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from arbshard.config.cluster import ClusterConfig, HostConfig
 from arbshard.errors import TransportError, UsageError
 from arbshard.secret import Secret
-from arbshard.wire.envelope import join, pack
+from arbshard.wire.envelope import HostReply, join, join_reply, pack
 from arbshard.wire.links import (
     LINK_BYTES_MAX,
     HostChannel,
@@ -211,7 +211,7 @@ async def test_requests_of_another_host_are_answered_many_at_a_time(hosts, until
     own_endpoint = endpoint
     links = hosts.links("a")
     endpoint = hosts.config.hosts["a"].requests_endpoint
-    listener = HostListener(links, endpoint)
+    listener = HostListener(links, endpoint, 7)
     server = ReplyServer(
         own_endpoint,
         lambda batch: [b"re: " + one for one in batch],
@@ -234,7 +234,7 @@ async def test_requests_of_another_host_are_answered_many_at_a_time(hosts, until
         for number in range(1, 50):
             assert is_sent(number)
         await until(lambda: len(replies) >= 50)
-        assert sorted(replies) == sorted((b"id-%d" % one, b"re: %d" % one) for one in range(50))
+        assert sorted(replies) == sorted(HostReply(b"id-%d" % one, b"re: %d" % one) for one in range(50))
     finally:
         channel.drop()
         channel.drop()
@@ -243,7 +243,7 @@ async def test_requests_of_another_host_are_answered_many_at_a_time(hosts, until
 
 async def test_a_dropped_channel_begins_anew(hosts, until):
     endpoint = hosts.config.hosts["a"].requests_endpoint
-    listener = HostListener(hosts.links("a"), endpoint)
+    listener = HostListener(hosts.links("a"), endpoint, 7)
     got = []
     listener.start(lambda: got.extend(listener.receive(10)))
     replies = []
@@ -264,7 +264,11 @@ async def test_a_dropped_channel_begins_anew(hosts, until):
     await until(lambda: len(got) == 2)
     got[1].reply(b"in time")
     await until(lambda: replies)
-    assert replies == [(b"second", b"in time")]
+    assert replies == [HostReply(b"second", b"in time")]
+    assert got[1].host == "b"
+    got[1].hand_over(b"before it is safe", 12)
+    await until(lambda: len(replies) == 2)
+    assert replies[1] == HostReply(b"second", b"before it is safe", 7, 12)
     channel.drop()
     listener.close()
 
@@ -288,8 +292,9 @@ async def test_an_invalid_reply_is_given_as_none(hosts, until):
     server.send_multipart((routes[0], b"no envelope"))
     server.send_multipart((routes[0], *pack(b"id", b"payload")))
     server.send_multipart((routes[0], join(b"id", b"payload")))
-    await until(lambda: len(replies) == 3)
-    assert replies == [None, None, (b"id", b"payload")]
+    server.send_multipart((routes[0], join_reply(HostReply(b"id", b"payload", 3, 9))))
+    await until(lambda: len(replies) == 4)
+    assert replies == [None, None, None, HostReply(b"id", b"payload", 3, 9)]
     channel.drop()
     server.close()
 

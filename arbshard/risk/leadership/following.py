@@ -238,6 +238,16 @@ class Following:
         now_ns = self._lease_ns()
         return self.quorum.released(now_ns) if now_ns < self.until_ns else -1
 
+    def is_safe_with(self, host: str, seq: int) -> bool:
+        """Return whether ``host`` makes all events up to ``seq`` safe by storing them, and was sent them.
+
+        A host that lacks more than that is not relied on: others may well be faster.
+        """
+        follower = self._followers.get(host)
+        if follower is None or follower.is_own or follower.copy is not None or follower.sent_seq < seq:
+            return False
+        return self.is_leading and self.quorum.is_completed_by(host, seq)
+
     @property
     def followers(self) -> int:
         """Return the number of other hosts that are linked."""

@@ -73,6 +73,11 @@ class CommitQuorum:
         """Return the last event that ``host`` is known to have stored."""
         return self._stored[host]
 
+    def is_completed_by(self, host: str, seq: int) -> bool:
+        """Return whether a majority has stored all events up to ``seq`` as soon as ``host`` has."""
+        others = sum(stored >= seq for one, stored in self._stored.items() if one != host)
+        return seq >= self._first and others >= self._majority - 1
+
     def may_commit(self, now_ns: int) -> bool:
         """Return whether a majority is certain not to have chosen another leader."""
         return now_ns < self.until_ns

@@ -1,12 +1,16 @@
 """Checks the invariants of a cluster while it is simulated: the venue's and the ledgers' point of view."""
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from arbshard.virtual.cluster.world import MS, ClusterWorld, S
 
+_NEWEST = 100
+"""Number of a ledger's events that are searched first."""
+
 
 class AckedEvent(NamedTuple):
-    """Is an approval that has left a leader."""
+    """Is an approval that may be used."""
 
     body: bytes
     term: int
@@ -21,13 +25,15 @@ class ClusterChecks:
     def __init__(self, world: ClusterWorld, lag_ns: int | None) -> None:
         self._world = world
         self._lag_ns = lag_ns
+        self.ledgers: Callable[[], Iterable[list[bytes]]] = tuple
+        """Returns the ledger of each host."""
         self.violations: list[str] = []
         self.orders = 0
         self.elections = 0
         self.lost = 0
         """Number of approvals that were lost within the bound of asynchronous replication."""
         self.decided_ns: dict[int, int] = {}
-        """By shard: when an approval of it left the leader last."""
+        """By shard: when an approval of it was last used, or left the leader for a host that need not hold it."""
         self._epochs: dict[int, int] = {}
         """By shard: the newest epoch that has sent an order."""
         self._approved: dict[int, int] = {}
@@ -74,15 +80,23 @@ class ClusterChecks:
                     f"approvals of {waited_ns / MS:.0f} ms are lost with the leader of term {lost_term}"
                 )
 
-    def approval_left(self, shard: int, epoch: int, body: bytes, term: int, stored_ns: int) -> None:
+    def approval_left(self, shard: int, epoch: int, term: int) -> None:
         """Note that an approval has left the leader of ``term``."""
         newest = self._approved.get(shard, 0)
         if epoch < newest:
             self.violate(f"shard {shard}: an approval of epoch {epoch} leaves after one of epoch {newest}")
         self._approved[shard] = max(newest, epoch)
-        now_ns = self._world.now_ns
-        self.decided_ns[shard] = now_ns
         if term < self._acting_term:
             self.violate(f"term {term} approves after term {self._acting_term} did")
         self._acting_term = max(self._acting_term, term)
+
+    def approval_used(self, shard: int, body: bytes, term: int, stored_ns: int) -> None:
+        """Note that nothing holds an approval of the leader of ``term`` any more: it must not be lost."""
+        now_ns = self._world.now_ns
+        stored = [body in ledger[-_NEWEST:] or body in ledger for ledger in self.ledgers()]
+        if self._lag_ns is None and sum(stored) <= len(stored) // 2:
+            self.violate(
+                f"an approval is used that {sum(stored)} of {len(stored)} hosts have stored: {body!r}"
+            )
+        self.decided_ns[shard] = now_ns
         self._acked[body] = AckedEvent(body, term, stored_ns, now_ns)

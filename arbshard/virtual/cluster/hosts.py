@@ -1,6 +1,7 @@
 """Simulates a host of a cluster: its disk, its supervisor, its agent around the real ``HostCore``, its workers."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from arbshard.cluster.actions import (
     Action,
@@ -16,12 +17,13 @@ from arbshard.cluster.actions import (
     Unfollow,
 )
 from arbshard.cluster.claims import WorkerUp
+from arbshard.cluster.held_replies import HeldReplies
 from arbshard.cluster.host import HostCore
 from arbshard.cluster.terms import Promise
 from arbshard.config.cluster import ClusterConfig
 from arbshard.virtual.cluster.checks import ClusterChecks
 from arbshard.virtual.cluster.kv import VirtualNats
-from arbshard.virtual.cluster.leader import LeaderRisk, position_of
+from arbshard.virtual.cluster.leader import AskedOrder, LeaderRisk, position_of
 from arbshard.virtual.cluster.world import (
     MS,
     ClusterWorld,
@@ -127,6 +129,7 @@ class ClusterAgent:
         self.core.nats_state(connected=True)
         self.link: AgentLink | None = None
         """The connection to the leader."""
+        self._held: HeldReplies[Callable[[], None]] = HeldReplies()
         self._stored_ns = 0
         self._tick()
 
@@ -171,9 +174,11 @@ class ClusterAgent:
             case SendVote(target, message):
                 host.world.send(host.name, target, None, host.cluster[target].vote_message, message)
             case Follow(target, term):
+                self._held.unfollow()
                 self.link = AgentLink(self, target, term)
                 self.link.join()
             case Unfollow():
+                self._held.unfollow()
                 self.link = None
             case Lead(term):
                 host.world.log(f"{host.name} is elected for term {term}")
@@ -262,8 +267,17 @@ class ClusterAgent:
         self.host.world.enter(self.process, self._acknowledge, link)
 
     def _acknowledge(self, link: AgentLink) -> None:
-        if link is self.link:
-            link.send(Stored(link.term, len(self.host.disk.ledger)))
+        if link is not self.link:
+            return
+        seq = len(self.host.disk.ledger)
+        for deliver in self._held.stored(link.term, seq):
+            deliver()
+        link.send(Stored(link.term, seq))
+
+    def admit(self, deliver: Callable[[], None], term: int, seq: int) -> None:
+        """Deliver a reply to a worker as soon as this host has stored what it rests on, as the relay does."""
+        if self._held.admit(deliver, term, seq):
+            deliver()
 
 
 class ShardWorker:
@@ -515,15 +529,25 @@ class ClusterHost:
         agent = self.agent
         if agent is None or not agent.process.alive or agent.process.paused or not agent.core.leader:
             return
-        leader = self.cluster[agent.core.leader]
+        world, leader = self.world, self.cluster[agent.core.leader]
+        use = partial(world.enter, worker.process, reply, request)
 
         def answer(is_approved: bool) -> None:
-            world = self.world
-            world.send(leader.name, self.name, None, world.enter, worker.process, reply, request, is_approved)
+            world.send(leader.name, self.name, None, use, is_approved)
+
+        def hand_over(term: int, seq: int, on_use: Callable[[], None]) -> None:
+            def deliver() -> None:
+                on_use()
+                use(True)
+
+            world.send(
+                leader.name, self.name, None, world.enter, agent.process, agent.admit, deliver, term, seq
+            )
 
         def arrive() -> None:
             risk = leader.risk
             if risk is not None:
-                self.world.enter(risk.process, risk.ask, request, worker.shard, worker.epoch, answer)
+                asked = AskedOrder(request, worker.shard, worker.epoch, self.name, answer, hand_over)
+                world.enter(risk.process, risk.ask, asked)
 
-        self.world.send(self.name, leader.name, None, arrive)
+        world.send(self.name, leader.name, None, arrive)

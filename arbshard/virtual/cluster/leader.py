@@ -51,6 +51,19 @@ class Held(NamedTuple):
     send: Callable[[], None]
 
 
+class AskedOrder(NamedTuple):
+    """Is a worker's request."""
+
+    request: str
+    shard: int
+    epoch: int
+    host: str
+    reply: Callable[[bool], None]
+    hand_over: Callable[[int, int, Callable[[], None]], None]
+    """Sends an approval that its host holds until it has stored the event on which it rests: of which term, and
+    which one. The last argument is called when it is used."""
+
+
 class _Peer:
     """Is a follower that has joined."""
 
@@ -269,17 +282,18 @@ class LeaderRisk:
 
     # What workers ask.
 
-    def ask(self, request: str, shard: int, epoch: int, reply: Callable[[bool], None]) -> None:
+    def ask(self, asked: AskedOrder) -> None:
         """Approve an order of an epoch that is granted and not replaced."""
         if not self._may_lead():
             return
+        request, shard, epoch = asked[:3]
         granted = self._granted.get(shard)
         number = epoch // EPOCHS_PER_GRANT
         is_granted = (
             granted is not None and granted.number == number and (shard, number) not in self._released
         )
         if not is_granted or epoch < self._epochs.get(shard, 0):
-            reply(False)
+            asked.reply(False)
             return
         if request not in self._approved:
             self._epochs[shard] = epoch
@@ -288,9 +302,26 @@ class LeaderRisk:
             self._append(body)
         body, stored_ns = self._approved[request]
 
-        def leave() -> None:
-            self._checks.approval_left(shard, epoch, body, self.term, stored_ns)
-            self.host.crash_point(self.process, "reply")
-            reply(True)
+        def use() -> None:
+            self._checks.approval_used(shard, body, self.term, stored_ns)
 
-        self._hold(leave)
+        def leave() -> None:
+            self._checks.approval_left(shard, epoch, self.term)
+            use()
+            self.host.crash_point(self.process, "reply")
+            asked.reply(True)
+
+        seq = len(self.host.disk.ledger)
+        if seq > self.quorum.released(self.host.now()) and self._is_safe_with(asked.host, seq):
+            self._checks.approval_left(shard, epoch, self.term)
+            self.host.crash_point(self.process, "reply")
+            asked.hand_over(self.term, seq, use)
+        else:
+            self._hold(leave)
+
+    def _is_safe_with(self, host: str, seq: int) -> bool:
+        """Return whether ``host`` makes all events up to ``seq`` safe by storing them, and was sent them."""
+        peer = self._peers.get(host)
+        if peer is None or host == self.host.name or peer.next <= seq:
+            return False
+        return self._may_lead() and self.quorum.is_completed_by(host, seq)

@@ -73,6 +73,7 @@ class ClusterSimulation:
         lag_ns = config.async_lag_ms * MS if settings.replication == "async" else None
         self.checks = ClusterChecks(self.world, lag_ns)
         self.hosts: dict[str, ClusterHost] = {}
+        self.checks.ledgers = lambda: (host.disk.ledger for host in self.hosts.values())
         rng = self.world.rng
         for name in names:
             clock = HostClock(rng.randrange(10**15), rng.uniform(0.98, 1.02))

@@ -21,6 +21,7 @@ from arbshard.model.money import MONEY_CONTEXT
 from arbshard.model.refusal import Refusal
 from arbshard.risk.assembly import ExitCode
 from arbshard.wire.cluster import ClaimRefused, Granted, Joined, StuckWorker
+from arbshard.wire.envelope import HostReply
 from arbshard.wire.links import HostChannel
 from arbshard.wire.messages import (
     Approved,
@@ -392,7 +393,7 @@ async def test_followers_see_what_the_page_shows(hosts) -> None:
 
 async def test_workers_of_other_hosts_ask_over_the_link(hosts) -> None:
     await hosts.lead()
-    replies: list[tuple[bytes, bytes] | None] = []
+    replies: list[HostReply | None] = []
     channel = HostChannel(hosts.b.links, "a", hosts.b.cluster.hosts["a"].requests_endpoint, replies.append)
     channel.connect()
     await hosts.pass_s(0.3)
@@ -401,5 +402,28 @@ async def test_workers_of_other_hosts_ask_over_the_link(hosts) -> None:
     channel.send(b"two", encode(Halt("from another host", flatten=False)))
     await hosts.a.until(lambda: len(replies) == 2)
     channel.drop()
-    assert isinstance(decode_reply(dict(replies)[b"one"]), Welcome)
+    by_id = {one.request_id: one for one in replies}
+    assert isinstance(decode_reply(by_id[b"one"].payload), Welcome)
     assert hosts.a.page("halted") == 1
+
+
+async def test_a_reply_to_a_host_that_completes_a_majority_leaves_before_it_has_stored_the_event(
+    hosts,
+) -> None:
+    """That host is told which event it has to store first; a reply on the leader's own host waits."""
+    await hosts.lead(term=3)
+    await hosts.prepare()
+    replies: list[HostReply | None] = []
+    channel = HostChannel(hosts.b.links, "a", hosts.b.cluster.hosts["a"].requests_endpoint, replies.append)
+    channel.connect()
+    await hosts.pass_s(0.3)
+    for one in (hosts.b, hosts.c):
+        one.is_mute = True
+    channel.send(b"one", encode(Submit(0, EPOCH, hosts.a.entry())))
+    await hosts.a.until(lambda: replies)
+    channel.drop()
+    [reply] = replies
+    assert isinstance(decode_reply(reply.payload), Approved)
+    approved = [row[0] for row in rows(hosts.a.ledger)["events"] if row[2] == "IntentApproved"]
+    assert (reply.term, reply.seq) == (3, approved[-1])
+    assert hosts.b.stored < reply.seq

@@ -623,3 +623,40 @@ async def test_the_end_waits_for_a_follower_for_one_lease_at_most(rig, monkeypat
     monkeypatch.setattr(following.asyncio, "sleep", sleep)
     await rig.follow.drain()
     assert sum(pauses) == pytest.approx(rig.cluster.lease_ms / 1000)
+
+
+async def test_a_host_that_was_sent_all_events_completes_a_majority(rig):
+    rig.join()
+    rig.tell("b", Stored(TERM, 2))
+    rig.add(LeaderBegan(at_ms=3, term=TERM + 1, host="a"))
+    assert not rig.follow.is_safe_with("b", 3)
+    rig.follow.stored(3)
+    assert rig.follow.safe_seq == 2
+    assert rig.follow.is_safe_with("b", 3)
+    assert not rig.follow.is_safe_with("c", 3)  # it does not follow
+    rig.now_ns += 1000 * MS
+    assert not rig.follow.is_safe_with("b", 3)  # another host may lead by now
+
+
+async def test_a_host_to_which_an_event_could_not_be_sent_completes_no_majority(rig):
+    rig.join()
+    rig.tell("b", Stored(TERM, 2))
+    rig.is_full = True
+    rig.add(LeaderBegan(at_ms=3, term=TERM + 1, host="a"))
+    rig.follow.stored(3)
+    assert not rig.follow.is_safe_with("b", 3)
+
+
+async def test_a_host_that_gets_a_whole_copy_completes_no_majority(rig):
+    rig.join("c")
+    rig.tell("c", Stored(TERM, 2))
+    rig.join(seq=2, body="another event")
+    assert rig.follow.is_leading
+    assert not rig.follow.is_safe_with("b", 2)
+
+
+async def test_the_agent_of_the_leader_completes_no_majority(rig):
+    rig.join()
+    rig.tell("b", Stored(TERM, 2))
+    rig.join("a", seq=0)
+    assert not rig.follow.is_safe_with("a", 2)

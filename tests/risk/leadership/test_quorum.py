@@ -116,3 +116,30 @@ def test_it_is_what_counting_the_hosts_says(size, steps):
         for now_ns in (0, time_ns, time_ns + LEASE_NS - 1, time_ns + LEASE_NS):
             heard = 1 + sum(now_ns < one + LEASE_NS for one in sent.values())
             assert quorum.may_commit(now_ns) is (heard >= majority)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "stored", "is_completed"),
+    [
+        ("ab", {}, True),
+        ("abc", {}, True),
+        ("abcd", {}, False),
+        ("abcd", {"c": 7}, True),
+        ("abcde", {"b": 7}, False),
+        ("abcde", {"c": 7}, True),
+        ("abcde", {"c": 6}, False),
+    ],
+)
+def test_one_more_host_completes_a_majority(hosts, stored, is_completed):
+    quorum = make(tuple(hosts), seq=3)
+    quorum.store(7, 100)
+    for host, seq in stored.items():
+        quorum.acknowledge(host, seq, 100)
+    assert quorum.is_completed_by("b", 7) is is_completed
+    assert not quorum.is_completed_by("b", 8)
+
+
+def test_no_host_completes_a_majority_of_events_of_earlier_leaders():
+    quorum = make(seq=12, first=12)
+    assert not quorum.is_completed_by("b", 11)
+    assert quorum.is_completed_by("b", 12)

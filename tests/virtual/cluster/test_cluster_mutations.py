@@ -11,20 +11,21 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.cluster.election import Election
+from arbshard.cluster.held_replies import HeldReplies
 from arbshard.cluster.leader_link import LeaderLink
 from arbshard.cluster.terms import Voter
 from arbshard.risk.leadership.quorum import CommitQuorum
 from arbshard.risk.portfolio.state import GrantedShard
 from arbshard.risk.shards.grants import ShardGrants
 from arbshard.virtual.cluster.hosts import ClusterAgent, ClusterHost, ReadyRisk, ShardWorker
-from arbshard.virtual.cluster.leader import LeaderRisk
+from arbshard.virtual.cluster.leader import AskedOrder, LeaderRisk
 from arbshard.virtual.cluster.simulation import ClusterSettings, ClusterSimulation, Replication
 from arbshard.virtual.cluster.world import MS, HostProcess, S
 from arbshard.wire.cluster import EPOCHS_PER_GRANT, Join, LogPosition, Valid
 from support.effort import effort
 
 SEEDS = 150
-TWO_LEADERS = ("approves after term", "has two leaders", "are missing in the ledger")
+TWO_LEADERS = ("approves after term", "has two leaders", "are missing in the ledger", "an approval is used")
 TWO_TRADERS = ("order of shard", "an approval of epoch")
 
 
@@ -94,6 +95,7 @@ class Dropped(NamedTuple):
     says: tuple[str, ...]
     faults: str = ""
     replication: Replication = "sync"
+    hosts: int = 3
     scenario: Scenario | None = None
     """What happens after a quiet start, in place of random faults."""
     seed: int = 0
@@ -126,6 +128,20 @@ def the_host_of_a_leader_votes(patch: pytest.MonkeyPatch) -> None:
 
 def a_reply_leaves_before_a_majority_has_stored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(CommitQuorum, "released", lambda self, now_ns: 2**62)
+
+
+def a_reply_that_was_handed_over_is_used_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(HeldReplies, "admit", lambda self, reply, term, seq: True)
+
+
+def a_reply_is_handed_over_to_a_host_that_makes_no_majority(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(CommitQuorum, "is_completed_by", lambda self, host, seq: True)
+
+
+def what_was_stored_for_another_leader_counts(patch: pytest.MonkeyPatch) -> None:
+    """A host counts what its ledger had before it was accepted, and forgets no reply of a former leader."""
+    patch.setattr(HeldReplies, "_has_stored", lambda self, term, seq: seq <= self._seq)
+    patch.setattr(HeldReplies, "unfollow", lambda self: None)
 
 
 def a_leader_goes_on_without_a_majority(patch: pytest.MonkeyPatch) -> None:
@@ -171,13 +187,14 @@ def a_worker_checks_its_grant_only(patch: pytest.MonkeyPatch) -> None:
 def epochs_of_an_older_grant_are_accepted(patch: pytest.MonkeyPatch) -> None:
     ask = LeaderRisk.ask
 
-    def any_epoch(self: LeaderRisk, request: str, shard: int, epoch: int, reply: Any) -> None:
+    def any_epoch(self: LeaderRisk, asked: AskedOrder) -> None:
         granted, epochs, released = self._granted, self._epochs, self._released
-        known = granted.get(shard)
+        known = granted.get(asked.shard)
         if known is not None:
-            self._granted = {**granted, shard: GrantedShard(known.host, epoch // EPOCHS_PER_GRANT)}
+            number = asked.epoch // EPOCHS_PER_GRANT
+            self._granted = {**granted, asked.shard: GrantedShard(known.host, number)}
         self._epochs, self._released = {}, set()
-        ask(self, request, shard, epoch, reply)
+        ask(self, asked)
         self._granted, self._epochs, self._released = granted, epochs, released
 
     patch.setattr(LeaderRisk, "ask", any_epoch)
@@ -221,6 +238,9 @@ RULES = [
     Dropped(a_promise_is_not_stored, TWO_LEADERS, "kill_at,kill_process,kill_host,isolate"),
     Dropped(the_host_of_a_leader_votes, TWO_LEADERS, scenario=slow_leader),
     Dropped(a_reply_leaves_before_a_majority_has_stored, TWO_LEADERS),
+    Dropped(a_reply_that_was_handed_over_is_used_at_once, TWO_LEADERS),
+    Dropped(a_reply_is_handed_over_to_a_host_that_makes_no_majority, TWO_LEADERS, hosts=5),
+    Dropped(what_was_stored_for_another_leader_counts, TWO_LEADERS, seed=5),
     Dropped(a_leader_goes_on_without_a_majority, TWO_LEADERS, seed=12),
     Dropped(a_former_holder_is_not_waited_for, TWO_TRADERS, "mute", seed=8),
     Dropped(validity_counts_from_the_receipt, TWO_TRADERS, scenario=silent_holder),
@@ -236,7 +256,9 @@ RULES = [
 def violations(rule: Dropped, seed: int) -> tuple[str, ...]:
     """Return what the simulation of a seed finds."""
     only = tuple(one for one in rule.faults.split(",") if one)
-    simulation = ClusterSimulation(ClusterSettings(seed, only=only, replication=rule.replication, shards=6))
+    simulation = ClusterSimulation(
+        ClusterSettings(seed, only=only, replication=rule.replication, shards=6, hosts=rule.hosts)
+    )
     if rule.scenario is None:
         return simulation.run().violations
     simulation.start()
