@@ -264,6 +264,7 @@ async def test_killed_between_commit_and_acknowledgement(hosts) -> None:
     """What no follower has was not acknowledged; whoever leads next decides without it, and the tail is set aside."""
     process = await hosts.lead()
     await hosts.prepare()
+    await hosts.same(hosts.b, hosts.c)
     for one in (hosts.b, hosts.c):
         one.is_mute = True
     intent = hosts.a.entry()
