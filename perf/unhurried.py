@@ -9,7 +9,7 @@ from itertools import count
 
 from typing_extensions import override
 
-from arbshard.exchanges.session import SECOND_NS, Action, ClientSession, SharedStream
+from arbshard.exchanges.session import SECOND_NS, ClientSession, SessionAction, SharedStream
 
 _APART_NS = 120 * SECOND_NS
 """Nanoseconds between two messages, more than any window in which a venue counts messages."""
@@ -30,21 +30,21 @@ class UnhurriedSession(ClientSession):
         return self._session.streams
 
     @override
-    def on_open(self, now_ms: int) -> Sequence[Action]:
+    def on_open(self, now_ms: int) -> Sequence[SessionAction]:
         return self._session.on_open(now_ms)
 
     @override
-    def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:
+    def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[SessionAction]:
         return self._session.on_text(text, now_ns + next(self._message_ns), now_ms)
 
     @override
-    def on_ping(self, now_ns: int) -> Sequence[Action]:
+    def on_ping(self, now_ns: int) -> Sequence[SessionAction]:
         return self._session.on_ping(now_ns + next(self._message_ns))
 
     @override
-    def on_pong(self, payload: bytes, now_ns: int) -> Sequence[Action]:
+    def on_pong(self, payload: bytes, now_ns: int) -> Sequence[SessionAction]:
         return self._session.on_pong(payload, now_ns + next(self._message_ns))
 
     @override
-    def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:
+    def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[SessionAction]:
         return self._session.on_time(now_ns, quiet_ns)

@@ -1,8 +1,9 @@
-"""The rule of names: a public class name means one thing, and a method's name says what the method does."""
+"""The rule of names: a public class or type name means one thing, and a method's name says what the method does."""
 
 import ast
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,22 +37,25 @@ def twice_defined(trees: list[tuple[str, ast.Module]]) -> dict[str, list[str]]:
     return {name: found for name, found in places.items() if len(found) > 1}
 
 
+def _aliases_of(tree: ast.Module) -> Iterator[tuple[str, int, ast.expr]]:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript | ast.BinOp | ast.Attribute):
+            for target in node.targets:
+                if isinstance(target, ast.Name) and re.fullmatch(
+                    "[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*", target.id
+                ):
+                    yield target.id, node.lineno, node.value
+
+
 def aliased(trees: list[tuple[str, ast.Module]]) -> dict[str, list[str]]:
     """The types that modules give a name to, as in ``Price = tuple[float, float]``, by this name.
 
     Type variables are no types, and are not found.
     """
     places = defaultdict(list)
-    for name, tree in trees:
-        for node in tree.body:
-            if isinstance(node, ast.Assign) and isinstance(
-                node.value, ast.Subscript | ast.BinOp | ast.Attribute
-            ):
-                for target in node.targets:
-                    if isinstance(target, ast.Name) and re.fullmatch(
-                        "[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*", target.id
-                    ):
-                        places[target.id].append(f"{name}:{node.lineno}")
+    for file, tree in trees:
+        for name, line, _ in _aliases_of(tree):
+            places[name].append(f"{file}:{line}")
     return places
 
 
@@ -59,6 +63,34 @@ def class_names_of_others(trees: list[tuple[str, ast.Module]]) -> dict[str, list
     """The names of public classes that are also given to other types."""
     classes = {node.name for _, tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     return {name: places for name, places in aliased(trees).items() if name in classes}
+
+
+def meaning_of(node: ast.expr) -> str:
+    """What a type says, the same for two that name the same alternatives in another order."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        alternatives, parts = [], [node.left, node.right]
+        while parts:
+            part = parts.pop()
+            if isinstance(part, ast.BinOp) and isinstance(part.op, ast.BitOr):
+                parts += [part.left, part.right]
+            else:
+                alternatives.append(meaning_of(part))
+        return " | ".join(sorted(alternatives))
+    if isinstance(node, ast.Subscript):
+        inside = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        meant = [meaning_of(one) for one in inside]
+        is_literal = ast.unparse(node.value) == "Literal"
+        return f"{ast.unparse(node.value)}[{', '.join(sorted(meant) if is_literal else meant)}]"
+    return ast.unparse(node)
+
+
+def aliases_with_two_meanings(trees: list[tuple[str, ast.Module]]) -> dict[str, list[str]]:
+    """The names that two modules give to different types."""
+    meanings = defaultdict(set)
+    for _, tree in trees:
+        for name, _, meant in _aliases_of(tree):
+            meanings[name].add(meaning_of(meant))
+    return {name: places for name, places in aliased(trees).items() if len(meanings[name]) > 1}
 
 
 def vague_methods(trees: list[tuple[str, ast.Module]]) -> list[str]:
@@ -83,6 +115,10 @@ def test_no_name_of_a_public_class_is_given_to_another_type(modules):
     assert class_names_of_others(modules) == {}
 
 
+def test_no_name_is_given_to_two_types(modules):
+    assert aliases_with_two_meanings(modules) == {}
+
+
 def test_every_method_says_what_it_does(modules):
     assert vague_methods(modules) == []
 
@@ -94,3 +130,7 @@ def test_each_rule_can_be_broken():
     assert vague_methods(trees) == ["a.py:2 look", "b.py:2 tell"]
     three = 'Order = Halt | Resume\nKind = TypeVar("Kind")\nEXACT = Order[int]\nclass Kind: ...\n'
     assert class_names_of_others([*trees, ("c.py", ast.parse(three))]) == {"Order": ["c.py:1"]}
+    four = 'Step = Literal["a", "b"]\nPlace = tuple[str, int]\nKey = int | str | None\n'
+    five = 'Step = Literal["b", "a"]\nPlace = tuple[int, str]\nKey = None | int | str\n'
+    trees = [("d.py", ast.parse(four)), ("e.py", ast.parse(five))]
+    assert aliases_with_two_meanings(trees) == {"Place": ["d.py:2", "e.py:2"]}

@@ -10,10 +10,10 @@ has passed is sent then.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from arbshard.alerts.conditions import Condition, Picture, Severity
+from arbshard.alerts.conditions import AlertSeverity, Condition, Picture
 
 Key = tuple[str, str]
-Step = Literal["begins", "announced", "repeats", "over", "event"]
+AlertStep = Literal["begins", "announced", "repeats", "over", "event"]
 _OVER_AFTER_S = 5.0
 """A condition that is away for less than this has not ended."""
 _AGAIN_S = 60.0
@@ -25,12 +25,12 @@ _SECOND = 1_000_000_000
 class Change(NamedTuple):
     """Holds one step in the life of an alert."""
 
-    step: Step
+    step: AlertStep
     """``begins``: it holds, and is sent unless ``is_sent`` is false. ``announced``: it began before, and is sent now.
     ``event``: it happened, and is over at once."""
     kind: str
     subject: str
-    severity: Severity
+    severity: AlertSeverity
     text: str
     command: str
     at_ms: int
@@ -197,7 +197,7 @@ class AlertBook:
         return self._change("over", alert, away_ns, now_ms, is_sent=alert.is_announced)
 
     @staticmethod
-    def _change(step: Step, alert: _Alert, until_ns: int, now_ms: int, *, is_sent: bool) -> Change:
+    def _change(step: AlertStep, alert: _Alert, until_ns: int, now_ms: int, *, is_sent: bool) -> Change:
         one = alert.condition
         lasted_s = (until_ns - alert.began_ns) / _SECOND
         return Change(

@@ -11,7 +11,7 @@ from arbshard.model.risk_note import RiskNote
 from arbshard.status.limits import LimitUse, limit_uses, symbol_notional_uses
 from arbshard.status.model import ClusterStatus, Problem, Status
 
-Severity = Literal["critical", "warning", "info"]
+AlertSeverity = Literal["critical", "warning", "info"]
 
 
 class Rule(NamedTuple):
@@ -19,7 +19,7 @@ class Rule(NamedTuple):
 
     kind: str
     """A key of ``[alerts.levels]``."""
-    severity: Severity
+    severity: AlertSeverity
     begins_after_s: float
     """The problem must hold for so long without a break: what ends by itself before that is no alert."""
     command: str
@@ -31,7 +31,7 @@ class Condition(NamedTuple):
 
     kind: str
     subject: str
-    severity: Severity
+    severity: AlertSeverity
     text: str
     """What happened and what it means for the money."""
     command: str

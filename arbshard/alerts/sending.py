@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
 
-from arbshard.alerts.conditions import Severity
+from arbshard.alerts.conditions import AlertSeverity
 from arbshard.alerts.store import AlertStore, Message
 from arbshard.alerts.texts import combined, late_line
 from arbshard.clock import Clock
@@ -42,7 +42,7 @@ Lookup = Callable[[str, str], str]
 class Sender(Protocol):
     """Sends one message."""
 
-    def __call__(self, title: str, body: str, severity: Severity) -> str:
+    def __call__(self, title: str, body: str, severity: AlertSeverity) -> str:
         """Return why it was not delivered; empty when it was."""
         ...
 
@@ -129,7 +129,7 @@ def apprise_sender(address: Secret) -> Sender:
     is_known = address.use(service.add)
     types = {"critical": NotifyType.FAILURE, "warning": NotifyType.WARNING, "info": NotifyType.INFO}
 
-    def send(title: str, body: str, severity: Severity) -> str:
+    def send(title: str, body: str, severity: AlertSeverity) -> str:
         if not is_known:
             return "the address is of no service that apprise knows"
         complaints: list[str] = []

@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 import msgspec
 
 from arbshard.alerts.book import Change, OpenAlert
-from arbshard.alerts.conditions import Condition, Severity
+from arbshard.alerts.conditions import AlertSeverity, Condition
 from arbshard.closable import Closable
 from arbshard.errors import ArbshardError
 
@@ -67,7 +67,7 @@ class Message(NamedTuple):
 
     title: str
     body: str
-    severity: Severity
+    severity: AlertSeverity
     at_ms: int
     id: int = 0
 
@@ -92,7 +92,12 @@ class AlertStore(Closable):
         """Yield the alerts that are not over."""
         for record in _records(self._db, "over_ms IS NULL ORDER BY id"):
             condition = Condition(
-                record.kind, record.subject, cast("Severity", record.severity), record.text, record.command, 0
+                record.kind,
+                record.subject,
+                cast("AlertSeverity", record.severity),
+                record.text,
+                record.command,
+                0,
             )
             yield OpenAlert(condition, record.began_ms, record.is_sent, record.repeats)
 

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 
 from arbshard.alerts.book import Change
-from arbshard.alerts.conditions import Severity
+from arbshard.alerts.conditions import AlertSeverity
 from arbshard.alerts.store import AlertRecord, Message
 from arbshard.model.notes import RECORDING
 from arbshard.model.risk_note import DayNote, PositionNote, Tally
 from arbshard.status.model import Status
 
 _HEADS = {"begins": "", "announced": "", "repeats": "still: ", "over": "over: ", "event": ""}
-_URGENCY: Sequence[Severity] = ("critical", "warning", "info")
+_URGENCY: Sequence[AlertSeverity] = ("critical", "warning", "info")
 _ENDS_WITH_THE_RUN = frozenset({"feed", "late", "shard", "risk", "silent", "halt"})
 """Problems that a digest does not name: a run that ends has them, and the halt has a line of its own."""
 _PROBLEMS_SHOWN = 8
@@ -68,7 +68,7 @@ def message_of(change: Change, name: str, zone: tzinfo, host: str = "") -> Messa
     lines.append(moment(change.at_ms, zone))
     if change.command and change.step != "over":
         lines.append(f"$ arbshard {change.command} --name {name}")
-    severity: Severity = "info" if change.step == "over" else change.severity
+    severity: AlertSeverity = "info" if change.step == "over" else change.severity
     return Message(title, "\n".join(lines), severity, change.at_ms)
 
 

@@ -15,7 +15,7 @@ from arbshard.status.hints import name_instance
 from arbshard.wire.messages import Close, Command, Done, Halt, Resume
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for later readers of the ledger.")]
-WaitOption = Annotated[
+CloseWaitOption = Annotated[
     float,
     typer.Option(
         "--wait", min=0.0, max=WAIT_S_MAX, help="Seconds to wait until all is closed; 0 does not wait."
@@ -29,7 +29,7 @@ def halt(
         bool, typer.Option("--stop", help="Stop exits too: only what you order to be closed is closed.")
     ] = False,
     reason: ReasonOption = "",
-    wait: WaitOption = 15.0,
+    wait: CloseWaitOption = 15.0,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -72,7 +72,7 @@ def close(
             help="Where one venue of a pair cannot be used, close the leg on the other one alone: the rest is naked.",
         ),
     ] = False,
-    wait: WaitOption = 15.0,
+    wait: CloseWaitOption = 15.0,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:

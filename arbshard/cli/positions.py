@@ -33,7 +33,7 @@ from arbshard.shm.pages import PageReader
 from arbshard.status.tables import WholeTable, local_time
 from arbshard.wire.messages import Positions, ShowPositions, ValuedPosition
 
-JsonOption = Annotated[bool, typer.Option("--json", help="A JSON list.")]
+JsonListOption = Annotated[bool, typer.Option("--json", help="A JSON list.")]
 
 
 class OpenPosition(msgspec.Struct, frozen=True):
@@ -91,7 +91,7 @@ def total_of(rows: Sequence[OpenPosition], currency: str) -> str:
 
 
 def positions(
-    as_json: JsonOption = False,
+    as_json: JsonListOption = False,
     state_dir: StateOption = None,
     name: NameOption = None,
     config: ConfigOption = None,
@@ -159,7 +159,7 @@ def trades(
         typer.Option("--symbol", help="Only one pair, by base or market.", autocompletion=complete_symbols),
     ] = "",
     since: SinceOption = None,
-    as_json: JsonOption = False,
+    as_json: JsonListOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Rows for a spreadsheet, with a header.")] = False,
     state_dir: StateOption = None,
     name: NameOption = None,

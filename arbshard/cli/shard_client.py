@@ -14,7 +14,7 @@ from arbshard.model.rundir import RunFiles
 from arbshard.wire import control
 from arbshard.wire.operator_client import send_order
 
-WaitOption = Annotated[
+ChangeWaitOption = Annotated[
     float,
     typer.Option(
         "--wait", min=0.0, max=WAIT_S_MAX, help="Seconds to wait until it is done; 0 does not wait."

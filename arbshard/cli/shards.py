@@ -12,7 +12,7 @@ from rich.text import Text
 
 from arbshard.cli.completion import complete_symbols
 from arbshard.cli.options import ConfigOption, NameOption, running_files
-from arbshard.cli.shard_client import WaitOption, carry_out, fetch_shards
+from arbshard.cli.shard_client import ChangeWaitOption, carry_out, fetch_shards
 from arbshard.model.rundir import RunFiles
 from arbshard.status.model import ShardStatus, Status
 from arbshard.status.tables import WholeTable
@@ -89,7 +89,7 @@ def move(
         ),
     ],
     to: Annotated[int, typer.Option("--to", help="The shard's number.")],
-    wait: WaitOption = 60.0,
+    wait: ChangeWaitOption = 60.0,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -101,7 +101,7 @@ def move(
 @app.command()
 def balance(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be moved.")] = False,
-    wait: WaitOption = 60.0,
+    wait: ChangeWaitOption = 60.0,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -113,7 +113,7 @@ def balance(
 @app.command()
 def restart(
     shard: Annotated[int, typer.Argument(help="Its number.")],
-    wait: WaitOption = 60.0,
+    wait: ChangeWaitOption = 60.0,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:

@@ -104,10 +104,10 @@ def _settings(
     mode: str,
 ) -> "Settings":
     """Return the settings that the options request. Raises ``UsageError``."""
-    from arbshard.virtual.rates import Level, kinds_of
+    from arbshard.virtual.rates import FaultLevel, kinds_of
     from arbshard.virtual.settings import SEED_MAX, Mode, Settings
 
-    level: Level | None = next((one for one in get_args(Level) if one == faults), None)
+    level: FaultLevel | None = next((one for one in get_args(FaultLevel) if one == faults), None)
     kind: Regime | None = next((one for one in get_args(Regime) if one == regime), None)
     kinds = tuple(one.strip() for one in only.split(",")) if only else ()
     where: Mode | None = next((one for one in get_args(Mode) if one == mode), None)
@@ -116,7 +116,7 @@ def _settings(
     only_live = [one for one in kinds if one in live and one not in on_paper and mode != "live"]
     only_paper = [one for one in kinds if one in on_paper and one not in live and mode != "paper"]
     for is_wrong, why in (
-        (level is None, f"--faults {faults}: {', '.join(get_args(Level))}"),
+        (level is None, f"--faults {faults}: {', '.join(get_args(FaultLevel))}"),
         (kind is None, f"--regime {regime}: {', '.join(get_args(Regime))}"),
         (where is None, f"--mode {mode}: {', '.join(get_args(Mode))}"),
         (bool(unknown), f"--only {', '.join(unknown)}: must be some of {', '.join({**on_paper, **live})}"),

@@ -8,7 +8,7 @@ import typer
 from arbshard.cli.completion import complete_symbols
 from arbshard.cli.options import ConfigOption, NameOption, running_files
 from arbshard.cli.risk_client import send_to_risk
-from arbshard.cli.shard_client import WaitOption, carry_out, fetch_shards
+from arbshard.cli.shard_client import ChangeWaitOption, carry_out, fetch_shards
 from arbshard.errors import UsageError
 from arbshard.model.risk_note import EntryNote
 from arbshard.status.risk_note import read_risk_note
@@ -93,7 +93,7 @@ def _gap_of(known: EntryNote) -> str:
 @app.command()
 def add(
     symbols: SymbolsArgument,
-    wait: WaitOption = 60.0,
+    wait: ChangeWaitOption = 60.0,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -109,7 +109,7 @@ def remove(
         bool,
         typer.Option("--keep-positions", help="Leave open positions as they are: nothing closes them then."),
     ] = False,
-    wait: WaitOption = 90.0,
+    wait: ChangeWaitOption = 90.0,
     name: NameOption = None,
     config: ConfigOption = None,
 ) -> None:

@@ -23,7 +23,7 @@ app = typer.Typer(no_args_is_help=True, help="Inspect recordings of `arbshard re
 DirOption = Annotated[
     Path | None, typer.Option("--dir", help="The tape's folder; default: tape in the state directory.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+JsonObjectOption = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
 @app.command("ls")
@@ -70,7 +70,7 @@ def tape_ls(
 @app.command("info")
 def tape_info(
     folder: DirOption = None,
-    as_json: JsonOption = False,
+    as_json: JsonObjectOption = False,
     state_dir: StateOption = None,
     name: NameOption = None,
     config: ConfigOption = None,
@@ -82,7 +82,7 @@ def tape_info(
 @app.command("verify")
 def tape_verify(
     folder: DirOption = None,
-    as_json: JsonOption = False,
+    as_json: JsonObjectOption = False,
     state_dir: StateOption = None,
     name: NameOption = None,
     config: ConfigOption = None,

@@ -31,7 +31,7 @@ REGIMES: Final[Mapping[Regime, str]] = {
 """What each regime shows, and what that means for results."""
 Milliseconds = Annotated[float, Meta(ge=0, le=3_600_000)]
 Number = Annotated[int, Meta(ge=0, le=1_000_000)]
-Text = Annotated[str, Meta(min_length=1, max_length=200)]
+ShortText = Annotated[str, Meta(min_length=1, max_length=200)]
 Calls = Literal["placing", "changing", "asking", "all"]
 """REST calls: those that place an order; those that place or cancel; those that do neither; all of them."""
 Markets = str
@@ -57,10 +57,10 @@ class SimAccountsConfig(Section, frozen=True, kw_only=True):
     person may put a real one here: they are not shown, and no copy of the configuration holds them.
     """
 
-    upbit_key: Text = "sim-upbit-key"
-    upbit_secret: Text = "sim-upbit-secret-opens-nothing-but-the-simulated-exchange-00000001"  # noqa: S105 - see above
-    binance_key: Text = "sim-binance-key"
-    binance_secret: Text = "sim-binance-secret-opens-nothing-but-the-simulated-exchange-000001"  # noqa: S105 - see above
+    upbit_key: ShortText = "sim-upbit-key"
+    upbit_secret: ShortText = "sim-upbit-secret-opens-nothing-but-the-simulated-exchange-00000001"  # noqa: S105 - see above
+    binance_key: ShortText = "sim-binance-key"
+    binance_secret: ShortText = "sim-binance-secret-opens-nothing-but-the-simulated-exchange-000001"  # noqa: S105 - see above
     binance_ed25519_public: str = ""
     """PEM or base64 of the raw 32 bytes; empty: the key signs with its secret."""
     quote_home: Decimal = Decimal(100_000_000)
@@ -151,7 +151,7 @@ class RedirectFault(RequestFault, frozen=True, kw_only=True):
     """Answers a call with a redirect to another host, as a broken CDN or a firewall does."""
 
     status: Literal[301, 302, 303, 307, 308] = 307
-    location: Text = "http://127.0.0.2:9"
+    location: ShortText = "http://127.0.0.2:9"
     """Scheme, host and port of the other host; the path and query of the call are added."""
     carried_out: bool = False
     """Whether the venue has carried out the call all the same."""
@@ -337,7 +337,7 @@ class ClosedWalletFault(MarketFault, frozen=True, kw_only=True):
 class HandTransferFault(Fault, frozen=True, kw_only=True):
     """Makes the owner of the account move money or coins. Each second is an occasion."""
 
-    currency: Text = "KRW"
+    currency: ShortText = "KRW"
     part: Annotated[float, Meta(ge=-1, le=1)] = -0.1
     """Share of the free balance that is moved; below 0 it leaves the venue."""
 

@@ -20,7 +20,7 @@ from arbshard.model.universe import Universe
 from arbshard.venues.keys import Keys
 from arbshard.venues.registry import get_adapter
 
-Books = dict[str, OrderBookSnapshot]
+ProbedBooks = dict[str, OrderBookSnapshot]
 """Books by symbol; a market whose book could not be read is missing."""
 
 _GAP_S = 0.15
@@ -71,12 +71,12 @@ async def reach_only(config: Config) -> tuple[VenueFacts, ...]:
     return tuple(found)
 
 
-async def _books(config: Config, venue: str, markets: list[Market], clock: Clock) -> Books:
+async def _books(config: Config, venue: str, markets: list[Market], clock: Clock) -> ProbedBooks:
     """Return the books of those of ``markets`` that are on ``venue``."""
     settings, rest = config.venues.get(venue), get_adapter(venue).rest
     symbols = [market.symbol for market in markets if market.venue == venue]
     fetch = open_fetch(venue, settings)
-    found: Books = {}
+    found: ProbedBooks = {}
     try:
         for number, call in enumerate(rest.calls(symbols, depth=1)):
             if number:

@@ -28,7 +28,7 @@ _PRICE_TEXTS_KEPT = 4096
 """Prices whose texts are kept, per side: a market returns to the same prices again and again."""
 _TURN = 2.0 * math.pi
 
-Text = Callable[[int], str]
+PrintUnits = Callable[[int], str]
 
 
 class Shape(NamedTuple):
@@ -61,7 +61,7 @@ class SimSide:
         "sizes",
     )
 
-    def __init__(self, sign: int, ladder: Ladder, text: Text) -> None:
+    def __init__(self, sign: int, ladder: Ladder, text: PrintUnits) -> None:
         self.sign = sign
         """1 for asks, -1 for bids."""
         self.ladder = ladder
@@ -132,7 +132,7 @@ class SimSide:
 class SimBook(ABC):
     """Holds bids and asks of one market and the number of its last update, and lets customers take of its levels."""
 
-    def __init__(self, ladder: Ladder, text: Text) -> None:
+    def __init__(self, ladder: Ladder, text: PrintUnits) -> None:
         """Begin without levels; ``text`` prints units of 1e-8 as the venue does."""
         self.ladder = ladder
         self.bids = SimSide(-1, ladder, text)
@@ -183,7 +183,9 @@ class SimBook(ABC):
 class GeneratedBook(SimBook):
     """Generates a book whose levels are drawn at random around a price that moves."""
 
-    def __init__(self, ladder: Ladder, shape: Shape, text: Text, price: float, rng: random.Random) -> None:
+    def __init__(
+        self, ladder: Ladder, shape: Shape, text: PrintUnits, price: float, rng: random.Random
+    ) -> None:
         """Lay the book around ``price`` (in quote); ``text`` prints units of 1e-8 as the venue does."""
         super().__init__(ladder, text)
         self._shape = shape

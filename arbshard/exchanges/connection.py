@@ -14,7 +14,6 @@ from arbshard.clock import Clock
 from arbshard.exchanges.counters import VenueCounters
 from arbshard.exchanges.hub import Hub
 from arbshard.exchanges.session import (
-    Action,
     ClientSession,
     CloseClient,
     Cut,
@@ -23,6 +22,7 @@ from arbshard.exchanges.session import (
     SendData,
     SendLater,
     SendPing,
+    SessionAction,
     SharedStream,
 )
 from arbshard.exchanges.wsframe import WsFrame, close_frame, ping_frame, pong_frame
@@ -106,12 +106,12 @@ class ClientConnection:
         """Pass the time to the session."""
         self.act(self._session.on_time(now_ns, now_ns - self._traffic_ns))
 
-    def act(self, actions: Iterable[Action]) -> None:
+    def act(self, actions: Iterable[SessionAction]) -> None:
         """Carry out the session's actions, unless the client is leaving."""
         if not self._leaving:
             self._act(actions)
 
-    def act_later(self, wait_ms: float, action: Action) -> None:
+    def act_later(self, wait_ms: float, action: SessionAction) -> None:
         """Carry out ``action`` after a while."""
         if self._late >= LATE_MAX:
             self.act((action,))
@@ -158,7 +158,7 @@ class ClientConnection:
             if self._after_message is not None:
                 self._after_message()
 
-    def _act(self, actions: Iterable[Action]) -> None:
+    def _act(self, actions: Iterable[SessionAction]) -> None:
         for action in actions:
             match action:
                 case SendData() if self._stalled:
@@ -186,7 +186,7 @@ class ClientConnection:
             self._hub.change(self, self._streams - wanted, sorted(wanted - self._streams))
             self._streams = wanted
 
-    def _act_late(self, action: Action) -> None:
+    def _act_late(self, action: SessionAction) -> None:
         self._late -= 1
         self.act((action,))
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from typing_extensions import override
 
-from arbshard.exchanges.book import GeneratedBook, Shape, SimBook, Text
+from arbshard.exchanges.book import GeneratedBook, PrintUnits, Shape, SimBook
 from arbshard.exchanges.ladder import Ladder
 from arbshard.exchanges.trades import TradeHistory
 
@@ -173,7 +173,13 @@ class GeneratedMarket(SimMarket):
     """Generates a market whose book and trades are drawn at random around a price that moves."""
 
     def __init__(
-        self, listing: SimListing, ladder: Ladder, shape: Shape, text: Text, price: float, rng: random.Random
+        self,
+        listing: SimListing,
+        ladder: Ladder,
+        shape: Shape,
+        text: PrintUnits,
+        price: float,
+        rng: random.Random,
     ) -> None:
         """Begin at ``price`` (in quote); ``text`` prints amounts as the venue does, ``rng`` is used by this market
         alone.

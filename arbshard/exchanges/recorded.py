@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from typing_extensions import override
 
-from arbshard.exchanges.book import SimBook, SimSide, Text
+from arbshard.exchanges.book import PrintUnits, SimBook, SimSide
 from arbshard.exchanges.ladder import Ladder
 from arbshard.exchanges.market import MarketState, Print, RuleFactors, SimListing, SimMarket
 from arbshard.exchanges.session import SECOND_NS
@@ -116,7 +116,7 @@ class _Taken(NamedTuple):
 class RecordedBook(SimBook):
     """Keeps a book as it was recorded, less what customers have taken."""
 
-    def __init__(self, text: Text, tick_at: Callable[[int], int], first: RecordedBookEvent) -> None:
+    def __init__(self, text: PrintUnits, tick_at: Callable[[int], int], first: RecordedBookEvent) -> None:
         """Show ``first``; ``tick_at`` returns the tick at a price, both in units."""
         super().__init__(_EVERY_UNIT, text)
         self._tick_at = tick_at

@@ -30,7 +30,7 @@ from arbshard.exchanges.faults.requests import Fate
 from arbshard.exchanges.faults.venue import VenueFaults
 from arbshard.exchanges.guard import Guard
 from arbshard.exchanges.hub import Hub
-from arbshard.exchanges.session import Action, ClientSession, PrivateSession, Query, Rest, RestReply
+from arbshard.exchanges.session import ClientSession, PrivateSession, Query, Rest, RestReply, SessionAction
 
 SERVER = "arbshard simulated exchange"
 MESSAGE_MAX = 256 * 1024
@@ -118,7 +118,7 @@ class VenueServer:
                 for connection, session in tuple(self._private.items()):
                     self._send_events(connection, session.on_events(account, events, now_ms))
 
-    def _send_events(self, connection: ClientConnection, events: Sequence[Action]) -> None:
+    def _send_events(self, connection: ClientConnection, events: Sequence[SessionAction]) -> None:
         if self._faults is None or not self._faults.events.on:
             connection.act(events)
             return

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from arbshard.exchanges.accounts.account import TradingAccount
-from arbshard.exchanges.accounts.order import Event
+from arbshard.exchanges.accounts.order import AccountEvent
 from arbshard.exchanges.market import SimMarket
 
 SECOND_NS = 1_000_000_000
@@ -65,7 +65,10 @@ class SendLater(NamedTuple):
     payload: bytes
 
 
-Action = SendData | SendPing | SendLater | CloseClient | Cut
+SessionAction = SendData | SendPing | SendLater | CloseClient | Cut
+
+ClientJson = None | bool | int | float | str | list["ClientJson"] | dict[str, "ClientJson"]
+"""What a client may send, parsed. Replies, in which every amount is text, are of other types."""
 
 
 class ClientSession(Protocol):
@@ -78,23 +81,23 @@ class ClientSession(Protocol):
         """Return the streams that the client is subscribed to in real time."""
         ...
 
-    def on_open(self, now_ms: int) -> Sequence[Action]:
+    def on_open(self, now_ms: int) -> Sequence[SessionAction]:
         """Return the actions after the handshake."""
         ...
 
-    def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:
+    def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[SessionAction]:
         """Handle a data message; return the actions."""
         ...
 
-    def on_ping(self, now_ns: int) -> Sequence[Action]:
+    def on_ping(self, now_ns: int) -> Sequence[SessionAction]:
         """Handle a ping frame, which the shell has answered already; return the actions."""
         ...
 
-    def on_pong(self, payload: bytes, now_ns: int) -> Sequence[Action]:
+    def on_pong(self, payload: bytes, now_ns: int) -> Sequence[SessionAction]:
         """Handle a pong frame; return the actions."""
         ...
 
-    def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:
+    def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[SessionAction]:
         """Return the actions that are due; it is called a few times a second.
 
         ``quiet_ns`` is how long nothing was sent or received.
@@ -106,7 +109,9 @@ class ClientSession(Protocol):
 class PrivateSession(ClientSession, Protocol):
     """Handles a session that may report events of accounts."""
 
-    def on_events(self, account: TradingAccount, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
+    def on_events(
+        self, account: TradingAccount, events: Sequence[AccountEvent], now_ms: int
+    ) -> Sequence[SessionAction]:
         """Handle events of ``account``, which need not be the client's. It is called after every change, in order."""
         ...
 
@@ -115,7 +120,7 @@ class PrivateSession(ClientSession, Protocol):
 class ForewarningSession(ClientSession, Protocol):
     """Handles a session whose protocol announces a coming shutdown."""
 
-    def on_shutdown(self, now_ms: int) -> Sequence[Action]:
+    def on_shutdown(self, now_ms: int) -> Sequence[SessionAction]:
         """Return the actions that announce that the connection will be closed soon."""
         ...
 

@@ -35,8 +35,8 @@ from arbshard.report.write import ReportPaths, write_forms
 _HOUR_MS = 3_600_000
 
 Figure = Decimal | float | None
-Kind = Literal["money", "cost", "hours", "count", "share", "bps"]
-FIGURES: tuple[tuple[str, Kind, Callable[[RunReport], Figure]], ...] = (
+FigureKind = Literal["money", "cost", "hours", "count", "share", "bps"]
+FIGURES: tuple[tuple[str, FigureKind, Callable[[RunReport], Figure]], ...] = (
     ("result", "money", lambda one: one.pnl.total),
     ("result per hour", "money", lambda one: one.per_hour),
     ("prices, before fees", "money", lambda one: one.pnl.trade),
@@ -106,13 +106,13 @@ def _less(one: Figure, other: Figure) -> Figure:
     return float(one) - float(other)
 
 
-def _figures(a: RunReport, b: RunReport) -> Iterator[tuple[str, Figure, Figure, Kind]]:
+def _figures(a: RunReport, b: RunReport) -> Iterator[tuple[str, Figure, Figure, FigureKind]]:
     """Yield name, figure of ``a``, figure of ``b`` and kind."""
     for name, kind, of in FIGURES:
         yield name, of(a), of(b), kind
 
 
-def _write(value: Figure, kind: Kind, *, is_difference: bool) -> Cell:
+def _write(value: Figure, kind: FigureKind, *, is_difference: bool) -> Cell:
     if value is None:
         return Cell("–")
     match kind:

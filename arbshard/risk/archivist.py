@@ -23,7 +23,7 @@ _END_S = 5.0
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "ARBSHARD_CRASH_AT")
 """Environment variables that the archiver gets. It needs no key."""
 
-Count = Callable[[bool], None]
+CountArchived = Callable[[bool], None]
 """Is called after each attempt with whether the period was archived."""
 
 
@@ -31,7 +31,7 @@ class Archivist:
     """Starts the archiver, watches it, and gives its result to the store."""
 
     def __init__(
-        self, store: LedgerStore, period_events: int, environ: Mapping[str, str], count: Count
+        self, store: LedgerStore, period_events: int, environ: Mapping[str, str], count: CountArchived
     ) -> None:
         """Make an archivist. ``period_events`` is the length of a period; 0 has nothing archived."""
         self._store = store

@@ -24,7 +24,6 @@ from arbshard.exchanges.counters import Counters
 from arbshard.exchanges.hub import Hub
 from arbshard.exchanges.loop import run_world
 from arbshard.exchanges.session import (
-    Action,
     ClientSession,
     CloseClient,
     Cut,
@@ -33,6 +32,7 @@ from arbshard.exchanges.session import (
     RestReply,
     SendData,
     SendLater,
+    SessionAction,
 )
 from arbshard.exchanges.session import SharedStream as Wanted
 from arbshard.exchanges.units import UNIT
@@ -160,7 +160,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         self._arrives_ns = max(self._arrives_ns, self._loop.now_ns + self._delay_ns())
         self._loop.deliver(self.client, self._arrives_ns, self._at_client, symbol, payload)
 
-    def perform(self, action: Action, delay_ms: float) -> None:
+    def perform(self, action: SessionAction, delay_ms: float) -> None:
         """Carry out an action of the venue's session after ``delay_ms``. Other actions overtake a delayed one."""
         if delay_ms:
             self._loop.deliver(None, self._loop.now_ns + int(delay_ms * 1e6), self._do, (action,))
@@ -218,7 +218,7 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
             self._venue.hub.move(self, self._streams, now)
             self._streams = now
 
-    def _do(self, actions: Iterable[Action]) -> None:
+    def _do(self, actions: Iterable[SessionAction]) -> None:
         for action in actions:
             if not self.is_open or not self._venue.holds(self):
                 return

@@ -11,7 +11,7 @@ from random import Random
 
 from arbshard.virtual.network_conditions import NetworkConditions
 from arbshard.virtual.process_faults import ProcessFaults
-from arbshard.virtual.rates import FACTOR, UNKIND_LIVE_PER_HOUR, UNKIND_PER_HOUR, Level, kinds_of
+from arbshard.virtual.rates import FACTOR, UNKIND_LIVE_PER_HOUR, UNKIND_PER_HOUR, FaultLevel, kinds_of
 from arbshard.virtual.spells import Spell, VirtualSpells
 from arbshard.virtual.stand_ins import VirtualWorld
 from arbshard.virtual.system import VirtualSupervisor
@@ -58,7 +58,7 @@ class Faults:
         """Return whether an exchange has been unkind: pairs may wait for a person, or pause for a long time."""
         return any(kind in _UNKIND for kind in self.counts)
 
-    async def run(self, level: Level, only: tuple[str, ...] = ()) -> None:
+    async def run(self, level: FaultLevel, only: tuple[str, ...] = ()) -> None:
         """Cause faults of ``level`` until cancelled; only the kinds in ``only``, if any are named."""
         every = kinds_of(is_live=self._world.live is not None)
         rates = {kind: rate for kind, rate in every.items() if not only or kind in only}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-Level = Literal["none", "usual", "heavy"]
+FaultLevel = Literal["none", "usual", "heavy"]
 
 WORKER_POINTS = ("before_report", "after_report", "after_extend", "before_conclude", "after_conclude")
 WAKE_POINTS = ("before_report", "after_report", "after_extend", "before_conclude")
@@ -78,7 +78,7 @@ UNKIND_PER_HOUR: Mapping[str, float] = {
 """Faults per virtual hour of unkind exchanges: each lasts from seconds to a quarter of an hour."""
 UNKIND_LIVE_PER_HOUR: Mapping[str, float] = {"revoked_key": 0.3, "other_fees": 0.3, "hand_trade": 1.0}
 """Additional faults per virtual hour of unkind exchanges where orders are live."""
-FACTOR: Mapping[Level, float] = {"none": 0.0, "usual": 1.0, "heavy": 6.0}
+FACTOR: Mapping[FaultLevel, float] = {"none": 0.0, "usual": 1.0, "heavy": 6.0}
 
 
 _ON_PAPER = ("late_fills",)

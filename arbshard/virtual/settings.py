@@ -19,7 +19,7 @@ from arbshard.venues.base.market import ListedMarket
 from arbshard.venues.listing import fx_leg, pairs_of
 from arbshard.venues.registry import AWAY, HOME, TRADED, get_venue
 from arbshard.virtual.clock import WALL_START_MS
-from arbshard.virtual.rates import Level
+from arbshard.virtual.rates import FaultLevel
 
 SEED_MAX = 2**31 - 1
 SAMPLE_S = 5.0
@@ -63,7 +63,7 @@ class Settings(NamedTuple):
     shards: int = 2
     updates: float = 0.8
     """Frames per market and second."""
-    faults: Level = "usual"
+    faults: FaultLevel = "usual"
     only: tuple[str, ...] = ()
     """Kinds of faults; empty for all."""
     regime: Regime = "mixed"

@@ -20,7 +20,7 @@ from arbshard.data.http import HttpFetch
 from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.matching import Shortage
 from arbshard.exchanges.accounts.order import OrderChanged, SimOrder, Ticket
-from arbshard.exchanges.session import Action, ClientSession, PrivateSession, Query
+from arbshard.exchanges.session import ClientSession, PrivateSession, Query, SessionAction
 from arbshard.exchanges.session import RestReply as VenueAnswer
 from arbshard.exchanges.venues import VenueCore
 from arbshard.secret import Secret, reveal_values
@@ -59,7 +59,7 @@ class VenueObserver(Protocol):
 class PrivateClient(Protocol):
     """Is a connection that a private session speaks to: ``exchange.VirtualStream``."""
 
-    def perform(self, action: Action, delay_ms: float) -> None:
+    def perform(self, action: SessionAction, delay_ms: float) -> None:
         """Carry out what the session wants, after a delay."""
         ...
 

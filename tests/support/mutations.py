@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from arbshard.virtual.machine import Simulation
-from arbshard.virtual.rates import Level
+from arbshard.virtual.rates import FaultLevel
 from arbshard.virtual.settings import Mode, Settings
 
 SEEDS = range(1, 11)
@@ -32,7 +32,7 @@ class Mutation(NamedTuple):
         """Break the system and simulate it, with the known seed first. Fails when no seed finds the defect."""
         self.break_it(patch)
         only = tuple(self.faults.split(",")) if self.faults else ()
-        level: Level = "heavy" if only else "none"
+        level: FaultLevel = "heavy" if only else "none"
         for seed in (self.seed, *(one for one in SEEDS if one != self.seed)):
             report = Simulation(Settings(seed, hours=HOURS, faults=level, only=only, mode=mode)).run()
             if report.violations:

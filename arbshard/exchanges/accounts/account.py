@@ -9,7 +9,7 @@ from decimal import Decimal, localcontext
 from typing import NamedTuple
 
 from arbshard.config import SimAccountsConfig, SimPermissions
-from arbshard.exchanges.accounts.order import Event, OrderChanged, SimOrder
+from arbshard.exchanges.accounts.order import AccountEvent, OrderChanged, SimOrder
 from arbshard.exchanges.accounts.wallet import Wallet, WalletBalance
 from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.units import UNIT
@@ -81,7 +81,7 @@ class TradingAccount:
         self.events_lost = 0
         """Number of events that were not fetched in time."""
         self._client_ids: dict[str, None] = {}
-        self._events: deque[Event] = deque()
+        self._events: deque[AccountEvent] = deque()
         self._unsaved: _Unsaved | None = None
         """Changes to be saved; None when they are not followed."""
 
@@ -113,7 +113,7 @@ class TradingAccount:
         """Return whether ``client_id`` was ever used."""
         return client_id in self._client_ids
 
-    def record(self, event: Event) -> None:
+    def record(self, event: AccountEvent) -> None:
         """Keep ``event`` until it is fetched. Every change of an order or a balance passes here."""
         if self._unsaved is not None:
             if isinstance(event, OrderChanged):
@@ -125,7 +125,7 @@ class TradingAccount:
             self.events_lost += 1
         self._events.append(event)
 
-    def take_events(self) -> tuple[Event, ...]:
+    def take_events(self) -> tuple[AccountEvent, ...]:
         """Return and remove all events since the last call, in order."""
         if not self._events:
             return ()

@@ -12,7 +12,7 @@ from arbshard.exchanges.accounts.wallet import WalletBalance
 from arbshard.model.money import ZERO
 
 Side = Literal["buy", "sell"]
-Kind = Literal["limit", "market"]
+SimOrderKind = Literal["limit", "market"]
 TimeInForce = Literal["gtc", "ioc", "fok", "post_only"]
 SimOrderStatus = Literal["open", "done", "canceled"]
 Ended = Literal["", "filled", "user", "ioc", "fok", "post_only", "no_liquidity", "dust"]
@@ -30,7 +30,7 @@ class Ticket(NamedTuple):
 
     symbol: str
     side: Side
-    kind: Kind
+    kind: SimOrderKind
     tif: TimeInForce = "gtc"
     price: Decimal | None = None
     """Worst price: always for ``limit``; optional for ``market`` (Upbit's best-price orders)."""
@@ -104,7 +104,7 @@ class SimOrder:
         return self.ticket.side
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> SimOrderKind:
         """Return whether it is a limit or a market order."""
         return self.ticket.kind
 
@@ -189,4 +189,4 @@ class WalletChanged(NamedTuple):
     at_ms: int
 
 
-Event = OrderChanged | WalletChanged
+AccountEvent = OrderChanged | WalletChanged

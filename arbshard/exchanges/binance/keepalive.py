@@ -5,7 +5,7 @@ It is pure; both kinds of sockets use it.
 
 from collections.abc import Sequence
 
-from arbshard.exchanges.session import SECOND_NS, Action, CloseClient, SendPing
+from arbshard.exchanges.session import SECOND_NS, CloseClient, SendPing, SessionAction
 
 PING_EVERY_NS = 20 * SECOND_NS
 PONG_WITHIN_NS = 60 * SECOND_NS
@@ -23,7 +23,7 @@ class KeepAlive:
         if payload in self._pings:
             self._pings.clear()
 
-    def on_time(self, now_ns: int) -> Sequence[Action]:
+    def on_time(self, now_ns: int) -> Sequence[SessionAction]:
         """Return a ping when it is due, or the close of a client that has left one unanswered."""
         oldest = min(self._pings.values(), default=now_ns)
         if now_ns - oldest >= PONG_WITHIN_NS:

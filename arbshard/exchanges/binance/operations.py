@@ -18,7 +18,7 @@ from arbshard.exchanges.binance.tradedata import (
     rolling_ticker_weight,
     weight_by_symbols,
 )
-from arbshard.exchanges.binance.trading import Refuse, Trading, VerifiedCall, never
+from arbshard.exchanges.binance.trading import RefusalInMarket, Trading, VerifiedCall, never
 from arbshard.exchanges.binance.weights import Weights
 from arbshard.exchanges.market import SimMarket
 
@@ -48,7 +48,11 @@ class Operations:
     """Holds everything that REST and the WebSocket API have in common."""
 
     def __init__(
-        self, markets: Mapping[str, SimMarket], access: Access, matcher: Matcher, refuse: Refuse = never
+        self,
+        markets: Mapping[str, SimMarket],
+        access: Access,
+        matcher: Matcher,
+        refuse: RefusalInMarket = never,
     ) -> None:
         """Build the table; ``refuse`` is asked once for each new order that breaks no rule."""
         self.access = access

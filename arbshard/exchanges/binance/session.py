@@ -13,7 +13,15 @@ from arbshard.exchanges.binance.frames import COMBINED, MICROSECONDS, RAW, REAL_
 from arbshard.exchanges.binance.keepalive import KeepAlive
 from arbshard.exchanges.binance.statistics import INTERVALS, WINDOW_STREAMS
 from arbshard.exchanges.market import SimMarket
-from arbshard.exchanges.session import Action, CloseClient, MessageWindow, RestReply, SendData, SharedStream
+from arbshard.exchanges.session import (
+    ClientJson,
+    CloseClient,
+    MessageWindow,
+    RestReply,
+    SendData,
+    SessionAction,
+    SharedStream,
+)
 
 STREAMS_MAX = 1024
 
@@ -29,7 +37,6 @@ _ID = re.compile(r"[A-Za-z0-9_-]{0,36}")
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 
 Id = int | str | None
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 class _Refused(Exception):
@@ -89,11 +96,11 @@ class BinanceSession:
                 self._names[name] = None
         self._renew()
 
-    def on_open(self, now_ms: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
+    def on_open(self, now_ms: int) -> Sequence[SessionAction]:  # noqa: ARG002 - the protocol's shape
         """Return no actions: streams begin with the next update."""
         return ()
 
-    def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:  # noqa: ARG002
+    def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[SessionAction]:  # noqa: ARG002
         """Answer a control message."""
         if not self._messages.admit(now_ns):
             return (CloseClient(1008, "Too many requests"),)
@@ -101,32 +108,32 @@ class BinanceSession:
         try:
             request = _parse(text)
             request_id = _id_of(request)
-            reply: dict[str, Json] = {"result": self._result(request), "id": request_id}
+            reply: dict[str, ClientJson] = {"result": self._result(request), "id": request_id}
         except _Refused as refused:
             reply = {"error": {"code": refused.code, "msg": str(refused)}, "id": request_id}
         return (SendData(msgspec.json.encode(reply)),)
 
-    def on_ping(self, now_ns: int) -> Sequence[Action]:
+    def on_ping(self, now_ns: int) -> Sequence[SessionAction]:
         """Count the ping as a message."""
         return () if self._messages.admit(now_ns) else (CloseClient(1008, "Too many requests"),)
 
-    def on_pong(self, payload: bytes, now_ns: int) -> Sequence[Action]:
+    def on_pong(self, payload: bytes, now_ns: int) -> Sequence[SessionAction]:
         """Accept a pong; each counts as a message."""
         self._keep_alive.on_pong(payload)
         return () if self._messages.admit(now_ns) else (CloseClient(1008, "Too many requests"),)
 
-    def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:  # noqa: ARG002
+    def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[SessionAction]:  # noqa: ARG002
         """Ping every 20 s; close a client that has not answered one for 60 s."""
         return self._keep_alive.on_time(now_ns)
 
-    def on_shutdown(self, now_ms: int) -> Sequence[Action]:
+    def on_shutdown(self, now_ms: int) -> Sequence[SessionAction]:
         """Announce the shutdown with ``serverShutdown``, wrapped on a combined connection."""
         payload = f'{{"e":"serverShutdown","E":{now_ms * 1000 if self._unit else now_ms}}}'
         if self._combined:
             payload = f'{{"stream":"!serverShutdown","data":{payload}}}'
         return (SendData(payload.encode()),)
 
-    def _result(self, request: dict[str, Json]) -> Json:
+    def _result(self, request: dict[str, ClientJson]) -> ClientJson:
         method = _method_of(request)
         params = request.get("params")
         if method == "LIST_SUBSCRIPTIONS":
@@ -154,7 +161,7 @@ class BinanceSession:
         self._names = wanted
         self._renew()
 
-    def _set_property(self, params: Json) -> None:
+    def _set_property(self, params: ClientJson) -> None:
         if not isinstance(params, list) or len(params) != 2:
             raise _Refused(2, "Invalid request: SET_PROPERTY takes a name and a value")
         if params[0] != "combined":
@@ -190,9 +197,9 @@ def is_name(name: str) -> bool:
     return bool(_NAME.fullmatch(name) or _ALL.fullmatch(name))
 
 
-def _parse(text: str) -> dict[str, Json]:
+def _parse(text: str) -> dict[str, ClientJson]:
     try:
-        parsed: Json = msgspec.json.decode(text)
+        parsed: ClientJson = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         raise _Refused(3, f"Invalid JSON: {error}") from None
     if not isinstance(parsed, dict):
@@ -200,7 +207,7 @@ def _parse(text: str) -> dict[str, Json]:
     return parsed
 
 
-def _id_of(request: dict[str, Json]) -> Id:
+def _id_of(request: dict[str, ClientJson]) -> Id:
     value = request.get("id")
     if value is None or (isinstance(value, str) and _ID.fullmatch(value)):
         return value
@@ -209,7 +216,7 @@ def _id_of(request: dict[str, Json]) -> Id:
     raise _Refused(2, "Invalid request: request ID must be an integer, an alphanumeric string or null")
 
 
-def _method_of(request: dict[str, Json]) -> str:
+def _method_of(request: dict[str, ClientJson]) -> str:
     method = request.get("method")
     if method is None:
         raise _Refused(2, "Invalid request: missing field `method`")
@@ -219,7 +226,7 @@ def _method_of(request: dict[str, Json]) -> str:
     return method
 
 
-def _names_in(params: Json) -> list[str]:
+def _names_in(params: ClientJson) -> list[str]:
     if not isinstance(params, list):
         raise _Refused(2, "Invalid request: missing field `params`")
     names = [name for name in params if isinstance(name, str)]

@@ -31,7 +31,7 @@ from arbshard.exchanges.market import SimMarket
 _RESTRICTIONS = ("ONLY_NEW", "ONLY_PARTIALLY_FILLED")
 _REPLACE_MODES = ("STOP_ON_FAILURE", "ALLOW_FAILURE")
 _EXCEEDED_MODES = ("DO_NOTHING", "CANCEL_ONLY")
-Refuse = Callable[[SimMarket], BinanceRefusal | None]
+RefusalInMarket = Callable[[SimMarket], BinanceRefusal | None]
 """Returns a refusal of a new order that breaks no rule, or None."""
 
 
@@ -59,7 +59,7 @@ class _Cancel(NamedTuple):
 class Trading:
     """Handles the calls on orders."""
 
-    def __init__(self, data: MarketData, matcher: Matcher, refuse: Refuse = never) -> None:
+    def __init__(self, data: MarketData, matcher: Matcher, refuse: RefusalInMarket = never) -> None:
         """Trade on the markets of ``data``; ``refuse`` is asked once for each new order that breaks no rule."""
         self._data = data
         self._matcher = matcher

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from arbshard.exchanges.accounts.account import TradingAccount
-from arbshard.exchanges.accounts.order import Event, OrderChanged
+from arbshard.exchanges.accounts.order import AccountEvent, OrderChanged
 from arbshard.exchanges.binance import reports
 from arbshard.exchanges.binance.access import KeyType, not_ed25519
 from arbshard.exchanges.binance.keepalive import KeepAlive
@@ -21,13 +21,13 @@ from arbshard.exchanges.binance.weights import WEIGHT_MAX
 from arbshard.exchanges.binance.wsrequest import WsRequest, id_of, parse, request_of
 from arbshard.exchanges.faults.requests import Fate, RequestFaults
 from arbshard.exchanges.session import (
-    Action,
     CloseClient,
     Cut,
     Query,
     RestReply,
     SendData,
     SendLater,
+    SessionAction,
     SharedStream,
 )
 
@@ -95,7 +95,7 @@ class WsApiSession:
         self._placing: TradingAccount | None = None
         """The account whose order counts the present request may change."""
 
-    def on_open(self, now_ms: int) -> Sequence[Action]:
+    def on_open(self, now_ms: int) -> Sequence[SessionAction]:
         """Count the weight of the connection."""
         try:
             self._operations.weights.spend(self._address, CONNECT_WEIGHT, now_ms)
@@ -103,7 +103,7 @@ class WsApiSession:
             return (CloseClient(1008, refused.message),)
         return ()
 
-    def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:
+    def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[SessionAction]:
         """Answer a request."""
         reply: dict[str, Json | msgspec.Raw] = {"id": None}
         with_limits = self._with_limits
@@ -134,7 +134,7 @@ class WsApiSession:
         payload = msgspec.json.encode(reply)
         if self._in_microseconds:
             payload = reply_in_microseconds(payload)
-        actions: list[Action] = [SendLater(wait_ms, payload) if wait_ms else SendData(payload)]
+        actions: list[SessionAction] = [SendLater(wait_ms, payload) if wait_ms else SendData(payload)]
         if self._faults is not None and self._faults.repeats_reply():
             actions *= 2
         actions += (self._event(number, reports.terminated(now_ms)) for number in self._ended)
@@ -142,7 +142,9 @@ class WsApiSession:
             actions.append(CloseClient(1008, "IP banned"))
         return actions
 
-    def on_events(self, account: TradingAccount, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
+    def on_events(
+        self, account: TradingAccount, events: Sequence[AccountEvent], now_ms: int
+    ) -> Sequence[SessionAction]:
         """Return the events of ``account``, once for every subscription to it."""
         numbers = [number for number, (whose, _) in self._subscriptions.items() if whose is account]
         if not numbers:
@@ -155,20 +157,20 @@ class WsApiSession:
         ]
         return [self._event(number, one) for one in messages if one is not None for number in numbers]
 
-    def on_ping(self, now_ns: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
+    def on_ping(self, now_ns: int) -> Sequence[SessionAction]:  # noqa: ARG002 - the protocol's shape
         """Return no actions: the shell has answered the ping."""
         return ()
 
-    def on_pong(self, payload: bytes, now_ns: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
+    def on_pong(self, payload: bytes, now_ns: int) -> Sequence[SessionAction]:  # noqa: ARG002 - the protocol's shape
         """Accept a pong."""
         self._keep_alive.on_pong(payload)
         return ()
 
-    def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
+    def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[SessionAction]:  # noqa: ARG002 - the protocol's shape
         """Ping when it is due, or close an unresponsive connection (``KeepAlive``)."""
         return self._keep_alive.on_time(now_ns)
 
-    def on_shutdown(self, now_ms: int) -> Sequence[Action]:
+    def on_shutdown(self, now_ms: int) -> Sequence[SessionAction]:
         """Announce the shutdown with ``serverShutdown``."""
         at = now_ms * 1000 if self._in_microseconds else now_ms
         return (SendData(b'{"event":{"e":"serverShutdown","E":%d}}' % at),)

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from arbshard.exchanges.faults.board import Board
-from arbshard.exchanges.session import Action
+from arbshard.exchanges.session import SessionAction
 
 
 class Dealt(NamedTuple):
     """Holds the events for one client."""
 
-    now: Sequence[Action]
-    later: Sequence[tuple[float, Action]]
+    now: Sequence[SessionAction]
+    later: Sequence[tuple[float, SessionAction]]
     """Milliseconds from now, and the event to send then."""
 
 
@@ -27,12 +27,12 @@ class EventFaults:
         """Return whether anything may happen to an event."""
         return self._late.on or self._twice.on
 
-    def deal(self, actions: Sequence[Action]) -> Dealt:
+    def deal(self, actions: Sequence[SessionAction]) -> Dealt:
         """Return which events to send now, and which later. An event that is late and duplicated comes both now and
         later.
         """
-        now: list[Action] = []
-        later: list[tuple[float, Action]] = []
+        now: list[SessionAction] = []
+        later: list[tuple[float, SessionAction]] = []
         for action in actions:
             twice, late = self._twice.happens(), self._late.happens()
             if late:

@@ -35,7 +35,7 @@ from arbshard.exchanges.upbit.tickets import OrderTicket, check_identifier, list
 
 _KEY_DAYS = 365
 _CANCEL_IDS_MAX = 20
-Refuse = Callable[[SimMarket, Side], UpbitRefusal | None]
+RefusalOfSide = Callable[[SimMarket, Side], UpbitRefusal | None]
 """Returns a refusal of a new order that breaks no rule, or None."""
 
 
@@ -66,7 +66,7 @@ class UpbitDesk:
         self,
         markets: Mapping[str, SimMarket],
         matcher: Matcher,
-        refuse: Refuse = _never,
+        refuse: RefusalOfSide = _never,
         rounds: Callable[[], bool] = _exact,
     ) -> None:
         """Serve ``markets``; ``refuse`` is asked once for each new order that breaks no rule.

@@ -55,17 +55,17 @@ _SHORT = {
 }
 _SHORT_ASSET = {"currency": "cu", "balance": "b", "locked": "l"}
 
-Value = None | bool | int | float | str | msgspec.Raw | list[dict[str, "Value"]]
-Fields = dict[str, Value]
+PrivateValue = None | bool | int | float | str | msgspec.Raw | list[dict[str, "PrivateValue"]]
+PrivateFields = dict[str, PrivateValue]
 
 
 class _Traded(NamedTuple):
     """Holds the fields that only a message about a fill has."""
 
-    uuid: Value = None
-    fee: Value = None
-    is_maker: Value = None
-    at_ms: Value = None
+    uuid: PrivateValue = None
+    fee: PrivateValue = None
+    is_maker: PrivateValue = None
+    at_ms: PrivateValue = None
 
 
 def my_order(change: OrderChanged, form: str, now_ms: int, *, doubles: bool = False) -> bytes:
@@ -75,7 +75,7 @@ def my_order(change: OrderChanged, form: str, now_ms: int, *, doubles: bool = Fa
     volume = order.quantity if fill is None else fill.quantity
     traded = _traded(order, fill)
     money = figures(order)
-    fields: Fields = {
+    fields: PrivateFields = {
         "type": "myOrder",
         "code": order.symbol,
         "uuid": order.id,
@@ -120,7 +120,7 @@ def my_asset(
 ) -> bytes:
     """Return a message with the currencies that changed: what is free, and what is locked beside it."""
     short = is_short(form)
-    fields: Fields = {
+    fields: PrivateFields = {
         "type": "myAsset",
         "asset_uuid": uuid_of(account_key, change.at_ms),
         "assets": [
@@ -136,8 +136,8 @@ def my_asset(
     return _encode(fields, form)
 
 
-def _asset(balance: WalletBalance, *, short: bool) -> Fields:
-    fields: Fields = {
+def _asset(balance: WalletBalance, *, short: bool) -> PrivateFields:
+    fields: PrivateFields = {
         "currency": balance.currency,
         "balance": _number(balance.free),
         "locked": _number(balance.locked),
@@ -156,11 +156,11 @@ def _average(order: SimOrder) -> Decimal:
     return (order.executed_funds / order.executed).quantize(_CENT) if order.executed else ZERO
 
 
-def _number(value: Decimal | None) -> Value:
+def _number(value: Decimal | None) -> PrivateValue:
     return None if value is None else msgspec.Raw(plain(value).encode())
 
 
-def _as_doubles(fields: Fields) -> Fields:
+def _as_doubles(fields: PrivateFields) -> PrivateFields:
     """Return ``fields`` with every amount as a double."""
     return {
         name: float(bytes(value)) if isinstance(value, msgspec.Raw) else value
@@ -168,7 +168,7 @@ def _as_doubles(fields: Fields) -> Fields:
     }
 
 
-def _encode(fields: Fields, form: str) -> bytes:
+def _encode(fields: PrivateFields, form: str) -> bytes:
     if is_short(form):
         fields = {_SHORT[name]: value for name, value in fields.items()}
     return in_list(form, msgspec.json.encode(fields))

@@ -8,16 +8,16 @@ from decimal import localcontext
 from typing import NamedTuple
 
 from arbshard.exchanges.accounts.account import TradingAccount
-from arbshard.exchanges.accounts.order import Event, OrderChanged
+from arbshard.exchanges.accounts.order import AccountEvent, OrderChanged
 from arbshard.exchanges.market import SimMarket
-from arbshard.exchanges.session import Action, RestReply, SendData
+from arbshard.exchanges.session import RestReply, SendData, SessionAction
 from arbshard.exchanges.upbit.auth import Authenticator
 from arbshard.exchanges.upbit.gate import RequestCounter
 from arbshard.exchanges.upbit.private_frames import my_asset, my_order
 from arbshard.exchanges.upbit.refusals import UpbitRefusal as RequestRefused
 from arbshard.exchanges.upbit.refusals import error_body
 from arbshard.exchanges.upbit.session import (
-    JsonObject,
+    ClientJsonObject,
     UpbitErrorFrame,
     UpbitSession,
     Wanted,
@@ -53,7 +53,7 @@ class UpbitPrivateSession(UpbitSession):
         self._account = account
         self._printing = printing
 
-    def wanted_of(self, entry: JsonObject) -> Wanted:
+    def wanted_of(self, entry: ClientJsonObject) -> Wanted:
         """Return a checked subscription to myOrder, of some markets or of all, or to myAsset."""
         kind, given = kind_of(entry), entry.get("codes")
         if kind == "myAsset":
@@ -71,13 +71,15 @@ class UpbitPrivateSession(UpbitSession):
             raise UpbitErrorFrame("INVALID_PARAM", "Code is not valid.")
         return Wanted(kind, codes)
 
-    def on_events(self, account: TradingAccount, events: Sequence[Event], now_ms: int) -> Sequence[Action]:
+    def on_events(
+        self, account: TradingAccount, events: Sequence[AccountEvent], now_ms: int
+    ) -> Sequence[SessionAction]:
         """Return messages about the client's own account, as far as it is subscribed to them."""
         if account is not self._account or not self.wanted:
             return ()
         assets = any(entry.kind == "myAsset" for entry in self.wanted)
         with localcontext(MONEY_CONTEXT):
-            actions: list[Action] = []
+            actions: list[SessionAction] = []
             for event in events:
                 if isinstance(event, OrderChanged):
                     if self._wants_order(event.order.symbol):

@@ -24,7 +24,7 @@ _CLOCK = re.compile(r"([0-9]{2}):?([0-9]{2}):?([0-9]{2})")
 
 StatusAndBody = tuple[int, bytes]
 Fields = dict[str, frames.Value]
-Handler = Callable[[Query], StatusAndBody]
+AnswerQuery = Callable[[Query], StatusAndBody]
 
 
 class QuotationError(Exception):
@@ -40,7 +40,7 @@ class Quotation:
 
     def __init__(self, markets: Mapping[str, SimMarket]) -> None:
         self._markets = markets
-        self.routes: dict[str, tuple[str, Handler]] = {
+        self.routes: dict[str, tuple[str, AnswerQuery]] = {
             "/v1/trades/ticks": ("trade", self._trades),
             "/v1/candles/seconds": ("candle", self._candles(Interval(1, "s"))),
             "/v1/candles/days": ("candle", self._candles(frames.DAY, _day_fields)),
@@ -104,7 +104,7 @@ class Quotation:
         self,
         interval: Interval,
         more: "Callable[[Candle, int, Query], Fields] | None" = None,
-    ) -> Handler:
+    ) -> AnswerQuery:
         """Return the handler for candles of one length; ``more`` makes the fields that only these have."""
 
         def answer(query: Query) -> StatusAndBody:

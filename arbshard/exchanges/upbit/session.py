@@ -15,11 +15,12 @@ import msgspec
 from arbshard.exchanges.market import SimMarket
 from arbshard.exchanges.session import (
     SECOND_NS,
-    Action,
+    ClientJson,
     CloseClient,
     Cut,
     MessageWindow,
     SendData,
+    SessionAction,
     SharedStream,
 )
 from arbshard.exchanges.upbit import frames
@@ -31,8 +32,7 @@ _PUBLIC = ("orderbook", "trade", "ticker")
 _PRIVATE = ("myOrder", "myAsset")
 _FALSE = (None, False)
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-JsonObject = dict[str, Json]
+ClientJsonObject = dict[str, ClientJson]
 
 
 class UpbitErrorFrame(Exception):
@@ -66,11 +66,11 @@ class UpbitSession:
         self._next_up_ns: int | None = None
         self.streams: frozenset[SharedStream] = frozenset()
 
-    def on_open(self, now_ms: int) -> Sequence[Action]:  # noqa: ARG002 - the protocol's shape
+    def on_open(self, now_ms: int) -> Sequence[SessionAction]:  # noqa: ARG002 - the protocol's shape
         """Return no actions: Upbit waits for the subscription."""
         return ()
 
-    def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[Action]:
+    def on_text(self, text: str, now_ns: int, now_ms: int) -> Sequence[SessionAction]:
         """Handle a subscription, a method or PING."""
         if text == "PING":
             self._next_up_ns = now_ns + UP_EVERY_NS
@@ -82,15 +82,15 @@ class UpbitSession:
         except UpbitErrorFrame as refused:
             return (SendData(refused.frame),)
 
-    def on_ping(self, now_ns: int) -> Sequence[Action]:  # noqa: ARG002
+    def on_ping(self, now_ns: int) -> Sequence[SessionAction]:  # noqa: ARG002
         """Return no actions: pings are not counted."""
         return ()
 
-    def on_pong(self, payload: bytes, now_ns: int) -> Sequence[Action]:  # noqa: ARG002
+    def on_pong(self, payload: bytes, now_ns: int) -> Sequence[SessionAction]:  # noqa: ARG002
         """Return no actions: Upbit sends no pings, so a pong means nothing."""
         return ()
 
-    def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[Action]:
+    def on_time(self, now_ns: int, quiet_ns: int) -> Sequence[SessionAction]:
         """Repeat the status for a client that has asked for it; cut a connection on which nothing passes."""
         if quiet_ns >= IDLE_NS:
             return (Cut("idle"),)
@@ -119,7 +119,7 @@ class UpbitSession:
         self._adopt(tuple(self.wanted_of(entry) for entry in types), form)
         return self._snapshots(now_ms)
 
-    def _format_of(self, objects: list[JsonObject]) -> str:
+    def _format_of(self, objects: list[ClientJsonObject]) -> str:
         form = next((entry["format"] for entry in objects if "format" in entry), None)
         if form is None:
             # A subscription without a format is DEFAULT; a method without one leaves it as it is.
@@ -128,7 +128,7 @@ class UpbitSession:
             raise UpbitErrorFrame("INVALID_PARAM", "Format is not valid.")
         return form
 
-    def wanted_of(self, entry: JsonObject) -> Wanted:
+    def wanted_of(self, entry: ClientJsonObject) -> Wanted:
         """Return a checked type object. Raises ``UpbitErrorFrame``."""
         kind = kind_of(entry)
         if kind in _PRIVATE:
@@ -193,9 +193,9 @@ class UpbitSession:
     def _list(self, ticket: str) -> bytes:
         short = frames.is_short(self.form)
         type_key, codes_key, level_key = ("ty", "cds", "lv") if short else ("type", "codes", "level")
-        result: list[JsonObject] = []
+        result: list[ClientJsonObject] = []
         for entry in self.wanted:
-            item: JsonObject = {type_key: entry.kind}
+            item: ClientJsonObject = {type_key: entry.kind}
             if entry.codes:
                 item[codes_key] = list(entry.codes)
             if entry.kind == "orderbook":
@@ -208,7 +208,7 @@ class UpbitSession:
         return frames.in_list(self.form, msgspec.json.encode(payload))
 
 
-def kind_of(entry: JsonObject) -> str:
+def kind_of(entry: ClientJsonObject) -> str:
     """Return the type of a type object. Raises ``UpbitErrorFrame``."""
     kind = entry.get("type")
     if not isinstance(kind, str) or not kind:
@@ -216,7 +216,7 @@ def kind_of(entry: JsonObject) -> str:
     return kind
 
 
-def texts_of(codes: list[Json]) -> tuple[str, ...]:
+def texts_of(codes: list[ClientJson]) -> tuple[str, ...]:
     """Return ``codes`` when all are text. Raises ``UpbitErrorFrame``."""
     texts = tuple(code for code in codes if isinstance(code, str))
     if len(texts) < len(codes):
@@ -224,10 +224,10 @@ def texts_of(codes: list[Json]) -> tuple[str, ...]:
     return texts
 
 
-def _objects_of(text: str) -> list[JsonObject]:
+def _objects_of(text: str) -> list[ClientJsonObject]:
     """Return the objects of a request, at least one. Raises ``UpbitErrorFrame``."""
     try:
-        parsed: Json = msgspec.json.decode(text)
+        parsed: ClientJson = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         raise UpbitErrorFrame("WRONG_FORMAT", "Format is wrong.") from None
     objects = [entry for entry in parsed if isinstance(entry, dict)] if isinstance(parsed, list) else []
@@ -236,7 +236,7 @@ def _objects_of(text: str) -> list[JsonObject]:
     return objects
 
 
-def _flag(entry: JsonObject, *names: str) -> bool:
+def _flag(entry: ClientJsonObject, *names: str) -> bool:
     return any(entry.get(name) not in _FALSE for name in names)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from arbshard.exchanges.binance.session import BinanceSession, opening_streams, unknown_streams
-from arbshard.exchanges.session import SECOND_NS, Action, CloseClient, SendData, SendPing
+from arbshard.exchanges.session import SECOND_NS, CloseClient, SendData, SendPing, SessionAction
 from arbshard.exchanges.world import SimWorld
 
 
@@ -18,7 +18,7 @@ class Client:
         self.now_ns = SECOND_NS
         self.session = BinanceSession(symbols, combined=combined, names=names, now_ns=self.now_ns)
 
-    def raw(self, text: str, wait_s: float = 1.0) -> Sequence[Action]:
+    def raw(self, text: str, wait_s: float = 1.0) -> Sequence[SessionAction]:
         self.now_ns += int(wait_s * SECOND_NS)
         return self.session.on_text(text, self.now_ns, 0)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from arbshard.exchanges.session import SECOND_NS, Action, CloseClient, Cut, SendData
+from arbshard.exchanges.session import SECOND_NS, CloseClient, Cut, SendData, SessionAction
 from arbshard.exchanges.upbit.frames import CANDLES
 from arbshard.exchanges.upbit.session import UpbitSession
 from arbshard.exchanges.world import SimWorld
@@ -19,7 +19,7 @@ class Client:
         self.session = UpbitSession(world.upbit)
         self.now_ns = SECOND_NS
 
-    def raw(self, text: str, wait_s: float = 1.0) -> Sequence[Action]:
+    def raw(self, text: str, wait_s: float = 1.0) -> Sequence[SessionAction]:
         self.now_ns += int(wait_s * SECOND_NS)
         return self.session.on_text(text, self.now_ns, NOW_MS)
 
