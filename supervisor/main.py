@@ -355,7 +355,9 @@ def _last_status(collector: Collector) -> Status | None:
 
 
 def _report(summary: Summary, options: Options) -> int:
-    from arbshard.status.render import render_summary, terminal  # the run itself draws nothing
+    # The run itself draws nothing.
+    from arbshard.status.render import terminal
+    from arbshard.status.render_summary import render_summary
 
     try:
         terminal().print(render_summary(summary))

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -13,7 +12,6 @@ from arbshard.clock import Clock
 from arbshard.config.cluster import ClusterConfig
 from arbshard.errors import SharedMemoryError
 from arbshard.ledger.record import read_record
-from arbshard.model.intent import ApartCause
 from arbshard.model.notes import COMPANIONS, RECORDING, ChildNote, SupervisorNote
 from arbshard.model.phase import SUPERVISOR_SILENT_NS, WorkerState
 from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
@@ -24,24 +22,27 @@ from arbshard.shm.former import read_former
 from arbshard.shm.pages import Histogram, PageReader
 from arbshard.status.accounts import accounts_of, problems_of, unknown_orders
 from arbshard.status.cluster import problems_of_cluster, read_cluster, read_settings
+from arbshard.status.companions import alerting_of, metrics_of, series_of, web_of
 from arbshard.status.hints import name_instance
 from arbshard.status.inventory import line_of_status, problems_of_transfers
 from arbshard.status.model import (
-    AlertsStatus,
     EntriesStatus,
     Latency,
     LedgerStatus,
-    MetricsStatus,
     Problem,
     RiskStatus,
     RuleWorth,
-    SeriesStatus,
     ShardStatus,
     Status,
     VenueStatus,
-    WebStatus,
 )
 from arbshard.status.shards import problems_of_shards, unattended_of
+from arbshard.status.standing import (
+    exposed_by_orders,
+    halted_of,
+    iso_of,
+    problems_of_standing,
+)
 from arbshard.status.venues import (
     notices_of_fees,
     notices_of_warnings,
@@ -131,9 +132,9 @@ class Collector:
         is_current = (
             is_fresh if is_mirrored else _is_current(children.get("risk"), risk_counters, is_dead=is_dead)
         )
-        as_of = "" if is_current or (is_mirrored and note.state == "ended") else _iso(risk_note.at_ms)
+        as_of = "" if is_current or (is_mirrored and note.state == "ended") else iso_of(risk_note.at_ms)
         is_ending = is_dead or note.state in ("draining", "ended")
-        passing = (*_orders_under_way(risk_note), *unknown_orders(risk_note))
+        passing = (*exposed_by_orders(risk_note), *unknown_orders(risk_note))
         found = (
             *(
                 [
@@ -159,7 +160,7 @@ class Collector:
             *_problems(unattended, venues, risk, trades=note.mode != RECORDING, is_ending=is_ending),
             *([Problem("old", "", f"portfolio, balances and positions are as of {as_of}")] if as_of else []),
             *_disk_problems(risk_counters),
-            *_standing(risk_note),
+            *problems_of_standing(risk_note),
             *problems_of_orders(risk_note),
             *notices_of_fees(risk_note),
             *problems_of_wallets(risk_note),
@@ -206,7 +207,7 @@ class Collector:
             causes=causes,
             passing=tuple(_named(cause, note.name).text for cause in passing),
             warnings=tuple(name_instance(line, note.name) for line in notices_of_warnings(risk_note)),
-            halted=name_instance(_halted(risk_note), note.name),
+            halted=name_instance(halted_of(risk_note), note.name),
             halt=risk_note.halt,
             halts=note.halts,
             journal=note.journal,
@@ -223,10 +224,10 @@ class Collector:
             missing=dict(missing),
             inventory=name_instance(line_of_status(risk_note, missing, self._clock.wall_ms()), note.name),
             under_way_worth=risk_note.under_way_worth,
-            series=self._series(children.get(_SERIES)),
-            metrics=self._metrics(children.get(_METRICS)),
-            alerting=self._alerting(children.get(_ALERTS)),
-            web=self._web(children.get(_WEB)),
+            series=series_of(self._files, children.get(_SERIES)),
+            metrics=metrics_of(self._files, children.get(_METRICS)),
+            alerting=alerting_of(self._files, children.get(_ALERTS)),
+            web=web_of(self._files, children.get(_WEB)),
             ledger=self._ledger(note, risk_counters),
             cluster=cluster,
         )
@@ -248,92 +249,12 @@ class Collector:
             path=str(path),
             tag=noted.identity.tag,
             last_seq=noted.identity.last_seq,
-            begun=_iso(noted.began_ms),
+            begun=iso_of(noted.began_ms),
             is_new=noted.is_new,
             is_there=path.is_file(),
             is_closed=bool(risk.get("closed", 0)),
             disk_free_mb=risk.get("disk_free_mb", 0),
             reserve_kept=bool(risk.get("reserve_kept", 0)),
-        )
-
-    def _series(self, child: ChildNote | None) -> SeriesStatus | None:
-        if child is None:
-            return None
-        counters: dict[str, int] = {}
-        trouble = child.reason
-        try:
-            with PageReader.attach(self._files.series_page) as page:
-                counters = page.values()
-                trouble = page.note().decode(errors="replace") or trouble
-        except SharedMemoryError:
-            counters = {}  # not started yet
-        return SeriesStatus(
-            state=child.state,
-            pid=_pid_of(child),
-            restarts=child.restarts,
-            samples=counters.get("samples", 0),
-            missed=counters.get("missed", 0),
-            lost_rows=counters.get("lost_rows", 0),
-            kept_mb=round(counters.get("kept_bytes", 0) / 1e6, 1),
-            trouble=trouble,
-        )
-
-    def _metrics(self, child: ChildNote | None) -> MetricsStatus | None:
-        if child is None:
-            return None
-        counters: dict[str, int] = {}
-        try:
-            with PageReader.attach(self._files.metrics_page) as page:
-                # Until it has made a page of its own there may be that of a process that was killed.
-                counters = page.values() if page.value("pid") == child.pid else {}
-        except SharedMemoryError:
-            counters = {}  # not started yet
-        return MetricsStatus(
-            state=child.state,
-            pid=_pid_of(child),
-            restarts=child.restarts,
-            port=counters.get("port", 0),
-            requests=counters.get("scrapes", 0),
-            failures=counters.get("failures", 0),
-            trouble=child.reason,
-        )
-
-    def _alerting(self, child: ChildNote | None) -> AlertsStatus | None:
-        if child is None:
-            return None
-        counters: dict[str, int] = {}
-        trouble = child.reason
-        try:
-            with PageReader.attach(self._files.alerts_page) as page:
-                if page.value("pid") == child.pid:
-                    counters = page.values()
-                    trouble = page.note().decode(errors="replace").strip() or trouble
-        except SharedMemoryError:
-            counters = {}  # not started yet
-        shown = {
-            name: counters.get(name, 0)
-            for name in ("holding", "outbox", "delivered", "failures", "unknown_chats")
-        }
-        return AlertsStatus(child.state, _pid_of(child), child.restarts, **shown, trouble=trouble)
-
-    def _web(self, child: ChildNote | None) -> WebStatus | None:
-        if child is None:
-            return None
-        counters, url = Counter[str](), ""
-        try:
-            with PageReader.attach(self._files.web_page) as page:
-                # Until it has made a page of its own there may be that of a process that was killed.
-                if page.value("pid") == child.pid:
-                    counters, url = Counter(page.values()), page.note().decode(errors="replace")
-        except SharedMemoryError:
-            counters = Counter()  # not started yet
-        return WebStatus(
-            state=child.state,
-            pid=_pid_of(child),
-            restarts=child.restarts,
-            url=url,
-            trouble=child.reason,
-            **{name: counters[name] for name in ("port", "viewers", "actions", "refused", "failures")},
         )
 
     def _risk(self, child: ChildNote | None) -> tuple[RiskNote, RiskStatus, dict[str, int]]:
@@ -532,95 +453,10 @@ def _named(cause: Problem, name: str) -> Problem:
     return replace(cause, text=name_instance(cause.text, name))
 
 
-def _iso(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds") if at_ms else ""
-
-
-def _halted(note: RiskNote) -> str:
-    halt = note.halt
-    if halt is None:
-        return ""
-    goes_on = (
-        "no entries and no exits, except by 'arbshard close'" if halt.level == "stopped" else "exits go on"
-    )
-    why = halt.reason or "no reason given"
-    return f"halted ({halt.cause}): {why}; {goes_on}; 'arbshard resume' ends it"
-
-
-_APART: dict[ApartCause, str] = {
-    "stuck": (
-        "one of its legs is open and it enters nothing: 'arbshard close {pair}' closes it at the prices of now, "
-        "'arbshard resume {pair}' lets it enter again afterwards"
-    ),
-    "exits_fail": (
-        "its position stays open and it enters nothing: 'arbshard close {pair}' closes it, "
-        "'arbshard resume {pair}' gives it back to its exit rules"
-    ),
-    "bad_report": (
-        "some of what it traded may not be booked and it enters nothing: compare the ledger with the venue, "
-        "then 'arbshard resume {pair}'"
-    ),
-    "identity": (
-        "its position stays open and it enters nothing: look at the venues' notices; 'arbshard close {pair}' closes "
-        "it, and if both markets still trade the same coin, 'arbshard symbols confirm {pair} --reason ...' and "
-        "'arbshard resume {pair}'"
-    ),
-    "position_loss": (
-        "its position stays open and it enters nothing: 'arbshard close {pair}' closes it, "
-        "'arbshard resume {pair}' gives it back to its exit rules"
-    ),
-    "no_reversion": (
-        "it enters nothing, for another entry would most likely lose two fees and two spreads; exits go on: see "
-        "'arbshard trades --symbol {pair}' and whether the coin can be moved, then 'arbshard resume {pair}'"
-    ),
-}
-"""Explains what the state of a pair that is set apart means for the money, and what a person can do."""
-
-
 def _entries_of(note: RiskNote) -> EntriesStatus:
     barred = Counter(reason for one in note.entries.values() for reason in {bar.reason for bar in one.bars})
     free = sum(not one.bars for one in note.entries.values())
     return EntriesStatus(len(note.entries), free, dict(barred.most_common()))
-
-
-def _standing(note: RiskNote) -> Iterator[Problem]:
-    """Yield a problem for everything that risk or a person has stopped."""
-    if halted := _halted(note):
-        yield Problem("halt", "", halted)
-    if note.fx.doubt:
-        yield Problem(
-            "fx",
-            "",
-            f"the FX rate is in doubt since {_iso(note.fx.since_ms)}: {note.fx.doubt}; no pair is entered until that "
-            "has been quiet for a while, and exits go on: compare the venue's FX market with another source; if the "
-            "rate is right and stays there, it becomes the usual one by itself",
-        )
-    if note.broken:
-        yield Problem("ledger", "", f"accounting break: {note.broken}")
-    for pair, one in note.apart.items():
-        what = _APART[one.cause].format(pair=pair)
-        line = f"{pair} is set apart since {_iso(one.since_ms)} ({one.cause}): {one.reason}; {what}"
-        yield Problem("apart", pair, line)
-    for pair, failing in note.failing.items():
-        how = "both legs go" if failing.lead == "both" else f"its {failing.lead} leg goes first, alone"
-        yield Problem(
-            "failing",
-            pair,
-            f"{pair} could not be left, {failing.tries} times in a row ({failing.why}), which cost {failing.cost}: "
-            f"it is tried again with pauses that double, {how}; 'arbshard close {pair}' tries at once",
-        )
-
-
-def _orders_under_way(note: RiskNote) -> Iterator[Problem]:
-    """Yield a problem for exposure that orders are about to end."""
-    if float(note.equity.naked):
-        pairs = ", ".join(sorted({one.pair for one in note.equity.naked_by}))
-        line = f"{float(note.equity.naked):,.0f} are bought or sold on one venue alone ({pairs})"
-        yield Problem("naked", "", line)
-    for pair, reason in note.closing.items():
-        why = note.unclosable.get(pair)
-        line = f"{pair}: not closed, {why} ({reason})" if why else f"{pair} is being closed ({reason})"
-        yield Problem("closing", pair, line)
 
 
 def answers_on(page: PageReader) -> dict[str, Histogram]:

@@ -1,51 +1,46 @@
-"""Draws a ``Status`` or ``Summary`` as tables for a terminal."""
+"""Draws a ``Status`` as tables for a terminal."""
 
-import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from rich.console import Console, Group, JustifyMethod, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from arbshard.config import REGIMES
-from arbshard.model.notes import RECORDING, JournalNote
-from arbshard.model.risk_note import EquityNote, FxNote, PortfolioTally, PositionNote, Tally, ValueChangeNote
+from arbshard.model.notes import RECORDING
+from arbshard.model.risk_note import PortfolioTally
 from arbshard.status.hints import name_instance
 from arbshard.status.model import (
     AlertsStatus,
     ClusterHostStatus,
     ClusterStatus,
     EntriesStatus,
-    Latency,
     LedgerStatus,
     MetricsStatus,
-    RuleWorth,
     SeriesStatus,
     ShardStatus,
     Status,
     WebStatus,
 )
-from arbshard.status.summary import Summary, clock_of
+from arbshard.status.parts import (
+    BESIDE,
+    ORDER_WORDS,
+    alert_text,
+    counts_text,
+    equity_text,
+    fx_text,
+    money_text,
+    plain_text,
+    rate_text,
+    regime_lines,
+    state_text,
+    symbols_table,
+    where_of,
+)
 from arbshard.status.tables import WholeTable
 
-_GOOD = {"running", "connected", "drained", "ready", "idle", "elsewhere"}
-_WAITING = {"starting", "connecting", "draining", "restarting", "partly", "degraded", "missing"}
-_ORDERS = {
-    RECORDING: "records only, no orders",
-    "paper": "paper orders",
-    "dry run": "DRY RUN: no order is sent",
-    "live": "LIVE ORDERS",
-}
-"""The first words on the screen."""
 _ORDERS_STYLE = {RECORDING: "", "paper": "", "dry run": "bold black on yellow", "live": "bold white on red"}
 _SYMBOLS_SHOWN = 12
 _WARNINGS_SHOWN = 10
-_PROBLEMS_SHOWN = 6
-"""Number of problems that the last line of a run names; ``--summary`` has all."""
-_DECISIONS_SHOWN = 12
-_BESIDE = "fees and losses of transfers, and unexplained differences"
-"""Results that come from no position."""
 _PLAIN_WIDTH = 140
 """Width in columns where the output is not a terminal."""
 
@@ -61,8 +56,8 @@ def render_status(status: Status, *, symbols_shown: int = _SYMBOLS_SHOWN) -> Ren
     """
     parts: list[RenderableType] = [_headline(status)]
     parts.extend(Text(f"! {line}", style=_style_of(line, status)) for line in _problems_first(status))
-    parts.extend(Text(f"  {_alert(line)}", style="yellow") for line in reversed(status.alerts))
-    parts.extend(_behaviour(status.regime))
+    parts.extend(Text(f"  {alert_text(line)}", style="yellow") for line in reversed(status.alerts))
+    parts.extend(regime_lines(status.regime))
     if status.order_mode == RECORDING:
         parts.append(_venues(status))
     else:
@@ -92,8 +87,8 @@ def _trading(status: Status, symbols_shown: int) -> list[RenderableType]:
     parts: list[RenderableType] = []
     parts.extend(_cluster(one) for one in (status.cluster,) if one is not None)
     parts.append(_portfolio(status.portfolio, status.lifetime, status.as_of))
-    parts.append(_equity(status.equity, status.portfolio.currency))
-    parts.append(Text.assemble(("FX ", "bold"), _fx(status.fx)))
+    parts.append(equity_text(status.equity, status.portfolio.currency))
+    parts.append(Text.assemble(("FX ", "bold"), fx_text(status.fx)))
     parts.append(_shards(status))
     parts.append(_spares(status))
     parts.append(_venues(status))
@@ -113,94 +108,16 @@ def _trading(status: Status, symbols_shown: int) -> list[RenderableType]:
     if status.accounts:
         parts.append(_accounts(status))
     if status.symbols:
-        parts.append(_symbols(status.symbols, symbols_shown))
+        parts.append(symbols_table(status.symbols, symbols_shown))
     parts.extend(_beside(status))
     if status.inventory:
         parts.append(Text(f"Inventory: {status.inventory}", style="yellow"))
     return parts
 
 
-def render_summary(summary: Summary) -> RenderableType:
-    """Return what is printed at the end of a run."""
-    portfolio = summary.portfolio
-    table = Table(title=_title(summary), title_justify="left", show_header=False, box=None, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column()
-    as_of = f"; as of {summary.as_of}, when risk last reported" if summary.as_of else ""
-    table.add_row("trades", _trades(portfolio) + as_of)
-    table.add_row(
-        "result",
-        Text.assemble(_money(portfolio.pnl), f" {portfolio.currency} realised{_parts(portfolio)}"),
-    )
-    if float(portfolio.beside):
-        beside = Text.assemble(_money(portfolio.beside), f" {portfolio.currency} of it: {_BESIDE}")
-        table.add_row("beside trading", beside)
-    table.add_row("equity", _equity(summary.equity, portfolio.currency, label=""))
-    table.add_row("FX", _fx(summary.fx))
-    table.add_row("exits by", _counts(summary.reasons))
-    table.add_row(
-        "orders",
-        f"{summary.orders} prepared, none sent"
-        if summary.order_mode == "dry run"
-        else f"{summary.orders}, {summary.partial_orders} partly filled, {summary.rejected_orders} rejected",
-    )
-    table.add_row("refused by risk", _counts(summary.refusals))
-    table.add_row("refused by workers", _counts(summary.data_refusals))
-    table.add_row("receive → decision", _percentiles(summary.latency_us))
-    table.add_row("decision → approval", _percentiles(summary.approval_us))
-    table.add_row("ledger commit", _percentiles(summary.commit_us))
-    table.add_row(
-        "messages",
-        f"{summary.messages:,} received, {summary.ticks:,} evaluated, {summary.conflated:,} superseded unread,"
-        f" {summary.bad_frames} bad",
-    )
-    table.add_row("errors", f"{summary.errors} logged, {summary.restarts} restarts")
-    if summary.journal:
-        table.add_row("decided", _journal(summary.journal))
-    if summary.order_mode != "paper":
-        table.add_row(
-            "accounts",
-            f"{len(summary.differences)} differences from the venues, {len(summary.strays)} stray orders, "
-            f"{len(summary.unknown)} of unknown fate",
-        )
-    table.add_row("memory", f"{summary.memory_mb:,.0f} MB in all processes")
-    table.add_row("ledger", _ledger_at_end(summary))
-    table.add_row("logs", Text(f"{summary.state_dir}/logs"))
-    parts: list[RenderableType] = [table, *_behaviour(summary.regime)]
-    if summary.rules:
-        parts.append(_rules(summary.rules))
-    if summary.positions:
-        parts.append(_still_open(summary.positions, summary.as_of))
-    if summary.symbols:
-        parts.append(_symbols(summary.symbols, len(summary.symbols)))
-    if summary.problems:
-        parts.append(Text(f"Not a clean run: {_listed(summary.problems)}", style="bold red"))
-    parts.extend(Text(_alert(line), style="yellow") for line in summary.alerts)
-    return Group(*parts)
-
-
-def _journal(journal: Sequence[JournalNote]) -> Text:
-    """Return what people and rules decided, the newest last."""
-    left_out = len(journal) - _DECISIONS_SHOWN
-    lines = [f"{left_out} earlier ones are in the log and in --summary"] if left_out > 0 else []
-    lines += [f"{clock_of(one.at_ms)} {one.text}" for one in journal[-_DECISIONS_SHOWN:]]
-    return Text("\n".join(lines), style="yellow")
-
-
-def _where(data: str, order_mode: str) -> str:
-    if data == "sim":
-        return "SIMULATED exchanges"
-    return "public feeds" if order_mode in (RECORDING, "paper") else "REAL exchanges"
-
-
-def _title(summary: Summary) -> str:
-    where = _where(summary.data, summary.order_mode)
-    return f"arbshard '{summary.name}': {summary.duration_s:.0f} s on {where}, {_ORDERS[summary.order_mode]}"
-
-
 def _headline(status: Status) -> Text:
-    where = _where(status.data, status.order_mode)
-    orders = _ORDERS[status.order_mode]
+    where = where_of(status.data, status.order_mode)
+    orders = ORDER_WORDS[status.order_mode]
     is_paper = status.order_mode in (RECORDING, "paper")
     # What may cost money comes before everything else, in a line of its own.
     banner = "" if is_paper else f" {orders} on {where} \n"
@@ -209,7 +126,7 @@ def _headline(status: Status) -> Text:
         ("arbshard ", "bold"),
         (status.name, "bold"),
         "  ",
-        _state(status.state),
+        state_text(status.state),
         ("  HALTED" if status.halted else "", "bold white on red"),
         f"  {where}, {orders}" if is_paper else "",
         f"  up {status.uptime_s:.0f} s  {status.memory_mb:.0f} MB",
@@ -217,11 +134,6 @@ def _headline(status: Status) -> Text:
         (f"{status.errors} error" + "s" * (status.errors != 1), "bold red" if status.errors else "dim"),
         (f"  {status.bad_requests} bad requests" if status.bad_requests else "", "yellow"),
     )
-
-
-def _behaviour(regime: str) -> Iterable[Text]:
-    """Return one line on the behaviour of the simulated prices, and what that means for the results below."""
-    return [Text(f"{name}: {what}", style="dim") for name, what in REGIMES.items() if name == regime]
 
 
 def _portfolio(session: PortfolioTally, lifetime: PortfolioTally, as_of: str) -> WholeTable:
@@ -235,60 +147,24 @@ def _portfolio(session: PortfolioTally, lifetime: PortfolioTally, as_of: str) ->
             str(totals.entries),
             str(totals.exits),
             str(totals.open),
-            _rate(totals.win_rate),
-            Text.assemble(_money(totals.pnl), f" {totals.currency}"),
-            _money(totals.trade),
-            _plain(totals.fees),
-            _money(totals.fx),
-            _plain(totals.exposure),
+            rate_text(totals.win_rate),
+            Text.assemble(money_text(totals.pnl), f" {totals.currency}"),
+            money_text(totals.trade),
+            plain_text(totals.fees),
+            money_text(totals.fx),
+            plain_text(totals.exposure),
         )
     return table
-
-
-def _equity(equity: EquityNote, currency: str, label: str = "Equity ") -> Text:
-    """Return the result of trading, and in a second line the value of the account."""
-    parts: list[str | Text | tuple[str, str]] = [
-        (label, "bold"),
-        _money(equity.equity),
-        f" {currency}: realised ",
-        _money(equity.realised),
-        ", unrealised ",
-        _money(equity.unrealised),
-        f"; {_plain(equity.drawdown)} below the high-water mark of {_plain(equity.high_water)}",
-        f"; today {0 - round(float(equity.day_loss)):+,}, this week {0 - round(float(equity.week_loss)):+,}",
-        "\nNaked exposure ",
-        (_plain(equity.naked), "bold red" if float(equity.naked) else ""),
-        f"; account value {_plain(equity.account_value)} at the bids of now, deposits and inventory included",
-    ]
-    if equity.change is not None:
-        parts += ["\n", *_change(equity.change)]
-    if equity.unpriced:
-        parts.append(f", without {', '.join(equity.unpriced)} (no price)")
-    if equity.unvalued:
-        unvalued = f"\nNot valued, because no book has come yet: {', '.join(equity.unvalued)}"
-        parts.append((unvalued, "yellow"))
-    return Text.assemble(*parts)
-
-
-def _change(change: ValueChangeNote) -> list[str | Text]:
-    """Return where the account value began in this run, and what has moved it since."""
-    parts: list[str | Text] = [f"Account value at the start {_plain(change.started)}; since then trading "]
-    parts.append(_money(change.trading))
-    for label, amount in (("inventory prices", change.inventory), ("FX", change.fx)):
-        parts += [f", {label} ", _money(amount)]
-    if float(change.moved):
-        parts += [", moved in or out ", _money(change.moved)]
-    return parts
 
 
 def _beside(status: Status) -> Iterator[Text]:
     """Yield what results contain from no position, and what is on no venue; only where there is anything."""
     beside, currency = status.lifetime.beside, status.portfolio.currency
     if float(beside):
-        yield Text.assemble("Of the ledger's results ", _money(beside), f" {currency} are {_BESIDE}")
+        yield Text.assemble("Of the ledger's results ", money_text(beside), f" {currency} are {BESIDE}")
     if float(status.under_way_worth):
         yield Text(
-            f"Under way between venues: {_plain(status.under_way_worth)} {currency}, in the account value"
+            f"Under way between venues: {plain_text(status.under_way_worth)} {currency}, in the account value"
         )
 
 
@@ -374,7 +250,7 @@ def _host_state(host: ClusterHostStatus, leader: str) -> str:
 
 
 def _shard_state(shard: ShardStatus) -> Text:
-    state = _state(shard.state)
+    state = state_text(shard.state)
     return state.append(f" in {shard.again_in_s:g} s") if shard.state == "restarting" else state
 
 
@@ -382,7 +258,7 @@ def _spares(status: Status) -> Text:
     if not status.spares_wanted:
         return Text("Spare workers: none kept", style="dim")
     missing = ["missing"] * (status.spares_wanted - len(status.spares))
-    states = [_state(state) for state in (*status.spares, *missing)]
+    states = [state_text(state) for state in (*status.spares, *missing)]
     return Text.assemble("Spare workers: ", Text(", ").join(states))
 
 
@@ -408,7 +284,9 @@ def _venues(status: Status) -> WholeTable:
     for venue in status.venues:
         table.add_row(
             f"{venue.name} (simulated)" if venue.simulated else venue.name,
-            _state(venue.state) if venue.state != "rest" or venue.is_well else Text("rest", style="yellow"),
+            state_text(venue.state)
+            if venue.state != "rest" or venue.is_well
+            else Text("rest", style="yellow"),
             venue.source if venue.touches is None else f"{venue.source}, touch",
             f"{venue.connections} of {venue.wanted}" if venue.wanted else str(venue.connections),
             str(venue.symbols),
@@ -436,9 +314,9 @@ def _risk(status: Status) -> Text:
     risk = status.risk
     return Text.assemble(
         ("Risk ", "bold"),
-        _state(risk.state),
+        state_text(risk.state),
         f"  pid {risk.pid or '-'}  session {risk.session}  {risk.approvals} approved  refused: ",
-        _counts(risk.refusals),
+        counts_text(risk.refusals),
         f"  commit p50 {risk.commit_us.p50:,.0f} µs",
     )
 
@@ -451,7 +329,7 @@ def _entries(entries: EntriesStatus, name: str) -> Text:
     ]
     if entries.barred:
         why = name_instance(" (`arbshard symbols` says why)", name)
-        parts += ["; barred: ", _counts(entries.barred), why]
+        parts += ["; barred: ", counts_text(entries.barred), why]
     return Text.assemble(*parts)
 
 
@@ -470,7 +348,7 @@ def _ledger(ledger: LedgerStatus) -> Text:
 def _companion(name: str, state: str, text: str, trouble: str) -> Text:
     """Return the line of a process beside the run; ``trouble`` is why it could not do its work, or empty."""
     return Text.assemble(
-        (f"{name} ", "bold"), _state(state), f"  {text}", (trouble and f"  {trouble}", "yellow")
+        (f"{name} ", "bold"), state_text(state), f"  {text}", (trouble and f"  {trouble}", "yellow")
     )
 
 
@@ -488,11 +366,6 @@ def _metrics(metrics: MetricsStatus) -> Text:
     return _companion("Metrics", metrics.state, text, metrics.trouble)
 
 
-def _alert(line: str) -> str:
-    """Return an alert with the zone of the time that it begins with, which is UTC."""
-    return re.sub(r"^\d\d:\d\d:\d\d(?= )", r"\g<0> UTC", line)
-
-
 def _alerting(alerts: AlertsStatus) -> Text:
     waits = f", {alerts.outbox:,} wait to be delivered" if alerts.outbox else ""
     failed = f", {alerts.failures:,} tries failed" if alerts.failures else ""
@@ -505,53 +378,6 @@ def _web(web: WebStatus) -> Text:
     failed = f", {web.failures:,} failed" if web.failures else ""
     text = f"{web.url or 'not up yet'}  {web.viewers} looking, {web.actions} actions{refused}{failed}"
     return _companion("Desk", web.state, text, web.trouble)
-
-
-def _ledger_at_end(summary: Summary) -> Text:
-    ledger = summary.ledger
-    if ledger is None and summary.is_copy:
-        return Text(f"{summary.state_dir}/ledger.sqlite is a copy of the leader's")
-    if ledger is None:
-        return Text("was not opened")
-    written = f"the last event written was {ledger.last_seq:,}"
-    if not ledger.is_there:
-        return Text(f"NOT THERE any more: {ledger.path}; {written}", style="bold red")
-    if not ledger.is_closed:
-        return Text(f"{ledger.path}, NOT closed in order; {written}", style="bold red")
-    return Text(f"{ledger.path}, {ledger.last_seq:,} events")
-
-
-def _rules(rules: dict[str, RuleWorth]) -> WholeTable:
-    """Return a table of what each rule has saved or cost, by the entries that it refused."""
-    table = WholeTable("What refused entries would have brought")
-    table.add_column("refused by")
-    for heading in ("followed", "would have won", "would have brought"):
-        table.add_column(heading, justify="right")
-    for reason, worth in sorted(rules.items(), key=lambda item: item[1].pnl):
-        table.add_row(
-            reason, str(worth.followed), f"{worth.won / worth.followed:.0%}", _money(str(worth.pnl))
-        )
-    return table
-
-
-def _still_open(positions: tuple[PositionNote, ...], as_of: str) -> WholeTable:
-    table = WholeTable(f"Still open, as of {as_of}" if as_of else "Still open")
-    for heading in ("position", "pair", "direction"):
-        table.add_column(heading)
-    for heading in ("quantity", "entered for", "fees", "unrealised"):
-        table.add_column(heading, justify="right")
-    for one in positions:
-        unrealised = _money(one.unrealised) if one.unrealised is not None else "-"
-        table.add_row(
-            one.position_id,
-            one.pair,
-            one.direction,
-            one.quantity,
-            _plain(one.notional),
-            _plain(one.fees),
-            unrealised,
-        )
-    return table
 
 
 def _accounts(status: Status) -> WholeTable:
@@ -584,100 +410,8 @@ def _ago(age_s: float | None) -> str:
     return f"{age_s:,.0f} s ago" if age_s is not None else "not yet"
 
 
-def _symbols(symbols: dict[str, Tally], shown: int) -> WholeTable:
-    title = "Symbols" if shown >= len(symbols) else f"Symbols: the {shown} busiest of {len(symbols)}"
-    table = WholeTable(title)
-    for heading in ("symbol", "entries", "exits", "open", "win rate", "PnL", "fees", "FX"):
-        table.add_column(heading, justify="left" if heading == "symbol" else "right")
-    busiest = sorted(symbols.items(), key=lambda item: (-item[1].entries, item[0]))[:shown]
-    for base, totals in busiest:
-        table.add_row(
-            base,
-            str(totals.entries),
-            str(totals.exits),
-            str(totals.open),
-            _rate(totals.win_rate),
-            _money(totals.pnl),
-            _plain(totals.fees),
-            _money(totals.fx),
-        )
-    return table
-
-
-def _parts(totals: PortfolioTally) -> str:
-    """Return the components of the result."""
-    return (
-        f": trade {float(totals.trade):+,.0f}, fees {-float(totals.fees):+,.0f}, FX {float(totals.fx):+,.0f}"
-    )
-
-
-def _fx(fx: FxNote) -> Text:
-    """Return the FX rate beside the one that the coins imply, and what open positions hold of the away quote."""
-    parts: list[str | tuple[str, str]] = []
-    if fx.rate:
-        parts.append(f"{fx.rate:,.2f}")
-        usual = f", usually {fx.level_bps:+.0f}" if fx.level_bps is not None else ""
-        if fx.implied is not None and fx.premium_bps is not None:
-            parts.append(f"; {fx.pairs} coins imply {fx.implied:,.2f} ({fx.premium_bps:+.0f} bps{usual})")
-        else:
-            parts.append(f"; not compared, for only {fx.pairs} pairs have fresh books")
-        parts.append("; ")
-    verb = "owe" if fx.held.startswith("-") else "hold"
-    parts.append(f"open positions {verb} {abs(float(fx.held)):,.0f} {fx.quote} ({_plain(fx.worth)})")
-    if fx.doubt:
-        parts.append(("; in doubt, no pair is entered", "bold red"))
-    return Text.assemble(*parts)
-
-
-def _trades(totals: PortfolioTally) -> str:
-    return (
-        f"{totals.entries} entries, {totals.exits} exits, {totals.open} open; "
-        f"{totals.wins} won, {totals.losses} lost, win rate {_rate(totals.win_rate)}"
-    )
-
-
-def _listed(problems: Sequence[str]) -> str:
-    more = len(problems) - _PROBLEMS_SHOWN
-    return "; ".join(problems[:_PROBLEMS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
-
-
-def _rate(rate: float | None) -> str:
-    return f"{rate:.1%}" if rate is not None else "-"
-
-
-def _plain(amount: str) -> str:
-    return f"{float(amount):,.0f}"
-
-
-def _money(amount: str) -> Text:
-    value = float(amount)
-    return Text(
-        f"{value:+,.0f}" if value else "0", style="green" if value > 0 else "red" if value < 0 else ""
-    )
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return (
-        ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda i: -i[1])) or "none"
-    )
-
-
 def _most_refused(shard: ShardStatus) -> str:
     if not shard.refusals:
         return "-"
     reason, count = max(shard.refusals.items(), key=lambda item: item[1])
     return f"{reason} {count}"
-
-
-def _percentiles(latency: Latency) -> str:
-    if not latency.count:
-        return "nothing was measured"
-    return (
-        f"p50 {latency.p50:,.0f}  p90 {latency.p90:,.0f}  p99 {latency.p99:,.0f}  p99.9 {latency.p999:,.0f}"
-        f"  max {latency.max:,.0f} µs  ({latency.count:,})"
-    )
-
-
-def _state(state: str) -> Text:
-    style = "green" if state in _GOOD else "yellow" if state in _WAITING else "bold red"
-    return Text(state, style=style)

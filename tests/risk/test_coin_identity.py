@@ -10,7 +10,7 @@ from arbshard.ledger.events import CoinConfirmed, PairSetApart
 from arbshard.model.refusal import Refusal
 from arbshard.model.warning import CoinName, WalletReport
 from arbshard.risk.coin_identity import are_alike
-from arbshard.status.collect import _APART
+from arbshard.status.standing import ADVICE_BY_CAUSE
 from arbshard.wire.messages import Approved, ConfirmCoin, Denied, Done, Refused, Resume
 from support import world as w
 
@@ -100,7 +100,7 @@ def test_a_step_that_lasts_sets_the_pair_apart_for_a_person(world) -> None:
     refused = world.submit(world.exit_of(position))
     assert refused.reason is Refusal.PAIR_SET_APART  # a person decides at which prices it is closed
     assert isinstance(world.submit(world.exit_of(position, reason="manual")), Approved)
-    assert "symbols confirm" in _APART["identity"]
+    assert "symbols confirm" in ADVICE_BY_CAUSE["identity"]
 
 
 def test_a_blip_sets_nothing_apart(world) -> None:

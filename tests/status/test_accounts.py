@@ -6,7 +6,8 @@ from msgspec.structs import replace
 from arbshard.model.risk_note import NO_NOTE, DifferenceNote, StatementTimes, StrayNote
 from arbshard.status.accounts import accounts_of, problems_of, unknown_orders
 from arbshard.status.model import AccountStatus
-from arbshard.status.render import render_status, render_summary
+from arbshard.status.render import render_status
+from arbshard.status.render_summary import render_summary
 from arbshard.status.summary import summarise
 
 NOW_MS = 1_795_000_000_000

@@ -5,7 +5,8 @@ from msgspec.structs import replace
 
 from arbshard.model.risk_note import PositionNote
 from arbshard.status.model import LedgerStatus, SeriesStatus
-from arbshard.status.render import render_status, render_summary
+from arbshard.status.render import render_status
+from arbshard.status.render_summary import render_summary
 from arbshard.status.summary import summarise
 
 

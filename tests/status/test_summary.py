@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from arbshard.model.notes import JournalNote
 from arbshard.model.risk_note import HaltSpan
 from arbshard.status.model import Problem, RuleWorth
-from arbshard.status.render import render_summary
+from arbshard.status.render_summary import render_summary
 from arbshard.status.summary import summarise
 
 

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from arbshard.model.risk_note import PositionNote, Tally
 from arbshard.status.model import AccountStatus
-from arbshard.status.render import render_status, render_summary
+from arbshard.status.render import render_status
+from arbshard.status.render_summary import render_summary
 from arbshard.status.summary import summarise
 from arbshard.status.tables import WholeTable
 
