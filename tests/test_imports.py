@@ -7,6 +7,7 @@ import pytest
 
 ITS_OWN_EXTRA = (
     "arbshard.backtest.blocks",
+    "arbshard.backtest.feeding",
     "arbshard.backtest.feeds",
     "arbshard.backtest.fusing",
     "arbshard.backtest.recorded",

@@ -169,8 +169,8 @@ def backtest(
     summary = BacktestSummary(
         decisions_hash=log.hash,
         decisions=log.count,
-        frames=system.frames,
-        screened=system.screen.screened if system.screen is not None else 0,
+        frames=system.feeder.frames,
+        screened=system.feeder.screen.screened if system.feeder.screen is not None else 0,
         wall_s=round(time.monotonic() - wall_s, 3),
         cpu_s=round(time.process_time() - cpu_s, 3),
         peak_mb=round(peak_memory_mb(), 1),

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from arbshard.backtest import replaying, resting, rows
+from arbshard.backtest import feeding, resting, rows
 from arbshard.backtest.decisions import DecisionLog
 from arbshard.backtest.replaying import TapeSystem
 from arbshard.backtest.rows import TapePart
@@ -58,7 +58,7 @@ def thinned(tape, folder, seed):
 
 def state_of(system):
     """What the parts of a system know at the end of the tape, except for what only counts turns."""
-    risk, rest = system._risk, system._rest
+    risk, rest = system._risk, system.feeder.rest
     core, gaps, fx = risk.core, risk._gaps, risk.core.guard.fx
     known = {
         "series": {
@@ -122,10 +122,10 @@ def traded(part, config, out, monkeypatch, **options):
         keep(log, events)
 
     async def end(system, *args, finish=TapeSystem._end):
-        if system._block is None:
+        if system.feeder.block is None:
             found.update(state_of(system))
             found["tag"] = system._risk.core._tag
-            found["passed"] = system._rest.passed if system._rest is not None else 0
+            found["passed"] = system.feeder.rest.passed if system.feeder.rest is not None else 0
         await finish(system, *args)
 
     with monkeypatch.context() as patched:
@@ -179,8 +179,8 @@ def test_all_is_as_without_a_span_that_is_passed_over(
     is_thin,
     day_starts,
 ):
-    monkeypatch.setattr(replaying, "REST_ROWS", rest_rows)
-    monkeypatch.setattr(replaying, "_SHORT_ROWS", short_rows)
+    monkeypatch.setattr(feeding, "REST_ROWS", rest_rows)
+    monkeypatch.setattr(feeding, "_SHORT_ROWS", short_rows)
     monkeypatch.setattr(rows, "_BLOCK_ROWS", 100)
     monkeypatch.setattr(resting, "_TICKS_MIN", 3)
     folder = tmp_path_factory.mktemp("resting")

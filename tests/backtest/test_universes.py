@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from arbshard.backtest import replaying, resting, rows
+from arbshard.backtest import feeding, resting, rows
 from arbshard.backtest.rows import TapePart, TapeRows
 from arbshard.backtest.run import backtest, tape_config
 from arbshard.backtest.universes import TapeUniverses
@@ -177,7 +177,7 @@ def test_decisions_are_the_same_with_and_without_screening(
 ):
     """Whatever changes: also ledger, log, and what each part of the system knows at the end."""
     monkeypatch.setattr(rows, "_BLOCK_ROWS", 100)
-    monkeypatch.setattr(replaying, "_SHORT_ROWS", short_rows)
+    monkeypatch.setattr(feeding, "_SHORT_ROWS", short_rows)
     monkeypatch.setattr(resting, "_TICKS_MIN", 3)
     folder = tmp_path_factory.mktemp("changing")
 
