@@ -104,20 +104,25 @@ class Budget(Mapped):
 
         Nothing is taken either while one of the venues concerned refuses everything. Return whether they were taken.
         """
-        if self.is_blocked(costs, now_ns):
+        segments = self._all(now_ns)
+        if self._refuses(costs, segments, now_ns):
             return False
         # Record first and read after: of two processes that spend at once, at least one sees the other's record.
         for name, cost in costs.items():
             self._note(name, cost, now_ns)
-        if all(self._fits(name, share, now_ns) for name in costs):
+        if all(self._fits(name, segments, share, now_ns) for name in costs):
             return True
         self.give_back(costs, now_ns)
         return False
 
     def has_room(self, costs: Mapping[str, int], share: float, now_ns: int) -> bool:
-        """Return whether ``spend`` would take ``costs`` now. Nothing is taken."""
-        return not self.is_blocked(costs, now_ns) and all(
-            self._fits(name, share, now_ns, cost) for name, cost in costs.items()
+        """Return whether ``spend`` would take ``costs`` now. Nothing is taken.
+
+        It does not look for files of new processes, which takes as long as all else: ``spend`` does.
+        """
+        segments = self._known()
+        return not self._refuses(costs, segments, now_ns) and all(
+            self._fits(name, segments, share, now_ns, cost) for name, cost in costs.items()
         )
 
     def give_back(self, costs: Mapping[str, int], spent_ns: int) -> None:
@@ -131,10 +136,13 @@ class Budget(Mapped):
 
     def is_blocked(self, costs: Mapping[str, int], now_ns: int) -> bool:
         """Return whether a venue that ``costs`` (by window) concern refuses everything now."""
-        venues = {self._windows[name].venue for name in costs}
-        return any(self.blocked_until_ns(venue, now_ns) > now_ns for venue in venues)
+        return self._refuses(costs, self._all(now_ns), now_ns)
 
-    def _fits(self, name: str, share: float, now_ns: int, more: int = 0) -> bool:
+    def _refuses(self, costs: Iterable[str], segments: Sequence[Segment], now_ns: int) -> bool:
+        words = {self._venues[self._windows[name].venue] for name in costs}
+        return any(segment.words[word] > now_ns for word in words for segment in segments)
+
+    def _fits(self, name: str, segments: Sequence[Segment], share: float, now_ns: int, more: int = 0) -> bool:
         """Return whether what is used of a window, and ``more``, is within ``share`` of its limit and of this host's
         part.
         """
@@ -143,15 +151,16 @@ class Budget(Mapped):
         if window.is_of_account and self.account_part is not None and not window.gives_back:
             # One call is always possible: without it no exit could be sent where a part is small.
             mine = max(window.limit * share * self.account_part(), 1)
-            if self._own(name, now_ns) + more > mine:
+            own = _sum_since(self._rows(name, segments), _part_of(now_ns, window) - _PARTS)
+            if own + more > mine:
                 return False
-        return self.usage(name, now_ns).used + more <= window.limit * share
+        return self._used(name, segments, now_ns) + more <= window.limit * share
 
     def correct(self, name: str, used: int, now_ns: int) -> None:
         """Record the venue's statement that ``used`` of a window is used."""
         first = self._first[name]
         part = _part_of(now_ns // _MS * _MS, self._windows[name])
-        rows = self._rows(name, now_ns)
+        rows = self._rows(name, self._all(now_ns))
         self._words[first + _NOTED_THEN] = _sum_since(rows, part) - _sum_since(rows, part + 1)
         self._words[first + _SAID] = (now_ns // _MS) << _AMOUNT_BITS | min(max(used, 0), _AMOUNT_MAX)
 
@@ -169,16 +178,19 @@ class Budget(Mapped):
 
     def usage(self, name: str, now_ns: int) -> Usage:
         """Return what is used of a window: our own sum or the venue's statement, whichever is more."""
+        return Usage(self._used(name, self._all(now_ns), now_ns), self._windows[name].limit)
+
+    def _used(self, name: str, segments: Sequence[Segment], now_ns: int) -> int:
         window = self._windows[name]
-        rows = self._rows(name, now_ns)
+        rows = self._rows(name, segments)
         own = _sum_since(rows, _part_of(now_ns, window) - _PARTS)
         *_, said, noted_then = max(rows, key=_SAID_OF)
         said_ns = (said >> _AMOUNT_BITS) * _MS
         if said == 0 or now_ns - said_ns > min(window.span_ns, _SAID_NS_MAX):
-            return Usage(own, window.limit)
+            return own
         since = _sum_since(rows, _part_of(said_ns, window))
         stated = (said & _AMOUNT_MAX) + max(since - noted_then, 0)
-        return Usage(stated if window.gives_back else max(own, stated), window.limit)
+        return stated if window.gives_back else max(own, stated)
 
     def close(self) -> None:
         """Unmap all files. May be called again."""
@@ -195,20 +207,18 @@ class Budget(Mapped):
         # Number and amount are in one word, so that a reader never sees one without the other.
         self._words[word] = part << _AMOUNT_BITS | min(max(spent + cost, 0), _AMOUNT_MAX)
 
-    def _own(self, name: str, now_ns: int) -> int:
-        """Return what the processes of this host have used of a window."""
-        oldest = _part_of(now_ns, self._windows[name]) - _PARTS
-        return _sum_since(self._rows(name, now_ns), oldest)
-
-    def _rows(self, name: str, now_ns: int) -> list[list[int]]:
+    def _rows(self, name: str, segments: Sequence[Segment]) -> list[list[int]]:
         """Return the words of a window of all processes."""
         first = self._first[name]
-        return [segment.words[first : first + _WINDOW_WORDS].tolist() for segment in self._all(now_ns)]
+        return [segment.words[first : first + _WINDOW_WORDS].tolist() for segment in segments]
 
     def _all(self, now_ns: int) -> list[Segment]:
         if now_ns - self._listed_ns >= _LIST_AGAIN_NS:
             self._listed_ns = now_ns
             self._look_for_others()
+        return self._known()
+
+    def _known(self) -> list[Segment]:
         return [self._segment, *self._others.values()]
 
     def _look_for_others(self) -> None:

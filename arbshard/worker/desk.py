@@ -206,6 +206,11 @@ class Desk:
         """
         return self._port is None or self._port.has_room_for_entry(pair)
 
+    def look_at_limits(self) -> None:
+        """Look at the rate limits, so that most entries need not (``may_send_entry``)."""
+        if self._port is not None:
+            self._port.look_at_limits()
+
     def close_positions(self, reasons: Mapping[str, ExitReason]) -> None:
         """Close what is held of these pairs, each for its reason, whatever the rules say. It has to be called
         repeatedly.

@@ -296,6 +296,7 @@ class ShardLoop:
     def _obey(self, phase: Phase, now_ns: int) -> None:
         if phase is Phase.RUNNING:
             self._engine.entering = not self._orders.halted
+            self._desk.look_at_limits()
             self._desk.fund()
             self._renew()
             self._desk.close_positions(self._closing())

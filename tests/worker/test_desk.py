@@ -395,19 +395,27 @@ class TestFund:
 
 class TestLive:
     def test_every_pair_gets_an_executor_on_the_same_port(self, make, clock):
+        looks = []
         config = Config(mode="live")
         engine = ArbitrageEngine([make.pair, make.other_pair()], make.fx_leg, config)
         executors, port, meter = (
             LiveExecutors(),
-            SimpleNamespace(add_legs=lambda legs: None, has_room_for_entry=lambda pair: pair is make.pair),
+            SimpleNamespace(
+                add_legs=lambda legs: None,
+                has_room_for_entry=lambda pair: pair is make.pair,
+                look_at_limits=lambda: looks.append("live"),
+            ),
             SimpleNamespace(),
         )
         desk = Desk(engine, executors, Risk(), config, clock, meter, [].append, port)
         desk.take_over(welcome(), shard=0, epoch=1)
+        desk.look_at_limits()
+        assert looks == ["live"]
         assert executors.given == dict.fromkeys(("BTC", "ETH"), (port, config.live, meter))
         assert [desk.may_send_entry(pair) for pair in (make.pair, make.other_pair())] == [True, False]
 
     async def test_on_paper_no_entry_waits_for_rate_limits(self, make, room):
+        room.desk.look_at_limits()
         assert room.desk.may_send_entry(make.pair)
 
     @pytest.mark.parametrize(("mode", "port"), [("live", None), ("paper", object())])

@@ -91,9 +91,13 @@ class Desk:
         self.busy = 0
         self.open_positions = 0
         self.has_room = True
+        self.looks = 0
 
     def may_send_entry(self, pair):
         return self.has_room
+
+    def look_at_limits(self):
+        self.looks += 1
 
     def act(self, state, trade):
         assert not state.busy
@@ -302,6 +306,11 @@ async def test_an_entry_whose_orders_would_wait_is_counted_and_found_again_later
     shop.waiter.ring()
     await shop.until(lambda: shop.desk.acts)
     assert isinstance(shop.desk.acts[0], Entry)
+
+
+async def test_the_timer_looks_at_the_limits_for_entries(shop):
+    shop.loop.start()
+    await shop.until(lambda: shop.desk.looks > 1)
 
 
 async def test_an_exit_is_decided_without_room_for_an_entry(make, shop):

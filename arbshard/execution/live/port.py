@@ -32,6 +32,8 @@ from arbshard.venues.registry import get_adapter
 
 _TAKEN_NS_MAX = 50_000_000
 """How long before its order rate budget may have been taken, in ns: the venue counts the order when it arrives."""
+_ROOMY = 4
+"""Number of entries for which there has to be room, so that an entry soon after it is not looked at."""
 _FOLLOW_S = 0.05
 _FOLLOW_MAX_S = 0.4
 
@@ -86,6 +88,8 @@ class LivePort:
         """Orders that were sent by ``launch``, and for whose end ``send`` does not wait yet."""
         self._entry_costs: dict[tuple[str, str], Mapping[str, int]] = {}
         """What the orders of an entry cost of the rate limits, by home and away venue."""
+        self._roomy: set[tuple[str, str]] = set()
+        """Home and away venues between which there was room for several entries at the last look."""
         self.tracker = Tracker()
         self.tag = ""
         """The ledger's tag, set before the first order (``venues.ids.venue_id``)."""
@@ -116,13 +120,27 @@ class LivePort:
         await asyncio.gather(*(line.close() for line in self._lines.values()))
 
     def has_room_for_entry(self, pair: Pair) -> bool:
-        """Return whether the rate limits of both venues have room for an entry's orders now."""
+        """Return whether the rate limits of both venues have room for an entry's orders now.
+
+        They are looked at only where the last ``look_at_limits`` has found little room: it costs time on the way of
+        an order.
+        """
         venues = pair.home.market.venue, pair.away.market.venue
+        if venues in self._roomy:
+            return True
         cost = self._entry_costs.get(venues)
         if cost is None:
             orders = _orders(pair.home.market), _orders(pair.away.market)
             cost = self._entry_costs[venues] = sum_costs(*(venue.order_cost for venue in orders))
         return self._gate.has_room_for_entry(cost)
+
+    def look_at_limits(self) -> None:
+        """Find out between which venues there is room for several entries. Call it several times a second."""
+        self._roomy = {
+            venues
+            for venues, cost in self._entry_costs.items()
+            if self._gate.has_room_for_entry(sum_costs(*[cost] * _ROOMY))
+        }
 
     async def admit_legs(self, orders: Iterable[Order], *, is_entry: bool) -> bool:
         """Take the rate budget of all ``orders`` or of none, unless ``prepare`` has; entries leave exits and hedges

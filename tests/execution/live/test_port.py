@@ -431,6 +431,28 @@ class TestBudget:
         room.budget.block("binance", clock.monotonic_ns() + 10**9)
         assert not room.port.has_room_for_entry(make.pair)
 
+    async def test_with_room_for_several_entries_the_next_one_is_not_looked_at(
+        self, open_room, make, clock, bid, ask, monkeypatch
+    ):
+        """Of eight entries the first four leave room for four more."""
+        room = open_room(clock=clock)
+        looks = []
+        has_room = room.budget.has_room
+        monkeypatch.setattr(room.budget, "has_room", lambda *given: looks.append(given) or has_room(*given))
+
+        def looked():
+            looks.clear()
+            assert room.port.has_room_for_entry(make.pair)
+            return len(looks)
+
+        assert looked() == 1  # the timer has not looked yet
+        looked_at = []
+        for _ in range(7):
+            room.port.look_at_limits()
+            looked_at.append(looked())
+            assert await room.port.admit_legs([bid, ask], is_entry=True)
+        assert looked_at == [0] * 5 + [1] * 2
+
     async def test_it_is_taken_once_when_both_legs_are_prepared(self, open_room, bid, ask):
         room = open_room()
         room.port.prepare([bid, ask], is_entry=True)
