@@ -488,6 +488,9 @@ class Risk(Closable):
         self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._on_timer)
 
     def _on_timer(self) -> None:
+        self._transport.serve()  # a tick takes longer than an answer, and the loop calls timers first
+        if self._end.done():
+            return
         try:
             self._require_leadership()
             self._tick(self._ports.clock.monotonic_ns())

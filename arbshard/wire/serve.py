@@ -101,9 +101,10 @@ class ReplyServer(Closable):
         assert self._on_error is None, "started already"
         self._on_error = on_error
         for listener in self._listeners:
-            listener.start(self._serve)
+            listener.start(self.serve)
 
-    def _serve(self) -> None:
+    def serve(self) -> None:
+        """Answer what waits now, as the loop does in its next turn. An exception goes to ``on_error``."""
         assert self._on_error is not None
         try:
             self.step()

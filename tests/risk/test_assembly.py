@@ -35,6 +35,7 @@ class Server:
         self.handler = handler
         self.on_error: Callable[[Exception], None] | None = None
         self.is_closed = False
+        self.serve: Callable[[], None] = lambda: None
 
     def start(self, on_error: Callable[[Exception], None]) -> None:
         self.on_error = on_error
@@ -185,6 +186,28 @@ async def test_a_defect_on_a_tick_is_raised(place, monkeypatch) -> None:
         async with asyncio.timeout(10):
             with pytest.raises(ZeroDivisionError):
                 await risk.run()
+
+
+async def test_what_waits_is_answered_before_a_tick(place, monkeypatch) -> None:
+    done: list[str] = []
+    with place.risk() as risk:
+        place.server.serve = partial(done.append, "served")
+        monkeypatch.setattr(risk, "_tick", lambda now_ns: done.append("tick"))
+        running = asyncio.ensure_future(risk.run())
+        await _until(lambda: done.count("tick") > 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(10):
+            await running
+    assert done[:6] == ["served", "tick"] * 3
+
+
+async def test_no_tick_follows_an_answer_that_has_ended_risk(place, monkeypatch) -> None:
+    with place.risk() as risk:
+        place.server.serve = lambda: place.server.on_error(LedgerError("no room"))
+        monkeypatch.setattr(risk, "_tick", lambda now_ns: pytest.fail("a tick"))
+        async with asyncio.timeout(10):
+            assert await risk.run() is ExitCode.LEDGER
+        assert str(risk.failure) == "no room"
 
 
 @pytest.mark.parametrize(("asks", "is_taken"), [(False, True), (True, False)])

@@ -110,6 +110,22 @@ async def test_a_question_leaves_in_the_call_that_asks(unix):
         assert await asked == b"re: x"
 
 
+async def test_what_waits_can_be_answered_before_the_loop_comes_to_it(unix, until, monkeypatch):
+    handler = Handler()
+    with ReplyServer(unix, handler) as server:
+        server.start(pytest.fail)
+        (listener,) = server._listeners
+        monkeypatch.setattr(listener, "_ready", lambda: None)
+        with connect(unix) as peer:
+            peer.sendall(encode(b"1", b"a"))
+            await until(lambda: listener._waiting)
+            assert handler.batches == []
+            server.serve()
+            assert Messages(REQUEST_BYTES_MAX).feed(peer.recv(100)) == [(b"1", b"re: a")]
+        server.serve()
+        assert (handler.batches, server.batches) == ([[b"a"]], 1)
+
+
 async def test_both_kinds_of_endpoint_are_served_and_share_what_was_answered(unix, endpoint):
     handler = Handler()
     zmq_endpoint = endpoint + "z"
