@@ -92,7 +92,10 @@ def ledger_info(
         "not clean": "not in order: the last session was cut off",
         "running": f"running now, written by process {info.writer}",
     }
-    typer.echo(f"{info.path}: {info.size / 1e6:,.1f} MB, {info.mode}, schema {info.schema}, {info.name}")
+    typer.echo(
+        f"{info.path}: {info.size / 1e6:,.1f} MB ({info.disk / 1e6:,.1f} MB on the disk with its log), "
+        f"{info.mode}, schema {info.schema}, {info.name}"
+    )
     typer.echo(f"  tag         {info.tag or 'none yet'}")
     typer.echo(f"  begun       {info.created}")
     for period in info.periods:

@@ -61,7 +61,9 @@ class LedgerInfo(msgspec.Struct, frozen=True):
 
     path: str
     size: int
-    """Size in bytes, with the part that is still in the write-ahead log."""
+    """Bytes of what it holds, with the part that is still in the write-ahead log."""
+    disk: int
+    """Bytes of the file and of its write-ahead log, which has room from the start while the ledger is live."""
     name: str
     mode: str
     tag: str
@@ -119,7 +121,8 @@ def _look(history: LedgerHistory) -> LedgerInfo:
     log = log_of(path)
     return LedgerInfo(
         path=str(path),
-        size=path.stat().st_size + (log.stat().st_size if log.exists() else 0),
+        size=reader.bytes_used(),
+        disk=path.stat().st_size + (log.stat().st_size if log.exists() else 0),
         name=meta.get("name", ""),
         mode=meta["mode"],
         tag=meta.get("tag", ""),

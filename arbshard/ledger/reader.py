@@ -151,6 +151,12 @@ class LedgerReader(Closable):
         found: list[tuple[int]] = self._all(schema.COUNT_POSTINGS, (self.last_seq,))
         return found[0][0]
 
+    def bytes_used(self) -> int:
+        """Return the bytes of the ledger's pages, with those that are still in the write-ahead log alone."""
+        pages: list[tuple[int]] = self._all("PRAGMA page_count", ())
+        page_bytes: list[tuple[int]] = self._all("PRAGMA page_size", ())
+        return pages[0][0] * page_bytes[0][0]
+
     def snapshots(self) -> Iterator[Snapshot | LedgerDamaged]:
         """Yield the snapshots, newest first; in place of a damaged one, the error that says why. Raises
         ``LedgerError``.

@@ -8,6 +8,7 @@ import pytest
 from arbshard.errors import LedgerDamaged
 from arbshard.ledger import snapshots
 from arbshard.ledger.events import ShardJoined
+from arbshard.ledger.file import LOG_ROOM_BYTES
 from arbshard.ledger.info import look_into
 from arbshard.ledger.replay import recover
 from support import world as w
@@ -33,7 +34,7 @@ def test_counts_dates_and_sessions(ledger) -> None:
     assert info.events == sum(info.kinds.values()) == sum(one.events for one in info.newest)
     assert info.kinds["OrderReported"] == 4
     assert info.postings > 0
-    assert info.size == ledger.stat().st_size
+    assert info.size == info.disk == ledger.stat().st_size
     assert info.first == "2026-11-18T11:06:40.000+00:00"
     assert info.last > info.first
     first, second = info.newest
@@ -63,7 +64,22 @@ def test_while_it_is_written(ledger, opened) -> None:
     store.append([ShardJoined(at_ms=1, shard=0, epoch=2, pid=1)])
     info = look_into(ledger)
     assert (info.last_stop, info.writer) == ("running", str(os.getpid()))
-    assert info.size > ledger.stat().st_size  # the log counts
+    assert info.disk > ledger.stat().st_size  # the log counts
+
+
+def test_the_room_in_the_log_of_a_live_ledger_is_not_taken_for_data(tmp_path, opened) -> None:
+    path = tmp_path / "ledger.sqlite"
+    store = opened(path, durable=True)
+    store.append([ShardJoined(at_ms=1, shard=0, epoch=1, pid=1)])
+    empty = look_into(path)
+    assert empty.disk > LOG_ROOM_BYTES > empty.size
+    for shard in range(2000):
+        store.append([ShardJoined(at_ms=1, shard=shard, epoch=2, pid=1)])
+    grown = look_into(path)
+    assert empty.size < grown.size < grown.disk
+    store.close()
+    left = look_into(path)
+    assert left.size == left.disk == path.stat().st_size >= grown.size  # no page was counted twice
 
 
 def test_the_newest_sessions_of_many(tmp_path) -> None:
