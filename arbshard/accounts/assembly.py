@@ -18,6 +18,7 @@ from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.crashpoint import reach
 from arbshard.data.stream import Opener
+from arbshard.execution.live.connecting import in_turn
 from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.log import get_logger
 from arbshard.repeat import BackgroundTasks, repeat
@@ -167,7 +168,7 @@ def _watches(ports: AccountsPorts, meter: AccountsMeter) -> list[VenueWatch]:
             client.set_clock,
             meter.of(name),
             ports.clock,
-            ports.opener,
+            in_turn(ports.opener, name, ports.budget, ports.clock),
         )
         for name, client in ports.clients.items()
     ]

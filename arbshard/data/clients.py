@@ -61,20 +61,30 @@ def _open(
     return HttpVenueClient(venue, url, signing, keys, http, clock, live.recv_window_ms)
 
 
-def open_order_client(venue: str, config: Config, keys: Keys, clock: Clock) -> VenueClient:
+def open_order_client(
+    venue: str, config: Config, keys: Keys, clock: Clock, opener: Opener = open_stream, name: str = ""
+) -> VenueClient:
     """Return the client of ``venue`` for orders: as ``open_client``, with ``DirectHttp`` unless there is a proxy, and
-    over the venue's WebSocket where it has one for orders and ``order_api`` asks for it.
+    over the venue's WebSocket where it has one for orders and ``order_api`` asks for it. ``name`` is that of the
+    process.
     """
     from arbshard.data.direct_http import DirectHttp
 
     settings = config.venues.get(venue)
     sender = HttpFetch if settings.rest_url and proxy_for(settings.rest_url) else DirectHttp
     client = _open(venue, config, keys, clock, sender)
-    return over_socket(client, config, keys, clock) if isinstance(client, HttpVenueClient) else client
+    if isinstance(client, HttpVenueClient):
+        return over_socket(client, config, keys, clock, opener, name)
+    return client
 
 
 def over_socket(
-    client: "HttpVenueClient", config: Config, keys: Keys, clock: Clock, opener: Opener = open_stream
+    client: "HttpVenueClient",
+    config: Config,
+    keys: Keys,
+    clock: Clock,
+    opener: Opener = open_stream,
+    name: str = "",
 ) -> VenueClient:
     """Return a client that makes calls about orders over the venue's WebSocket, and all others as ``client`` does;
     ``client`` itself where the venue has none or ``order_api`` does not ask for it.
@@ -87,7 +97,7 @@ def over_socket(
 
     target = stream_target_of(venue, settings, socket.address(settings), socket.ping_interval_s)
     timeout_s, receiver = config.live.order_timeout_s, config.run.receiver
-    return SocketVenueClient(venue, socket, target, keys, client, clock, timeout_s, receiver, opener)
+    return SocketVenueClient(venue, socket, target, keys, client, clock, timeout_s, receiver, opener, name)
 
 
 def open_fetch(

@@ -49,8 +49,12 @@ class SocketVenueClient:
         timeout_s: float,
         receiver: Receiver = "auto",
         opener: Opener = open_stream,
+        name: str = "",
     ) -> None:
-        """Begin without a connection: ``keep_open`` opens it. ``timeout_s``: how long an answer is waited for."""
+        """Begin without a connection: ``keep_open`` opens it. ``timeout_s``: how long an answer is waited for.
+
+        ``name`` seeds the random part of its pauses, so that processes do not all connect at the same moments.
+        """
         self.venue = venue
         self._socket = socket
         self._target = target
@@ -60,6 +64,7 @@ class SocketVenueClient:
         self._timeout_s = timeout_s
         self._receiver: Receiver = receiver
         self._open = opener
+        self._name = name
         self._line: _OrderLine | None = None
         """The newest connection that was usable."""
 
@@ -97,7 +102,7 @@ class SocketVenueClient:
 
     async def keep_open(self) -> None:
         """Keep the WebSocket open, as ``VenueClient`` does. A new connection is open before an old one is left."""
-        backoff = Backoff(Random(f"{self.venue}:orders"))
+        backoff = Backoff(Random(f"{self.venue}:orders:{self._name}"))
         async with asyncio.TaskGroup() as lines:
             while True:
                 line = _OrderLine(self.venue, self._socket, self._timeout_s)

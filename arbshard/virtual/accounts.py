@@ -10,6 +10,7 @@ from arbshard.accounts.markets import MarketTables
 from arbshard.config import Config
 from arbshard.data.clients import HttpVenueClient, over_socket
 from arbshard.data.stream import Opener
+from arbshard.execution.live.connecting import ORDERS_SHARE, in_turn
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.books import BooksReader
 from arbshard.shm.budget import Budget
@@ -67,7 +68,14 @@ class LiveWorld(NamedTuple):
         budget = Budget.open(files.dir, f"worker-{shard}", rate_windows())
         keys = self.keys()
         clients: dict[str, VenueClient] = {
-            name: over_socket(client, self.config, keys[name], self.clock, self.order_opener)
+            name: over_socket(
+                client,
+                self.config,
+                keys[name],
+                self.clock,
+                in_turn(self.order_opener, name, budget, self.clock, ORDERS_SHARE),
+                f"worker-{shard}",
+            )
             for name, client in self.clients(process).items()
         }
         return LivePorts(clients, self.bus.subscriber(process, order_events.topic(shard)), budget)

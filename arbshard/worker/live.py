@@ -11,8 +11,10 @@ import structlog
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.data.clients import open_order_client
+from arbshard.data.stream import open_stream
 from arbshard.errors import LedgerError, ProtocolError
 from arbshard.execution.live.account_part import AccountPart
+from arbshard.execution.live.connecting import ORDERS_SHARE, in_turn
 from arbshard.execution.live.port import LivePort
 from arbshard.execution.live.rate_limiter import RateLimiter
 from arbshard.execution.live.venue_session import VenueSession
@@ -61,8 +63,14 @@ def open_live_ports(
     budget = Budget.open(files.dir, f"worker-{shard}", rate_windows(config.venues.traded))
     if config.cluster is not None:
         budget.account_part = AccountPart(files.cluster_page, config.cluster, clock.monotonic_ns)
+    name = f"worker-{shard}"
     return LivePorts(
-        {venue: open_order_client(venue, config, key, clock) for venue, key in keys.items()},
+        {
+            venue: open_order_client(
+                venue, config, key, clock, in_turn(open_stream, venue, budget, clock, ORDERS_SHARE), name
+            )
+            for venue, key in keys.items()
+        },
         Subscriber(files.accounts_endpoint, (order_events.topic(shard),)),
         budget,
     )

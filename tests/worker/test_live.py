@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from typing import ClassVar
 
@@ -13,9 +14,10 @@ from arbshard.clock import SystemClock
 from arbshard.config import Config, LiveConfig
 from arbshard.errors import LedgerError
 from arbshard.model.rundir import RunFiles
+from arbshard.shm.budget import Budget
 from arbshard.venues.base.client import Answer
 from arbshard.venues.keys import Keys
-from arbshard.venues.registry import TRADED
+from arbshard.venues.registry import TRADED, rate_windows
 from arbshard.wire import order_events
 from arbshard.wire.bus import Publisher
 from arbshard.worker import live as live_module
@@ -27,8 +29,10 @@ class Client:
 
     made: ClassVar[list["Client"]] = []
 
-    def __init__(self, venue, config, keys, clock):
+    def __init__(self, venue, config, keys, clock, opener, name):
         self.venue = venue
+        self.opener = opener
+        self.name = name
         self.closed = False
         self.made.append(self)
 
@@ -121,6 +125,31 @@ async def test_hears_of_its_own_shard_only(make, open_side, publisher):
     assert tracked.result.state == "FILLED"
     assert side.counts["events"] == 1
     assert side.counts["events_bad"] == 1
+
+
+async def test_each_worker_connects_under_its_own_name_within_the_limits_of_all(open_side, tmp_path):
+    """Workers that share a name would all try to connect again at the same moments after an outage."""
+    open_side(shard=0)
+    open_side(shard=1)
+    assert {client.name for client in Client.made} == {"worker-0", "worker-1"}
+    tried = []
+
+    @asynccontextmanager
+    async def opened(*arguments):
+        tried.append(arguments)
+        yield None
+
+    budget = Budget.open(tmp_path, "accounts", rate_windows())
+    try:
+        now_ns = SystemClock().monotonic_ns()
+        budget.block("binance", now_ns + 60_000_000_000)
+        for client in (one for one in Client.made if one.venue == "binance"):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.05), client.opener("target", None, None, "auto"):
+                    pass
+    finally:
+        budget.close()
+    assert tried == []
 
 
 async def test_ledger_without_a_tag_is_refused(open_side):

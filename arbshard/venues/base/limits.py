@@ -24,6 +24,11 @@ class RateLimits(Protocol):
         """Return all windows; the name of each begins with the venue's name."""
         ...
 
+    @property
+    def connect(self) -> Mapping[str, int]:
+        """Return what an attempt to open a private connection costs: the stream of an account, or one for orders."""
+        ...
+
     def read_headers(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
         """Read the use that an answer's headers (names in lower case) report; yield nothing for another form."""
         ...

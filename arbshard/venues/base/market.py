@@ -42,7 +42,7 @@ class ConnectionRules(msgspec.Struct, frozen=True):
     symbols_max: int
     """Most markets that one connection may carry."""
     connects: RateLimit
-    """Limit of connection attempts per address."""
+    """Limit of connection attempts per address, less what private connections may use (``limits``)."""
     messages: tuple[RateLimit, ...]
     """Limits of the messages sent on one connection.
 

@@ -5,14 +5,20 @@ from typing import Final
 
 from arbshard.shm.budget import Window
 from arbshard.venues.base.limits import WindowUse
+from arbshard.venues.base.market import RateLimit
 
 _S = 1_000_000_000
+FEED_CONNECTS = RateLimit(200, 300.0)
+"""The part of 300 attempts to connect in five minutes, by address, that the market data may use."""
 
 WINDOWS = (
     Window("binance_weight", "binance", 6000, 60 * _S),
     Window("binance_orders_10s", "binance", 100, 10 * _S, gives_back=True, is_of_account=True),
     Window("binance_orders_1d", "binance", 200_000, 86_400 * _S, gives_back=True, is_of_account=True),
+    Window("binance_connects", "binance", 300 - FEED_CONNECTS.count, 300 * _S),
 )
+CONNECT: Final[Mapping[str, int]] = {"binance_connects": 1, "binance_weight": 4}
+"""With the logon, which most private connections begin with."""
 ORDER: Final[Mapping[str, int]] = {"binance_weight": 1, "binance_orders_10s": 1, "binance_orders_1d": 1}
 TEST: Final[Mapping[str, int]] = {"binance_weight": 1}
 TIME: Final[Mapping[str, int]] = {"binance_weight": 1}
@@ -34,6 +40,7 @@ class BinanceLimits:
     """Implements ``RateLimits``."""
 
     windows = WINDOWS
+    connect = CONNECT
 
     def read_headers(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
         """Read one header for each window."""

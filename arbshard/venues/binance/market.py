@@ -27,6 +27,7 @@ from arbshard.venues.base.market import (
     RateLimit,
     SilenceRules,
 )
+from arbshard.venues.binance.limits import FEED_CONNECTS
 from arbshard.venues.binance.rules import market_rules
 from arbshard.venues.frame import (
     UNREADABLE,
@@ -142,7 +143,7 @@ class Binance:
     is_streamed = True
     connection_rules = ConnectionRules(
         symbols_max=1024,
-        connects=RateLimit(300, 300.0),
+        connects=FEED_CONNECTS,
         messages=(RateLimit(5, 1.0),),
         ping_interval_s=60.0,  # it pings every 20 s itself; ours finds a dead line sooner
         ping_text=None,

@@ -21,6 +21,9 @@ def cost_of(name: str) -> Mapping[str, int]:
 class UnifiedLimits:
     """Implements ``RateLimits``."""
 
+    connect: Mapping[str, int] = {}
+    """ccxt opens no private connection here."""
+
     def __init__(self, name: str) -> None:
         self.windows = (Window(f"{name}_calls", name, _CALLS_PER_S, 1_000_000_000, is_of_account=True),)
 

@@ -14,7 +14,10 @@ WINDOWS = (
     Window("upbit_order", "upbit", 12, _S, is_of_account=True),
     Window("upbit_order_test", "upbit", 8, _S, is_of_account=True),
     Window("upbit_orderbook", "upbit", 10, _S),
+    # Upbit counts private connections by account and those for market data by address.
+    Window("upbit_connects", "upbit", 5, _S, is_of_account=True),
 )
+CONNECT: Final[Mapping[str, int]] = {"upbit_connects": 1}
 ORDER: Final[Mapping[str, int]] = {"upbit_order": 1}
 TEST: Final[Mapping[str, int]] = {"upbit_order_test": 1}
 READ: Final[Mapping[str, int]] = {"upbit_default": 1}
@@ -35,6 +38,7 @@ class UpbitLimits:
     """Implements ``RateLimits``."""
 
     windows = WINDOWS
+    connect = CONNECT
 
     def read_headers(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
         """Read the header that names the group of the call and what is left of its second."""

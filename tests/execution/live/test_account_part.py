@@ -58,7 +58,9 @@ def test_every_limit_of_orders_is_counted_by_account():
         "upbit_order": True,
         "upbit_order_test": True,
         "upbit_orderbook": False,
+        "upbit_connects": True,
         "binance_weight": False,
         "binance_orders_10s": True,
         "binance_orders_1d": True,
+        "binance_connects": False,
     }

@@ -12,6 +12,7 @@ class ThirdLimits:
     """Implements ``RateLimits``."""
 
     windows = (Window("third_calls", "third", 100, 1_000_000_000),)
+    connect = CALL
 
     def read_headers(self, headers: Mapping[str, str]) -> Iterable[WindowUse]:
         """One header."""
