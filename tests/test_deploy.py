@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatch
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -213,6 +214,18 @@ class TestCluster:
             volumes = {source for source in sources if source[0] not in "./"}
             assert len(volumes) == 1
             assert volumes <= set(parts["volumes"])
+
+    def test_what_a_host_reads_is_given_to_the_user_of_the_image(self, parts):
+        """What is made belongs to root and is closed to others."""
+        (line,) = (text for text in self.PATH.read_text().splitlines() if "chown" in text)
+        _, user, *patterns = shlex.split(line.partition("sudo ")[2])
+        assert f"--uid {user} " in (DOCKER / "Dockerfile").read_text()
+        for name in "abc":
+            sources = [volume.partition(":")[0] for volume in parts["services"][name]["volumes"]]
+            read = [source.replace("./", "deploy/cluster/", 1) for source in sources if source[0] == "."]
+            assert len(read) == 2
+            for path in read:
+                assert any(fnmatch(path, pattern) for pattern in patterns), path
 
     def test_the_addresses_are_those_of_the_cluster_file(self, made, parts):
         shown = {
