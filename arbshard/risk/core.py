@@ -15,6 +15,7 @@ from arbshard.ledger.events import (
     Event,
     Halted,
     IntentApproved,
+    IntentConcluded,
     IntentRefused,
     LeaderBegan,
     OrderReported,
@@ -248,7 +249,12 @@ class RiskCore:
         """
         moment = self._moment(now_ms, now_ns)
         answer, events = self._answer(command, moment)
+        ended = [
+            self.state.trades[one.intent_id].intent for one in events if isinstance(one, IntentConcluded)
+        ]
         self._apply(events)
+        for intent in ended:  # a person has ended it
+            self._set_rest(intent.pair, intent.kind, moment)
         events += self._watch.after(events, moment)
         return answer, events
 
@@ -625,12 +631,16 @@ class RiskCore:
         kind = trade.intent.kind
         if kind == "exit" and before is not None:
             events += self._check_exit_cost(before, failed.cost if failed is not None else ZERO, moment)
-        retry = self._retry(pair.base, kind)
-        wait_ns = retry.wait_ms * 1_000_000 if retry is not None else 0
-        self.guard.set_rest(pair.base, kind, moment.now_ns + wait_ns)
+        self._set_rest(pair.base, kind, moment)
         return self._settled(
             request.intent_id, position, self.guard.available_to_enter(pair), pair.base
         ), events
+
+    def _set_rest(self, base: str, kind: IntentKind, moment: Moment) -> None:
+        """Begin the pause after a trade of the pair that has ended, when it has achieved nothing."""
+        retry = self._retry(base, kind)
+        wait_ns = retry.wait_ms * 1_000_000 if retry is not None else 0
+        self.guard.set_rest(base, kind, moment.now_ns + wait_ns)
 
     def _check_exit_cost(self, position: Position, before: Decimal, moment: Moment) -> list[Event]:
         """Set a pair apart whose failed exits have cost so much that only a person may have it closed.

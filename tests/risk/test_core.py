@@ -12,16 +12,19 @@ from arbshard.risk.portfolio.holdings import Balance
 from arbshard.wire.messages import (
     Approved,
     Conclude,
+    Done,
     Extend,
     Fund,
     Funded,
     Noted,
     Refused,
     Report,
+    SetApart,
     Settled,
     Submit,
     Welcome,
 )
+from arbshard.wire.reconciliation import EndIntent
 from support import world as w
 
 
@@ -485,3 +488,26 @@ def test_each_decision_asks_once_what_may_be_spent_and_says_what_is_left(world, 
     world.report(entry, w.filled(entry.home), w.filled(hedge.order))
     decide(Conclude(0, 1, entry.intent_id, w.HOME_PRICE, w.FX, done=False), Settled)
     decide(Fund(0, 1, "BTC", w.HOME_PRICE), Funded)
+
+
+def test_an_exit_that_a_person_ends_pauses_like_one_that_ends_by_itself() -> None:
+    """It has cost as much; repeated at once, it would cost more than the position within an hour."""
+    waits = []
+    for is_ended_by_hand in (False, True):
+        world = w.World()
+        position = world.open_position("BTC")
+        leaving = world.exit_of(position)
+        assert isinstance(world.submit(leaving), Approved)
+        rejected = w.OrderResult(leaving.away, "REJECTED", detail="-1013: filter", fault="order")
+        world.report(leaving, rejected, w.expired(leaving.home))
+        if is_ended_by_hand:
+            world.ask(SetApart(0, 1, "BTC", "stuck", "the venue refuses orders", leaving.intent_id))
+            assert isinstance(world.tell(EndIntent("BTC", "it goes nowhere")), Done)
+        else:
+            world.conclude(leaving)
+        assert world.state.attempts["BTC", "exit"].tries == 1
+        again = world.submit(replace(world.exit_of(position), lead="away"))
+        assert isinstance(again, Refused)
+        assert again.reason is Refusal.EXIT_WAITS
+        waits.append(again.exit_retry.wait_ms)
+    assert waits[0] == waits[1] > 0
