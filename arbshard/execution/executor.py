@@ -126,14 +126,6 @@ class BaseExecutor:
         if self._machine is not None:
             self._machine.revise(pair)
 
-    @property
-    def residue(self) -> Decimal:
-        """Return the base that closed positions of the pair have left over (negative: are short of).
-
-        The next exit uses it.
-        """
-        return self._residue
-
     def get_positions(self) -> tuple[Position, ...]:
         """Return the open positions of the pair, as risk last settled them."""
         return tuple(self._positions.values())

@@ -503,11 +503,6 @@ class TwoLeg:
         """Return the share of the naked budget that one state may use."""
         return Decimal(repr(self._execution.naked_krw_s_max)) * 1_000_000_000 / 2
 
-    @property
-    def naked_notional(self) -> Decimal:
-        """Return what is naked now, in reporting currency, at the price that the intent was ready to trade at."""
-        return abs(self.imbalance) * self.intent.home.limit
-
     def _open(self) -> tuple[Decimal, Decimal]:
         """Return (long, short) base of the position after all fills so far."""
         home, away = ZERO, ZERO

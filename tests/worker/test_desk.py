@@ -49,7 +49,7 @@ class Executor(BaseExecutor):
         return await self._ended(taken_over.intent)
 
     async def _ended(self, intent):
-        self.residues.append(self.residue)
+        self.residues.append(self._residue)
         held = {position.position_id: position for position in self.get_positions()}
         self.befores.append(held.get(intent.position_id))
         await self.end.wait()

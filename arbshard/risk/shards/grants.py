@@ -61,10 +61,6 @@ class ShardGrants:
         self._reminded_ns: dict[int, int] = {}
         """By shard: when its host was last sent the grant."""
 
-    def contact_ns(self, host: str) -> int | None:
-        """Return when the last beat of ``host`` was received; None for never."""
-        return self._contacts.get(host)
-
     def beat(self, host: str, held: Sequence[HeldShard], now_ns: int) -> BeatAnswer:
         """Note a beat of ``host``, which runs the shards ``held``."""
         self._contacts[host] = now_ns
