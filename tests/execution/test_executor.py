@@ -8,10 +8,13 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.config import ExecutionConfig, PaperConfig
+from arbshard.engine.closing import close_now
+from arbshard.engine.edge import terms_of
+from arbshard.engine.engine import Exit, held_of
 from arbshard.execution.executor import BaseExecutor, ExecutorFactory, IntentOutcome, PaperExecutor
 from arbshard.execution.paper_port import LateFills
 from arbshard.execution.ports import IntentOver
-from arbshard.model.intent import FxQuote, OpenIntent
+from arbshard.model.intent import FxQuote, OpenIntent, Retry
 from arbshard.model.order import OrderResult
 from arbshard.model.refusal import Refusal
 from arbshard.wire.messages import Refused, Settled
@@ -72,6 +75,60 @@ async def test_refused_intent_sends_nothing(executor, intent, risk, calls, obser
     assert outcome == IntentOutcome(risk.answer, None)
     assert names(calls) == ["submit"]
     assert not observer.waited_ns
+
+
+async def test_a_refused_exit_is_made_as_risk_says_from_then_on(executor, make, risk):
+    """A leg that has to go first must go first the next time, or risk refuses that exit too."""
+    leaving = make.intent("exit", "buy_away", "0.00999")
+    held = replace(make.position("buy_home", "0.00999"), position_id=leaving.position_id)
+    executor.take_over([held])
+    wanted = Retry("exit", 2, 4000, "away", is_small=True, why="the venue refuses orders")
+    risk.answer = Refused(Refusal.EXIT_WAITS, "the away leg has to go first", (), wanted)
+    await executor.execute(leaving)
+    assert executor.exit_retry == wanted
+    risk.answer = Refused(Refusal.EXIT_WAITS, "a pause")  # without news of it, it stays
+    await executor.execute(leaving)
+    assert executor.exit_retry == wanted
+    terms, books = terms_of(make.pair, "buy_away"), (make.home_book(), make.away_book())
+    closing = close_now(held_of(held), *books, make.fx, terms)
+    trade = Exit(make.pair, leaving.position_id, "buy_away", "manual", closing, make.fx)
+    again = executor.plan_exit(trade, executor.get_position(leaving.position_id), "s1-0-1-2", make.now_ms)
+    assert again.lead == "away"
+    assert again.home.quantity < leaving.home.quantity
+
+
+async def test_a_position_that_is_not_open_cannot_be_left(executor):
+    with pytest.raises(KeyError):
+        executor.get_position("s1-0-1-1")
+
+
+async def test_rules_that_change_hold_for_the_intent_under_way(executor, intent, make, port, calls):
+    """A lot that has become larger: the hedge is rounded to it, or the venue would refuse it for ever."""
+    larger = replace(make.away, rules=replace(make.away.rules, lot=Decimal("0.0001")))
+    legs = []
+    port.add_legs = legs.extend
+    port.script = {"s1-0-1-1-a0": [("REJECTED", 0)]}
+    send, sent = port.send, []
+
+    async def change_meanwhile(order):
+        sent.append(order)
+        if order.client_id.endswith("a0"):
+            executor.revise(replace(make.pair, away=larger))
+        return await send(order)
+
+    port.send = change_meanwhile
+    await executor.execute(intent)
+    assert legs == [make.home, larger]
+    assert executor.pair.away == larger
+    (hedge,) = (order for order in sent if order.role == "hedge")
+    assert hedge.quantity == Decimal("0.0099")
+
+
+def test_rules_that_change_while_nothing_is_under_way_are_used_from_the_next_intent_on(executor, make, port):
+    port.add_legs = lambda legs: None
+    executor.revise(replace(make.pair, away=replace(make.away, slot=9)))
+    assert executor.pair.away.slot == 9
+    executor.renew()  # nor is there anything to renew
 
 
 async def test_approval_that_came_too_late_sends_nothing(executor, intent, risk, clock, calls, observer):
@@ -388,6 +445,27 @@ class LatePort:
         fills = tuple(self.make.fill(order, order.quantity / 2, order.limit, number) for number in range(2))
         self.late_fills.report_late(OrderResult(order, "EXPIRED", fills), is_held=False)
         return OrderResult(order, "EXPIRED", fills[:1])
+
+
+async def test_what_is_told_late_of_another_intent_is_not_booked_on_the_one_under_way(
+    make, risk, books, clock, observer, calls, intent
+):
+    """It would be hedged as if it were this intent's own."""
+    late_fills = LateFills(risk, Random(1), asyncio.sleep)
+
+    class Port(LatePort):
+        async def send(self, order):
+            other = replace(order, client_id="s1-0-1-9-h0")
+            late_fills.on_late_report("s1-0-1-9", make.result(other, "FILLED", other.quantity))
+            return self.make.result(order, "FILLED", order.quantity)
+
+    executor = PaperExecutor(
+        make.pair, Port(make, late_fills, calls), late_fills, books, EXECUTION, clock, observer
+    )
+    late_fills.on_late_report("s1-0-1-9", make.result(intent.home, "FILLED", intent.home.quantity))
+    await executor.execute(intent)
+    assert [call[1] for call in calls if call[0] == "extend"] == []
+    assert names(calls)[-1] == "conclude"
 
 
 async def test_what_a_venue_tells_after_the_end_is_taken_back_before_the_intent_is_concluded(

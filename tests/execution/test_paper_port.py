@@ -100,6 +100,27 @@ async def test_changed_rules_and_fees_hold_from_the_next_order_on(make, paper):
     assert filled.fills[0].fee == filled.filled * Decimal("0.002")
 
 
+async def test_a_worker_that_was_replaced_sends_nothing_on_paper_either(make, paper):
+    paper.is_fenced = lambda: True
+    order = make.order(make.home, "sell", "0.001", 140_000_000)
+    result = await paper.send(order)
+    assert (result.state, result.fills) == ("NOT_ACCEPTED", ())
+    assert "may not trade" in result.detail
+    paper.is_fenced = lambda: False
+    assert (await paper.send(order)).state == "FILLED"
+
+
+async def test_times_are_recorded_when_that_is_wanted(make, books, port, clock):
+    paper, _ = port(record_times=True)
+    order = make.order(make.home, "sell", "0.001", 140_000_000)
+    clock.ns = 5_000_000
+    result = await paper.send(order)
+    assert result.matched_ns == clock.ns > 5_000_000
+    assert result.book_ns == books.books[make.home.market].received_ns
+    books.books[make.home.market] = None
+    assert (await paper.send(order)).book_ns == 0
+
+
 class TestNews:
     @pytest.fixture
     def order(self, make, books):
@@ -116,6 +137,17 @@ class TestNews:
         for _ in range(2):  # however often it is asked about
             known = await paper.ask(order)
             assert (known.state, known.filled) == ("FILLED", Decimal("0.02"))
+
+    async def test_results_that_are_not_asked_for_do_not_pile_up(self, port, make, clock):
+        paper, _ = port(unknown_share=1.0, unknown_s=5.0)
+        orders = [
+            make.order(make.home, "sell", "0.001", 140_000_000, f"s1-0-1-{number}-h0") for number in range(70)
+        ]
+        for order in orders:
+            assert (await paper.send(order)).state == "UNKNOWN"
+        clock.ns += 50_000_000_001
+        known = [(await paper.ask(order)).state for order in orders]
+        assert known == ["EXPIRED"] * 6 + ["FILLED"] * 64  # the newest are known
 
     async def test_last_execution_is_told_after_the_orders_end_and_before_the_intents(self, port, order):
         risk = Risk()
@@ -158,6 +190,12 @@ class TestNews:
         await late_fills.conclude("s1-0-1-1", Decimal(1), None, done=True)
         assert risk.said == [("conclude", "s1-0-1-1")]
 
+    async def test_a_pair_that_is_stuck_is_told_to_risk(self, port):
+        risk = Risk()
+        _, late_fills = port(risk)
+        await late_fills.set_apart("BTC", "stuck", "the venue refuses orders", "s1-0-1-1")
+        assert risk.said == [("set_apart", "BTC", "stuck", "the venue refuses orders", "s1-0-1-1")]
+
     async def test_an_order_with_one_execution_is_told_whole(self, port, make):
         paper, _ = port(Risk(), late_fill_share=1.0)
         result = await paper.send(make.order(make.home, "sell", "0.001", 140_000_000, "x-h0"))
@@ -173,6 +211,9 @@ class Risk:
         if self._error is not None:
             raise self._error
         self.said.append(("report", intent_id, result.state, len(result.fills)))
+
+    async def set_apart(self, *arguments):
+        self.said.append(("set_apart", *arguments))
 
     async def conclude(self, intent_id, mark, fx, *, done):
         self.said.append(("conclude", intent_id))

@@ -13,6 +13,7 @@ from arbshard.engine.closing import close_now
 from arbshard.engine.edge import find_edge, terms_of
 from arbshard.engine.engine import Entry, Exit, held_of
 from arbshard.execution.plan import affordable, base_kept, make_order, part_of_exit, plan_entry, plan_exit
+from arbshard.model.intent import Retry
 from arbshard.model.market import TickBand, reverse
 from arbshard.model.money import exact
 
@@ -170,6 +171,56 @@ class TestExit:
         assert intent.away.quantity >= make.away.rules.lot
 
 
+class TestSmallestExit:
+    """After a venue has refused an exit, the leg that failed goes first, with the smallest order of both venues."""
+
+    RETRY = Retry("exit", 1, 1000, "away", is_small=True)
+
+    def plan(self, make, leave, direction, quantity, slippage, retry=RETRY, residue="0"):
+        position = make.position(direction, quantity)
+        execution = ExecutionConfig(exit_slippage_bps=slippage)
+        trade = leave(position)
+        return plan_exit(trade, position, "s1-0-1-2", make.now_ms, execution, Decimal(residue), retry)
+
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    @given(quantity=st.decimals("0.00012", "0.05", places=5), slippage=st.floats(0, 100))
+    def test_both_venues_take_it_and_what_is_left(self, make, leave, direction, quantity, slippage):
+        small = self.plan(make, leave, direction, quantity, slippage)
+        whole = self.plan(make, leave, direction, quantity, slippage, retry=None)
+        assert (small.lead, whole.lead) == ("away", "both")
+        for leg, part, all_of_it in (
+            (make.home, small.home, whole.home),
+            (make.away, small.away, whole.away),
+        ):
+            assert leg.rules.accepts(part.limit, part.quantity)
+            assert part.limit == all_of_it.limit
+            assert is_multiple(part.quantity, leg.rules.lot)
+            left = all_of_it.quantity - part.quantity
+            # What is left can be traded later, also when prices have fallen by a tenth.
+            assert left == 0 or leg.rules.accepts(part.limit * Decimal("0.9"), left)
+
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    def test_it_is_small_and_the_same_on_both_venues(self, make, leave, direction):
+        small = self.plan(make, leave, direction, "0.05", 10.0)
+        bought, leg = (small.home, make.home) if small.home.side == "buy" else (small.away, make.away)
+        sold = small.away if bought is small.home else small.home
+        assert sold.quantity < Decimal("0.0002")
+        assert 0 <= bought.quantity * base_kept(leg) - sold.quantity < leg.rules.lot
+
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    def test_what_left_over_coins_make_up_for_is_not_bought(self, make, leave, direction):
+        """A short leg that the residue nearly covers stays small: it is not made larger for the test."""
+        small = self.plan(make, leave, direction, "0.01", 10.0, residue="0.00999")
+        bought, leg = (small.home, make.home) if small.home.side == "buy" else (small.away, make.away)
+        assert bought.quantity * base_kept(leg) - Decimal("0.00001") < leg.rules.lot
+
+    def test_a_leg_that_a_person_closes_alone_keeps_its_place(self, make, leave):
+        position = make.position("buy_home", "0.01")
+        trade = leave(position)._replace(lead="home")
+        plan = plan_exit(trade, position, "s1-0-1-2", make.now_ms, ExecutionConfig(), retry=self.RETRY)
+        assert plan.lead == "home"
+
+
 class TestLargestOrder:
     """What one order may have, on either venue, bounds both legs."""
 
@@ -296,6 +347,15 @@ class TestWhatCanBePaidFor:
         assert (
             part_of_exit(intent, make.pair, self.available(make, **{short: "0.000001"}), "s1-0-1-9") is None
         )
+
+    def test_nothing_when_the_cut_of_one_leg_makes_the_other_too_small(self, make, intent) -> None:
+        """Both are paid for by themselves; equal parts of both are below the minimum of one venue."""
+        at_least = replace(make.home.rules, quantity_min=Decimal("0.006"))
+        pair = replace(make.pair, home=replace(make.home, rules=at_least))
+        money = intent.away.limit * Decimal("0.005")
+        available = self.available(make, away_money=money)
+        assert affordable(intent.away, pair.away, available) is not None
+        assert part_of_exit(intent, pair, available, "s1-0-1-9") is None
 
     def test_the_fee_is_paid_for_too(self, make) -> None:
         order = make.intent("entry", "buy_home", "0.01").home

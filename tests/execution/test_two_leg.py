@@ -474,6 +474,50 @@ class TestLateExecutions:
             machine.record(make.result(order, "FILLED", order.quantity), clock.now_ns)
         assert clock.step(machine, make.home_book(), make.away_book()) == TwoLegEnd(closed=True)
 
+    def test_a_price_beyond_the_loss_budget_leads_to_a_person_and_is_not_paid(self, make, turned):
+        """Neither leg is sent: the other one alone would be naked."""
+        machine, _, _ = turned("buy_home")
+        clock, books = PauseClock(), (make.home_book(), make.away_book())
+        far = make.home_book(gap_bps=-2_000.0), make.away_book()
+        assert isinstance(clock.step(machine, *far, limit_s=10), Pause)
+        assert (machine.state, machine.why) == ("stuck", "too_dear")
+        assert isinstance(clock.step(machine, *far, limit_s=60), Pause)
+        assert len(clock.step(machine, *books).orders) == 2  # once it has come back
+
+    @pytest.mark.parametrize("direction", ["buy_home", "buy_away"])
+    def test_an_entry_that_was_taken_back_twice_is_entered_again(self, make, begin, direction):
+        """Both unwinds were filled once more than was known: less than nothing is left of the entry."""
+        machine, buy, sell = begin("entry", direction)
+        for order in (buy, sell):
+            machine.record(make.result(order, "FILLED", gross(order, NET)), NOW)
+        for order, number in ((buy, 1), (sell, 2)):
+            side = "sell" if order.side == "buy" else "buy"
+            name = f"{order.client_id[:-1]}{number}"
+            back = make.order(leg_of(make, order), side, "0.02", order.limit, name, "unwind")
+            machine.record(make.result(back, "FILLED", gross(back, NET + HALF)), NOW)
+        clock, books = PauseClock(), (make.home_book(), make.away_book())
+        assert abs(machine.turned(*books) - HALF) < make.away.rules.lot
+        step = clock.step(machine, *books)
+        assert [(order.market, order.side) for order in step.orders] == [
+            (leg.market, machine.intent.order(leg.market.venue).side) for leg in (make.home, make.away)
+        ]
+        for order in step.orders:
+            machine.record(make.result(order, "FILLED", order.quantity), clock.now_ns)
+        assert clock.step(machine, *books) == TwoLegEnd(closed=True)
+
+    def test_a_successor_that_finds_a_hedge_after_an_unwind_knows_that_it_was_stuck(self, make, begin):
+        """Only a stuck intent trades on both venues in turn; its pauses are those of one that waits for a person."""
+        machine, buy, sell = begin("entry", "buy_home")
+        known = [make.result(buy, "FILLED", buy.quantity), make.result(sell, "REJECTED")]
+        unwind = make.order(make.home, "sell", NET, buy.limit, "s1-0-1-1-h1", "unwind")
+        hedge = make.order(make.away, "sell", NET, sell.limit, "s1-0-1-1-a2", "hedge")
+        known += [make.result(unwind, "EXPIRED"), make.result(hedge, "EXPIRED")]
+        successor = TwoLeg(machine.intent, make.pair, None, EXECUTION, known, now_ns=NOW)
+        assert successor.state == "stuck"
+        step = successor.next_step(make.home_book(), make.away_book(), NOW)
+        assert isinstance(step, Pause)
+        assert step.wait_ns >= EXECUTION.pause_s * 1_000_000_000
+
     def test_a_successor_takes_back_what_is_left(self, make, turned):
         machine, _, _ = turned("buy_away")
         books = make.home_book(), make.away_book()
