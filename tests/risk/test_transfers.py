@@ -114,6 +114,25 @@ class TestOnPaper:
         assert is_whole(world)
         assert verified(world, tmp_path / "ledger.sqlite") == ()
 
+    def test_what_leaves_without_a_fee_is_no_result(self, tmp_path) -> None:
+        world = w.World()
+        world.tell(announce(target="outside", currency="KRW", amount=D(300_000), fee=D(0), price=None))
+        moved = [event for event in world.events if isinstance(event, Deposited) and event.transfer]
+        assert [(event.why, event.amount) for event in moved] == [("withdrawal", -300_000)]
+        assert (world.state.transfers.open, world.state.realised) == ({}, 0)
+        assert is_whole(world)
+        assert verified(world, tmp_path / "ledger.sqlite") == ()
+
+    def test_what_is_between_venues_is_part_of_the_account(self) -> None:
+        """At the bid of the venue that it goes to; by the price of its announcement while there is no book."""
+        world = w.World()
+        world.tell(announce(price=D(990_000)))
+        world.tell(announce(currency="ETH", price=D(2_000)))
+        valuation = world.core.valuation
+        assert valuation.under_way_worth == D("1.5") * 990_000 + D("1.5") * 2_000
+        valuation.set_prices(world.pairs["BTC"], (1_000_000.0, 700.0), 1400.0)
+        assert valuation.under_way_worth == D("1.5") * 700 * 1400 + D("1.5") * 2_000
+
     def test_what_open_positions_need_is_not_moved(self) -> None:
         world = w.World()
         position = world.open_position("BTC")
@@ -214,6 +233,48 @@ class TestLive:
         ended = world.events[-1] if isinstance(world.events[-1], TransferEnded) else world.events[-2]
         assert (ended.fee, ended.lost, ended.value) == (D("0.0005"), D("0.0995"), -100_000)
         assert desk.state() == []
+
+    def test_what_has_not_left_is_neither_lost_nor_back(self, desk) -> None:
+        """Its money is still on the venue: to book it as lost would take away what is there."""
+        world = desk.world
+        before = world.state.balance(w.HOME, "BTC")
+        world.tell(announce())
+        answer = world.tell(EndTransfer("t1", "lost"))
+        assert isinstance(answer, Denied)
+        assert "it has not left upbit: cancel it" in answer.why
+        answer = world.tell(EndTransfer("t1", "cancelled"))
+        assert isinstance(answer, Done)
+        assert answer.text.endswith("nothing more is expected of it")
+        assert world.state.balance(w.HOME, "BTC") == before
+        assert world.state.realised == 0
+        assert desk.state() == []
+
+    def test_what_never_came_from_outside_is_no_loss_of_ours(self, desk) -> None:
+        world = desk.world
+        world.tell(
+            announce(source="outside", target=w.HOME, currency="KRW", amount=D(9), fee=D(0), price=None)
+        )
+        answer = world.tell(EndTransfer("t1", "lost"))
+        assert isinstance(answer, Denied)
+        assert "it comes from outside: cancel it" in answer.why
+        assert isinstance(world.tell(EndTransfer("t1", "cancelled")), Done)
+        assert world.state.transfers.open == {}
+
+    def test_what_goes_outside_does_not_arrive_at_a_venue(self, desk) -> None:
+        world = desk.world
+        world.tell(announce(target="outside", fee=D(0)))
+        answer = world.tell(ArriveTransfer("t1"))
+        assert isinstance(answer, Denied)
+        assert "it ends when it has left upbit" in answer.why
+        assert world.state.transfers.under_way() == {}
+
+    def test_a_statement_is_explained_by_transfers_of_its_own_currency_alone(self, desk) -> None:
+        world, venues = desk.world, desk.venues
+        world.tell(announce(currency="ETH", amount=D("1.5"), fee=D(0)))
+        venues.held[w.HOME, "BTC"] -= D("1.5")
+        assert any(isinstance(event, DifferenceFound) for event in desk.state())
+        assert world.state.transfers.under_way() == {}
+        assert world.state.balance(w.HOME, "ETH").held == D("1.5")
 
     def test_one_never_announced_can_be_announced_afterwards(self, desk) -> None:
         world, venues = desk.world, desk.venues

@@ -43,6 +43,35 @@ def test_what_the_limit_has_asked_for_comes_first() -> None:
     assert found.get("A150", "ZZZ") > 0.9
 
 
+def test_what_is_asked_for_and_what_is_known_are_bounded(monkeypatch) -> None:
+    """Pairs come and go for months."""
+    monkeypatch.setattr(correlations_module, "_WANTED_MAX", 4)
+    monkeypatch.setattr(correlations_module, "_CELLS_MAX", 3)
+    found = GapCorrelations()
+    found.set_series(series_of(*MANY[:10]))
+    for other in MANY[1:10]:
+        assert found.get(MANY[0], other) is None
+    assert not found.is_idle
+    play(found, 5)
+    assert found.is_idle  # the others are asked for again at the next entry
+    assert [cell[1] for cell in found.known] == ["A002", "A003", "A004"]  # the newest stay
+    assert found.get("A000", "A004") > 0.9
+
+
+def test_a_pair_that_is_gone_is_unknown_and_asked_for_no_more() -> None:
+    found = GapCorrelations()
+    found.set_series(series_of("A", "B"))
+    assert found.get("A", "B") is None
+    play(found, 1)
+    assert found.get("A", "B") > 0.9
+    found.set_series(series_of("A"))
+    found.update(3_000 * S)
+    assert found.get("A", "B") is None  # it is too old
+    play(found, 1, start_ns=3_001 * S)
+    assert found.is_idle
+    assert found.known == {}
+
+
 def test_too_short_a_history_stays_unknown() -> None:
     found = GapCorrelations(lambda: ("A", "B"))
     found.set_series(series_of("A", "B", samples=20))

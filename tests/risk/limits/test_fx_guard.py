@@ -87,6 +87,18 @@ class TestDeparture:
         assert [is_on for _, is_on in desk.changes] == [True, False]
         assert desk.changes[1][0] == pytest.approx(132.0, abs=0.2)  # the jump back counts as noise, too
 
+    def test_an_entry_decided_at_another_rate_than_risk_sees_is_refused_without_any_coin(self) -> None:
+        """With fewer pairs than ``fx.pairs_min`` nothing but the movement of the book itself shows it."""
+        desk = Desk(coins=0)
+        near = FxQuote(Decimal("1399.5"), Decimal("1400.5"))
+        assert desk.guard.objection_to(near) is None  # before the first book there is nothing to compare
+        desk.play(10)
+        assert desk.guard.objection_to(near) is None
+        far = FxQuote(Decimal("1427.5"), Decimal("1428.5"))
+        objection = desk.guard.objection_to(far)
+        assert objection.reason is Refusal.FX_DEPARTS
+        assert objection.detail == "the entry was decided at 1428, and the FX book is at 1400 (+200 bps)"
+
     def test_between_half_of_the_limit_and_the_limit_it_stays_as_it_is(self) -> None:
         desk = Desk()
         desk.play(100)

@@ -5,9 +5,10 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
+from arbshard.model.book import BookTop
 from arbshard.model.refusal import Refusal
 from arbshard.risk.limits.effective import SymbolRiskLimits
-from arbshard.risk.limits.guard import RiskGuard
+from arbshard.risk.limits.guard import RiskGuard, amount_of
 from arbshard.risk.validation import Moment
 from arbshard.wire.messages import Approved, Refused
 from support import world as w
@@ -211,6 +212,75 @@ def test_stats_of_a_symbol() -> None:
     assert stats.rejected == {Refusal.PAIR_BUSY: 2}
     assert stats.loss == -world.state.results.daily[world.day, "BTC"] > 0
     assert world.core.guard.get_symbol_stats("BTC", world.day + 1).loss == 0
+
+
+def test_stats_of_a_symbol_are_not_those_of_another() -> None:
+    world = w.World()
+    world.submit(world.entry("ETH"))
+    world.submit(world.entry("ETH"))
+    world.submit(world.entry("ETH"))
+    assert world.core.guard.get_symbol_stats("BTC", world.day).rejected == {}
+    assert world.core.guard.get_symbol_stats("ETH", world.day).rejected == {Refusal.PAIR_BUSY: 2}
+
+
+def test_the_room_of_a_symbol_is_that_of_its_narrowest_limit() -> None:
+    """It is what an entry may be, and what a person is shown."""
+    world = w.World()
+    guard = world.core.guard
+    wide = SymbolRiskLimits("BTC", Decimal(3_000_000), max_positions=2)
+    guard.set_symbol_limits(wide)
+    assert guard.room("BTC") == (Decimal(3_000_000), Refusal.SYMBOL_NOTIONAL)
+    guard.set_symbol_limits(replace(wide, max_order_notional=NOTIONAL))
+    assert guard.room("BTC") == (NOTIONAL, Refusal.ORDER_NOTIONAL)
+    assert reason_of(world.submit(world.entry("BTC"))) is None
+    guard.set_symbol_limits(replace(wide, max_order_notional=NOTIONAL - 1))
+    assert reason_of(world.submit(world.entry("BTC"))) is not None
+
+
+def test_a_pair_that_is_not_traded_in_this_run_is_refused_by_its_name() -> None:
+    world = w.World(("BTC",))
+    other = w.World(("BTC", "ETH"))
+    for leave in (False, True):
+        intent = other.exit_of(other.open_position("ETH")) if leave else other.entry("ETH")
+        reply = world.submit(replace(intent, intent_id=f"s1-0-1-{7 + leave}"))
+        assert reason_of(reply) in (Refusal.UNKNOWN_PAIR, Refusal.NOT_OWNER), reply
+        assert world.state.busy == {}
+
+
+def test_a_balance_that_is_not_listed_is_a_defect_and_not_zero() -> None:
+    available = (("upbit", "KRW", Decimal(5)), ("binance", "KRW", Decimal(7)))
+    assert amount_of(available, "binance", "KRW") == 7
+    with pytest.raises(KeyError):
+        amount_of(available, "binance", "USDT")
+
+
+def test_what_a_failed_exit_costs_is_remembered_when_its_venue_refuses_orders_besides() -> None:
+    """Which leg goes first follows from what is known now; how long it waits, from what has failed."""
+    world = w.World()
+    position = world.open_position("BTC")
+    leaving = world.exit_of(position)
+    world.carry_out(leaving, w.expired(leaving.home), w.expired(leaving.away))
+    assert world.state.attempts["BTC", "exit"].lead == "both"
+    tries = world.state.attempts["BTC", "exit"].tries
+    entry = world.entry("ETH")
+    world.submit(entry)
+    refused = w.OrderResult(entry.away, "REJECTED", detail="-2015: key", fault="venue")
+    world.report(entry, w.expired(entry.home), refused)
+    world.conclude(entry)
+    known = world.core.guard.exit_attempts(world.pairs["BTC"])
+    assert (known.lead, known.is_small, known.tries) == ("away", True, tries)
+    assert known.why == "binance takes no orders: -2015: key"
+
+
+def test_the_exposure_to_fx_is_valued_at_the_rate_that_risk_saw_last() -> None:
+    world = w.World()
+    world.open_position("BTC")
+    held = abs(world.state.away_held)
+    assert world.core.guard.fx_exposure() == round(held * w.FX.mid, 2)  # before any book: that of the entry
+    moment = Moment(world.now_ms, world.now_ms * 1_000_000, world.day)
+    world.core.guard.fx.set_rate(BookTop(1499.0, 1.0, 1501.0, 1.0, moment.now_ns), moment.now_ns)
+    world.core.guard.fx.judge(moment)
+    assert world.core.guard.fx_exposure() == round(held * 1500, 2)
 
 
 def test_checks_change_nothing() -> None:

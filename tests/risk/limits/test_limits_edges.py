@@ -262,6 +262,12 @@ class TestCorrelated:
         world.submit(world.entry("A"))
         assert ask(world, "B") is None
 
+    def test_an_open_position_of_the_same_symbol_counts_once(self, world) -> None:
+        know(world, {("A", "C"): 0.0})
+        total, why = world.core.guard.correlated_exposure("C")
+        assert total == world.state.get_symbol_exposure("C") > 0
+        assert why == ""
+
     @pytest.mark.parametrize(("typical", "expected"), [(0.49, None), (0.5, Refusal.CORRELATED_NOTIONAL)])
     def test_under_stress_all_count_as_one(self, world, typical, expected) -> None:
         others = {(f"X{number}", f"Y{number}"): typical for number in range(20)}
