@@ -62,7 +62,10 @@ class Archivist:
         child, self._child = self._child, None
         if child is not None:
             child.kill()
-            child.wait(_END_S)
+            try:
+                child.wait(_END_S)
+            except subprocess.TimeoutExpired:  # as on a disk that does not answer; risk must go on answering
+                get_logger().error("the archiver does not end", pid=child.pid)
             if child.stderr is not None:
                 child.stderr.close()
 

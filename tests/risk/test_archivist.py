@@ -1,8 +1,10 @@
 """Risk has its ledger archived while it writes: when it is due, in short steps, and again when it failed."""
 
+import errno
 import os
 import signal
 import sqlite3
+import subprocess
 import time
 from decimal import Decimal
 
@@ -160,6 +162,79 @@ def test_a_reader_in_the_way_delays_it_and_stops_nothing(desk, path, monkeypatch
     monkeypatch.setattr(LedgerStore, "take_over", busy)
     one.until(lambda: bool(one.counted))
     assert (refused, one.counted) == ([3], [True])
+
+
+def test_a_reader_that_stays_in_the_way_ends_the_attempt_and_the_next_one_succeeds(desk, monkeypatch) -> None:
+    one = desk()
+    take_over, busy = LedgerStore.take_over, [True]
+
+    def look(store, successor):
+        if busy[0]:
+            one.now_ns += 61_000_000_000
+            raise LedgerBusy("another program is just reading it")
+        take_over(store, successor)
+
+    monkeypatch.setattr(LedgerStore, "take_over", look)
+    one.until(lambda: bool(one.counted))
+    assert one.counted == [False]
+    assert one.store.failure is None
+    busy[0] = False
+    one.now_ns = one.archivist._not_before_ns
+    one.until(lambda: len(one.counted) >= 2)
+    assert one.counted == [False, True]
+
+
+class Hanging:
+    """An archiver that does not come to an end, and cannot be ended either while ``is_stuck``."""
+
+    pid = 7
+    stderr = None
+
+    def __init__(self, *_, is_stuck=False, **__) -> None:
+        self.killed = 0
+        self._is_stuck = is_stuck
+
+    def poll(self):
+        return None
+
+    def kill(self) -> None:
+        self.killed += 1
+
+    def wait(self, timeout_s) -> int:
+        if self._is_stuck:
+            raise subprocess.TimeoutExpired("archiver", timeout_s)
+        return -9
+
+
+@pytest.mark.parametrize("is_stuck", [False, True])
+def test_an_archiver_without_an_end_is_killed_and_never_ends_risk(desk, monkeypatch, is_stuck) -> None:
+    one = desk()
+    one.book(30)
+    child = Hanging(is_stuck=is_stuck)
+    monkeypatch.setattr("arbshard.risk.archivist.subprocess.Popen", lambda *_, **__: child)
+    one.look()
+    one.look()
+    assert (child.killed, one.counted) == (0, [])
+    one.now_ns += 7 * 3_600_000_000_000
+    one.look()
+    assert (child.killed, one.counted) == (1, [False])
+    assert one.archivist._not_before_ns > one.now_ns
+    one.close()
+    assert child.killed == 1
+
+
+def test_an_archiver_that_cannot_be_started_is_a_failed_attempt(desk, monkeypatch) -> None:
+    one = desk()
+    one.book(30)
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr("arbshard.risk.archivist.subprocess.Popen", refuse)
+    for _ in range(5):  # it is not tried again before its pause
+        one.look()
+    assert one.counted == [False]
+    assert one.store.failure is None
 
 
 def test_ending_ends_the_archiver_too(desk) -> None:

@@ -17,6 +17,8 @@ from arbshard.risk.service import RiskService
 from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.wire.messages import (
     Approved,
+    Close,
+    ConfirmCoin,
     Denied,
     Done,
     Fund,
@@ -26,6 +28,7 @@ from arbshard.wire.messages import (
     Refused,
     Report,
     Resume,
+    SetApart,
     Submit,
     Welcome,
     decode_command_reply,
@@ -75,6 +78,32 @@ def desk(tmp_path):
     desk.ask(desk.world.hello(), Fund(0, 1, "BTC", w.HOME_PRICE), Fund(0, 1, "ETH", w.HOME_PRICE))
     yield desk
     desk.close()
+
+
+def test_what_bars_pairs_and_what_ends_it_is_logged(desk) -> None:
+    """It is the first thing that a person looks for when nothing is entered."""
+    world = desk.world
+
+    def tell(command):
+        (raw,) = desk.service.handle([encode(command)])
+        return decode_command_reply(raw)
+
+    entry = world.entry("BTC")
+    refused = w.OrderResult(entry.away, "REJECTED", detail="-2015: key", fault="venue")
+    with capture_logs() as logs:
+        desk.ask(SetApart(0, 1, "ETH", "stuck", "0.5 ETH stays naked", "s1-0-1-9"))
+        assert isinstance(tell(Resume("I have looked", ("ETH",))), Done)
+        assert isinstance(tell(ConfirmCoin("BTC", "I have looked")), Done)
+        desk.ask(Submit(0, 1, entry), Report(0, 1, entry.intent_id, refused))
+        assert isinstance(tell(Close(("BTC",))), Done)
+    said = {line["event"]: line for line in logs}
+    apart = said["pair set apart: it enters nothing until a person releases it"]
+    assert (apart["pair"], apart["cause"], apart["intent"]) == ("ETH", "stuck", "s1-0-1-9")
+    assert said["pair released"]["pair"] == "ETH"
+    assert said["coin confirmed"]["pair"] == "BTC"
+    barred = said["orders are refused: no entries, exits are tried with pauses"]
+    assert (barred["venue"], barred["why"], barred["log_level"]) == ("binance", "-2015: key", "error")
+    assert said["closing"]["pairs"] == ["BTC"]
 
 
 def test_a_batch_is_decided_in_order_and_stored_in_one_commit(desk) -> None:

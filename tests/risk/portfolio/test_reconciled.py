@@ -35,6 +35,25 @@ def test_all_of_it_is_part_of_the_states_hash_and_can_be_taken_back(state) -> No
     assert state.state_hash() == hashes[1]
 
 
+def test_a_stray_that_is_gone_takes_no_other_with_it(state) -> None:
+    state.apply(OPENED)
+    other = StrayFound(
+        at_ms=4, venue="upbit", client_id="y", symbol="KRW-ETH", remaining=Decimal(1), pair="ETH"
+    )
+    for event in (STRAY, other, GONE):
+        state.apply(event)
+    assert list(state.reconciled.strays) == [("upbit", "y")]
+
+
+def test_what_a_venue_begins_with_anew_forgets_its_strays_and_no_others(state) -> None:
+    elsewhere = StrayFound(
+        at_ms=4, venue="binance", client_id="z", symbol="BTCUSDT", remaining=Decimal(1), pair="BTC"
+    )
+    for event in (OPENED, STRAY, elsewhere, AccountOpened(at_ms=9, venue="upbit")):
+        state.apply(event)
+    assert list(state.reconciled.strays) == [("binance", "z")]
+
+
 def test_the_amount_is_what_the_venue_has_more(state) -> None:
     state.apply(FOUND)
     assert state.reconciled.differences["upbit", "KRW"].amount == -2
