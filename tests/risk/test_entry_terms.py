@@ -177,3 +177,20 @@ class TestReversion:
         assert objection.reason is reason
         assert says in objection.detail
         assert self.said(baseline, is_required=False) is None
+
+
+def test_a_pair_that_has_gone_is_told_no_more_and_one_that_comes_back_is_told_anew(core) -> None:
+    """What was known of it must not be used for the market that comes back."""
+    refresh(core)
+    whole = w.make_universe("BTC", "ETH")
+    assert {terms.pair for terms in read(core).pairs} == {"BTC", "ETH"}
+    core.set_universe(replace(w.make_universe("BTC"), serial=1), w.NOW_MS)
+    core.commit()
+    assert {terms.pair for terms in read(core).pairs} == {"BTC"}  # before the next round too
+    refresh(core, 10)
+    before = core.terms.serial
+    core.set_universe(replace(whole, serial=2), w.NOW_MS)
+    core.commit()
+    assert read(core, before).pairs == ()
+    refresh(core, 20)
+    assert {terms.pair for terms in read(core, before).pairs} == {"ETH"}

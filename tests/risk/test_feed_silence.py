@@ -51,6 +51,17 @@ def test_looks_once_a_second(tmp_path) -> None:
         watch.close()
 
 
+def test_a_page_without_a_note_yet_is_not_silence(tmp_path) -> None:
+    path = tmp_path / "page"
+    watch = FeedWatch(path)
+    with PageWriter.create(path, ("pid",)) as page:
+        assert watch.poll(0) is False
+        page.write_note(msgspec.json.encode(note("down")))
+        assert watch.poll(S) is True
+    watch.close()
+    watch.close()
+
+
 def test_what_cannot_be_read_is_not_silence(tmp_path) -> None:
     path = tmp_path / "page"
     path.write_bytes(b"nonsense")

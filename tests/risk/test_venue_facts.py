@@ -6,10 +6,12 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.errors import LedgerDamaged
-from arbshard.ledger.events import VenueStateChanged, decode_event, encode_event
+from arbshard.ledger.events import OrderReported, VenueStateChanged, decode_event, encode_event
 from arbshard.model.refusal import Refusal
 from arbshard.model.risk_note import decode_risk_note
 from arbshard.risk.note import NoteWriter
+from arbshard.risk.portfolio.holdings import Journal
+from arbshard.risk.portfolio.venue_states import VenueStates
 from arbshard.risk.venue_facts import BUSY_MIN, BUSY_MS, PAUSE_MS, PAUSE_MS_MAX, pause_ms
 from arbshard.wire.messages import Approved, Close, Halt, Refused
 from support import world as w
@@ -364,6 +366,26 @@ class TestWhatCannotBeClosed:
     def test_nothing_is_said_of_what_is_flat(self, world) -> None:
         world.core.lost_feeds = frozenset({"upbit"})
         assert world.core.unclosable() == {}
+
+
+def test_accounts_with_too_little_are_forgotten_from_the_oldest_on() -> None:
+    """Each coin that ever lacked would be kept for ever, in every snapshot too."""
+    states, journal = VenueStates(), Journal()
+    states.use(journal)
+    for number in range(201):
+        base = f"C{number}"
+        market = w.make_leg(w.HOME, f"KRW-{base}", base, "KRW", "1", 0).market
+        order = w.Order(f"x-{number}", market, "sell", Decimal(1), Decimal(1))
+        states.record(
+            OrderReported(
+                at_ms=number, intent_id="x", pair=base, client_id=f"x-{number}", state="REJECTED", detail="",
+                decision_price=Decimal(0), fills=(), fault="funds",
+            ),
+            order,
+        )  # fmt: skip
+    assert len(states.short) == 200
+    assert (w.HOME, "C0") not in states.short
+    assert (w.HOME, "C200") in states.short
 
 
 def test_exit_of_a_refusing_market_sends_that_leg_first(world) -> None:

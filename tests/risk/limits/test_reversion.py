@@ -279,6 +279,18 @@ def test_no_entry_is_approved_before_its_gap_was_back_and_its_pause_over(made) -
             back = dict.fromkeys(back, 0)
 
 
+def test_a_gap_that_has_been_back_may_go_away_again() -> None:
+    """That it goes away is what the next entry waits for."""
+    world = world_with()
+    leave(world, BAD[0])
+    assert not world.core.rearming.is_settled
+    sample(world, 0.0)
+    sample(world, 200.0)
+    world.tick(3_600_001)
+    assert refusal(world) is None
+    assert world.core.rearming.is_settled  # nothing more is awaited
+
+
 def test_zero_switches_either_rule_off() -> None:
     world = world_with(rearm_pause_max_s=0.0, no_reversion_exits=0)
     for _ in range(19):

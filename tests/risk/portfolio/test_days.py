@@ -11,7 +11,15 @@ from arbshard.config import zone_of
 from arbshard.risk.portfolio.results import DAY_MS, TradingDays, day_of, label_of
 
 HOUR_MS = 3_600_000
-ZONES = ("UTC", "Asia/Seoul", "America/New_York", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe")
+ZONES = (
+    "UTC",
+    "Asia/Seoul",
+    "America/New_York",
+    "Europe/Berlin",
+    "Asia/Kathmandu",
+    "Australia/Lord_Howe",
+    "America/St_Johns",
+)
 
 
 def ms(text: str, zone="UTC") -> int:
@@ -52,6 +60,17 @@ def test_a_beginning_that_the_clocks_skip() -> None:
     days = TradingDays("02:30", zone_of("America/New_York"))
     begin = days.day_at(ms("2026-03-08 12:00", "America/New_York")).starts_ms
     assert datetime.fromtimestamp(begin / 1000, UTC).isoformat() == "2026-03-08T07:30:00+00:00"
+
+
+@pytest.mark.parametrize("minutes", range(0, 240, 10))
+def test_a_day_that_has_begun_when_the_clocks_go_back_beyond_midnight(minutes) -> None:
+    """In St. John's they went from 00:01 back to 23:01: the date says yesterday, and the day is today's."""
+    days = TradingDays("00:00", zone_of("America/St_Johns"))
+    at_ms = ms("2010-11-06 22:00", "America/St_Johns") + minutes * 60_000
+    begins = ms("2010-11-07 00:00", "America/St_Johns")
+    day = days.day_at(at_ms)
+    assert day.label == ("2010-11-06" if at_ms < begins else "2010-11-07")
+    assert day.starts_ms <= at_ms < day.ends_ms
 
 
 @given(
