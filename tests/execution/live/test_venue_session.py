@@ -77,3 +77,12 @@ async def test_busy_line_needs_no_warming(open_room, clock):
     assert room.gate.spare({"binance_weight": 4200})
     await room.lines["binance"].warm(1)
     assert room.binance.calls == []
+
+
+async def test_without_room_in_the_budget_nothing_is_connected_at_the_start(open_room, clock):
+    """The first order opens its connection; a start that insisted would take the weight of orders under way."""
+    room = open_room(clock, budget_wait_s=0.01)
+    assert await room.gate.admit({"binance_weight": 6000})
+    await room.lines["binance"].connect(2)
+    assert room.binance.calls == []
+    assert room.counts["budget_refused"] == 1
