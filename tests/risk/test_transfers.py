@@ -276,6 +276,21 @@ class TestLive:
         assert world.state.transfers.under_way() == {}
         assert world.state.balance(w.HOME, "ETH").held == D("1.5")
 
+    def test_a_difference_that_a_transfer_comes_to_explain_blocks_no_more(self, desk) -> None:
+        """A venue that takes it away in two parts: the first one alone fits nothing that was announced."""
+        world, venues = desk.world, desk.venues
+        world.tell(announce())
+        venues.held[w.HOME, "BTC"] -= D("1.0")
+        assert any(isinstance(event, DifferenceFound) for event in desk.state())
+        assert desk.refusal(world.entry()) is not None
+        venues.held[w.HOME, "BTC"] -= D("0.5")
+        resolved = [event for event in desk.state() if isinstance(event, DifferenceResolved)]
+        assert [(event.currency, event.how) for event in resolved] == [("BTC", "agrees")]
+        assert world.state.reconciled.differences == {}
+        assert world.state.transfers.under_way() == {"BTC": D("1.5")}
+        assert desk.refusal(world.entry()) is None
+        assert is_whole(world)
+
     def test_one_never_announced_can_be_announced_afterwards(self, desk) -> None:
         world, venues = desk.world, desk.venues
         venues.held[w.HOME, "BTC"] -= D("1.5")
