@@ -145,6 +145,8 @@ class Agent:
         self._tasks = BackgroundTasks(self._fail)
         self._busy: set[str] = set()
         """Keys that are being read or written."""
+        self._shown: tuple[bool, int, int, int, dict[int, int]] | None = None
+        """What the page shows of the core; None before it shows anything."""
         self._view: HostView | None = None
         """What this host has last shown to the others."""
         self._sights: dict[str, tuple[int, int]] = {}
@@ -160,7 +162,6 @@ class Agent:
         self._stuck = StuckReports()
         self._noted_ns = self._measured_ns = self._sampled_ns = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._tick_s = cluster.beat_ms / 2000
         with ExitStack() as opened:
             self._page = opened.enter_context(
                 PageWriter.create(files.cluster_page, counters(cluster.shards), (), NOTE_BYTES)
@@ -258,7 +259,8 @@ class Agent:
             self._end.set_exception(error)
 
     def _on_timer(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._on_timer)
+        tick_s = self._cluster.beat_ms / 2000
+        self._timer = asyncio.get_running_loop().call_later(tick_s, self._on_timer)
         self._guarded(self._tick)
         if self._ports.is_orphan() and not self._end.done():
             get_logger().error("the supervisor is gone")
@@ -554,9 +556,13 @@ class Agent:
             self._relay.close()
             self._mirror.close()
             self._is_mirroring = False
+        grants = core.grants(now_ns)
+        shown = core.leads, core.term, core.valid_until_ns, core.lead_until_ns, grants
+        if shown == self._shown:
+            return  # Most of what happens changes nothing of it.
+        self._shown = shown
         if not core.leads:
             self._set("leads", 0)
-        grants = core.grants(now_ns)
         for shard in range(self._cluster.shards):
             self._set(f"grant_{shard}", grants.get(shard, 0))
         self._set("valid_until_ns", core.valid_until_ns)
