@@ -90,7 +90,8 @@ _VENUES = {"aiohttp", "yarl", "websockets", "picows"}
 _NOT_NEEDED = {
     # A worker on paper speaks over Unix sockets by default.
     "import arbshard.worker.main": _DRAWING | _VENUES | {"zmq", "psutil", "sqlite3"},
-    "import arbshard.risk.main": _DRAWING | _VENUES | {"psutil"},
+    # Risk needs ZeroMQ for other hosts alone.
+    "import arbshard.risk.main": _DRAWING | _VENUES | {"zmq", "psutil"},
     "import arbshard.accounts.main": _DRAWING | {"aiohttp", "picows", "psutil"},
     "import arbshard.exchanges.main": _DRAWING | {"zmq", "psutil", "websockets"},
     "import arbshard.alerts.main": _DRAWING | _VENUES | {"zmq"},

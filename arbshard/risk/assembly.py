@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from arbshard.clock import Clock
 from arbshard.closable import Closable
@@ -54,9 +54,11 @@ from arbshard.shm.former import keep_counts
 from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.shm.universe import UniverseFile
 from arbshard.version import __version__
-from arbshard.wire.links import HostServer
 from arbshard.wire.replies import Handler
 from arbshard.wire.serve import HoldingReplyServer, ReplyServer
+
+if TYPE_CHECKING:
+    from arbshard.wire.links import HostServer
 
 MakeCore = Callable[[Config, Universe, PortfolioState, str], RiskCore]
 """Makes the core from configuration, universe, the state that was replayed, and the ledger's tag."""
@@ -107,7 +109,7 @@ class ClusterPorts(NamedTuple):
     """The clock of leases."""
     lead_until_ns: Callable[[], int]
     """Until when this host's agent allows it to lead, by the clock of leases."""
-    serve: Callable[[Callable[[bytes, str, bytes], None]], HostServer]
+    serve: Callable[[Callable[[bytes, str, bytes], None]], "HostServer"]
     """Opens the server of followers, which calls its argument with route, host and message."""
     refused: Callable[[], int]
     """Number of connections refused because their key is not in the cluster file."""

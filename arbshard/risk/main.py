@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 import uvloop
@@ -35,9 +35,11 @@ from arbshard.risk.assembly import ClusterPorts, ExitCode, Risk, RiskPorts, exit
 from arbshard.risk.core import mode_of
 from arbshard.shm.books import BooksReader
 from arbshard.shm.pages import PageReader
-from arbshard.wire.links import HostLinks, HostListener, HostServer
 from arbshard.wire.replies import Handler
 from arbshard.wire.serve import HoldingReplyServer, ReplyServer
+
+if TYPE_CHECKING:
+    from arbshard.wire.links import HostLinks
 
 SAME = "same"
 LEDGERS = ("any", "existing", "new", SAME)
@@ -117,6 +119,8 @@ async def _lead_when_elected(
     ports: RiskPorts, config: Config, cluster: ClusterConfig, state_dir: Path, books: BooksReader
 ) -> ExitCode:
     """Wait for the term in which this host leads, and serve as its leader."""
+    import arbshard.wire.links  # noqa: F401 - what leading needs is imported before the wait
+
     freeze_gc()
     numbers = await wait_for_numbers(ports.is_orphan, "term")
     if numbers is None:
@@ -135,6 +139,9 @@ async def _lead(
     books: BooksReader,
 ) -> ExitCode:
     """Serve as the leader of a cluster."""
+    # ZeroMQ takes an eighth of the start of risk, and without a cluster nothing of it is used.
+    from arbshard.wire.links import HostLinks, HostServer
+
     with (
         HostLinks(cluster, read_host_keys(cluster).curve) as links,
         PageReader.attach(ports.files.cluster_page) as agent,
@@ -170,8 +177,10 @@ def _listen(files: RunFiles, config: Config, handler: Handler, stored_replies: i
 
 
 def _listen_to_hosts(
-    files: RunFiles, config: Config, links: HostLinks, term: int, handler: Handler, stored_replies: int
+    files: RunFiles, config: Config, links: "HostLinks", term: int, handler: Handler, stored_replies: int
 ) -> ReplyServer:
+    from arbshard.wire.links import HostListener
+
     also = (files.risk_zmq_endpoint,) if config.run.transport == "zmq" else ()
     others = HostListener(links, links.own.requests_endpoint, term)
     return HoldingReplyServer(files.risk_endpoint, handler, stored_replies, also=also, listeners=(others,))
