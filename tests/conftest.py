@@ -1,6 +1,7 @@
 """What every test may build: a pair with the rules of real markets, books, orders, fills, positions, a clock."""
 
 import errno
+import gc
 import importlib
 import importlib.util
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 from msgspec.structs import replace
 
 import arbshard
@@ -51,10 +53,20 @@ use_money_context()  # as every process that touches money does at its start
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# No test connects to anything outside this machine. aiohttp reads all authorities that the system trusts when it is
+# imported, in the supervisor of each run and in every process that calls venues: a third of the time of its import.
+os.environ["SSL_CERT_FILE"] = os.devnull
+
 # The machine is shared: a slow example says nothing about the code. The gate tries the same examples each time.
-settings.register_profile("gate", deadline=None, max_examples=80, derandomize=True)
+settings.register_profile("gate", deadline=None, max_examples=50, derandomize=True)
 settings.register_profile("nightly", deadline=None, max_examples=800)
 settings.load_profile("nightly" if IS_NIGHTLY else "gate")
+if not IS_NIGHTLY:
+    # Hypothesis draws some values from the constants of all modules of the checkout that are imported. The examples
+    # would depend on them, on the order of imports and on the checkout's path, and to parse the modules takes each
+    # process 5 s of CPU the first time. There is no setting for it.
+    assert callable(providers._get_local_constants)
+    providers._get_local_constants = lambda: providers._local_constants
 
 ROOT = Path(__file__).parents[1]
 _SIMULATED = {"cases", "virtual"}
@@ -126,6 +138,17 @@ def pytest_sessionstart(session):
     for path in map(Path, found):
         if not path.resolve().is_relative_to(place):
             pytest.exit(f"--installed: {path} is not below {place}", returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session):
+    """What is collected lives until the end, so the garbage collector need not go through it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(config, items):
