@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from functools import cache
 from typing import Annotated
 
 import pytest
@@ -15,9 +16,15 @@ from arbshard.cli.help import COMMANDS, GROUPS, commands_of
 ALL = dict(commands_of(app))
 
 
+@cache
+def everything():
+    """The command line. To build it takes as long as all else that a test of an example does."""
+    return command()
+
+
 def found(words):
     """The command that ``words`` begin with, and the words after it."""
-    one = command()
+    one = everything()
     words = list(words)
     while words and words[0] in getattr(one, "commands", {}):
         one = one.commands[words.pop(0)]
@@ -38,7 +45,7 @@ def test_each_command_has_its_help():
 )
 def test_examples_are_true(example):
     one, rest = found(shlex.split(example.split(" | ")[0].split(" > ")[0]))
-    assert one is not command()
+    assert one is not everything()
     known = {name for parameter in one.params for name in parameter.opts} | {"--help"}
     assert {word for word in rest if word.startswith("-")} <= known
 

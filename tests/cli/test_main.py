@@ -40,7 +40,10 @@ def call(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("encoding", ["euc_kr", "cp949", "latin-1", "ascii"])
+@pytest.mark.parametrize(
+    "encoding",
+    ["euc_kr", "ascii", *(pytest.param(one, marks=pytest.mark.nightly) for one in ("cp949", "latin-1"))],
+)
 @pytest.mark.parametrize("arguments", [("limits", "set", "--help"), ("config", "show"), ("--help",)])
 def test_a_terminal_without_some_characters(call, encoding, arguments):
     done = call(*arguments, PYTHONIOENCODING=encoding)

@@ -69,6 +69,8 @@ def instance(tmp_path):
         yield found
 
 
+# In the gate tests/backtest/test_recorded.py decides the same again from a tape, and test_record.py records a run.
+@pytest.mark.nightly
 def test_a_recorded_run_decides_the_same_again(instance):
     with LedgerReader(instance.ledger) as ledger:
         before = ledger.last_seq

@@ -123,6 +123,7 @@ def test_a_fee_that_is_not_the_configured_one_is_shown_with_both_figures(desk):
     assert any("charged 30 bps" in line and "configured are 10" in line for line in desk.problems())
 
 
+@pytest.mark.nightly  # in the gate tests/cases and tests/risk/test_venue_facts.py close while a venue is down
 def test_a_close_while_one_venue_is_down_says_what_stays_open_and_why(tmp_path):
     patient = CONFIG.replace("max_hold_s = 4.0", "max_hold_s = 3600.0\ntake_profit_bps = 500.0")
     with Desk(tmp_path, patient, arguments=("--live",), environment=SIM_KEYS) as desk:

@@ -5,8 +5,10 @@ import pytest
 from arbshard.config import BaselineConfig, Config
 from arbshard.risk.portfolio.results import ALL
 from arbshard.runner import ArbitrageLiveRunner
+from support.effort import IS_NIGHTLY
 
-REGIMES = ("high-win", "mixed", "low-win", "trending", "crash")
+REGIMES = ("high-win", "low-win", "crash", *(("mixed", "trending") if IS_NIGHTLY else ()))
+"""The gate plays one that wins, one that loses and a crash; tests/exchanges/test_regimes.py has all of them."""
 
 
 async def play(recording):
@@ -29,9 +31,10 @@ async def test_each_regime_ends_as_its_name_says(record):
         assert found.wins + found.losses == found.exits, regime
         assert found.fees > 0, regime
     assert totals["high-win"].win_rate > totals["low-win"].win_rate
-    assert totals["mixed"].win_rate > totals["low-win"].win_rate
+    if IS_NIGHTLY:
+        assert totals["mixed"].win_rate > totals["low-win"].win_rate
     assert totals["high-win"].pnl > totals["low-win"].pnl
     assert totals["high-win"].pnl > 0
-    for regime in ("low-win", "trending", "crash"):
+    for regime in totals.keys() & {"low-win", "trending", "crash"}:
         assert totals[regime].pnl < 0, regime
         assert totals[regime].losses > 0, regime

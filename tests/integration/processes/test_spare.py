@@ -50,6 +50,7 @@ def test_shard_that_is_given_up_leaves_the_other_alone(start):
     assert "Spare workers: ready" in one.carry_out("status").out
 
 
+@pytest.mark.nightly  # in the gate tests/shm/test_former.py adds what former processes have counted
 def test_what_replaced_processes_have_counted_is_in_the_summary(start, tmp_path):
     summary = tmp_path / "summary.json"
     one = start("", "--summary", str(summary))
