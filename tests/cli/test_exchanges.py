@@ -71,13 +71,13 @@ def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "arbshard", "exchanges", "--coins", "1", "--ready-file", str(ready)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not ready.exists():
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline, "not ready in time"
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()

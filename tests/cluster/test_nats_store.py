@@ -43,7 +43,7 @@ class Seen:
 
 
 async def until(condition, what=""):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, what
         await asyncio.sleep(0.01)

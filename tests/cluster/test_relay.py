@@ -93,7 +93,7 @@ class Rig:
         return await asyncio.to_thread(send_command, self.files, command, "a test")
 
     async def until(self, condition):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline
             await asyncio.sleep(0.01)

@@ -162,10 +162,10 @@ def test_a_stopped_desk_is_seen_though_its_connection_stands(tmp_path):
         web = run.status()["web"]["pid"]
         os.kill(web, signal.SIGSTOP)
         try:
-            page.wait_for("!document.querySelector('#old').hidden", timeout_s=20)
+            page.wait_for("!document.querySelector('#old').hidden", timeout_s=60)
         finally:
             os.kill(web, signal.SIGCONT)
-        page.wait_for("document.querySelector('#old').hidden", timeout_s=20)
+        page.wait_for("document.querySelector('#old').hidden", timeout_s=60)
 
 
 @pytest.mark.nightly  # but for the sums the tests above show the same

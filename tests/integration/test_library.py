@@ -55,7 +55,7 @@ def config(exchanges):
     )
 
 
-async def until(condition, timeout_s=15.0):
+async def until(condition, timeout_s=60.0):
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.01)

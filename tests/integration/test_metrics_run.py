@@ -100,7 +100,7 @@ def test_prometheus_has_data_for_every_panel_of_a_live_run(tmp_path):
             run.until(lambda status: status["portfolio"]["exits"] > 1, timeout_s=90)
             for panel, query in queries():
                 found = partial(asked, address, query)
-                run.wait_for(found, timeout_s=30, describe=lambda: (panel, query))  # noqa: B023 - called at once
+                run.wait_for(found, timeout_s=60, describe=lambda: (panel, query))  # noqa: B023 - called at once
 
             rules = json.loads(get(f"{address}/api/v1/rules")[1])["data"]["groups"][0]["rules"]
             assert {rule["health"] for rule in rules} == {"ok"}
@@ -109,7 +109,7 @@ def test_prometheus_has_data_for_every_panel_of_a_live_run(tmp_path):
             run.wait_for(lambda: get(f"{arbshard}/health/ready")[0] == 503)
             assert get(f"{arbshard}/health/live")[0] == 200
             halted = 'ALERTS{alertname="ArbshardHalted", alertstate="firing"}'
-            assert run.wait_for(lambda: asked(address, halted), timeout_s=20)
+            assert run.wait_for(lambda: asked(address, halted), timeout_s=60)
 
         run.until(lambda status: not status["portfolio"]["open"])  # nothing moves any more
         status, text = run.status(), get(f"{arbshard}/metrics")[1]

@@ -82,7 +82,7 @@ class LiveRun(RiskRun):
 
     async def restart(self, process):
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
         again = self.spawn()
         await self.ready(again)
         return again

@@ -100,7 +100,7 @@ async def test_killed_at_every_step_and_nothing_is_lost_or_doubled(run) -> None:
     for number, request in enumerate(steps):
         first = await run.ask(request)
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
         process = run.spawn()
         await run.ready(process)
         assert run.page("session") == 2 + number
@@ -127,7 +127,7 @@ async def test_a_restart_keeps_the_fence_and_a_new_run_lifts_it(run) -> None:
     await run.ready(process)
     await run.hello(epoch=4)
     process.kill()
-    process.wait(timeout=10)
+    process.wait(timeout=60)
     process = run.spawn()
     await run.ready(process)
     reply = await run.ask(w.Hello(0, 3, 1, run.world.bases))
@@ -202,7 +202,7 @@ async def test_it_ends_itself_when_its_parent_is_gone(run) -> None:
         await run.until(lambda: not _lives(pid))
     finally:
         parent.kill()
-        parent.wait(timeout=10)
+        parent.wait(timeout=60)
         parent.stdout.close()
         if _lives(pid):
             with suppress(ProcessLookupError):

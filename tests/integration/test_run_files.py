@@ -147,7 +147,7 @@ def test_a_damaged_leftover_does_not_keep_a_run_from_starting(desk):
     first = desk.start()
     desk.until_running()
     first.kill()
-    first.wait(timeout=10)
+    first.wait(timeout=60)
     left = desk.run_root / "t"
     assert (left / "children.json").exists()
     (left / "children.json").write_text('{"a": 1}')

@@ -101,7 +101,7 @@ class Exchanges:
         )
         self.process.stdin.write(settings)
         self.process.stdin.close()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not ready.exists():
             assert self.process.poll() is None
             assert time.monotonic() < deadline
@@ -339,7 +339,7 @@ class Run:
         pid = self.pid(name)
         assert pid, name
         os.kill(pid, number)
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 60
         while self.pid(name) in (0, pid):
             assert self.process.poll() is None, self.output()
             assert time.monotonic() < deadline, f"{name} was not replaced"

@@ -43,7 +43,7 @@ def start() -> Iterator[Start]:
     for process in started:
         if process.poll() is None:
             process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def begin(start: Start, tmp_path: Path) -> Callable[..., Any]:
     def begin(**settings: object) -> Any:
         path = tmp_path / "sim.json"
         process = start("--ready-file", str(path), **settings)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while not path.exists():
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline, "not ready in time"
@@ -134,7 +134,7 @@ def test_without_a_ready_file_the_certificate_goes_with_the_process(start: Start
 
 def test_a_folder_that_cannot_be_written(start: Start, tmp_path: Path) -> None:
     process = start("--ready-file", str(tmp_path / "none" / "sim.json"), tls=True)
-    _, said = process.communicate(timeout=15)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert said.startswith("sim.tls: ")
 
@@ -143,7 +143,7 @@ def test_ports_of_ones_own(begin: Callable[..., Any], start: Start) -> None:
     tls = begin(tls=True)["tls"]
     port = int(tls["binance"]["rest_url"].rpartition(":")[2])
     process = start(tls=True, binance_tls_port=port)
-    _, said = process.communicate(timeout=15)
+    _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (2, f"sim.binance_tls_port: 127.0.0.1:{port} is already in use\n")
 
 

@@ -27,7 +27,7 @@ def store(tmp_path):
 
 
 def wait(copy):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not copy.is_made:
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -15,7 +15,7 @@ def test_a_process_works_until_the_block_is_left():
     before = {child.pid for child in psutil.Process().children()}
     with other_work(0.2):
         (child,) = (one for one in psutil.Process().children() if one.pid not in before)
-        end_s = time.monotonic() + 20.0
+        end_s = time.monotonic() + 60
         while sum(child.cpu_times()[:2]) < 0.3:  # more than its start alone costs
             assert time.monotonic() < end_s
             time.sleep(0.05)

@@ -46,7 +46,7 @@ def running_generator(place, **sim):
         [*command, "--parent-pid", str(os.getpid())], cwd=ROOT, stderr=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while not ready.exists():
             assert process.poll() is None, "the generator ended"
             assert time.monotonic() < deadline, "the generator did not start"

@@ -406,7 +406,7 @@ class TestRunningPid:
         with pytest.raises(RunDirError, match=f"already running \\(pid {holder.pid}\\)"):
             acquire()
         holder.kill()
-        holder.wait(timeout=10)
+        holder.wait(timeout=60)
         assert find_run_dir("one").exists()
         assert running_pid("one") is None
         assert acquire().files.lock.read_text() == f"{os.getpid()}\n"
@@ -433,7 +433,7 @@ class TestOrphans:
     def test_children_are_noted_with_their_start(self, acquire, process):
         sleeper = process(SLEEPER)
         gone = process("")
-        gone.wait(timeout=10)
+        gone.wait(timeout=60)
         (known,) = json.loads(self.note(acquire, {"risk": sleeper.pid, "sim": gone.pid}))
         started = psutil.Process(sleeper.pid).create_time()
         assert known == {"name": "risk", "pid": sleeper.pid, "started": started}
@@ -443,7 +443,7 @@ class TestOrphans:
         sleeper = process(SLEEPER)
         self.killed(run_root, self.note(acquire, {"risk": sleeper.pid}))
         acquire()
-        assert sleeper.wait(timeout=10) == -signal.SIGKILL
+        assert sleeper.wait(timeout=60) == -signal.SIGKILL
 
     @pytest.mark.integration
     def test_another_process_under_a_reused_pid_is_left_alone(self, acquire, run_root, process):

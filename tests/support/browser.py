@@ -81,7 +81,7 @@ class Page:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def wait_for(self, script: str, timeout_s: float = 30.0) -> Any:
+    def wait_for(self, script: str, timeout_s: float = 60.0) -> Any:
         """Wait until a script has a true value, and return it."""
         return until(
             lambda: self.evaluate(script), timeout_s, lambda: f"{script}; {self.problems}; {self.text()}"

@@ -296,7 +296,7 @@ class Cluster:
                 stdout=log,
                 stderr=log,
             )  # fmt: skip
-        end_s = time.monotonic() + 30
+        end_s = time.monotonic() + 60
         while not ready.exists():
             assert time.monotonic() < end_s, (self.folder / "exchanges.log").read_text()
             time.sleep(_POLL_S)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-READY_S = 20.0
+READY_S = 60.0
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def running_exchanges(folder: Path, **settings: object) -> Iterator[Any]:
         yield json.loads(ready.read_text())
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 @contextmanager

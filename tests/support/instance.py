@@ -306,7 +306,7 @@ class Instance:
         found = self._collector.collect()
         return {"state": "not running"} if found is None else dict(msgspec.to_builtins(found))
 
-    def until(self, wanted: Callable[[dict[str, Any]], object], timeout_s: float = 40.0) -> dict[str, Any]:
+    def until(self, wanted: Callable[[dict[str, Any]], object], timeout_s: float = 60.0) -> dict[str, Any]:
         """Wait until the status of a run that is alive is as wanted; returns it."""
         status: dict[str, Any] = {}
 
@@ -322,7 +322,7 @@ class Instance:
     def wait_for(
         self,
         condition: Callable[[], Found],
-        timeout_s: float = 40.0,
+        timeout_s: float = 60.0,
         describe: Callable[[], object] = lambda: "",
     ) -> Found:
         """Wait for a true value, and return it."""

@@ -124,7 +124,7 @@ class RiskRun:
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
-            process.wait(timeout=10)
+            process.wait(timeout=60)
             if process.stderr is not None:
                 process.stderr.close()
         if self.client is not None:

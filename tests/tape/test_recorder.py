@@ -48,7 +48,7 @@ class World:
             SystemClock(),
             time.time_ns,
         )
-        deadline_s = time.monotonic() + 10
+        deadline_s = time.monotonic() + 60
         while not (self.bus.wanted(b"raw.upbit.") and self.bus.wanted(b"venue.upbit.")):
             assert time.monotonic() < deadline_s
             self.bus.pump()
@@ -60,7 +60,7 @@ class World:
         self.bus.publish(raw_topic(venue).encode(), encode(FeedRecords(first, [record])))
 
     def step_until(self, condition):
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline_s
             self.recorder.step(0.01)

@@ -81,7 +81,7 @@ def test_a_signal_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
         env={**os.environ, "ARBSHARD_RUN_ROOT": str(tmp_path)},
     )
     try:
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + 60
         while not list(tmp_path.glob("*/run-1/books")):
             assert time.monotonic() < deadline_s
             time.sleep(0.05)

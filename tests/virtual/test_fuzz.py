@@ -43,7 +43,7 @@ def test_an_interrupt_ends_all_of_it_and_leaves_nothing_behind(tmp_path: Path, n
         assert running.stdout is not None
         assert running.stdout.readline().rstrip().endswith("ok")
         # A process that is ended while it makes or removes its directory leaves it to the next simulation.
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + 60
         while not list(tmp_path.glob("*/run-1/books")):
             assert time.monotonic() < deadline_s
             time.sleep(0.005)

@@ -214,7 +214,7 @@ class TestZmq:
             loud.send_multipart([b"", VERSION, b"id", bytes(20 * MB)])
             modest = opened.enter_context(open_socket(zmq.REQ, endpoint, bind=False, high_water=10))
             modest.send_multipart([VERSION, b"id", b"x"])
-            deadline_s = time.monotonic() + 10
+            deadline_s = time.monotonic() + 60
             while not server.step():
                 assert time.monotonic() < deadline_s
             assert modest.poll(5000)
@@ -237,7 +237,7 @@ class TestZmq:
         with Publisher(endpoint) as publisher, Subscriber(endpoint) as good, Subscriber(endpoint) as bad:
             bad.subscribe(b"x" * 5000)
             good.subscribe(b"books")
-            deadline_s = time.monotonic() + 5
+            deadline_s = time.monotonic() + 60
             while not publisher.wanted(b"books.1"):
                 publisher.pump()
                 assert time.monotonic() < deadline_s

@@ -91,7 +91,7 @@ async def world():
 def until():
     """Waits until something is so."""
 
-    async def wait(is_so, timeout_s=10.0):
+    async def wait(is_so, timeout_s=60.0):
         async with asyncio.timeout(timeout_s):
             while not is_so():
                 await asyncio.sleep(0.01)

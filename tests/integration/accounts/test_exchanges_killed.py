@@ -152,7 +152,7 @@ class Running:
         if self.process.poll() is None:
             children = psutil.Process(self.process.pid).children(recursive=True)
             self.process.kill()
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=60)
             for child in children:
                 if child.is_running():
                     child.kill()

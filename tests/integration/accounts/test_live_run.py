@@ -44,7 +44,7 @@ class LiveInstance(Instance):
         """Stop in order; returns what the venues held when they were last asked."""
         held = venue_balances(self.files)
         self.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 60
         while self.process.poll() is None:
             assert time.monotonic() < deadline, "did not end"
             with suppress(OSError):  # the exchanges are the last to go

@@ -267,7 +267,7 @@ def test_a_run_that_a_crashed_campaign_has_left_is_ended_and_ctrl_c_ends_the_nex
         pid = until_running("campaign-crashed")
     finally:
         campaign.kill()
-        campaign.communicate(timeout=10)
+        campaign.communicate(timeout=60)
     assert psutil.pid_exists(pid)
     left = psutil.Process(pid)
     try:

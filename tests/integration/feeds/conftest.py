@@ -53,7 +53,7 @@ class Writer(BooksWriter):
         super().set_live(slot, live)
 
 
-async def until(condition, timeout_s=10.0, what="it"):
+async def until(condition, timeout_s=60.0, what="it"):
     """Wait until ``condition()``; how long it took, in seconds."""
     began = time.monotonic()
     while not condition():

@@ -190,7 +190,7 @@ class Stage:
         self.books.set_live(slot, live=True)
         self.notifier.push(slot)
 
-    def until(self, holds, what: str, timeout_s: float = 20.0) -> None:
+    def until(self, holds, what: str, timeout_s: float = 60.0) -> None:
         """Quotes go on meanwhile, a hundred a second."""
         deadline = time.monotonic() + timeout_s
         while not holds():

@@ -86,7 +86,7 @@ class UnderNohup(InSession):
     prefix = ("nohup",)
 
 
-def until(holds, what, system, timeout_s=30.0):
+def until(holds, what, system, timeout_s=60.0):
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, f"waited in vain: {what}"

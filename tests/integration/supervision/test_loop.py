@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 TURN_MS = 100.0
 
 
-def until(holds, describe, timeout_s=30.0):
+def until(holds, describe, timeout_s=60.0):
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, f"waited in vain: {describe()}"

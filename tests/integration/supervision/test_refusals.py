@@ -21,7 +21,7 @@ LONG = {"max_hold_s": 60.0}
 """Positions stay open until they are closed at the end."""
 
 
-def until(holds, what, timeout_s=30.0):
+def until(holds, what, timeout_s=60.0):
     deadline = time.monotonic() + timeout_s
     while not (found := holds()):
         assert time.monotonic() < deadline, f"waited in vain: {what}"

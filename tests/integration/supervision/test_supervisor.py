@@ -24,7 +24,7 @@ def alive(processes):
 
 def test_its_children_end_and_the_next_start_carries_on(start, make_config):
     system = start(make_config(strategy={"max_hold_s": 30.0}))
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not system.risk_value("open_positions"):
         assert time.monotonic() < deadline, "nothing was entered"
         time.sleep(0.05)
