@@ -15,6 +15,7 @@ from arbshard.config import Config
 from arbshard.tape.reading import Tape
 from arbshard.tape.writing import TapeBounds, TapeWriter
 from perf.tapes import make_tape
+from support.effort import effort
 
 pytestmark = pytest.mark.needs("analysis", "tape")
 
@@ -58,7 +59,9 @@ def decided(summary):
     return (Path(summary.ledger).parent / "decisions.txt").read_text()
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=effort(3, 12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     seed=st.integers(0, 10_000),
     entry_bps=st.sampled_from([5.0, 20.0, 35.0, 60.0]),

@@ -19,6 +19,7 @@ from arbshard.tape.format import UNIVERSE, Row
 from arbshard.tape.reading import Tape
 from arbshard.tape.writing import TapeBounds, TapeWriter
 from perf.tapes import make_tape
+from support.effort import effort
 from tests.backtest.test_recorded import with_decisions
 from tests.backtest.test_resting import same, traded
 
@@ -165,7 +166,9 @@ changes = st.lists(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=effort(4, 16), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     gone_first=st.sets(st.integers(0, 3), max_size=2),
     later=changes,

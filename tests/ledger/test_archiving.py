@@ -87,7 +87,7 @@ def check_split(world, folder, parts, codec, close_at) -> None:
     assert links[-1].last_seq == len(world.events)
 
 
-@settings(max_examples=effort(30, 150), deadline=None)
+@settings(max_examples=effort(15, 150), deadline=None)
 @given(st.data(), splits)
 def test_any_paper_ledger_split_anywhere_is_the_same_ledger(
     codec, close_at, tmp_path_factory, data, parts

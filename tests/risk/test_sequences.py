@@ -86,7 +86,7 @@ def books(state):
     return state.balances.totals(), totals, state.results.residue, dict(state.positions)
 
 
-@settings(max_examples=effort(60, 300), deadline=None)
+@settings(max_examples=effort(30, 300), deadline=None)
 @given(st.data())
 def test_lost_and_repeated_messages_change_nothing(data) -> None:
     """Request are lost (and asked again), replies are lost (and the request repeated), old ones come late."""

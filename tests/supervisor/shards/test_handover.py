@@ -382,7 +382,7 @@ what_happens = st.tuples(st.sampled_from(KINDS), st.integers(0, 4), st.integers(
 """What, which pair, which shard, and so many ticks after it."""
 
 
-@settings(max_examples=effort(60, 300), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=effort(30, 300), deadline=None, suppress_health_check=list(HealthCheck))
 @example(script=[("move", 0, 1, 3), ("remove", 0, 0, 2), ("full disk", 0, 0, 1)], given_up=None)
 @example(
     script=[
