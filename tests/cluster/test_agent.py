@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.cluster.files import PROMISE_FILE, PromiseFile
+from arbshard.cluster.relay import KEPT
 from arbshard.cluster.terms import Promise
 from arbshard.errors import RunDirError, UsageError
 from arbshard.ledger.reader import LedgerReader
@@ -20,8 +21,9 @@ from arbshard.shm.doorbell import ShardFiles
 from arbshard.shm.pages import PageWriter
 from arbshard.shm.rings import RingWriter
 from arbshard.wire.cluster import EPOCHS_PER_GRANT
-from arbshard.wire.messages import Halt, Welcome
+from arbshard.wire.messages import Done, Halt, Welcome, decode_command_reply, encode
 from arbshard.wire.operator_client import send_command
+from arbshard.wire.request import RequestClient
 from arbshard.worker.counters import counters as worker_counters
 from support.agent_rig import AgentRig
 from support.effort import effort
@@ -199,6 +201,19 @@ async def test_a_paused_agent_makes_its_host_stop_by_itself(rig):
     await rig.until(lambda: host.cluster_note().why == "")
     await rig.at_work()
     assert trader(rig)[1] > grant
+
+
+async def test_a_host_that_follows_uses_a_reply_as_soon_as_it_has_stored_what_it_rests_on(rig):
+    """A halt is an event, so the leader hands its reply over. A halt without a reply would be kept on the host."""
+    leader = await rig.at_work()
+    follower = next(one for one in rig.hosts.values() if one is not leader)
+    with RequestClient(follower.files.risk_endpoint, timeout_ms=60_000, tries=1) as client:
+        asking = client.request(encode(Halt("look", flatten=False)))
+        await rig.until(asking.done)
+    answer = decode_command_reply(asking.result())
+    assert isinstance(answer, Done)
+    assert answer.text != KEPT
+    assert leader.page("halted") == 1
 
 
 async def test_a_stuck_worker_of_a_host_that_follows_is_fenced(tmp_path):
