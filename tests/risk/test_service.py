@@ -1,11 +1,14 @@
 """A batch: one transaction, ledger first, all or nothing."""
 
+from decimal import Decimal
+
 import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from arbshard.clock import ManualClock
 from arbshard.errors import LedgerError, SharedMemoryError
+from arbshard.ledger.events import DifferenceFound, DifferenceResolved, LimitsScaled, StrayFound, StrayGone
 from arbshard.ledger.replay import replay
 from arbshard.ledger.store import LedgerStore
 from arbshard.model.refusal import Refusal
@@ -13,7 +16,7 @@ from arbshard.risk.core import RiskCore
 from arbshard.risk.counters import COUNTERS, HISTOGRAMS
 from arbshard.risk.portfolio.holdings import Balance
 from arbshard.risk.portfolio.state import PortfolioState
-from arbshard.risk.service import RiskService
+from arbshard.risk.service import RiskService, _log_event
 from arbshard.shm.pages import PageReader, PageWriter
 from arbshard.wire.messages import (
     Approved,
@@ -104,6 +107,42 @@ def test_what_bars_pairs_and_what_ends_it_is_logged(desk) -> None:
     barred = said["orders are refused: no entries, exits are tried with pauses"]
     assert (barred["venue"], barred["why"], barred["log_level"]) == ("binance", "-2015: key", "error")
     assert said["closing"]["pairs"] == ["BTC"]
+
+
+@pytest.mark.parametrize(
+    ("event", "said", "shown"),
+    [
+        (
+            DifferenceFound(at_ms=1, venue="upbit", currency="KRW", stated=Decimal(7), booked=Decimal(9)),
+            "venue and ledger differ: blocked until reconciled",
+            {"venue": "upbit", "currency": "KRW", "stated": "7", "booked": "9"},
+        ),
+        (
+            DifferenceResolved(at_ms=1, venue="upbit", currency="KRW", how="agrees"),
+            "venue and ledger agree again",
+            {"venue": "upbit", "currency": "KRW", "how": "agrees"},
+        ),
+        (
+            StrayFound(
+                at_ms=1, venue="upbit", client_id="x", symbol="KRW-BTC", remaining=Decimal(1), pair="BTC"
+            ),
+            "an open order of ours that no intent owns",
+            {"venue": "upbit", "order": "x", "market": "KRW-BTC"},
+        ),
+        (StrayGone(at_ms=1, venue="upbit", client_id="x", pair="BTC"), "StrayGone", {"venue": "upbit"}),
+        (
+            LimitsScaled(at_ms=1, symbol="BTC", factor=Decimal("0.5"), cause="losses"),
+            "limits scaled",
+            {"symbol": "BTC", "factor": "0.5", "cause": "losses"},
+        ),
+    ],
+)
+def test_what_the_venues_and_the_losses_show_is_logged(event, said, shown) -> None:
+    with capture_logs() as logs:
+        _log_event(event)
+    (line,) = logs
+    assert line["event"] == said
+    assert {key: line[key] for key in shown} == shown
 
 
 def test_a_batch_is_decided_in_order_and_stored_in_one_commit(desk) -> None:

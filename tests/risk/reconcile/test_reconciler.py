@@ -24,11 +24,12 @@ from arbshard.wire.messages import (
     Funded,
     Refused,
     Report,
+    SetApart,
     Settled,
     Statement,
     Welcome,
 )
-from arbshard.wire.reconciliation import AcceptDifference, ShowReconciliation
+from arbshard.wire.reconciliation import AcceptDifference, EndIntent, ShowReconciliation
 from support import world as w
 
 TAG = "ab1cd"
@@ -633,3 +634,19 @@ def test_unknown_orders_halt_at_their_limit() -> None:
     assert world.state.standing.halt is None
     world.ask(Report(0, 1, intent.intent_id, w.OrderResult(intent.away, "UNKNOWN")))
     assert world.state.standing.halt.cause == "errors"
+
+
+def test_what_a_person_ended_may_still_be_stated_late_and_is_then_a_difference(desk) -> None:
+    """An order that was ended by hand may have been filled at its venue: the statement shows it, and blocks."""
+    world, venues = desk.world, desk.venues
+    intent = world.entry()
+    assert desk.refusal(intent) is None
+    world.ask(SetApart(0, 1, "BTC", "stuck", "nothing is heard of it", intent.intent_id))
+    answer = world.tell(EndIntent("BTC", "nothing is heard of it"))
+    assert isinstance(answer, Done)
+    assert world.state.balance(w.HOME, "BTC").held == world.state.balance(w.HOME, "KRW").held == 0
+    assert desk.state() == []  # both venues agree with what is booked
+    venues.fill(w.make_fill(intent.home))
+    found = [event for event in desk.state() if isinstance(event, DifferenceFound)]
+    assert {event.currency for event in found} == {"BTC", "KRW"}
+    assert desk.refusal(world.entry("ETH")) is not None  # the quote is every pair's
