@@ -252,13 +252,13 @@ class BookConfirmation:
             symbols = [symbol for symbol in symbols if symbol in self._markets] if self._markets else ()
         self._lives[group[0]] = lives
         wants_sign = False
-        fanout, times = self._fanout, self._books.times
+        fanout, times, markets = self._fanout, self._books.times, self._markets
         for symbol in symbols:
-            if fanout.is_down(symbol):
-                continue
             slot = fanout.slot_of(symbol)
+            if slot in fanout.down:
+                continue
             received_ns, confirmed_ns = times(slot)
-            market = self._markets.get(symbol)
+            market = markets.get(symbol)
             proof_ns = received_ns
             if market is not None:
                 proof_ns = max(proof_ns, market.shown_ns)
@@ -267,7 +267,7 @@ class BookConfirmation:
                     continue
             reach_ns = self._fx_reach_ns if slot == self._fx_slot else self._reach_ns
             until_ns = min(alive_ns, proof_ns + reach_ns)
-            if until_ns <= max(received_ns, confirmed_ns):
+            if until_ns <= received_ns or until_ns <= confirmed_ns:
                 continue
             # A new connection proves that a market's book is current only once it has brought the market.
             carried_ns = _carried_ns(group, lives, symbol)

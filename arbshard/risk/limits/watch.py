@@ -130,13 +130,16 @@ class KillSwitch:
         self._silent_since_ns = None
 
     def verdict(
-        self, state: PortfolioState, valuation: Valuation, limits: LimitsConfig, moment: Moment
+        self, state: PortfolioState, figures: LossFigures, limits: LimitsConfig, moment: Moment
     ) -> HaltReason | None:
-        """Return why to halt now, or why to stop what is only halted; None when neither is new."""
+        """Return why to halt now, or why to stop what is only halted; None when neither is new.
+
+        ``figures`` are those of the losses now.
+        """
         standing = state.standing
         if standing.is_stopped:
             return None
-        for loss in self._halting(figures_of(valuation, moment.day), limits, moment.day):
+        for loss in self._halting(figures, limits, moment.day):
             is_more = standing.halt is None or loss.level == "stopped"
             if is_more and loss.key not in standing.acknowledged:
                 return loss
@@ -237,7 +240,7 @@ class Watch:
                 self._doubt_reversion(made, symbol, moment)
             self._take(made, scale_all(self._state, self._valuation, limits, moment))
         if is_result or is_trouble:
-            self._take(made, self._verdict(moment))
+            self._take(made, self._verdict(moment, figures_of(self._valuation, moment.day)))
         return made
 
     def tick(self, moment: Moment, *, feeds_silent: bool) -> list[Event]:
@@ -246,17 +249,17 @@ class Watch:
         self.kill_switch.count_left(self._state, moment.now_ns)
         made: list[Event] = []
         limits = self._guard.limits.portfolio()
-        self._look_at_losses(moment)
+        figures = self._look_at_losses(moment)
         self._take(made, scale_all(self._state, self._valuation, limits, moment))
         if self._state.standing.scales:
             self._take(made, scales_lapsed(self._state, limits, self._tightened, moment))
-        self._take(made, self._verdict(moment))
+        self._take(made, self._verdict(moment, figures))
         self._set_apart(made, moment)
         self._take(made, self._valuation.statement(moment.now_ms))
         return made
 
-    def _look_at_losses(self, moment: Moment) -> None:
-        """Keep for the guard which limits of losses and of naked exposure hold."""
+    def _look_at_losses(self, moment: Moment) -> LossFigures:
+        """Keep for the guard which limits of losses and of naked exposure hold. Return the figures."""
         valuation, limits = self._valuation, self._guard.limits.portfolio()
         valuation.raise_mark()  # by results beside trading, too
         valuation.roll(moment.day)
@@ -265,6 +268,7 @@ class Watch:
         if judged is None or judged[1] is not limits or judged[0] != figures:
             self._judged = figures, limits
             self._guard.lost = dict(refusing_losses(figures, limits))
+        return figures
 
     def _set_apart(self, made: list[Event], moment: Moment) -> None:
         """Set apart the pairs of positions that have lost too much by their last valuation."""
@@ -281,9 +285,9 @@ class Watch:
         if reason is not None:
             self._take(made, set_apart(self._state.standing, symbol, "no_reversion", reason, moment.now_ms))
 
-    def _verdict(self, moment: Moment) -> list[Event]:
+    def _verdict(self, moment: Moment, figures: LossFigures) -> list[Event]:
         limits = self._guard.limits.portfolio()
-        verdict = self.kill_switch.verdict(self._state, self._valuation, limits, moment)
+        verdict = self.kill_switch.verdict(self._state, figures, limits, moment)
         if verdict is None:
             return []
         halted = Halted(at_ms=moment.now_ms, cause=verdict.cause, reason=verdict.reason, level=verdict.level)
