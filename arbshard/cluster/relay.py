@@ -6,7 +6,7 @@ request that cannot be sent waits for a leader, at most as long as a client wait
 sent in time, nothing is answered, and workers do nothing without an answer. An operator's command that could never be
 sent is denied with the reason, so that the person knows that nothing was done.
 
-A reply that the leader has handed over is held until this host has stored what it rests on (``held_replies``).
+A reply that is handed over by the leader is held until this host has stored what it rests on (``held_replies``).
 
 A halt is the exception: when it cannot be delivered soon it is stored on disk, the person is informed, and it is
 delivered before anything else once there is a leader.
