@@ -374,6 +374,9 @@ class _Server:
     def start(self, on_error: Callable[[Exception], None]) -> None:
         pass
 
+    def serve(self) -> None:
+        """Answer nothing: ``_Client`` hands each question to risk itself."""
+
     def close(self) -> None:
         pass
 
