@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import uvloop
@@ -92,8 +92,8 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
     forbid_core_dumps()
     if options.summary is not None:
         _require_writable(options.summary)
-    with private_files():
-        end = _supervise(config, options, programs)
+    with private_files(), _EndSignals() as signals:
+        end = _supervise(config, options, programs, signals)
     # The summary belongs to the user: it is made with the mode that the user's files have.
     if options.recorder is not None or not end.has_begun:
         return 0
@@ -101,7 +101,40 @@ def run(config: Config, options: Options, programs: Programs = _PROGRAMS) -> int
     return 0 if options.service and end.was_asked else code
 
 
-def _supervise(config: Config, options: Options, programs: Programs) -> _End:
+class _EndSignals:
+    """Are the signals by which a person ends a run: Ctrl-C, SIGTERM, and SIGHUP when the terminal is closed.
+
+    One that comes before the run can end in order is kept until it can, so that every run that has made its
+    directories removes them. What the process did at these signals before holds again afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._came_early = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                self._before[number] = signal.signal(number, self._keep)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _keep(self, *_: object) -> None:
+        self._came_early = True
+
+    def end(self, one: Run) -> None:
+        """End ``one`` in order from now on, and at once if a signal has come already."""
+        loop = asyncio.get_running_loop()
+        for number in self._before:
+            loop.add_signal_handler(number, one.request_stop)
+        if self._came_early:
+            one.request_stop()
+
+
+def _supervise(config: Config, options: Options, programs: Programs, signals: _EndSignals) -> _End:
     """Run with the real ports, and return how the run ended."""
     table = sys.stdout.isatty() and options.recorder is None
     state_dir = state_dir_of(config)
@@ -132,7 +165,7 @@ def _supervise(config: Config, options: Options, programs: Programs) -> _End:
                 table=table,
                 recorder=options.recorder,
             )
-            return uvloop.run(_run(one, options, manager))
+            return uvloop.run(_run(one, options, manager, signals))
         except RunStopped as stopped:
             get_logger().info("stopped", why=str(stopped))
             return _End(None, was_asked=True, has_begun=False)
@@ -257,14 +290,6 @@ def real_ports(
     )
 
 
-def _obey_signals(one: Run) -> None:
-    """End in order by Ctrl-C, by SIGTERM, and when the terminal is closed."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            loop.add_signal_handler(number, one.request_stop)
-
-
 def _feed_watchdog(one: Run, manager: ServiceManager) -> float | None:
     """Feed the manager's watchdog if the run is well. Return the seconds until the next time; None without a
     watchdog.
@@ -276,7 +301,7 @@ def _feed_watchdog(one: Run, manager: ServiceManager) -> float | None:
     return manager.feed_s
 
 
-async def _run(one: Run, options: Options, manager: ServiceManager) -> _End:
+async def _run(one: Run, options: Options, manager: ServiceManager, signals: _EndSignals) -> _End:
     collector = Collector(one.files.dir, SystemClock())
     seen: list[Status] = []
     summaries: list[Summary] = []
@@ -298,7 +323,7 @@ async def _run(one: Run, options: Options, manager: ServiceManager) -> _End:
                 summarise(status, alive=alive, failure=failure, keeps_positions=one.keeps_positions)
             )
 
-    _obey_signals(one)
+    signals.end(one)
     # The venues are asked by HTTP soon. The library is imported while the exchanges start.
     loading = asyncio.create_task(asyncio.to_thread(load_library), name="http library")
     watchdog = asyncio.create_task(repeat(lambda: _feed_watchdog(one, manager)), name="service manager")

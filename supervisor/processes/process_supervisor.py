@@ -298,7 +298,9 @@ class ProcessSupervisor:
 
     def _on_end(self, child: Child, code: int) -> None:
         is_fenced = code == _FENCED and child.shard is not None and not (self.restarts_fenced or self.ending)
-        if is_fenced or (self.ending and code == 0) or (code == NOT_LEADER and child.name == "risk"):
+        # The table ends with its terminal, of which the run may learn later.
+        is_over = code == 0 and (self.ending or child.spec.draws)
+        if is_fenced or is_over or (code == NOT_LEADER and child.name == "risk"):
             child.state = "ended"
             child.reason = child.stderr_tail()
             self._on_change()

@@ -365,6 +365,13 @@ async def test_viewer_is_given_up_without_harm(room, program):
     await one.watch_until(lambda: child.state == "quarantined")
 
 
+async def test_a_table_that_ends_with_its_terminal_is_not_drawn_again(room, program):
+    one, child = room(), program("raise SystemExit(0)", "viewer", draws=True)
+    one.processes.start(child)
+    await one.watch_until(lambda: child.state == "ended")
+    assert (child.epoch, one.alerts) == (1, [])
+
+
 async def test_death_is_heard_at_once(room, program):
     one, child = room(), program(SLEEPS)
     one.processes.start(child)
