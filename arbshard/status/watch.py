@@ -29,8 +29,11 @@ def watch(run_dir: Path) -> int:
     if status is None:
         return 2
     console = Console()
-    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+    on_terminal = console.is_terminal
+    with Live(console=console, screen=on_terminal, auto_refresh=False) as live:
         while status is not None and status.state not in ("ended", "dead") and not received_signals:
+            if console.is_terminal != on_terminal:
+                break  # the terminal is gone: ``Live`` would draw nothing and not say so before it stops
             live.update(_fitting(status, console), refresh=True)
             time.sleep(_EVERY_S)
             status = collector.collect()

@@ -3,6 +3,7 @@
 import os
 import pty
 import signal
+import subprocess
 import sys
 import time
 
@@ -130,3 +131,24 @@ def test_nohup_means_that_it_goes_on(start, make_config):
     system.require_alive()
     assert system.risk_value("beat") > beats
     assert system.end(40.0) == 0, system.output
+
+
+def test_a_table_whose_terminal_is_gone_ends_well_and_says_why(start, make_config):
+    """Its supervisor may learn of the end of the terminal later, and must not take this for a crash."""
+    system = start(make_config())
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "arbshard.status", "--run-dir", str(system.files.dir)]
+    with subprocess.Popen(
+        command, stdin=slave, stdout=slave, stderr=subprocess.PIPE, env={**system.env, "TERM": "xterm"}
+    ) as table:
+        try:
+            os.close(slave)
+            assert os.read(master, 1)  # it draws
+            os.close(master)
+            _, said = table.communicate(timeout=60)
+        finally:
+            table.kill()
+    assert (table.returncode, said.decode().strip()) == (
+        0,
+        "the terminal cannot be written: Input/output error",
+    )
