@@ -161,9 +161,11 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if _is_simulated(item) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(SIMULATED_TIMEOUT_S))
-    left_out = [item for item in items if item.get_closest_marker("nightly")]
+    kept, left_out = [], []
+    for item in items:
+        (left_out if item.get_closest_marker("nightly") else kept).append(item)
     if left_out:
-        items[:] = [item for item in items if item not in left_out]
+        items[:] = kept
         config.hook.pytest_deselected(items=left_out)
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     if workers > 1:
@@ -176,7 +178,7 @@ def _is_slow(item):
 
 
 def _is_simulated(item):
-    return not _SIMULATED.isdisjoint(item.path.relative_to(ROOT).parts)
+    return not _SIMULATED.isdisjoint(item.nodeid.partition("::")[0].split("/"))
 
 
 def pytest_runtest_setup(item):
