@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from arbshard.accounts.meter import VenueMeter
 from arbshard.accounts.rest_client import Questioned
 from arbshard.clock import Clock
+from arbshard.config import VenueConfig
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.model.market import Market
@@ -13,7 +14,7 @@ from arbshard.wire.messages import AccountFees
 
 _EVERY_NS = 600_000_000_000
 _AGAIN_NS = 60_000_000_000
-"""Pause after a failure, in nanoseconds."""
+"""Pause in nanoseconds after a failure, and while a stated fee above the configured one refuses entries."""
 
 
 class FeeReader:
@@ -25,12 +26,14 @@ class FeeReader:
         rules: AccountRules,
         asker: Questioned,
         markets: Mapping[str, Market],
+        configured: VenueConfig,
         meter: VenueMeter,
         clock: Clock,
     ) -> None:
         """Begin without an answer. ``markets``: those traded there, changed in place; the first by name is asked
-        about.
+        about. ``configured``: the venue's section of the configuration, with the fees that are reckoned with.
         """
+        self._configured = configured
         self._venue = venue
         self._rules = rules
         self._asker = asker
@@ -54,6 +57,8 @@ class FeeReader:
             self._meter.count("fee_errors")
             get_logger().warning("no fees of the account", venue=self._venue, why=str(error)[:200])
             return self._fees
-        self._due_ns = now_ns + _EVERY_NS
+        configured = self._configured
+        is_above = rates.buy_bps > configured.buy_fee_bps or rates.sell_bps > configured.sell_fee_bps
+        self._due_ns = now_ns + (_AGAIN_NS if is_above else _EVERY_NS)
         self._fees = AccountFees(symbol, rates.buy_bps, rates.sell_bps, rates.paid_in)
         return self._fees

@@ -66,7 +66,7 @@ class VenueWatch:
             )
         wallets = WalletReader(venue, asker, orders.markets, meter, clock, config.warnings.wallets_every_s)
         rules = get_adapter(venue.name).rules
-        fees = FeeReader(venue.name, rules, asker, orders.markets, meter, clock)
+        fees = FeeReader(venue.name, rules, asker, orders.markets, settings, meter, clock)
         self._poller = Poller(
             venue,
             asker,

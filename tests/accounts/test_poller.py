@@ -8,9 +8,12 @@ import pytest
 from arbshard.accounts.fees import FeeReader
 from arbshard.accounts.poller import Poller, Sight
 from arbshard.accounts.wallets import WalletReader
+from arbshard.config import VenuesConfig
 from arbshard.venues.binance.account import BinanceAccount
 from arbshard.venues.upbit.account import UpbitAccount
 from arbshard.venues.upbit.rules import UpbitRules
+
+UPBIT = VenuesConfig().upbit
 
 
 def money(free="1000", locked="0"):
@@ -38,7 +41,7 @@ class World:
             clock,
             every_s,
             WalletReader(venue, self.asker, {}, counted, clock, 0.0),
-            FeeReader(venue.name, UpbitRules(), self.asker, {}, counted, clock),
+            FeeReader(venue.name, UpbitRules(), self.asker, {}, UPBIT, counted, clock),
         )
 
     async def send(self, statement):
