@@ -139,7 +139,10 @@ class LateEventFault(TimedFault, frozen=True, kw_only=True):
 
 
 class RateLimitedFault(RequestFault, frozen=True, kw_only=True):
-    """Refuses a call: too many requests."""
+    """Refuses a call: too many requests.
+
+    A block (418) is of the address: with ``calls = "all"`` and ``share = 1``, new WebSockets are refused as well.
+    """
 
     calls: Calls = "all"
     status: Literal[429, 418] = 429

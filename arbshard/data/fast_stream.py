@@ -19,7 +19,6 @@ from picows import (
 )
 from python_socks import ProxyError  # picows raises it
 
-from arbshard.data.redirects import is_redirect, refusal
 from arbshard.data.stream import (
     CLOSE_TIMEOUT_S,
     MESSAGE_BYTES_MAX,
@@ -28,6 +27,7 @@ from arbshard.data.stream import (
     OnMessage,
     Stream,
     Target,
+    refused_handshake,
 )
 from arbshard.errors import VenueUnavailable
 
@@ -57,10 +57,10 @@ async def open_fast_stream(
             )
     except WSHandshakeError as error:
         answer = error.response
-        if answer is None or not is_redirect(answer.status):
+        if answer is None:
             raise VenueUnavailable(str(error)) from error
-        location = answer.headers.get("Location", "")
-        raise VenueUnavailable(refusal(answer.status, location, target.address)) from error
+        headers, body = answer.headers.items(), error.raw_body or b""
+        raise refused_handshake(target, str(error), int(answer.status), headers, body) from error
     except (WSError, WSInvalidURL, ProxyError, OSError, TimeoutError, ValueError) as error:
         raise VenueUnavailable(str(error) or type(error).__name__) from error
     # picows returns neither of them when the connection was lost between the handshake and here.

@@ -10,6 +10,7 @@ from random import Random
 from typing import Protocol
 
 from arbshard.clock import Clock
+from arbshard.data.address_block import blocked_s
 from arbshard.data.reconnect import Backoff
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.log import get_logger
@@ -119,11 +120,12 @@ class RestPoller:
             answer = await self._fetch(self._rest_url + call.path)
         except VenueUnavailable as error:
             return self._miss(call, "lost", str(error))
-        if answer.pause_s:
-            until_ns = self._clock.monotonic_ns() + int(answer.pause_s * 1e9)
+        wait_s = blocked_s(self._name, answer)
+        if wait_s:
+            until_ns = self._clock.monotonic_ns() + int(wait_s * 1e9)
             self._next_ns = max(self._next_ns, until_ns)  # all lanes wait
-            get_logger().warning("rate limit", venue=self._name, status=answer.status, pause_s=answer.pause_s)
-            return self._miss(call, "limited", f"HTTP {answer.status}, waiting {answer.pause_s:g} s")
+            get_logger().warning("rate limit", venue=self._name, status=answer.status, blocked_s=wait_s)
+            return self._miss(call, "limited", f"HTTP {answer.status}, waiting {wait_s:g} s")
         if answer.status == _NOT_FOUND and len(wanted) > 1:
             middle = len(wanted) // 2
             halves = [self._books.calls(half, depth)[0] for half in (wanted[:middle], wanted[middle:])]

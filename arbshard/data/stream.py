@@ -6,7 +6,7 @@ were read, and a burst costs little. Two client libraries have the same interfac
 """
 
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.util import find_spec
 from typing import Literal, NamedTuple, Protocol
@@ -21,6 +21,7 @@ from arbshard.data.proxy import proxy_for
 from arbshard.data.redirects import is_redirect, refusal
 from arbshard.data.trust import Trust, system_trust, trust_of
 from arbshard.errors import VenueUnavailable
+from arbshard.venues.base.client import Answer
 
 Receiver = Literal["auto", "websockets", "picows"]
 
@@ -32,6 +33,24 @@ CLOSE_TIMEOUT_S = 0.5
 PONG_TIMEOUT_S = 20.0
 MESSAGE_BYTES_MAX = 1 << 20
 _DATA = frozenset((Opcode.TEXT, Opcode.BINARY, Opcode.CONT))
+
+
+class HandshakeRefused(VenueUnavailable):
+    """Is raised when a venue answered a handshake, and not with a connection. ``answer`` may name a block."""
+
+    def __init__(self, why: str, answer: Answer) -> None:
+        super().__init__(why)
+        self.answer = answer
+
+
+def refused_handshake(
+    target: "Target", why: str, status: int, headers: Iterable[tuple[str, str]], body: bytes
+) -> HandshakeRefused:
+    """Return the error for a venue's answer to a handshake; ``why`` is the library's text, which names the status."""
+    answer = Answer(status, body, {name.lower(): value for name, value in headers})
+    if is_redirect(status):
+        why = refusal(status, answer.headers.get("location", ""), target.address)
+    return HandshakeRefused(why, answer)
 
 
 class Target(NamedTuple):
@@ -111,7 +130,9 @@ class Opener(Protocol):
     def __call__(
         self, target: Target, on_message: OnMessage, now_ns: Callable[[], int], receiver: Receiver, /
     ) -> AbstractAsyncContextManager[Stream]:
-        """Connect; messages are given to ``on_message``. Raises ``VenueUnavailable`` on entering."""
+        """Connect; messages are given to ``on_message``. Raises ``VenueUnavailable`` on entering, and as one of them
+        ``HandshakeRefused`` when the venue answered otherwise.
+        """
         ...
 
 
@@ -123,7 +144,7 @@ def is_installed() -> bool:
 def open_stream(
     target: Target, on_message: OnMessage, now_ns: Callable[[], int], receiver: Receiver = "auto"
 ) -> AbstractAsyncContextManager[Stream]:
-    """Connect; messages are given to ``on_message`` from the first on. Raises ``VenueUnavailable`` on entering."""
+    """Connect, as an ``Opener`` does; messages are given to ``on_message`` from the first on."""
     if receiver == "picows" or (receiver == "auto" and is_installed()):
         from arbshard.data.fast_stream import open_fast_stream
 
@@ -149,10 +170,10 @@ async def _open(target: Target, on_message: OnMessage, now_ns: Callable[[], int]
         )
     except InvalidStatus as error:
         answer = error.response
-        if not is_redirect(answer.status_code):
-            raise VenueUnavailable(str(error)) from error
-        location = answer.headers.get("Location", "")
-        raise VenueUnavailable(refusal(answer.status_code, location, target.address)) from error
+        headers = answer.headers.raw_items()
+        raise refused_handshake(
+            target, str(error), answer.status_code, headers, bytes(answer.body)
+        ) from error
     except (WebSocketException, OSError, TimeoutError, ValueError) as error:
         raise VenueUnavailable(str(error) or type(error).__name__) from error
     assert isinstance(socket, _Connection)

@@ -15,9 +15,10 @@ from typing_extensions import override
 
 from arbshard.clock import Clock
 from arbshard.config import Config, VenueConfig
+from arbshard.data.address_block import AddressBlock
 from arbshard.data.provider import MarketDataProvider
 from arbshard.data.reconnect import Backoff
-from arbshard.data.stream import Stream, Target, open_stream, target_of
+from arbshard.data.stream import HandshakeRefused, Stream, Target, open_stream, target_of
 from arbshard.errors import FrameError, UsageError, VenueUnavailable
 from arbshard.log import get_logger
 from arbshard.model.market import Market
@@ -84,8 +85,9 @@ class WebSocketMarketDataProvider(MarketDataProvider):
         connects = rules.connects
         # Half of what the venue allows may be opened at once; the other half is kept for reconnections.
         self._gap_s[venue.name] = connects.window_s / connects.count if count > connects.count // 2 else 0.0
+        block = AddressBlock(venue.name, self._clock)
         for n in range(count):
-            line = _Line(venue, config, target, tuple(symbols[n::count]), f"{venue.name}-{n}")
+            line = _Line(venue, config, target, tuple(symbols[n::count]), f"{venue.name}-{n}", block)
             self._lines.append(line)
             self._line_of.update(dict.fromkeys(line.symbols, line))
 
@@ -105,13 +107,15 @@ class WebSocketMarketDataProvider(MarketDataProvider):
                     why = await stream.until_over()
                     self._fault(f"lost_{line.venue.name}", f"{line.name}: {why}")
             except VenueUnavailable as error:
+                if isinstance(error, HandshakeRefused):
+                    line.block.learn(error.answer, is_handshake=True)
                 self._fault(f"lost_{line.venue.name}", f"{line.name}: {error}")
             finally:
                 line.is_up = False
                 line.stream = None
                 self._touch(*line.symbols)
             held_ns = self._clock.monotonic_ns() - opened_ns if opened_ns else 0
-            pause_s = backoff.after_loss(held_ns)
+            pause_s = max(backoff.after_loss(held_ns), line.block.connects_left_s())
             get_logger().warning(
                 "connection lost", line=line.name, why=self.last_error, again_in_s=round(pause_s, 2)
             )
@@ -177,12 +181,19 @@ class _Line:
     """Is one connection with its markets."""
 
     def __init__(
-        self, venue: Venue, config: VenueConfig, target: Target, symbols: tuple[str, ...], name: str
+        self,
+        venue: Venue,
+        config: VenueConfig,
+        target: Target,
+        symbols: tuple[str, ...],
+        name: str,
+        block: AddressBlock,
     ) -> None:
         self.venue = venue
         self.config = config
         self.target = target
         self.symbols = symbols
         self.name = name
+        self.block = block
         self.is_up = False
         self.stream: Stream | None = None

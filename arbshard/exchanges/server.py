@@ -139,10 +139,11 @@ class VenueServer:
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
-            refusal = None if self._faults is None else self._faults.refusal(self._clock.monotonic_ns())
+            query = await self._query(request)
+            refusal = None if self._faults is None else self._faults.refusal(query)
             if refusal is not None:
                 return _response(refusal)
-            session = self._opener(await self._query(request))
+            session = self._opener(query)
             if session is None:
                 return web.Response(status=404, text="no such socket on this simulated exchange")
             if isinstance(session, RestReply):

@@ -35,6 +35,7 @@ OWN_NAMES = frozenset(
         "page-cluster",
         "cluster-universe.json",
         "budget-accounts",
+        "budget-supervisor",
         "risk.ipc",
         "risk.sock",
         "bus.ipc",

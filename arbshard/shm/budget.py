@@ -1,9 +1,9 @@
 """Shares the rate budget of a venue between all processes of a run: each has one small file, which all of them read.
 
 A file has one writer, which records what it has spent in each window, what the venue last stated, and until when the
-venue refuses everything. A process that wants to spend adds up all files. It records its spending first and reads
-the others after: two processes that do so at once both see too much, and both take it back; neither exceeds the
-limit.
+venue refuses all calls, and all attempts to connect. A process that wants to spend adds up all files. It records its
+spending first and reads the others after: two processes that do so at once both see too much, and both take it back;
+neither exceeds the limit.
 
 A window slides: it is kept in eight parts, so that it is safe for any position of the venue's own windows.
 """
@@ -68,7 +68,8 @@ class Budget(Mapped):
             venue: first + index
             for index, venue in enumerate(dict.fromkeys(window.venue for window in windows))
         }
-        first += len(self._venues)
+        self._connects = {venue: word + len(self._venues) for venue, word in self._venues.items()}
+        first += 2 * len(self._venues)
         self._first = {window.name: first + index * _WINDOW_WORDS for index, window in enumerate(windows)}
         self._others: dict[Path, Segment] = {}
         self._listed_ns = -_LIST_AGAIN_NS
@@ -82,7 +83,7 @@ class Budget(Mapped):
         All processes of a run must name the same windows. Raises ``SharedMemoryError``.
         """
         venues = {window.venue for window in windows}
-        size = HEADER_BYTES + (len(venues) + len(windows) * _WINDOW_WORDS) * WORD
+        size = HEADER_BYTES + (2 * len(venues) + len(windows) * _WINDOW_WORDS) * WORD
         path = run_dir / f"{_PREFIX}{owner}"
         try:
             segment = attach_segment(path, _MAGIC, writable=True)
@@ -135,7 +136,7 @@ class Budget(Mapped):
                 self._words[word] = part << _AMOUNT_BITS | max((noted & _AMOUNT_MAX) - cost, 0)
 
     def is_blocked(self, costs: Mapping[str, int], now_ns: int) -> bool:
-        """Return whether a venue that ``costs`` (by window) concern refuses everything now."""
+        """Return whether a venue that ``costs`` (by window) concern refuses all calls now."""
         return self._refuses(costs, self._all(now_ns), now_ns)
 
     def _refuses(self, costs: Iterable[str], segments: Sequence[Segment], now_ns: int) -> bool:
@@ -165,15 +166,25 @@ class Budget(Mapped):
         self._words[first + _SAID] = (now_ns // _MS) << _AMOUNT_BITS | min(max(used, 0), _AMOUNT_MAX)
 
     def block(self, venue: str, until_ns: int) -> None:
-        """Record that the venue refuses everything until ``until_ns`` (monotonic)."""
+        """Record that the venue refuses all calls until ``until_ns`` (monotonic)."""
         word = self._venues[venue]
         self._words[word] = max(self._words[word], until_ns)
 
+    def block_connects(self, venue: str, until_ns: int) -> None:
+        """Record that the venue refuses all attempts to connect until ``until_ns`` (monotonic)."""
+        word = self._connects[venue]
+        self._words[word] = max(self._words[word], until_ns)
+
     def blocked_until_ns(self, venue: str, now_ns: int) -> int:
-        """Return until when (monotonic ns) the venue refuses everything, as any process recorded it; 0 if it does
+        """Return until when (monotonic ns) the venue refuses all calls, as any process recorded it; 0 if it does
         not.
         """
         word = self._venues[venue]
+        return max(segment.words[word] for segment in self._all(now_ns))
+
+    def connects_blocked_until_ns(self, venue: str, now_ns: int) -> int:
+        """Return until when (monotonic ns) the venue refuses all attempts to connect, likewise."""
+        word = self._connects[venue]
         return max(segment.words[word] for segment in self._all(now_ns))
 
     def usage(self, name: str, now_ns: int) -> Usage:

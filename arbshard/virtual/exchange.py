@@ -16,7 +16,7 @@ from types import TracebackType
 
 from arbshard.clock import Clock
 from arbshard.config import SimConfig
-from arbshard.data.stream import OnMessage, Receiver, Stream, Target
+from arbshard.data.stream import OnMessage, Receiver, Stream, Target, refused_handshake
 from arbshard.errors import VenueUnavailable
 from arbshard.exchanges import embedded
 from arbshard.exchanges.accounts.account import seeded_accounts
@@ -92,6 +92,9 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
     async def __aenter__(self) -> Stream:
         """Connect. Raises ``VenueUnavailable``."""
         self.client = self._loop.current_process()
+        trading = self._venue.trading
+        if trading is not None:
+            trading.leaves("handshake", "a handshake")
         await asyncio.sleep(self._venue.network.frame_ns() / 1e9)
         if not self._venue.is_reachable:
             await asyncio.sleep(_REFUSED_AFTER_S)
@@ -99,16 +102,20 @@ class VirtualStream(AbstractAsyncContextManager[Stream]):
         self._over = asyncio.get_running_loop().create_future()
         session = self._venue.new_session(self._target)
         if session is None or isinstance(session, RestReply):
-            status = session.status if session is not None else 404
-            raise VenueUnavailable(f"{self._venue.name}: server rejected WebSocket connection: HTTP {status}")
+            status, headers, body, *_ = session or RestReply(404, {}, b"")
+            why = f"{self._venue.name}: server rejected WebSocket connection: HTTP {status}"
+            refused = refused_handshake(self._target, why, status, headers.items(), body)
+            if trading is not None:
+                trading.learned(refused.answer, "handshake")
+            raise refused
         self._session = session
         self._arrives_ns = self._loop.now_ns
         self.is_open = True
         self._venue.join(self)
-        if isinstance(session, PrivateSession) and self._venue.trading is not None:
+        if isinstance(session, PrivateSession) and trading is not None:
             self.is_private = True
             if not self.is_for_orders:
-                self._venue.trading.join(self, session)
+                trading.join(self, session)
             self._do(session.on_open(self._venue.clock.wall_ms()))
         self._subscribed()
         return self
@@ -317,9 +324,13 @@ class VirtualVenue:
 
     def new_session(self, target: Target) -> ClientSession | RestReply | None:
         """Return the venue's side of a new connection, or the response that refuses it."""
-        if self.trading is not None and _PRIVATE.search(target.address):
+        if self.trading is not None:
             headers = {name.lower(): value for name, value in target.headers}
-            return self.trading.session(target.address, headers)
+            if _PRIVATE.search(target.address):
+                return self.trading.session(target.address, headers)
+            refusal = self.trading.refusal(target.address, headers)
+            if refusal is not None:
+                return refusal
         return embedded.open_session(self.name, self._world, target.address, self.clock.monotonic_ns())
 
     def can_be_reached(self) -> bool:

@@ -256,6 +256,8 @@ class Simulation:
                 await asyncio.sleep(_RESTART_S)
             process = self._loop.new_process(name)
             supervisor = self.supervisor = VirtualSupervisor(self.world, process, run_dir, name)
+            for venue in self._exchanges.trading.values():
+                venue.new_run()
             self.trace.note("start", name)
             task = self._loop.spawn(process, supervisor.run())
             ended = asyncio.Event()

@@ -226,6 +226,10 @@ class Oracle:
         """Note that another party has changed what we own at a venue."""
         self.venues.moved_by_hand(venue, currency, amount)
 
+    def sent_while_refused(self, venue: str, what: str) -> None:
+        """Note that ``what`` was sent to a venue that refuses it, which makes a ban longer."""
+        self.differs(f"ban: {what} was sent to {venue}, which refuses it")
+
     def has_coins(self, order: Order) -> bool:
         """Return whether the exchange's account can deliver what ``order`` sells, or pay for what it buys."""
         market = order.market

@@ -11,11 +11,12 @@ import json
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from email.utils import formatdate
-from typing import Protocol
+from typing import Literal, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from yarl import URL
 
+from arbshard.data.address_block import blocked_s
 from arbshard.data.http import HttpFetch
 from arbshard.exchanges.accounts.account import TradingAccount
 from arbshard.exchanges.accounts.matching import Shortage
@@ -31,6 +32,11 @@ from arbshard.virtual.network_conditions import NetworkConditions
 from arbshard.virtual.venue_books import Placed
 
 _REFUSED_S = 0.002
+_Sent = Literal["call", "handshake"]
+_BOTH: tuple[_Sent, ...] = ("call", "handshake")
+_KNOWN_NS = 1_500_000_000
+"""Time in ns after which no process sends anything once one of them has learned that the venue refuses it: others may
+have begun to send, and find the files of new processes only once a second."""
 _NO_HEADERS: Mapping[str, Secret] = {}
 _PEER = "203.0.113.7"
 """Address of all processes of a machine."""
@@ -53,6 +59,10 @@ class VenueObserver(Protocol):
 
     def moved_by_hand(self, venue: str, currency: str, amount: Decimal) -> None:
         """Note that a party other than the system has changed what we own."""
+        ...
+
+    def sent_while_refused(self, venue: str, what: str) -> None:
+        """Note that ``what`` was sent to a venue although it refuses this address, and all must know."""
         ...
 
 
@@ -88,13 +98,43 @@ class TradingVenue:
         self._private: dict[PrivateClient, PrivateSession] = {}
         self.is_reachable: Callable[[], bool] = lambda: True
         self.calls = 0
+        self._refused: dict[_Sent, tuple[int, int]] = {}
+        """Between which times (ns) all processes must know that the venue refuses calls, or handshakes."""
         self._usual_reject_share = core.faults.board.reject.fault.share
 
     def session(self, address: str, headers: Mapping[str, str]) -> ClientSession | VenueAnswer | None:
         """Return the venue's response to a WebSocket handshake at ``address``."""
+        query = self._handshake(address, headers)
+        return self.core.faults.refusal(query) or self.core.open_session(query)
+
+    def refusal(self, address: str, headers: Mapping[str, str]) -> VenueAnswer | None:
+        """Return the answer to a handshake of market data that is refused; None when it is not."""
+        return self.core.faults.refusal(self._handshake(address, headers))
+
+    def _handshake(self, address: str, headers: Mapping[str, str]) -> Query:
         parts = urlsplit(address)
-        refused = self.core.faults.refusal(self.core.clock.monotonic_ns())
-        return refused or self.core.open_session(self.query("GET", parts.path, parts.query, b"", headers))
+        return self.query("GET", parts.path, parts.query, b"", headers)
+
+    def learned(self, answer: Answer, to: _Sent) -> None:
+        """Note that a process has received ``answer``, which may refuse further ones; a ban (418) refuses both."""
+        wait_s, now_ns = blocked_s(self.name, answer), self.loop.now_ns
+        if not wait_s:
+            return
+        for kind in _BOTH if answer.status == 418 else (to,):
+            from_ns, until_ns = self._refused.get(kind, (0, 0))
+            if now_ns >= until_ns:
+                from_ns = now_ns + _KNOWN_NS
+            self._refused[kind] = from_ns, max(until_ns, now_ns + int(wait_s * 1e9))
+
+    def new_run(self) -> None:
+        """Note that a new run begins, which learns anew what the venue refuses: its first call tells it."""
+        self._refused.clear()
+
+    def leaves(self, kind: _Sent, what: str) -> None:
+        """Note that a process sends something."""
+        from_ns, until_ns = self._refused.get(kind, (0, 0))
+        if from_ns <= self.loop.now_ns < until_ns:
+            self._watch.sent_while_refused(self.name, what)
 
     def join(self, client: PrivateClient, session: PrivateSession) -> None:
         """Send ``client`` the events of the account from now on, as far as it subscribes to them."""
@@ -236,6 +276,7 @@ class VirtualHttp(HttpFetch):
             await asyncio.sleep(_REFUSED_S)
             raise NoAnswer("connection refused", sent=False)
         check(objection)
+        venue.leaves("call", f"{method} {url.raw_path}")
         revealed = {name.lower(): value for name, value in reveal_values(headers).items()}
         path, query = url.raw_path, url.raw_query_string
         coming: asyncio.Future[Answer | None] = loop.create_future()
@@ -270,4 +311,6 @@ class VirtualHttp(HttpFetch):
             return
         headers = {name.lower(): value for name, value in answer.headers.items()}
         headers["date"] = formatdate(self._venue.core.clock.wall_ms() / 1000, usegmt=True)
-        coming.set_result(Answer(answer.status, answer.body, headers))
+        received = Answer(answer.status, answer.body, headers)
+        self._venue.learned(received, "call")
+        coming.set_result(received)

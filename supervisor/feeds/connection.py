@@ -214,7 +214,7 @@ class FeedConnection:
         """Keep it up until this is cancelled. Raises the error of a defect."""
         while True:
             held_ns = await self._hold()
-            pause_s = self._backoff.after_loss(held_ns)
+            pause_s = max(self._backoff.after_loss(held_ns), self._dial.block.connects_left_s())
             self.reconnects += 1
             self._is_down = True
             get_logger().warning(

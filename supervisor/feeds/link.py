@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack
 from typing import Literal, NamedTuple, Protocol
 
 from arbshard.clock import Clock
-from arbshard.data.stream import OPEN_TIMEOUT_S, Opener, Receiver, Stream, Target
+from arbshard.data.address_block import AddressBlock
+from arbshard.data.stream import OPEN_TIMEOUT_S, HandshakeRefused, Opener, Receiver, Stream, Target
 from arbshard.errors import VenueUnavailable
 from arbshard.venues.base.market import ControlFrame, FrameKind, Venue
 from supervisor.feeds.pacing import Bucket, Spacing
@@ -63,6 +64,8 @@ class Dial(NamedTuple):
     receiver: Receiver
     connects: Bucket
     """Shared by all connections of the venue."""
+    block: AddressBlock
+    """Shared by everything of the venue."""
     intake: MakeIntake
     record: RecordTopic | None = None
     """Publishes what the streams receive; None where no process can subscribe to it."""
@@ -154,6 +157,11 @@ class StreamLink:
                         )
                 except TimeoutError:
                     raise VenueUnavailable("no connection in time") from None
+                except HandshakeRefused as error:
+                    wait_s = self._dial.block.learn(error.answer, is_handshake=True)
+                    if not wait_s:
+                        raise
+                    raise VenueUnavailable(f"{error}: this address is refused for {wait_s:.0f} s") from error
                 # It is called first on the way out: what comes while the socket is being closed is ignored.
                 stack.callback(self.intake.close)
                 self._stream = stream
@@ -291,9 +299,15 @@ class StreamLink:
             self.abort(str(error))
 
     async def _wait_turn(self) -> None:
+        """Wait until the venue's limits allow a connection, and until it does not refuse them."""
+        blocked_s = self._dial.block.connects_left_s()
+        if blocked_s:
+            await asyncio.sleep(blocked_s)
         wait_ns = self._dial.connects.reserve(self._dial.clock.monotonic_ns())
         if wait_ns:
             await asyncio.sleep(wait_ns / 1e9)
+        if self._dial.block.connects_left_s():  # another connection was refused meanwhile
+            await self._wait_turn()
 
     def _next_ticket(self) -> str:
         self._tickets += 1

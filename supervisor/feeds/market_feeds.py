@@ -1,7 +1,7 @@
 """``MarketFeeds`` carries the markets of all venues, and keeps the memory, doorbells and bus of their frames."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 from arbshard.config import Config
 from arbshard.model.notes import VenueNote
@@ -9,8 +9,9 @@ from arbshard.model.risk_note import open_pairs
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.shm.books import BooksWriter
+from arbshard.shm.budget import Budget
 from arbshard.shm.doorbell import ShardNotifier
-from arbshard.venues.registry import get_venue
+from arbshard.venues.registry import get_venue, rate_windows
 from arbshard.wire.bus import HIGH_WATER, Publisher
 from arbshard.wire.recording import RAW_HIGH_WATER
 from supervisor.feeds.venue import VenueFeed
@@ -50,6 +51,10 @@ class MarketFeeds:
             self.books.beat(ports.clock.monotonic_ns())
             self.bus = self._open_bus(opened, files.bus_endpoint, HIGH_WATER)
             self.raw = self._open_bus(opened, files.raw_endpoint, RAW_HIGH_WATER)
+            self._budget: Budget | None = None
+            if config.mode == "live":
+                windows = rate_windows(config.venues.traded)
+                self._budget = opened.enter_context(closing(Budget.open(files.dir, "supervisor", windows)))
             self._notifiers = [
                 opened.enter_context(self._notifier(files, shard)) for shard in range(config.run.shards)
             ]
@@ -73,6 +78,7 @@ class MarketFeeds:
                 alert=self._alert,
                 quality=self._config.data_quality,
                 raw=self.raw,
+                budget=self._budget,
             )
             for name in self._config.venues.traded
         }

@@ -8,6 +8,7 @@ from typing import Literal
 
 from arbshard.clock import Clock
 from arbshard.config import DataConfig, VenueConfig
+from arbshard.data.address_block import AddressBlock
 from arbshard.data.clients import open_fetch
 from arbshard.data.stream import Opener, Receiver, open_stream, target_of
 from arbshard.errors import FeedFailed, UsageError
@@ -16,6 +17,7 @@ from arbshard.model.notes import FeedState, VenueNote
 from arbshard.model.universe import Universe
 from arbshard.repeat import repeat
 from arbshard.shm.books import BooksReader, BooksWriter
+from arbshard.shm.budget import Budget
 from arbshard.shm.doorbell import ShardNotifier
 from arbshard.venues.base.client import Fetch
 from arbshard.venues.base.market import ControlFrame, Venue
@@ -64,11 +66,13 @@ class VenueFeed:
         alert: Callable[[str], None] | None = None,
         quality: DataConfig = DataConfig(),  # noqa: B008 - it cannot be changed
         raw: Publisher | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """Prepare the feed.
 
         ``opener`` and ``fetch`` connect to the venue, over sockets unless others are given. ``raw`` is where
-        recorders subscribe; None if that is ``bus`` too.
+        recorders subscribe; None if that is ``bus`` too. ``budget``: where other processes that call the venue learn
+        that it refuses this address; None when there are none.
 
         Raises ``UsageError`` for a stream that the venue does not have, and for settings that cannot work.
         """
@@ -94,7 +98,8 @@ class VenueFeed:
         self._record = RecordTopic(
             venue.name, raw or bus, clock, lambda: self._fanout.symbols, self._newest_frame
         )
-        self._fetch: Fetch = self._record.recorded(fetch or self._http)
+        block = AddressBlock(venue.name, clock, budget)
+        self._fetch: Fetch = block.heeded_by(self._record.recorded(fetch or self._http))
         self._rest = RestSource(self._fanout, config.rest_url, config.depth, clock, self._fetch)
         self._confirmation = BookConfirmation(
             self._fanout,
@@ -124,6 +129,7 @@ class VenueFeed:
             opener=opener,
             receiver=receiver,
             connects=Bucket(rules.connects),
+            block=block,
             intake=(self._diff or self._fused or self._fanout).lane,
             record=self._record,
         )

@@ -5,8 +5,10 @@ import time
 
 import pytest
 from websockets.asyncio.server import serve
+from websockets.datastructures import Headers
+from websockets.http11 import Response
 
-from arbshard.data.stream import MESSAGE_BYTES_MAX, Target, open_stream
+from arbshard.data.stream import MESSAGE_BYTES_MAX, HandshakeRefused, Target, open_stream
 from arbshard.errors import VenueUnavailable
 
 pytestmark = pytest.mark.integration
@@ -22,10 +24,14 @@ class Server:
 
     def __init__(self):
         self.handler = None
+        self.refusal = None
+        """The response to each handshake; None for a connection."""
         self.heard = []
 
     async def __aenter__(self):
-        self._server = await serve(self._serve, "127.0.0.1", 0, compression=None)
+        self._server = await serve(
+            self._serve, "127.0.0.1", 0, compression=None, process_request=lambda *_: self.refusal
+        )
         port = self._server.sockets[0].getsockname()[1]
         self.target = Target(f"ws://127.0.0.1:{port}/", 20.0)
         return self
@@ -79,6 +85,22 @@ async def test_a_burst_comes_whole_and_in_order(server, receiver):
     assert taker.times[-1] < time.monotonic_ns()
     assert "1001" in why
     assert "enough" in why
+
+
+@pytest.mark.parametrize("status", [418, 429, 451, 302])
+async def test_a_handshake_that_is_refused_brings_the_whole_answer(server, receiver, status):
+    """Its headers or its text say for how long the venue refuses this address."""
+    headers = Headers({"Retry-After": "17", "Content-Length": "4", "Location": "https://elsewhere/x?sign=1"})
+    server.refusal = Response(status, "No", headers, b"wait")
+    with pytest.raises(HandshakeRefused) as raised:
+        await collect(server, receiver, Taker())
+    answer = raised.value.answer
+    assert answer.status == status
+    assert answer.headers["retry-after"] == "17"
+    assert answer.body == b"wait"
+    assert answer.pause_s == (17.0 if status in (418, 429) else 0.0)
+    assert str(status) in str(raised.value)
+    assert "sign=1" not in str(raised.value)
 
 
 async def test_what_is_read_at_once_was_received_at_once(server, receiver):

@@ -4,6 +4,7 @@ import asyncio
 import selectors
 from contextlib import asynccontextmanager
 
+from arbshard.data.stream import HandshakeRefused
 from arbshard.errors import VenueUnavailable
 
 
@@ -105,12 +106,16 @@ class FakeStream:
 
 
 class Host:
-    """A venue that accepts streams. ``refuse``: how many of the next to turn away, or "hang"."""
+    """A venue that accepts streams. ``refuse``: how many of the next to turn away, or "hang".
+
+    ``answer``: what those get that are turned away; None for no answer.
+    """
 
     def __init__(self):
         self.opened = []
         self.tries_s = []
         self.refuse = 0
+        self.answer = None
         self.send_hangs = False
         self.answers_pings = True
         self.on_text = None
@@ -122,6 +127,8 @@ class Host:
             await asyncio.sleep(1e6)
         if self.refuse:
             self.refuse -= 1
+            if self.answer is not None:
+                raise HandshakeRefused(f"turned away with {self.answer.status}", self.answer)
             raise VenueUnavailable("turned away")
         stream = FakeStream(self, on_message, now_ns)
         self.opened.append(stream)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from arbshard.execution.live.limits import blocked_s, read_headers
+from arbshard.data.address_block import blocked_s
+from arbshard.execution.live.limits import read_headers
 from arbshard.venues.base.client import Answer
 from arbshard.venues.base.limits import WindowUse
 from arbshard.venues.registry import rate_windows

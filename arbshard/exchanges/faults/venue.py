@@ -32,13 +32,15 @@ class VenueFaults:
         self.events = EventFaults(board)
         self._replies = replies
 
-    def refusal(self, now_ns: int) -> RestReply | None:
+    def refusal(self, handshake: Query) -> RestReply | None:
         """Return the answer to a WebSocket handshake that is refused; None when it is not."""
-        if self.spells.is_closed(now_ns):
+        if self.spells.is_closed(handshake.now_ns):
             return self._replies.maintenance()
-        denied = self.board.denied
+        denied, limited = self.board.denied, self.board.rate_limited
         if denied.fault.calls == "all" and denied.happens():
             return self._replies.denied(denied.fault)
+        if limited.fault.calls == "all" and limited.fault.status == 418 and limited.happens():
+            return self._replies.rate_limited(418, limited.fault.retry_after_s, handshake)
         return None
 
     def change(self, body: bytes, now_ns: int, clients: Sequence[Client] = ()) -> None:

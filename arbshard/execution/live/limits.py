@@ -6,7 +6,6 @@ The numbers are in the room ``limits`` of each venue's folder.
 
 from collections.abc import Iterable, Mapping
 
-from arbshard.venues.base.client import PAUSE_S_MAX, Answer
 from arbshard.venues.base.limits import WindowUse
 from arbshard.venues.registry import get_adapter
 
@@ -23,12 +22,3 @@ def sum_costs(*costs: Mapping[str, int]) -> dict[str, int]:
 def read_headers(venue: str, headers: Mapping[str, str]) -> Iterable[WindowUse]:
     """Return what an answer's headers (names in lower case) state of the windows; nothing for other headers."""
     return get_adapter(venue).limits.read_headers(headers)
-
-
-def blocked_s(venue: str, answer: Answer) -> float:
-    """Return how long, in seconds, a venue wants no call after ``answer``; 0 when it does not want that."""
-    if answer.status == 418 and "retry-after" not in answer.headers:
-        named_s = get_adapter(venue).limits.block_s(answer.body)
-        if named_s is not None:
-            return min(named_s, PAUSE_S_MAX)
-    return answer.pause_s

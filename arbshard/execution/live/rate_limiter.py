@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from arbshard.clock import Clock
 from arbshard.config import LiveConfig
+from arbshard.data.address_block import AddressBlock
 from arbshard.data.redirects import is_redirect, refusal
 from arbshard.execution.live import limits
 from arbshard.log import get_logger
@@ -64,11 +65,8 @@ class RateLimiter:
         now_ns = self._clock.monotonic_ns()
         for said in limits.read_headers(venue, answer.headers):
             self._budget.correct(said.window, said.used, now_ns)
-        blocked_s = limits.blocked_s(venue, answer)
-        if blocked_s:
+        if AddressBlock(venue, self._clock, self._budget).learn(answer):
             self._count("rate_limited")
-            self._budget.block(venue, now_ns + int(blocked_s * 1e9))
-            get_logger().warning("rate limit", venue=venue, status=answer.status, blocked_s=blocked_s)
 
     async def _admit(self, costs: Mapping[str, int], share: float, wait_s: float) -> bool:
         if self._budget.spend(costs, share, self._clock.monotonic_ns()):

@@ -8,11 +8,13 @@ from msgspec.structs import replace
 
 from arbshard.accounts.stream import PrivateStream
 from arbshard.config import VenuesConfig
+from arbshard.data.address_block import AddressBlock
 from arbshard.data.clients import HttpVenueClient
 from arbshard.data.order_socket import SocketVenueClient
 from arbshard.data.stream import Target
 from arbshard.execution.live.connecting import ORDERS_SHARE, in_turn
 from arbshard.shm.budget import Budget
+from arbshard.venues.base.client import Answer
 from arbshard.venues.binance.order_socket import BinanceOrderSocket
 from arbshard.venues.binance.signing import BinanceSigning
 from arbshard.venues.keys import Keys
@@ -163,3 +165,50 @@ def test_nothing_connects_to_a_venue_that_refuses_everything(on_time):
     assert len(waited_s) >= 2
     assert all(waited >= 120 for waited in waited_s)
     assert min(waited_s) < 130
+
+
+@pytest.mark.parametrize("who", ["the accounts process", "the feeds"])
+def test_all_processes_learn_of_a_ban_and_none_connects_until_it_is_over(on_time, who):
+    """Each attempt during a ban makes it longer, up to three days."""
+
+    async def work(host):
+        banned = Answer(418, b"", {"retry-after": "600"})
+        feeds = AddressBlock("binance", host.clock, host.budget("supervisor"))
+        for shard in range(3):
+            host.keep_orders(shard)
+        await asyncio.sleep(10)
+        assert len(host.orders.open_now) == 3
+        if who == "the feeds":
+            feeds.learn(banned)
+        else:
+            host.accounts.refuse, host.accounts.answer = 1, banned
+        host.keep_account()
+        await asyncio.sleep(1)
+        for stream in host.orders.open_now:
+            stream.end()
+        tried = len(host.orders.tries_s), len(host.accounts.tries_s)
+        assert tried == (3, 0 if who == "the feeds" else 1)
+        await asyncio.sleep(590)
+        assert (len(host.orders.tries_s), len(host.accounts.tries_s)) == tried
+        assert 0 < feeds.connects_left_s() < 10
+        await asyncio.sleep(60)
+        assert feeds.connects_left_s() == 0
+        assert len(host.orders.open_now) == 3
+        assert len(host.accounts.open_now) == 1
+
+    on_time(work)
+
+
+def test_too_many_attempts_stop_further_ones_and_no_order(on_time):
+    async def work(host):
+        host.orders.refuse, host.orders.answer = 1, Answer(429, b"", {"retry-after": "200"})
+        host.keep_orders(0)
+        await asyncio.sleep(1)
+        host.keep_account()
+        await asyncio.sleep(190)
+        assert (len(host.orders.tries_s), len(host.accounts.tries_s)) == (1, 0)
+        assert host.budgets[-1].spend({"binance_weight": 1}, 1.0, host.clock.monotonic_ns())
+        await asyncio.sleep(60)
+        assert len(host.orders.open_now) == len(host.accounts.open_now) == 1
+
+    on_time(work)

@@ -177,3 +177,38 @@ class _Kept:
 
     async def __aexit__(self, *error):
         return await self._opening.__aexit__(*error)
+
+
+class Handshakes:
+    """Notes when connections were tried to be opened."""
+
+    def __init__(self):
+        self.tries_s = []
+
+    def open(self, *arguments):
+        self.tries_s.append(asyncio.get_running_loop().time())
+        return open_stream(*arguments)
+
+
+@pytest.mark.parametrize("receiver", ["websockets", pytest.param("picows", marks=pytest.mark.needs("fast"))])
+async def test_a_venue_that_bans_this_address_is_left_alone_until_it_is_over(begin, tools, name, receiver):
+    """Each call and each handshake during a ban makes it longer, so none is made."""
+    handshakes = Handshakes()
+    rig = await begin(name, opener=handshakes.open, more={"receiver": receiver}, symbols_per_connection=2)
+    await tools.until(rig.all_live)
+    assert rig.note.wanted > 1
+    ban = {"share": 1.0, "status": 418, "calls": "all", "retry_after_s": 4}
+    await rig.faults(set={"rate_limited": ban})
+    before, began_s = len(handshakes.tries_s), asyncio.get_running_loop().time()
+    await rig.faults(once={"disconnect": {"sockets": "public"}})
+    await tools.until(lambda: "418" in rig.note.last_error, what="the refusal")
+    asked = (await rig.stats())["rest_requests"]
+    # Handshakes that were under way at the same moment are all refused, so there may be one for each connection.
+    await asyncio.sleep(2.5)
+    assert "this address is refused for 4 s" in rig.note.last_error
+    assert len(handshakes.tries_s) - before <= rig.note.wanted
+    assert max(handshakes.tries_s) - began_s < 1.5
+    assert (await rig.stats())["rest_requests"] == asked
+    await rig.faults(clear=["rate_limited"])
+    await tools.until(rig.all_live, what="the connections")
+    assert handshakes.tries_s[-1] - began_s >= 4.0

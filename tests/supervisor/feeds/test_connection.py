@@ -8,7 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.config import VenuesConfig
+from arbshard.data.address_block import AddressBlock
 from arbshard.data.stream import Target
+from arbshard.venues.base.client import Answer
 from arbshard.venues.base.market import ControlFrame, FrameKind, RateLimit
 from arbshard.venues.registry import get_venue
 from supervisor.feeds.connection import ConnectionState, FeedConnection
@@ -70,6 +72,7 @@ class Bench:
             opener=self.host.open,
             receiver="auto",
             connects=Bucket(connects),
+            block=AddressBlock(venue, v.LoopClock()),
             intake=lambda on_control: Intake(on_control, self.intakes),
         )
         config = replace(VenuesConfig().get(venue), **settings)
@@ -141,6 +144,75 @@ def test_a_storm_stays_inside_the_venues_limit():
         tries = first.host.tries_s
         for at in tries:
             assert len([other for other in tries if at <= other < at + limit.window_s - 1e-6]) <= limit.count
+
+    v.run(work())
+
+
+@pytest.mark.parametrize(
+    ("answer", "wait_s"),
+    [
+        (Answer(429, b"", {"retry-after": "40"}), 40),
+        (Answer(418, b"", {"retry-after": "300"}), 300),
+        (Answer(418, b"<html>"), 120),
+        (Answer(429, b""), 1),
+    ],
+)
+def test_nothing_is_opened_while_the_venue_refuses_this_address(answer, wait_s):
+    """Each attempt during a ban makes it longer, and all connections of the venue have one address."""
+
+    async def work():
+        bench = Bench()
+        others = [
+            FeedConnection(f"binance-{n}", bench.dial, VenuesConfig().binance, ["X"], "t") for n in (2, 3)
+        ]
+        tasks = [asyncio.ensure_future(one.run()) for one in others]
+        await asyncio.sleep(30)
+        bench.host.refuse, bench.host.answer = 1, answer
+        bench.host.opened[0].end()
+        began = await now_s()
+        await asyncio.sleep(0.1)
+        for stream in bench.host.open_now:
+            stream.end()
+        await asyncio.sleep(wait_s - 0.5)
+        assert bench.host.tries_s[3:] == [began]
+        if wait_s > 1:
+            assert f"this address is refused for {wait_s} s" in bench.connection.last_error
+            assert bench.connection.state is ConnectionState.DOWN
+        await asyncio.sleep(40)
+        assert len(bench.host.open_now) == 3
+        assert all(task.done() is False for task in tasks)
+
+    v.run(work())
+
+
+def test_what_waits_for_its_turn_heeds_a_refusal_that_came_meanwhile():
+    async def work():
+        limit = RateLimit(2, 10.0)
+        bench = Bench(connects=limit)
+        bench.host.refuse, bench.host.answer = 1, Answer(418, b"", {"retry-after": "60"})
+        more = [
+            FeedConnection(f"binance-{n}", bench.dial, VenuesConfig().binance, ["X"], "t") for n in (2, 3, 4)
+        ]
+        tasks = [asyncio.ensure_future(one.run()) for one in more]
+        began = await now_s()
+        await asyncio.sleep(59)
+        assert bench.host.tries_s == [began]
+        await asyncio.sleep(100)
+        assert len(bench.host.open_now) == 1 + len(tasks)
+
+    v.run(work())
+
+
+def test_a_successor_is_not_opened_while_the_venue_refuses_this_address():
+    async def work():
+        bench = Bench(life_max_s=100.0, life_margin_s=20.0)
+        await asyncio.sleep(30)
+        bench.dial.block.learn(Answer(418, b"", {"retry-after": "60"}))
+        await asyncio.sleep(59)
+        assert len(bench.host.tries_s) == 1
+        assert len(bench.host.open_now) == 1
+        await asyncio.sleep(10)
+        assert len(bench.host.tries_s) == 2
 
     v.run(work())
 

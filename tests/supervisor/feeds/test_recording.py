@@ -8,6 +8,7 @@ import pytest
 
 from arbshard.clock import SystemClock
 from arbshard.config import VenuesConfig
+from arbshard.data.address_block import AddressBlock
 from arbshard.data.stream import Target
 from arbshard.errors import VenueUnavailable
 from arbshard.venues.base.client import Answer
@@ -66,7 +67,7 @@ class World:
             return self.intakes[-1]
 
         dial = Dial(get_venue("binance"), 15, Target("ws://nowhere", 20.0), clock, self.host.open, "auto",
-                    Bucket(RateLimit(300, 300.0)), intake, self.record)  # fmt: skip
+                    Bucket(RateLimit(300, 300.0)), AddressBlock("binance", clock), intake, self.record)  # fmt: skip
         self.connection = FeedConnection(
             "binance-1", dial, VenuesConfig().get("binance"), ["BTCUSDT", "ETHUSDT"], "binance-1-7"
         )

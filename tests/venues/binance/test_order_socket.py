@@ -8,9 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.config import Config
+from arbshard.data.address_block import blocked_s
 from arbshard.errors import FrameError
 from arbshard.execution.live.errors import understand
-from arbshard.execution.live.limits import blocked_s, read_headers
+from arbshard.execution.live.limits import read_headers
 from arbshard.venues.base.client import Answer
 from arbshard.venues.base.order_socket import SocketLeaving, SocketLogonLost
 from arbshard.venues.base.request import VenueRequest
