@@ -18,6 +18,7 @@ from arbshard.model.money import ZERO
 from arbshard.model.order import FINAL_STATES, Order, OrderResult
 from arbshard.risk.reconcile.activity import Activity
 from arbshard.risk.reconcile.reconciler import Reconciler
+from arbshard.shm.budget import Budget
 from arbshard.venues.base.client import Answer, NoAnswer, PreparedCall, Veto
 from arbshard.venues.base.orders import OrderStatus
 from arbshard.venues.base.request import VenueRequest
@@ -189,6 +190,10 @@ def a_lost_logon_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(socket_module._OrderLine, "_lose_logon", lambda self, why: None)
 
 
+def calls_go_on_while_a_venue_refuses_them(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Budget, "block", lambda self, venue, until_ns: None)
+
+
 MUTATIONS = (
     Mutation(unknown_is_failed, "lost_answers,slow_frames", "orders"),
     Mutation(a_call_without_an_answer_was_never_sent, "lost_answers,silent_calls", "orders", is_nightly=True),
@@ -220,6 +225,7 @@ MUTATIONS = (
         2,
         is_nightly=True,
     ),
+    Mutation(calls_go_on_while_a_venue_refuses_them, "rate_limits", "ban"),
     Mutation(a_lost_logon_is_not_noticed, "lost_logons", "liveness|naked|left over", 3),
 )
 
