@@ -46,6 +46,7 @@ from arbshard.status.standing import (
 from arbshard.status.venues import (
     notices_of_fees,
     notices_of_warnings,
+    problems_of_feeds,
     problems_of_orders,
     problems_of_wallets,
 )
@@ -415,19 +416,7 @@ def _problems(
     trades: bool,
     is_ending: bool,
 ) -> Iterator[Problem]:
-    for venue in venues:
-        if not venue.is_well:
-            how = "on REST" if venue.state == "rest" else venue.state
-            yield Problem("feed", venue.name, f"{venue.name} is {how}")
-    for venue in venues:
-        if venue.late and venue.lag_ms_max is not None:
-            yield Problem(
-                "late",
-                venue.name,
-                f"books of {venue.name} come late ({', '.join(venue.late)}; more than {venue.lag_ms_max:,} ms after "
-                "they were sent): nothing is entered on them; the venue or the line to it is slow, or this "
-                "computer's clock is wrong",
-            )
+    yield from problems_of_feeds(venues)
     if trades and risk.state not in ("running", "elsewhere") and not (is_ending and risk.state == "ended"):
         yield Problem("risk", "", f"risk is {risk.state}{f': {risk.reason}' if risk.reason else ''}")
     for position in unattended:

@@ -161,11 +161,7 @@ def _problems(last: Status, alive: Status | None, failure: str, keeps_positions:
         yield f"risk did not close the ledger in order: portfolio and positions are as of {last.as_of}"
     if alive is not None:
         over = {alive.halted, *alive.passing}
-        errors = {venue.name: venue.last_error for venue in alive.venues}
-        why = {one.text: errors.get(one.subject, "") for one in alive.causes if one.kind == "feed"}
-        for problem in alive.problems:
-            if problem not in over:
-                yield f"{problem}: {why[problem]}" if why.get(problem) else problem
+        yield from (problem for problem in alive.problems if problem not in over)
     yield from last.passing
     if last.halted:
         yield last.halted  # ``alive`` may be older than a halt or its end: risk shows them five times a second

@@ -1,13 +1,14 @@
-"""Finds which venues and markets take no orders, and what that means for the money, for ``collect``. Pure."""
+"""Finds which venues send no books, and which venues and markets take no orders, for ``collect``. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from arbshard.model.order import OrderFault
 from arbshard.model.risk_note import RiskNote, VenueRefusalNote
-from arbshard.status.model import Problem
+from arbshard.status.model import Problem, VenueStatus
 
 _PAIRS_SHOWN = 8
+_UNCONNECTED = frozenset({"connecting", "down", "rest"})
 
 _WHAT_TO_DO: dict[OrderFault, str] = {
     "venue": "check the key, its permissions and its addresses at the venue, then 'arbshard doctor'",
@@ -21,6 +22,26 @@ _WHAT_WARNED_PAIRS_DO: dict[str, str] = {
     "no_entries": "it enters nothing, and what is open is left as usual",
     "close": "it enters nothing, and is closed once both venues can be used",
 }
+
+
+def problems_of_feeds(venues: Iterable[VenueStatus]) -> Iterator[Problem]:
+    """Yield a problem for each venue whose books do not come as they should, or come late."""
+    venues = tuple(venues)
+    for venue in venues:
+        if not venue.is_well:
+            how = "on REST" if venue.state == "rest" else venue.state
+            # An error of before does not explain why a venue is stale whose streams are up.
+            why = f": {venue.last_error}" if venue.state in _UNCONNECTED and venue.last_error else ""
+            yield Problem("feed", venue.name, f"{venue.name} is {how}{why}")
+    for venue in venues:
+        if venue.late and venue.lag_ms_max is not None:
+            yield Problem(
+                "late",
+                venue.name,
+                f"books of {venue.name} come late ({', '.join(venue.late)}; more than {venue.lag_ms_max:,} ms after "
+                "they were sent): nothing is entered on them; the venue or the line to it is slow, or this "
+                "computer's clock is wrong",
+            )
 
 
 def problems_of_orders(note: RiskNote) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from arbshard.model.notes import JournalNote
 from arbshard.model.risk_note import HaltSpan
-from arbshard.status.model import Problem, RuleWorth
+from arbshard.status.model import RuleWorth
 from arbshard.status.render_summary import render_summary
 from arbshard.status.summary import summarise
 
@@ -104,18 +104,6 @@ class TestOk:
         assert (summary.ok, summary.problems) == (False, degraded.problems)
         healed = replace(clean, venues=tuple(replace(venue, reconnects=9) for venue in clean.venues))
         assert summarise(healed, alive=healed, failure="").ok
-
-    def test_a_venue_that_is_down_at_the_end_has_its_reason(self, clean):
-        """Such as the end of a replay, whose venues then take no connection."""
-        problems = ("binance is down", "upbit is stale", "shard 1 is quarantined")
-        kinds = (("feed", "binance"), ("feed", "upbit"), ("shard", "1"))
-        causes = tuple(Problem(*kind, text) for kind, text in zip(kinds, problems, strict=True))
-        upbit, binance = clean.venues
-        venues = (replace(upbit, last_error=""), replace(binance, last_error="connection refused"))
-        alive = replace(clean, state="degraded", problems=problems, causes=causes, venues=venues)
-        assert summarise(clean, alive=alive, failure="").problems == (
-            "binance is down: connection refused", *problems[1:],
-        )  # fmt: skip
 
     def test_what_the_end_itself_has_settled_makes_no_run_unclean(self, clean):
         """One leg was open for an instant when the end began, as happens where venues lose sight of orders."""

@@ -4,7 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from arbshard.model.risk_note import NO_NOTE, FeeNote, ShortageNote, VenueRefusalNote
-from arbshard.status.venues import notices_of_fees, problems_of_orders
+from arbshard.status.model import Problem
+from arbshard.status.venues import notices_of_fees, problems_of_feeds, problems_of_orders
 
 AT_MS = 1_795_000_000_000
 AS_OF = "2026-11-18T11:06:40+00:00"
@@ -56,3 +57,32 @@ def test_a_fee_that_is_not_the_configured_one_names_both_figures() -> None:
     (line,) = (one.text for one in notices_of_fees(replace(NO_NOTE, fees=(fee,))))
     assert "charged 7.5 bps for a buy on BTCUSDT, configured are 10" in line
     assert "venues.binance.buy_fee_bps" in line
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("down", "binance is down: HTTP 418: this address is refused for 15 s"),
+        ("connecting", "binance is connecting: HTTP 418: this address is refused for 15 s"),
+        ("rest", "binance is on REST: HTTP 418: this address is refused for 15 s"),
+        ("stale", "binance is stale"),
+        ("partly", "binance is partly"),
+    ],
+)
+def test_a_venue_without_a_connection_has_its_reason(status, state, said) -> None:
+    """The last error of one whose streams are up may be of yesterday."""
+    upbit, binance = status.venues
+    error = "HTTP 418: this address is refused for 15 s"
+    troubled = replace(binance, state=state, last_error=error, wanted=1)
+    (problem,) = problems_of_feeds((upbit, troubled))
+    assert problem == Problem("feed", "binance", said)
+
+
+def test_late_books_are_a_problem_of_a_venue_that_is_connected(status) -> None:
+    upbit, binance = status.venues
+    binance = replace(binance, state="connected")
+    late = replace(binance, late=("BTCUSDT",), lag_ms_max=500)
+    assert list(problems_of_feeds((upbit, binance))) == []
+    (problem,) = problems_of_feeds((upbit, late))
+    assert (problem.kind, problem.subject) == ("late", "binance")
+    assert "BTCUSDT; more than 500 ms after they were sent" in problem.text
