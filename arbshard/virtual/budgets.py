@@ -104,6 +104,8 @@ class _Running:
         """Its orders whose state is unknown: until it is known, nothing may be sent."""
         self.known_ns = 0
         """Time at which the state of the last of them became known (monotonic ns)."""
+        self.refusing: set[Market] = set()
+        """Markets that have refused an order of it since any order of it last filled something."""
         self.is_asked = False
         """Whether a person was asked about it."""
         self.first: Market | None = None
@@ -231,12 +233,15 @@ class Budgets:
                 f"loss: {order.client_id} may {order.side} at {order.limit:f}, its leg was to trade at {leg.limit:f}"
             )
 
-    def last_unknown_ns(self, intent_id: str, now_ns: int) -> int:
-        """Return when the state of an order of an intent was last unknown: nothing could be sent until then."""
+    def last_trouble_ns(self, intent_id: str, now_ns: int) -> int:
+        """Return when an intent last could not go on: the state of an order of it was unknown, or both venues had
+        refused its orders, after which it is tried with pauses that grow.
+        """
         running = self._running.get(intent_id)
         if running is None:
             return 0
-        return now_ns if running.unknown else running.known_ns
+        is_refused = len(running.refusing) > 1
+        return now_ns if running.unknown or is_refused else running.known_ns
 
     def is_asked(self, intent_id: str) -> bool:
         """Return whether a person was asked about an intent: it is tried again with long pauses."""
@@ -359,6 +364,10 @@ class Budgets:
             if event.client_id in running.unknown:
                 running.known_ns = now_ns
             running.unknown.discard(event.client_id)
+        if event.fills:
+            running.refusing.clear()
+        elif event.state in ("REJECTED", "NOT_ACCEPTED"):
+            running.refusing.add(order.market)
         self._state_facts(event, order, now_ns)
         if running.intent.kind == "exit":
             self._state_direction(event, running, order)

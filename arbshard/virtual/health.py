@@ -15,7 +15,8 @@ _CHANGED_NS = 400_000_000_000
 """Longest time of changes of the universe in ns: several may wait for each other, each until its pairs are closed."""
 NAKED_NS = 5_000_000_000
 """Longest time in ns that one leg of an intent is open while nothing goes wrong: an order takes a tenth of a second,
-a venue that refuses is tried again after ``retry_ms``, and an intent may need six orders at most.
+a venue that refuses is tried again after ``retry_ms``, and an intent may need six orders at most. An intent that both
+venues have refused is tried with longer pauses; ``budgets`` bounds that.
 """
 _REPLACED_NS = 2_000_000_000
 """Time in ns after which a stopped worker that counts as stuck is replaced."""
@@ -31,6 +32,7 @@ class Health:
         self._loop = world.loop
         self._faults = faults
         self._spells = faults.spells
+        self._live = world.live
         self._stuck_ns = int(world.config.run.stuck_after_ms * 1e6) + _REPLACED_NS
         self._unkind = world.unkind
         self._listing_ns = int(world.config.venues.listing_every_s * 1e9)
@@ -45,7 +47,7 @@ class Health:
     def check(self, supervisor: VirtualSupervisor | None) -> None:
         """Report what should have recovered by now and has not."""
         now_ns = self._loop.now_ns
-        if self._is_ending(supervisor, now_ns):
+        if self._is_ending(supervisor, now_ns) or self._is_refused():
             self._spells.last_ns = now_ns
         self._look_for_stuck(supervisor, now_ns)
         self._look_at_changes(supervisor, now_ns)
@@ -71,8 +73,8 @@ class Health:
     def _look_at_intents(self, now_ns: int) -> None:
         """Check that no leg is open for long, and that every intent ends."""
         for naked in self._oracle.books.naked():
-            unknown_ns = self._oracle.budgets.last_unknown_ns(naked.intent_id, now_ns)
-            for_ns = now_ns - max(naked.since_ns, self._spells.last_ns, unknown_ns)
+            trouble_ns = self._oracle.budgets.last_trouble_ns(naked.intent_id, now_ns)
+            for_ns = now_ns - max(naked.since_ns, self._spells.last_ns, trouble_ns)
             if for_ns > NAKED_NS and not self._oracle.budgets.is_asked(naked.intent_id):
                 self._oracle.differs(
                     f"naked: {naked.intent_id} has {naked.worth:.0f} KRW on one leg for {for_ns / 1e9:.0f} s"
@@ -80,6 +82,11 @@ class Health:
         for intent_id, (_, since_ns) in self._oracle.open.items():
             if now_ns - since_ns > RECOVERED_NS and not self._oracle.budgets.is_asked(intent_id):
                 self._say(f"{intent_id} has no outcome after {(now_ns - since_ns) / 1e9:.0f} s")
+
+    def _is_refused(self) -> bool:
+        """Return whether a venue refuses this address: a ban lasts longer than the fault that brought it about."""
+        live = self._live
+        return live is not None and any(venue.refuses_for_s for venue in live.venues.values())
 
     def _is_ending(self, supervisor: VirtualSupervisor | None, now_ns: int) -> bool:
         """Return whether the run ends in order, and may still close what is open."""

@@ -205,6 +205,8 @@ class Simulation:
         going_wrong.cancel()
         self.faults.calm()
         self.network.restore()
+        if self.world.live is not None:  # a ban lasts longer than the fault that brought it about
+            await asyncio.sleep(max(venue.refuses_for_s for venue in self.world.live.venues.values()))
         self.trace.note("calm", "")
         calm_ns = self._loop.now_ns
         await self.operator.set_right()

@@ -126,6 +126,12 @@ class TradingVenue:
                 from_ns = now_ns + _KNOWN_NS
             self._refused[kind] = from_ns, max(until_ns, now_ns + int(wait_s * 1e9))
 
+    @property
+    def refuses_for_s(self) -> float:
+        """Return for how many seconds more a process knows that the venue refuses calls or handshakes."""
+        until_ns = max((until_ns for _, until_ns in self._refused.values()), default=0)
+        return max(until_ns - self.loop.now_ns, 0) / 1e9
+
     def new_run(self) -> None:
         """Note that a new run begins, which learns anew what the venue refuses: its first call tells it."""
         self._refused.clear()
