@@ -4,7 +4,7 @@ Risk may be replaced at any moment. What is read then is empty, and what was ope
 """
 
 from arbshard.errors import SharedMemoryError
-from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
+from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note, open_pairs
 from arbshard.model.rundir import RunFiles
 from arbshard.model.universe import Universe
 from arbshard.shm.pages import PageReader
@@ -54,6 +54,13 @@ class RiskView:
     def held(self) -> frozenset[str]:
         """Return the bases of the pairs with an open position."""
         return frozenset(position.pair for position in self.note().positions)
+
+    def open_pairs(self) -> frozenset[str] | None:
+        """Return the bases with an open position or an intent under way, by the risk process that decides now; None
+        while it shows nothing.
+        """
+        text = self.text_in_force()
+        return open_pairs(text) if text else None
 
     def unattended(self, universe: Universe) -> tuple[str, ...]:
         """Return the open positions of pairs that this run does not trade: no worker closes them."""

@@ -521,6 +521,7 @@ class Run:
             clock=self._clock,
             alert=self.alert,
             held=self._risk.held,
+            open_pairs=self._risk.open_pairs,
             on_universe=self._on_universe,
             find_universe=self._ports.find_universe,
             read_listings=self._ports.read_listings,

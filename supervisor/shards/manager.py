@@ -34,6 +34,7 @@ from supervisor.preflight import FindUniverse, ReadListings
 from supervisor.processes.health import PageHealth
 from supervisor.processes.process_supervisor import ProcessSupervisor
 from supervisor.rundir import write_whole
+from supervisor.shards.absent import AbsentPairs
 from supervisor.shards.assignments import Assignments, ChangeFailed, ShardChange
 from supervisor.shards.balance import Judge, PairMove, plan_moves, ratio
 from supervisor.shards.carried import carried_by, lost_pairs
@@ -90,6 +91,7 @@ class ShardManager:
         clock: Clock,
         alert: Callable[[str], None],
         held: Callable[[], frozenset[str]],
+        open_pairs: Callable[[], frozenset[str] | None],
         on_universe: Callable[[Universe], None],
         find_universe: FindUniverse,
         read_listings: ReadListings,
@@ -97,8 +99,9 @@ class ShardManager:
         wake_workers: Callable[[], None],
         others: OtherHosts | None = None,
     ) -> None:
-        """Begin. ``held``: bases with an open position. ``on_universe`` is called with each universe that comes into
-        force.
+        """Begin. ``held``: bases with an open position. ``open_pairs``: those, and bases with an intent under way, by
+        the risk process that decides now; None while it shows nothing. ``on_universe`` is called with each universe
+        that comes into force.
 
         ``cpu_s``: seconds of CPU time that a process has used, by its pid. ``wake_workers``: lets the workers read a
         new universe at once. ``others``: None where one host runs all shards; otherwise the feeds carry no pair yet.
@@ -131,6 +134,13 @@ class ShardManager:
         self._listing = ListingWatch(
             config, read_listings, self.assignments, self._price_of, clock, self.alert
         )
+        self._absent: AbsentPairs | None = None
+        """None where a person has chosen the pairs, or the venues are not asked again, and in a cluster, whose new
+        leader does not know which pairs were taken out.
+        """
+        every_s = config.venues.listing_every_s
+        if others is None and every_s and not config.run.symbols:
+            self._absent = AbsentPairs(self._find, open_pairs, every_s, alert)
 
     def register(self, desk: ControlServer) -> None:
         """Register the handlers of orders about shards."""
@@ -156,22 +166,9 @@ class ShardManager:
         elif self._has_led:
             self.assignments.drop("another host leads the cluster now")
         self._has_led = leads
-        if now_ns - self._sampled_ns < _SAMPLE_NS:
-            return
-        self._sampled_ns = now_ns
-        pids = {
-            child.shard: child.pid
-            for child in self._processes.children
-            if child.shard is not None and child.pid
-        }
-        self._meter.sample(self._carried, pids, now_ns)
-        if not leads or not self.assignments.is_idle:
-            return
-        busiest = max(self._meter.cpu.values(), default=0.0)
-        if self._judge.is_due(ratio(self._measured(), self.loads()), busiest, now_ns):
-            plan = self._plan()
-            if plan:
-                self.assignments.queue(_move_of(plan, "uneven load"))
+        if now_ns - self._sampled_ns >= _SAMPLE_NS:
+            self._sampled_ns = now_ns
+            self._sample(now_ns, leads=leads)
 
     def end(self, now_ns: int) -> None:
         """Handle that the run stops: give every pair an owner that closes it."""
@@ -207,6 +204,26 @@ class ShardManager:
         self.publish(before, universe)
         self.assignments.adopt(universe)
         return is_other
+
+    def _sample(self, now_ns: int, *, leads: bool) -> None:
+        """Measure, and begin a change that is due when none is under way."""
+        pids = {
+            child.shard: child.pid
+            for child in self._processes.children
+            if child.shard is not None and child.pid
+        }
+        self._meter.sample(self._carried, pids, now_ns)
+        if not leads or not self.assignments.is_idle or self._processes.ending:
+            return
+        add = self._absent.step(self.assignments.universe, now_ns) if self._absent is not None else None
+        if add is not None:
+            self.assignments.queue(add)
+            return
+        busiest = max(self._meter.cpu.values(), default=0.0)
+        if self._judge.is_due(ratio(self._measured(), self.loads()), busiest, now_ns):
+            plan = self._plan()
+            if plan:
+                self.assignments.queue(_move_of(plan, "uneven load"))
 
     def _take_over(self) -> None:
         """Go on with the universe of a former leader: what that one had not finished is undone."""

@@ -105,6 +105,7 @@ def room(make, clock, tmp_path):
         clock=clock,
         alert=alerts.append,
         held=lambda: frozenset({"BTC"}),
+        open_pairs=lambda: frozenset({"BTC"}),
         on_universe=told.append,
         find_universe=None,
         read_listings=None,

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+import msgspec
 import psutil
 from typing_extensions import override
 
 from arbshard.crashpoint import VARIABLE
 from arbshard.errors import TransportError
+from arbshard.model.universe import Universe
 from arbshard.wire import control
 from arbshard.wire.request import ask
 from kills.exchange import Exchange
@@ -35,6 +37,8 @@ stop_timeout_s = 30
 stuck_after_ms = {stuck_after_ms}
 disk_free_min_mb = 8
 disk_free_stop_mb = 4
+[venues]
+listing_every_s = 2
 [venues.upbit]
 ws_url = "{upbit[ws_url]}"
 rest_url = "{upbit[rest_url]}"
@@ -187,6 +191,16 @@ class LiveRun(Instance):
     def running_children(self) -> set[str]:
         """Names of the children that run."""
         return {name for name, pid in self._known().items() if _alive(pid) is not None}
+
+    def missed(self) -> set[str]:
+        """Pairs of which something is open and that are not traded: a market of theirs was closed at the start."""
+        note = self.risk_note()
+        return {*(one.pair for one in note.positions), *note.under_way} - self.bases()
+
+    def bases(self) -> set[str]:
+        """The pairs that are traded."""
+        universe = msgspec.json.decode(self.files.universe.read_bytes(), type=Universe)
+        return {pair.base for pair in universe.pairs}
 
     def deaths(self) -> list[str]:
         """Points at which processes died by plan, in order."""

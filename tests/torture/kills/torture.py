@@ -369,7 +369,9 @@ class Torture:
             self._run.kill_all(self._rng)
             self._start()
         end_s = time.monotonic() + 20
-        while self._run.running_children() < set(CHILDREN) and time.monotonic() < end_s:
+        while time.monotonic() < end_s and (
+            self._run.running_children() < set(CHILDREN) or self._run.missed()
+        ):
             time.sleep(_POLL_S)
         time.sleep(_SETTLE_S)
         self._run.stop()

@@ -1,0 +1,81 @@
+"""A run begins while a market is closed on which the run before has left a position open."""
+
+import json
+import urllib.request
+
+import msgspec
+import pytest
+
+from arbshard.clock import SystemClock
+from arbshard.model.universe import Universe
+from arbshard.status.collect import Collector
+from support.exchanges import running_exchanges
+from support.instance import Instance
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+CONFIG = """
+data = "public"
+[run]
+shards = 1
+[venues]
+listing_every_s = 1.0
+[venues.upbit]
+ws_url = "{upbit[ws_url]}"
+rest_url = "{upbit[rest_url]}"
+[venues.binance]
+ws_url = "{binance[ws_url]}"
+rest_url = "{binance[rest_url]}"
+[strategy]
+max_hold_s = {max_hold_s}
+"""
+
+
+def set_faults(said, order):
+    """Switch faults of the exchanges that run outside of the instance."""
+    request = urllib.request.Request(
+        f"{said['binance']['rest_url']}/sim/faults",
+        json.dumps(order).encode(),
+        {"Authorization": f"Bearer {said['token']}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        assert reply.status == 200, reply.read()
+
+
+def bases(instance):
+    universe = msgspec.json.decode(instance.files.universe.read_bytes(), type=Universe)
+    return {pair.base for pair in universe.pairs}
+
+
+def problems(instance):
+    status = Collector(instance.files.dir, SystemClock()).collect()
+    return " | ".join(status.problems) if status is not None else ""
+
+
+def test_its_pair_comes_when_the_market_opens_and_the_position_is_closed(tmp_path):
+    """Before, it stayed open for as long as the run went on, and nobody asked about its orders."""
+    folder = tmp_path / "instance"
+    folder.mkdir()
+    with (
+        running_exchanges(tmp_path, coins=4, seed=11, updates_per_s=5.0) as said,
+        Instance(folder, CONFIG.format(max_hold_s=600.0, **said)) as instance,
+    ):
+        instance.start()
+        (position, *_) = instance.wait_for(lambda: instance.risk_note().positions)
+        instance.do("stop", "--keep-positions")
+        assert instance.ended().code == 0
+        set_faults(said, {"set": {"market_state": {"share": 1.0, "market": position.pair, "state": "break"}}})
+        instance.config.write_text(
+            instance.config.read_text().replace("max_hold_s = 600.0", "max_hold_s = 3.0")
+        )
+        instance.start()
+        instance.wait_for(lambda: f"open position without a worker: {position.pair}" in problems(instance))
+        assert position.pair not in bases(instance)
+        set_faults(said, {"clear": ["market_state"]})
+        instance.wait_for(lambda: position.pair in bases(instance))
+        instance.wait_for(
+            lambda: position.position_id not in {one.position_id for one in instance.risk_note().positions}
+        )
+        assert f"{position.pair} is traded again" in instance.alerts()
+        instance.verify()
+        assert instance.stop().code == 0
