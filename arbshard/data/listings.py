@@ -11,14 +11,21 @@ from msgspec.structs import replace
 from arbshard.config import Config, VenueConfig
 from arbshard.data.clients import open_fetch
 from arbshard.errors import UsageError, VenueUnavailable
-from arbshard.model.market import FeeSchedule, Leg
+from arbshard.model.market import FeeSchedule, Leg, Pair
 from arbshard.model.universe import Universe
 from arbshard.model.warning import CoinName, MarketWarning
 from arbshard.sharding import split
 from arbshard.venues.base.client import ClosableFetch, Fetch
 from arbshard.venues.base.market import ListedMarket, Venue
 from arbshard.venues.base.rules import RulesReply
-from arbshard.venues.listing import fx_leg, pairs_of, select_pairs, with_slots
+from arbshard.venues.listing import (
+    fx_leg,
+    names_without_pair,
+    pairs_of,
+    select_pairs,
+    why_closed,
+    with_slots,
+)
 from arbshard.venues.registry import HOME, get_adapter, get_venue
 
 _TIMEOUT_S = 15.0
@@ -33,7 +40,8 @@ async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int
     """Ask both venues over REST what they list, pair their markets, select pairs and divide them into ``shards``.
 
     ``symbols`` are bases or names of either market. Without any, those of ``run.symbols`` in the configuration are
-    taken, and without those all pairs, up to ``run.max_pairs``. Each venue is asked three times at most.
+    taken, and without those all pairs, up to ``run.max_pairs``. Of ``run.symbols``, pairs of which a market is listed
+    as not trading are left out, unless none remains. Each venue is asked three times at most.
 
     Raises ``UsageError`` for a symbol that no pair has, a missing address and venues without a common base;
     raises ``VenueUnavailable`` when a venue does not answer.
@@ -43,11 +51,28 @@ async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int
     pairs = pairs_of(home, away, home_fees, _fees(config, config.venues.away), symbols=config.symbols)
     if not pairs:
         raise UsageError(f"{HOME} and {config.venues.away} list no base in common")
-    wanted = select_pairs(pairs, symbols or config.run.symbols)[: config.run.max_pairs]
-    chosen = with_slots(wanted)
+    wanted = select_pairs(pairs, symbols) if symbols else _configured(config, pairs, home, away)
+    chosen = with_slots(wanted[: config.run.max_pairs])
     universe = Universe(fx_leg(home, home_fees), tuple(chosen), split([pair.base for pair in chosen], shards))
     warnings, coin_names = said_of(universe.legs(), {HOME: home, config.venues.away: away})
     return replace(universe, warnings=warnings, coin_names=coin_names)
+
+
+def _configured(
+    config: Config, pairs: Sequence[Pair], home: Mapping[str, ListedMarket], away: Mapping[str, ListedMarket]
+) -> list[Pair]:
+    """Return the pairs of ``run.symbols`` that are trading. Raises ``UsageError`` when there is none, and for a name
+    that means no pair.
+    """
+    names = config.run.symbols
+    if not names_without_pair(pairs, names):
+        return select_pairs(pairs, names)
+    fees = _fees(config, HOME), _fees(config, config.venues.away)
+    chosen = select_pairs(pairs_of(home, away, *fees, symbols=config.symbols, closed_too=True), names)
+    closed = {pair.base: why_closed(pair, home, away) for pair in chosen}
+    if all(closed.values()):
+        raise UsageError("; ".join(f"{base} cannot be traded now: {why}" for base, why in closed.items()))
+    return [pair for pair in chosen if not closed[pair.base]]
 
 
 def said_of(

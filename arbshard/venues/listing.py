@@ -36,19 +36,22 @@ def pairs_of(
     away_fees: FeeSchedule,
     fx_base: str = FX_BASE,
     symbols: SymbolsConfig | None = None,
+    *,
+    closed_too: bool = False,
 ) -> list[Pair]:
     """Return every base that is tradable on both venues, sorted by base, in slots 1, 2 (home, away), 3, 4 and so
-    on.
+    on. ``closed_too``: those as well that a venue lists as not trading.
 
     ``home`` and ``away`` are listings by symbol, each in one quote only; the quote of away is ``fx_base``. The FX
     market itself is not a pair; ``fx_leg`` has slot 0. ``symbols`` holds aliases and homonyms. The base of a pair
     is its ticker at home.
     """
     known = symbols if symbols is not None else SymbolsConfig()
-    homes = _by_base(home.values())
+    homes = _by_base(home.values(), closed_too=closed_too)
+    in_fx_base = (one for one in away.values() if one.market.quote == fx_base)
     aways = {
         base: listed
-        for listed in _by_base(one for one in away.values() if one.market.quote == fx_base).values()
+        for listed in _by_base(in_fx_base, closed_too=closed_too).values()
         if (base := _home_ticker(known, homes, listed.market)) is not None
     }
     bases = sorted((homes.keys() & aways.keys()) - {fx_base})
@@ -85,15 +88,36 @@ def select_pairs(pairs: Sequence[Pair], names: Sequence[str]) -> list[Pair]:
     """
     if not names:
         return with_slots(pairs)
-    by_name: dict[str, Pair] = {}
-    for pair in pairs:
-        for name in (pair.home.market.symbol, pair.away.market.symbol, pair.base):
-            by_name[name.upper()] = pair
-    unknown = [name for name in dict.fromkeys(names) if _key(name) not in by_name]
+    by_name = _by_name(pairs)
+    unknown = names_without_pair(pairs, names)
     if unknown:
         raise UsageError("; ".join(_no_such_pair(name, by_name) for name in unknown))
     wanted = {by_name[_key(name)].base for name in names}
     return with_slots(pair for pair in pairs if pair.base in wanted)
+
+
+def names_without_pair(pairs: Iterable[Pair], names: Iterable[str]) -> list[str]:
+    """Return those of ``names`` that mean none of ``pairs``, each once."""
+    by_name = _by_name(pairs)
+    return [name for name in dict.fromkeys(names) if _key(name) not in by_name]
+
+
+def why_closed(pair: Pair, home: Mapping[str, ListedMarket], away: Mapping[str, ListedMarket]) -> str:
+    """Return which market of ``pair`` is listed as not trading, and why; empty when both are trading."""
+    listed = home[pair.home.market.symbol], away[pair.away.market.symbol]
+    return ", ".join(
+        f"{one.market} takes no orders ({one.note or 'no reason given'})"
+        for one in listed
+        if not one.tradable
+    )
+
+
+def _by_name(pairs: Iterable[Pair]) -> dict[str, Pair]:
+    return {
+        name.upper(): pair
+        for pair in pairs
+        for name in (pair.home.market.symbol, pair.away.market.symbol, pair.base)
+    }
 
 
 def _home_ticker(symbols: SymbolsConfig, homes: Mapping[str, ListedMarket], away: Market) -> str | None:
@@ -101,8 +125,8 @@ def _home_ticker(symbols: SymbolsConfig, homes: Mapping[str, ListedMarket], away
     return symbols.home_ticker(home, away.venue, away.base)
 
 
-def _by_base(listing: Iterable[ListedMarket]) -> dict[str, ListedMarket]:
-    return {listed.market.base: listed for listed in listing if listed.tradable}
+def _by_base(listing: Iterable[ListedMarket], *, closed_too: bool) -> dict[str, ListedMarket]:
+    return {listed.market.base: listed for listed in listing if listed.tradable or closed_too}
 
 
 def _key(name: str) -> str:

@@ -135,12 +135,12 @@ class ShardManager:
             config, read_listings, self.assignments, self._price_of, clock, self.alert
         )
         self._absent: AbsentPairs | None = None
-        """None where a person has chosen the pairs, or the venues are not asked again, and in a cluster, whose new
-        leader does not know which pairs were taken out.
+        """None where the venues are not asked again, and in a cluster: a new leader does not know which pairs were
+        taken out.
         """
         every_s = config.venues.listing_every_s
-        if others is None and every_s and not config.run.symbols:
-            self._absent = AbsentPairs(self._find, open_pairs, every_s, alert)
+        if others is None and every_s:
+            self._absent = AbsentPairs(self._find, open_pairs, config.run.symbols, every_s, alert)
 
     def register(self, desk: ControlServer) -> None:
         """Register the handlers of orders about shards."""
@@ -215,10 +215,12 @@ class ShardManager:
         self._meter.sample(self._carried, pids, now_ns)
         if not leads or not self.assignments.is_idle or self._processes.ending:
             return
-        add = self._absent.step(self.assignments.universe, now_ns) if self._absent is not None else None
-        if add is not None:
-            self.assignments.queue(add)
-            return
+        # A run that only records has no risk, and changes no pairs.
+        if self._absent is not None and self._processes.get("risk") is not None:
+            add = self._absent.step(self.assignments.universe, now_ns)
+            if add is not None:
+                self.assignments.queue(add)
+                return
         busiest = max(self._meter.cpu.values(), default=0.0)
         if self._judge.is_due(ratio(self._measured(), self.loads()), busiest, now_ns):
             plan = self._plan()

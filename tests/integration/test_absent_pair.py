@@ -1,4 +1,4 @@
-"""A run begins while a market is closed on which the run before has left a position open."""
+"""A run begins while a market is closed that was chosen, or on which the run before has left a position open."""
 
 import json
 import urllib.request
@@ -76,6 +76,33 @@ def test_its_pair_comes_when_the_market_opens_and_the_position_is_closed(tmp_pat
         instance.wait_for(
             lambda: position.position_id not in {one.position_id for one in instance.risk_note().positions}
         )
-        assert f"{position.pair} is traded again" in instance.alerts()
+        instance.wait_for(lambda: f"{position.pair} is traded again" in instance.alerts())
         instance.verify()
         assert instance.stop().code == 0
+
+
+def test_a_chosen_pair_that_is_closed_does_not_keep_the_others_from_being_traded(tmp_path):
+    """Before, such a run did not begin at all, and neither did its restart by a service manager."""
+    folder = tmp_path / "instance"
+    folder.mkdir()
+    with (
+        running_exchanges(tmp_path, coins=4, seed=11, updates_per_s=5.0) as said,
+        Instance(folder, CONFIG.format(max_hold_s=3.0, **said)) as instance,
+    ):
+        closed = {"share": 1.0, "market": "ETH", "state": "break"}
+        set_faults(said, {"set": {"market_state": closed}})
+        alone = instance.run("--symbols", "ETH")
+        assert alone.code == 2
+        assert alone.err == "arbshard: ETH cannot be traded now: binance:ETHUSDT takes no orders (BREAK)\n"
+        unknown = instance.run("--symbols", "BTC,ETH,ETHH")
+        assert unknown.code == 2
+        assert "'ETHH' is not tradable on both venues, did you mean ETH" in unknown.err
+        instance.start("--symbols", "BTC,ETH")
+        instance.until_running()
+        assert bases(instance) == {"BTC"}
+        instance.wait_for(lambda: "ETH: left out while a market is closed" in instance.alerts())
+        set_faults(said, {"clear": ["market_state"]})
+        instance.wait_for(lambda: bases(instance) == {"BTC", "ETH"})
+        instance.wait_for(lambda: "ETH is traded again" in instance.alerts())
+        assert instance.stop().code == 0
+        instance.verify()

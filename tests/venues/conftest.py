@@ -107,8 +107,10 @@ def listed() -> Callable[..., ListedMarket]:
         notional_max=Decimal(10**9),
     )
 
-    def build(symbol: str, base: str, quote: str, venue: str, *, tradable: bool = True) -> ListedMarket:
-        return ListedMarket(Market(venue, symbol, base, quote), rules, tradable)
+    def build(
+        symbol: str, base: str, quote: str, venue: str, *, tradable: bool = True, note: str = ""
+    ) -> ListedMarket:
+        return ListedMarket(Market(venue, symbol, base, quote), rules, tradable, note)
 
     return build
 

@@ -8,7 +8,14 @@ from arbshard.config import SymbolsConfig
 from arbshard.errors import UsageError, VenueError
 from arbshard.model.market import Market
 from arbshard.venues.base.market import ListedMarket
-from arbshard.venues.listing import fx_leg, pairs_of, select_pairs, with_slots
+from arbshard.venues.listing import (
+    fx_leg,
+    names_without_pair,
+    pairs_of,
+    select_pairs,
+    why_closed,
+    with_slots,
+)
 
 BASES = ["ETH", "BTC", "SOL", "XRP", "DOGE", "ADA"]
 
@@ -71,6 +78,16 @@ def test_market_that_is_not_tradable_makes_no_pair(home, away, fees, listed):
     assert [pair.base for pair in pairs_of(home, away, fees, fees)] == ["ADA", "DOGE", "SOL", "XRP"]
 
 
+def test_closed_markets_make_pairs_where_that_is_wanted_and_say_why(home, away, fees, listed):
+    home["KRW-BTC"] = listed("KRW-BTC", "BTC", "KRW", "upbit", tradable=False, note="halted")
+    away["BTCUSDT"] = listed("BTCUSDT", "BTC", "USDT", "binance", tradable=False)
+    found = {pair.base: pair for pair in pairs_of(home, away, fees, fees, closed_too=True)}
+    assert sorted(found) == ["ADA", "BTC", "DOGE", "ETH", "SOL", "XRP"]
+    said = "upbit:KRW-BTC takes no orders (halted), binance:BTCUSDT takes no orders (no reason given)"
+    assert why_closed(found["BTC"], home, away) == said
+    assert why_closed(found["ETH"], home, away) == ""
+
+
 def test_away_market_in_another_quote_makes_no_pair(home, away, fees, listed):
     away["KLAYFDUSD"] = listed("KLAYFDUSD", "KLAY", "FDUSD", "binance")
     assert "KLAY" not in [pair.base for pair in pairs_of(home, away, fees, fees)]
@@ -94,6 +111,11 @@ def test_duplicates_collapse_and_the_order_is_the_listings(pairs):
     chosen = select_pairs(pairs, ["XRP", "KRW-BTC", "btc", "BTCUSDT", "xrp", "ETH"])
     assert [pair.base for pair in chosen] == ["BTC", "ETH", "XRP"]
     assert slots(chosen) == [1, 2, 3, 4, 5, 6]
+
+
+def test_names_that_mean_no_pair(pairs):
+    assert names_without_pair(pairs, ["btc", "NOPE", "KRW-ETH", "nope2", "NOPE"]) == ["NOPE", "nope2"]
+    assert names_without_pair([], ["BTC"]) == ["BTC"]
 
 
 def test_no_names_are_all(pairs):

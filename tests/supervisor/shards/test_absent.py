@@ -12,14 +12,14 @@ S = 1_000_000_000
 class Desk:
     """Risk and the venues of a run that trades BTC."""
 
-    def __init__(self, make, every_s=30.0):
+    def __init__(self, make, every_s=30.0, chosen=()):
         self.make = make
         self.open = None
         self.asked = []
         self.requests = []
         self.alerts = []
         self.universe = Universe(make.fx_leg, (make.pair,), (("BTC",),))
-        self.absent = AbsentPairs(self.find, lambda: self.open, every_s, self.alerts.append)
+        self.absent = AbsentPairs(self.find, lambda: self.open, chosen, every_s, self.alerts.append)
         self.now_s = 0
 
     def find(self, names):
@@ -65,11 +65,48 @@ def test_a_missed_pair_is_asked_for_until_its_markets_are_open(desk) -> None:
     change = desk.step()
     assert change is not None
     assert change.what == "add ETH"
-    assert desk.alerts == ["ETH is traded again: it was left out at the start, and something of it is open"]
+    assert desk.alerts == []
     desk.universe = desk.universe.with_pairs([desk.make.other_pair("ETH")])
     for _ in range(100):
         assert desk.step() is None
     assert len(desk.asked) == 2
+    assert desk.alerts == ["ETH is traded again: it was left out when the run began"]
+
+
+def test_a_change_that_fails_is_made_again(desk) -> None:
+    """There was no free slot, for example."""
+    desk.open = frozenset({"ETH"})
+    changes = []
+    for _ in range(95):
+        if desk.requests and desk.requests[-1].universe is None:
+            desk.answer("ETH")
+        changes += filter(None, [desk.step()])
+    assert [change.what for change in changes] == ["add ETH"] * 4
+    assert desk.alerts == []
+
+
+def test_what_a_person_has_chosen_comes_whether_or_not_something_is_open(make) -> None:
+    desk = Desk(make, chosen=("KRW-BTC", "KRW-ETH"))
+    desk.step()
+    assert desk.asked == [(1, "KRW-ETH")]
+    assert desk.alerts == [
+        "KRW-ETH: left out while a market is closed; added once both venues list it as trading"
+    ]
+    desk.answer("ETH")
+    change = desk.step()
+    assert change is not None
+    assert change.what == "add ETH"
+    desk.universe = desk.universe.with_pairs([desk.make.other_pair("ETH")])
+    desk.step()
+    assert desk.alerts[1:] == ["KRW-ETH is traded again: it was left out when the run began"]
+
+
+def test_what_a_person_has_not_chosen_stays_out(make) -> None:
+    desk = Desk(make, chosen=("BTC",))
+    desk.open = frozenset({"BTC", "ETH"})
+    for _ in range(100):
+        assert desk.step() is None
+    assert desk.asked == desk.alerts == []
 
 
 def test_each_of_several_has_its_turn(desk) -> None:
