@@ -52,7 +52,7 @@ def web(
     clock, stop = SystemClock(), threading.Event()
     readers = [DeskReader(one, partial(find_run_dir, one), clock) for one in names]
     typer.echo(f"{', '.join(names)}: {address.sentence()}")
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     asyncio.run(DeskServer(readers, address, clock).serve(stop.is_set))
 

@@ -116,7 +116,7 @@ class ExchangesServer:
     async def run(self, parent_pid: int | None = None, duration_s: float | None = None) -> None:
         """Serve until a signal, the end of the parent, for ``duration_s``, or to the end of the world."""
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         config = self._config
         with ExitStack() as folders:

@@ -22,7 +22,7 @@ def watch(run_dir: Path) -> int:
     Raises ``OSError`` when the terminal is gone.
     """
     received_signals: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda signum, _: received_signals.append(signum))
     collector = Collector(run_dir, SystemClock())
     status = collector.collect()
