@@ -11,11 +11,13 @@ from msgspec.structs import replace
 
 from arbshard.config import Config
 from arbshard.data.listings import Listings, read_listings
-from arbshard.errors import ArbshardError
+from arbshard.errors import ArbshardError, UsageError
+from arbshard.model.market import Pair
 from arbshard.model.notes import RunState
 from arbshard.model.rundir import RunFiles
 from arbshard.model.silence import SETTLED_NS
 from arbshard.model.universe import Universe
+from arbshard.venues.listing import names_without_pair
 from arbshard.virtual.accounts import VirtualAccounts
 from arbshard.virtual.bells import Bells
 from arbshard.virtual.children import KILLED, Program, VirtualChild, VirtualHost
@@ -176,14 +178,22 @@ class VirtualSupervisor:
     async def _find_universe(
         self, config: Config, names: Sequence[str], timeout_s: float, alert: Callable[[str], None]
     ) -> Universe:
-        """Implements ``preflight.FindUniverse``: the venues list what they have always listed."""
-        del config, timeout_s, alert
+        """Implements ``preflight.FindUniverse``: the pairs whose markets are both listed as trading now.
+
+        Raises ``UsageError`` when there is none, and for a name that means none; ``VenueUnavailable`` in an outage.
+        """
+        del alert
         await asyncio.sleep(_LISTING_S)
-        universe = self._world.universe
-        if not names:
-            return universe
-        found = tuple(pair for pair in universe.pairs if any(pair.answers_to(name) for name in names))
-        return replace(universe, pairs=found, shards=(tuple(pair.base for pair in found),))
+        universe, listed = self._world.universe, await self._read_listings(config, {}, timeout_s)
+        pairs = [pair for pair in universe.pairs if _is_trading(pair, listed)]
+        if unknown := names_without_pair(pairs, names):
+            raise UsageError(f"not tradable on both venues: {', '.join(unknown)}")
+        found = tuple(pair for pair in pairs if not names or any(pair.answers_to(name) for name in names))
+        if not found:
+            raise UsageError("no pair is tradable on both venues")
+        bases = {pair.base for pair in found}
+        shards = tuple(tuple(base for base in shard if base in bases) for shard in universe.shards)
+        return replace(universe, pairs=found, shards=shards)
 
     async def _read_listings(
         self, config: Config, symbols: Mapping[str, Sequence[str]], timeout_s: float
@@ -212,6 +222,11 @@ class VirtualSupervisor:
         if name == "risk" and code == KILLED and risk is not None and risk.core is not None:
             self._world.audit.left(risk.core.state)
         self._world.oracle.ended(name, epoch, code)
+
+
+def _is_trading(pair: Pair, listed: Listings) -> bool:
+    markets = [listed.markets[leg.market.venue].get(leg.market.symbol) for leg in (pair.home, pair.away)]
+    return all(market is not None and market.tradable for market in markets)
 
 
 def _keep_no_note(children: Mapping[str, int]) -> None:
