@@ -54,8 +54,9 @@ async def test_a_life_that_ends_is_renewed_before(begin, tools, name):
     assert rig.turned_dark() == []
     note = rig.note
     assert (note.reconnects, note.wanted) == (0, 1)
-    assert note.duplicates > 0
     assert note.bad_frames == 0
+    # On a busy machine a successor may take over before both have brought the same book.
+    await tools.until(lambda: rig.note.duplicates > 0, what="a book that came on both")
 
 
 async def test_two_connections_for_the_same_markets(begin, tools, name):
