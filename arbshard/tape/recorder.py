@@ -27,6 +27,10 @@ _AT_ONCE = 64
 """Number of messages of each socket that are read in one step: with 60 KB in each, some 4 MB."""
 _READS_MAX = 128
 """Number of steps in which all waiting messages are read."""
+_EMPTY_READS, _EMPTY_S = 4, 0.05
+"""At the end, how often nothing must have come, with so many seconds between: what was published last may still be in
+ZeroMQ's threads, which a busy machine runs late.
+"""
 _FLUSH_NS = 500_000_000
 _LEDGER_NS = 1_000_000_000
 _RAW = recording.RAW.encode()
@@ -104,9 +108,13 @@ class Recorder:
     def close(self) -> None:
         """Read the messages that have come, write what is in memory, end the segment, and close the socket."""
         # Bounded, because an instance that continues to publish would never leave the queue empty.
+        empty = 0
         for _ in range(_READS_MAX):
-            if not self._read():
+            empty = 0 if self._read() else empty + 1
+            if empty > _EMPTY_READS:
                 break
+            if empty:
+                time.sleep(_EMPTY_S)
         self._take_universe()
         now_ns = self._clock.monotonic_ns()
         self._take_decisions(now_ns)
