@@ -1,8 +1,8 @@
 """Takes pairs up that were left out when the run began because a market of theirs was closed.
 
 They are those that a person has chosen. Where all pairs are traded, they are those of which a run before has left
-something open, a position or an order whose outcome is not known: it has no worker until its pair is traded. ``manager`` asks
-the venues for these pairs again and again, and adds each as soon as both list it as trading.
+something open, a position or an order whose outcome is not known: it has no worker until its pair is traded.
+``manager`` asks the venues for these pairs again and again, and adds each as soon as both list it as trading.
 """
 
 from collections.abc import Callable, Sequence
