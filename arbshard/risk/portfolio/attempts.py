@@ -74,6 +74,9 @@ def attempts_after(
         if _went_alone(trade):  # it was filled in part, by too little for a hedge: its venue accepts orders
             return _passed(known)
     lead, is_small = _failed_leg(trade)
+    if known is not None and _went_alone(trade) and not trade.fills():
+        # Only the leg that goes first was sent; that it never arrived, or met a busy venue, does not end its test.
+        lead, is_small = trade.intent.lead, is_small or known.is_small
     cost = max(ZERO, before.value(fx, mark) - left.value(fx, mark))
     return Attempts(
         tries=(known.tries if known is not None else 0) + 1,

@@ -145,6 +145,21 @@ class TestExits:
         assert (known.lead, known.is_small, known.tries) == (first, True, before.tries + 1)
 
     @pytest.mark.parametrize("first", ["home", "away"])
+    def test_a_first_leg_goes_first_again_when_its_order_never_arrived(self, first):
+        """A successor finds neither order at its venue: that says nothing of the leg that was not sent."""
+        world = w.World()
+        position = world.open_position()
+        leave(world, *("rejected", "filled") if first == "home" else ("filled", "rejected"))
+        before = attempts(world)
+        world.tick(ENOUGH_MS)
+        intent = replace(world.exit_of(position, reason="manual"), lead=first)
+        assert isinstance(world.submit(intent), Approved)
+        world.report(intent, result_of(intent.home, "busy"), result_of(intent.away, "busy"))
+        world.conclude(intent)
+        known = attempts(world)
+        assert (known.lead, known.is_small, known.tries) == (first, True, before.tries + 1)
+
+    @pytest.mark.parametrize("first", ["home", "away"])
     def test_a_first_leg_that_is_filled_too_little_for_a_hedge_ends_the_pause(self, first):
         world = w.World()
         position = world.open_position()
