@@ -366,7 +366,7 @@ class Budgets:
             running.unknown.discard(event.client_id)
         if event.fills:
             running.refusing.clear()
-        elif event.state in ("REJECTED", "NOT_ACCEPTED"):
+        elif event.state in ("REJECTED", "NOT_ACCEPTED") and event.fault:  # without one it was not sent
             running.refusing.add(order.market)
         self._state_facts(event, order, now_ns)
         if running.intent.kind == "exit":

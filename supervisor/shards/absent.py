@@ -56,8 +56,11 @@ class AbsentPairs:
             self._alert(
                 f"{what}: left out while a market is closed; added once both venues list it as trading"
             )
-        for name in set(self._missed or ()) - set(names_without_pair(universe.pairs, self._missed or ())):
-            self._alert(f"{name} is traded again: it was left out when the run began")
+        before = self._missed or []
+        left_out = names_without_pair(universe.pairs, before)
+        for name in before:
+            if name not in left_out:
+                self._alert(f"{name} is traded again: it was left out when the run began")
         self._missed = missed
         asked, self._asked = self._asked, None
         if asked is None:

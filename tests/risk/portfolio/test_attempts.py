@@ -129,9 +129,10 @@ class TestExits:
             assert retry_of(known, "exit", EXECUTION).wait_ms == wait_s * 1_000
             assert known.why == f"its {first} leg found no price within its bounds"
 
+    @pytest.mark.parametrize("found", ["expired", "busy"])
     @pytest.mark.parametrize("first", ["home", "away"])
-    def test_a_first_leg_goes_first_again_after_its_worker_has_ended(self, first):
-        """A successor on paper finds both legs expired, also the one that its predecessor had not sent."""
+    def test_a_first_leg_goes_first_again_after_its_worker_has_ended(self, first, found):
+        """A successor finds both legs expired on paper, and neither at its venue live, also the one not sent."""
         world = w.World()
         position = world.open_position()
         leave(world, *("rejected", "filled") if first == "home" else ("filled", "rejected"))
@@ -139,22 +140,7 @@ class TestExits:
         world.tick(ENOUGH_MS)
         intent = replace(world.exit_of(position, reason="manual"), lead=first)
         assert isinstance(world.submit(intent), Approved)
-        world.report(intent, w.expired(intent.home), w.expired(intent.away))
-        world.conclude(intent)
-        known = attempts(world)
-        assert (known.lead, known.is_small, known.tries) == (first, True, before.tries + 1)
-
-    @pytest.mark.parametrize("first", ["home", "away"])
-    def test_a_first_leg_goes_first_again_when_its_order_never_arrived(self, first):
-        """A successor finds neither order at its venue: that says nothing of the leg that was not sent."""
-        world = w.World()
-        position = world.open_position()
-        leave(world, *("rejected", "filled") if first == "home" else ("filled", "rejected"))
-        before = attempts(world)
-        world.tick(ENOUGH_MS)
-        intent = replace(world.exit_of(position, reason="manual"), lead=first)
-        assert isinstance(world.submit(intent), Approved)
-        world.report(intent, result_of(intent.home, "busy"), result_of(intent.away, "busy"))
+        world.report(intent, result_of(intent.home, found), result_of(intent.away, found))
         world.conclude(intent)
         known = attempts(world)
         assert (known.lead, known.is_small, known.tries) == (first, True, before.tries + 1)
