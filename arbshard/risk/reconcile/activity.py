@@ -5,8 +5,8 @@ A statement is of the instant at which the venue read the balances, the ledger's
 things are between them:
 
 - what is booked since: a statement that was read before may or may not show it;
-- what orders that have not ended may have done and no process has reported yet: at most what is held for them, and
-  what that buys or brings.
+- what orders that have not ended may have done and no process has reported yet: at most what is held for them (and,
+  for a buy, the part of a fee that is above the configured one), and what that buys or brings.
 
 Both are bounded, so a currency under way is compared with an interval, and nothing else needs to wait. What is known
 here is lost with the process: statements from before a session are not compared.
@@ -30,6 +30,12 @@ FEE_COINS: frozenset[Account] = frozenset(
 
 SALE_MAX = Decimal("1.5")
 """A sale brings at most so many times what its limit asks for. A buy cannot cost more than its limit."""
+
+FEE_MAX = Decimal("0.01")
+"""Share of a buy's notional that a venue's fee takes at most. What is held for a buy contains the configured fee; an
+account that has lost its volume tier or its discount pays more, and its statement may show that before its fill is
+known.
+"""
 
 _BOOKED_MAX = 10_000
 """Number of booked changes that are remembered for each venue; a statement that is older than all of them is not
@@ -198,7 +204,8 @@ def _add_orders(found: dict[str, Span], trade: Trade, venue: str) -> bool:
         hold = trade.hold(order.client_id)
         spent = hold.amount if hold is not None else ZERO
         if order.side == "buy":
-            _widen(found, market.quote, -spent, ZERO)
+            # A hold contains the configured fee already. It is counted twice here, which only widens the span.
+            _widen(found, market.quote, -spent - left * order.limit * FEE_MAX, ZERO)
             _widen(found, market.base, ZERO, left)
         else:
             _widen(found, market.base, -spent, ZERO)

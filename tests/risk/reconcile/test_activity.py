@@ -56,11 +56,21 @@ def test_orders_under_way_are_bounded_by_what_is_held_for_them(activity, world, 
         "KRW": Span(Decimal(0), Decimal(750_000)),
     }
     assert activity.spans(w.AWAY, 2000, (trade,), balances) == {
-        "USDT": Span(Decimal(-350), Decimal(0)),
+        "USDT": Span(Decimal("-353.5"), Decimal(0)),  # an account may pay a fee above the configured one
         "BTC": Span(Decimal(0), Decimal("0.5")),
         "BNB": Span(Decimal(-5), Decimal(0), is_vague=True),  # any order may pay its fee in it
         "DOGE": Span(Decimal(-7), Decimal(0), is_vague=True),  # or in what is not traded
     }
+
+
+def test_a_buy_may_cost_a_fee_above_the_configured_one(activity, world, balances) -> None:
+    trade = opened(world, "buy_home")
+    fees = world.pairs["BTC"].home.fees
+    order = trade.intent.home
+    paid = order.quantity * order.limit * (1 + 2 * fees.buy_bps / 10_000)
+    span = activity.spans(w.HOME, 2000, (trade,), balances)["KRW"]
+    assert trade.hold(order.client_id).amount < paid  # so the hold alone does not explain it
+    assert span.nearest(-paid) == -paid
 
 
 def test_an_order_that_has_ended_moves_nothing_more(activity, world, balances) -> None:

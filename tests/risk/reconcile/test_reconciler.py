@@ -291,7 +291,7 @@ class TestWhatIsUnderWay:
         desk.world.report(intent, w.OrderResult(intent.home, "UNKNOWN"))
         desk.venues.held[w.HOME, "KRW"] -= 6_000_000
         (found,) = desk.state()
-        held = Decimal(500_250)
+        held = Decimal(505_250)  # a fee of at most 1 % on top of the hold
         assert (found.currency, found.stated, found.booked) == ("KRW", 4_000_000, 10_000_000)
         assert (found.low, found.high) == (-held, 0)
         assert desk.world.state.reconciled.differences[w.HOME, "KRW"].amount == -6_000_000 + held
@@ -299,20 +299,22 @@ class TestWhatIsUnderWay:
         assert desk.state() == []  # found once
         answer = desk.world.tell(AcceptDifference(w.HOME, "KRW", "seen"))
         assert isinstance(answer, Denied)
-        assert "orders under way may explain 500250 of it" in answer.why
+        assert "orders under way may explain 505250 of it" in answer.why
         desk.world.report(intent, w.expired(intent.home), w.expired(intent.away))
         desk.world.conclude(intent)
         (again,) = desk.state()
         assert (again.stated - again.booked, again.low, again.high) == (-6_000_000, 0, 0)
         assert isinstance(desk.world.tell(AcceptDifference(w.HOME, "KRW", "seen")), Done)
 
-    def test_what_the_holds_of_an_open_intent_explain_is_no_difference(self, desk) -> None:
+    @pytest.mark.parametrize("fee", [250, 400, 5_250])
+    def test_what_an_order_under_way_may_cost_is_no_difference(self, desk, fee) -> None:
+        """The account may pay more than the configured 5 bps, and its statement may come before the fill."""
         intent = desk.world.entry("BTC", "buy_home")
         desk.world.submit(intent)
-        desk.venues.held[w.HOME, "KRW"] -= Decimal(500_250)
+        desk.venues.held[w.HOME, "KRW"] -= 500_000 + fee
         desk.venues.held[w.HOME, "BTC"] += Decimal("0.5")
         assert desk.state() == []
-        desk.venues.held[w.HOME, "KRW"] -= 1
+        desk.venues.held[w.HOME, "KRW"] -= 5_251 - fee
         assert [event.currency for event in desk.state()] == ["KRW"]
 
     def test_what_is_filled_and_reported_no_longer_widens_the_bound(self, desk) -> None:
@@ -322,7 +324,7 @@ class TestWhatIsUnderWay:
         for fill in half.fills:
             desk.venues.fill(fill)
         desk.world.report(intent, w.OrderResult(intent.home, "PARTIAL", half.fills))
-        desk.venues.held[w.HOME, "KRW"] -= Decimal(250125)
+        desk.venues.held[w.HOME, "KRW"] -= Decimal(252_625)
         assert desk.state() == []
         desk.venues.held[w.HOME, "KRW"] -= 1
         assert [event.currency for event in desk.state()] == ["KRW"]
