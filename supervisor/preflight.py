@@ -5,11 +5,13 @@ be imported. No beat and no frame may wait for that, so it is done in a thread w
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from arbshard.config import Config
+from arbshard.data.address_block import AddressBlock, CallRefused
 from arbshard.data.listings import Listings, find_universe, read_listings
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.log import get_logger
@@ -43,6 +45,45 @@ class ReadListings(Protocol):
         ``ArbshardError``.
         """
         ...
+
+
+class HeedingQuestions:
+    """Asks venues what they list only while none of them refuses calls from this address, and lets the whole run
+    know of an answer that refuses further ones.
+
+    The venues are asked in a thread, and what a venue refuses is kept by objects of the loop.
+    """
+
+    def __init__(
+        self, blocks: Mapping[str, AddressBlock], find_universe: FindUniverse, read_listings: ReadListings
+    ) -> None:
+        self._blocks = blocks
+        self._find_universe = find_universe
+        self._read_listings = read_listings
+
+    async def find_universe(
+        self, config: Config, names: Sequence[str], timeout_s: float, alert: Callable[[str], None]
+    ) -> Universe:
+        """Implements ``FindUniverse``."""
+        with self._heeded():
+            return await self._find_universe(config, names, timeout_s, alert)
+
+    async def read_listings(
+        self, config: Config, symbols: Mapping[str, Sequence[str]], timeout_s: float
+    ) -> Listings:
+        """Implements ``ReadListings``."""
+        with self._heeded():
+            return await self._read_listings(config, symbols, timeout_s)
+
+    @contextmanager
+    def _heeded(self) -> Iterator[None]:
+        for block in self._blocks.values():
+            block.check()
+        try:
+            yield
+        except CallRefused as error:
+            self._blocks[error.venue].learn(error.answer)
+            raise
 
 
 async def read_again(config: Config, symbols: Mapping[str, Sequence[str]], timeout_s: float) -> Listings:

@@ -33,6 +33,7 @@ from supervisor.exchanges import with_exchanges
 from supervisor.feeds.market_feeds import MarketFeeds
 from supervisor.ledger import LedgerAlerts, describe_open, describe_unclosable
 from supervisor.ports import SupervisorPorts
+from supervisor.preflight import HeedingQuestions
 from supervisor.processes.child import Child, ChildSpec
 from supervisor.processes.probe import HttpProbe
 from supervisor.processes.process_supervisor import NOT_LEADER, READY_S, ProcessSupervisor
@@ -511,6 +512,8 @@ class Run:
 
     def _open_shards(self, universe: Universe, feeds: MarketFeeds) -> None:
         """Allow pairs to be moved, added and removed from now on."""
+        blocks = {name: feed.block for name, feed in feeds.venues.items()}
+        asked = HeedingQuestions(blocks, self._ports.find_universe, self._ports.read_listings)
         self._shards = ShardManager(
             universe,
             config=self.config,
@@ -523,8 +526,8 @@ class Run:
             held=self._risk.held,
             open_pairs=self._risk.open_pairs,
             on_universe=self._on_universe,
-            find_universe=self._ports.find_universe,
-            read_listings=self._ports.read_listings,
+            find_universe=asked.find_universe,
+            read_listings=asked.read_listings,
             cpu_s=self._ports.host.cpu_s,
             wake_workers=feeds.wake_workers,
             others=self._member.role if self._member is not None else None,

@@ -23,6 +23,15 @@ def blocked_s(venue: str, answer: Answer) -> float:
     return answer.pause_s
 
 
+class CallRefused(VenueUnavailable):
+    """Is raised when a venue answered a call by refusing this address for a time, which ``answer`` may name."""
+
+    def __init__(self, why: str, venue: str, answer: Answer) -> None:
+        super().__init__(why)
+        self.venue = venue
+        self.answer = answer
+
+
 class AddressBlock:
     """Knows until when a venue refuses what comes from this address."""
 
@@ -72,15 +81,17 @@ class AddressBlock:
         )
         return wait_s
 
+    def check(self) -> None:
+        """Raise ``VenueUnavailable`` while the venue refuses calls."""
+        left_s = self.calls_left_s()
+        if left_s:
+            raise VenueUnavailable(f"{self._venue} refuses calls from this address for {left_s:.0f} s more")
+
     def heeded_by(self, fetch: Fetch) -> Fetch:
         """Return a ``fetch`` that sends nothing while the venue refuses calls, and learns from each answer."""
 
         async def fetch_if_allowed(address: str) -> Answer:
-            left_s = self.calls_left_s()
-            if left_s:
-                raise VenueUnavailable(
-                    f"{self._venue} refuses calls from this address for {left_s:.0f} s more"
-                )
+            self.check()
             answer = await fetch(address)
             self.learn(answer)
             return answer

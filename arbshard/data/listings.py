@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from msgspec.structs import replace
 
 from arbshard.config import Config, VenueConfig
+from arbshard.data.address_block import CallRefused, blocked_s
 from arbshard.data.clients import open_fetch
 from arbshard.errors import UsageError, VenueUnavailable
 from arbshard.model.market import FeeSchedule, Leg, Pair
@@ -178,8 +179,8 @@ async def _get(fetch: Fetch, name: str, url: str) -> bytes:
             continue
         if answer.status == 200:
             return answer.body
-        why, pause_s = f"HTTP {answer.status}", answer.pause_s
+        why, pause_s = f"HTTP {answer.status}", blocked_s(name, answer)
         if pause_s > _PAUSE_S_MAX:  # an earlier question would make the block longer
             why += f", the venue wants no question for {pause_s:g} s"
-            break
+            raise CallRefused(f"{name}: {url} does not answer: {why}", name, answer)
     raise VenueUnavailable(f"{name}: {url} does not answer: {why}")

@@ -111,12 +111,18 @@ class VirtualFetch:
         self._calls = 0
 
     async def __call__(self, address: str) -> Answer:
-        """Return the venue's response to a GET of ``address``. Raises ``VenueUnavailable`` during an outage."""
+        """Return the venue's response to a GET of ``address``. Raises ``VenueUnavailable`` during an outage, and when
+        the venue loses the call.
+        """
         exchanges, clock = self._world.exchanges, self._world.clock
+        trading, path = exchanges.trading.get(self._venue), URL(address).raw_path_qs
+        if trading is not None:
+            trading.leaves("call", path)
         await asyncio.sleep(_CALL_S)
         if not exchanges.venues[self._venue].is_reachable:
             raise VenueUnavailable(f"{self._venue}: connection refused")
-        path = URL(address).raw_path_qs
+        if trading is not None and (refused := trading.public_refusal(address)) is not None:
+            return refused
         self._calls += 1
         said = listing_of(self._venue, exchanges.world, path, self._calls, clock.wall_ms())
         return Answer(said.status, said.body, {})

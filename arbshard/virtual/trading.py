@@ -104,14 +104,31 @@ class TradingVenue:
 
     def session(self, address: str, headers: Mapping[str, str]) -> ClientSession | VenueAnswer | None:
         """Return the venue's response to a WebSocket handshake at ``address``."""
-        query = self._handshake(address, headers)
+        query = self._get(address, headers)
         return self.core.faults.refusal(query) or self.core.open_session(query)
 
     def refusal(self, address: str, headers: Mapping[str, str]) -> VenueAnswer | None:
         """Return the answer to a handshake of market data that is refused; None when it is not."""
-        return self.core.faults.refusal(self._handshake(address, headers))
+        return self.core.faults.refusal(self._get(address, headers))
 
-    def _handshake(self, address: str, headers: Mapping[str, str]) -> Query:
+    def public_refusal(self, address: str) -> Answer | None:
+        """Return the answer to a call without a key that does not reach the venue; None for one that does.
+
+        Raises ``NoAnswer`` for one that is lost.
+        """
+        fate = self.core.faults.requests.before(self._get(address, {}))
+        if fate is None:
+            return None
+        refusal = fate.answer
+        if refusal is None:
+            raise NoAnswer("the connection was cut", sent=True)
+        headers = {name.lower(): value for name, value in refusal.headers.items()}
+        answer = Answer(refusal.status, refusal.body, headers)
+        self.learned(answer, "call")
+        return answer
+
+    def _get(self, address: str, headers: Mapping[str, str]) -> Query:
+        """Return a GET of ``address``, also that of a handshake, as it arrives now."""
         parts = urlsplit(address)
         return self.query("GET", parts.path, parts.query, b"", headers)
 

@@ -98,7 +98,7 @@ class VenueFeed:
         self._record = RecordTopic(
             venue.name, raw or bus, clock, lambda: self._fanout.symbols, self._newest_frame
         )
-        block = AddressBlock(venue.name, clock, budget)
+        block = self.block = AddressBlock(venue.name, clock, budget)
         self._fetch: Fetch = block.heeded_by(self._record.recorded(fetch or self._http))
         self._rest = RestSource(self._fanout, config.rest_url, config.depth, clock, self._fetch)
         self._confirmation = BookConfirmation(

@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 
+from arbshard.data.address_block import CallRefused
 from arbshard.data.listings import _get
 from arbshard.errors import VenueUnavailable
 from arbshard.venues.base.client import Answer
@@ -38,6 +39,9 @@ def test_tries(answers, gaps_s, why):
             with pytest.raises(VenueUnavailable) as caught:
                 await _get(fetch, "upbit", "https://u/v1")
             assert str(caught.value) == f"upbit: https://u/v1 does not answer: {why}"
+            if "wants no question" in why:
+                assert isinstance(caught.value, CallRefused)
+                assert (caught.value.venue, caught.value.answer) == ("upbit", answers[0])
         else:
             assert await _get(fetch, "upbit", "https://u/v1") == b"[]"
         assert [b - a for a, b in itertools.pairwise(asked_s)] == pytest.approx(gaps_s)

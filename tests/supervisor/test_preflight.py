@@ -3,13 +3,17 @@
 import asyncio
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
 
 from arbshard.config import Config
+from arbshard.data.address_block import AddressBlock, CallRefused
 from arbshard.doctor.checks import Check
 from arbshard.errors import UsageError, VenueUnavailable
+from arbshard.shm.budget import Budget, Window
+from arbshard.venues.base.client import Answer
 from supervisor import preflight
 from supervisor.preflight import run_in_thread
 
@@ -54,6 +58,61 @@ async def test_a_dry_run_only_says_so(found):
 async def test_warnings_stop_nothing(found):
     found(CHECKS[:2])
     await preflight.run_preflight(config(dry_run=False), None, {}, pytest.fail)
+
+
+class TestRefusedAddress:
+    """No venue is asked what it lists while one of them refuses calls, whichever process has learned of it."""
+
+    @pytest.fixture
+    def world(self, clock, tmp_path):
+        windows = (Window("upbit", "upbit", 10, 10**9), Window("binance", "binance", 10, 10**9))
+        other = Budget.open(tmp_path, "worker-0", windows)
+        budget = Budget.open(tmp_path, "supervisor", windows)
+        blocks = {name: AddressBlock(name, clock, budget) for name in ("upbit", "binance")}
+        world = SimpleNamespace(blocks=blocks, other=other, asked=[], answer=None)
+
+        async def find(config, names, timeout_s, alert):
+            world.asked.append(names)
+            if world.answer is not None:
+                raise CallRefused("binance does not answer", "binance", world.answer)
+            return "universe"
+
+        async def read(config, symbols, timeout_s):
+            world.asked.append(symbols)
+            if world.answer is not None:
+                raise CallRefused("binance does not answer", "binance", world.answer)
+            return "listings"
+
+        asked = preflight.HeedingQuestions(blocks, find, read)
+        world.find = lambda: asked.find_universe(Config(), ("XRP",), 1.0, pytest.fail)
+        world.read = lambda: asked.read_listings(Config(), {"upbit": ()}, 1.0)
+        yield world
+        budget.close()
+        other.close()
+
+    async def test_both_are_asked_while_neither_refuses(self, world):
+        assert (await world.find(), await world.read()) == ("universe", "listings")
+        assert world.asked == [("XRP",), {"upbit": ()}]
+
+    @pytest.mark.parametrize("question", ["find", "read"])
+    async def test_none_is_asked_until_the_time_is_over(self, world, clock, question):
+        world.other.block("binance", clock.monotonic_ns() + 90 * 10**9)
+        with pytest.raises(VenueUnavailable, match="binance refuses calls from this address for 90 s more"):
+            await getattr(world, question)()
+        assert world.asked == []
+        clock.advance_ms(90_000)
+        await getattr(world, question)()
+        assert len(world.asked) == 1
+
+    @pytest.mark.parametrize("question", ["find", "read"])
+    async def test_all_processes_learn_of_a_refusal(self, world, clock, question):
+        world.answer = Answer(418, b"", {"retry-after": "600"})
+        with pytest.raises(CallRefused):
+            await getattr(world, question)()
+        until_ns = clock.monotonic_ns() + 600 * 10**9
+        assert world.other.blocked_until_ns("binance", clock.monotonic_ns()) == until_ns
+        assert world.other.connects_blocked_until_ns("binance", clock.monotonic_ns()) == until_ns
+        assert world.other.blocked_until_ns("upbit", clock.monotonic_ns()) == 0
 
 
 async def test_the_loop_goes_on():

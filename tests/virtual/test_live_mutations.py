@@ -1,6 +1,7 @@
 """Defects put into the handling of live orders on purpose: the simulation must find each within a few seeds."""
 
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import nullcontext
 
 import pytest
 
@@ -27,6 +28,7 @@ from arbshard.venues.binance.orders import BinanceOrders
 from arbshard.venues.ids import venue_id
 from arbshard.venues.registry import get_adapter
 from arbshard.venues.upbit import states as upbit_states
+from supervisor.preflight import HeedingQuestions
 from support.mutations import Mutation, each
 
 
@@ -194,6 +196,10 @@ def calls_go_on_while_a_venue_refuses_them(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Budget, "block", lambda self, venue, until_ns: None)
 
 
+def listings_are_read_while_a_venue_refuses_calls(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(HeedingQuestions, "_heeded", lambda self: nullcontext())
+
+
 MUTATIONS = (
     Mutation(unknown_is_failed, "lost_answers,slow_frames", "orders"),
     Mutation(a_call_without_an_answer_was_never_sent, "lost_answers,silent_calls", "orders", is_nightly=True),
@@ -226,6 +232,7 @@ MUTATIONS = (
         is_nightly=True,
     ),
     Mutation(calls_go_on_while_a_venue_refuses_them, "rate_limits", "ban"),
+    Mutation(listings_are_read_while_a_venue_refuses_calls, "venue_refuses", "ban", 5),
     Mutation(a_lost_logon_is_not_noticed, "lost_logons", "liveness|naked|left over", 3),
 )
 
