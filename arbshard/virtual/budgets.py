@@ -105,7 +105,7 @@ class _Running:
         self.known_ns = 0
         """Time at which the state of the last of them became known (monotonic ns)."""
         self.refusing: set[Market] = set()
-        """Markets that have refused an order of it since any order of it last filled something."""
+        """Markets that have refused an order of it, and have filled none of its orders since."""
         self.is_asked = False
         """Whether a person was asked about it."""
         self.first: Market | None = None
@@ -365,7 +365,7 @@ class Budgets:
                 running.known_ns = now_ns
             running.unknown.discard(event.client_id)
         if event.fills:
-            running.refusing.clear()
+            running.refusing.discard(order.market)
         elif event.state in ("REJECTED", "NOT_ACCEPTED") and event.fault:  # without one it was not sent
             running.refusing.add(order.market)
         self._state_facts(event, order, now_ns)
