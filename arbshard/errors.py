@@ -9,6 +9,7 @@
     ├── VenueError            an exchange, or what it sent
     │   ├── FrameError        a frame that cannot be trusted; counted, never traded on
     │   └── VenueUnavailable  no connection or no answer; worth a retry
+    │       └── MarketsClosed    no market that is wanted is listed as trading; worth a retry
     ├── RunStopped            the run was ended on request before it had begun to trade
     ├── RunFailed             the run cannot continue
     │   ├── ChildFailed       a process that it needs could not be started or kept
@@ -64,6 +65,10 @@ class FrameError(VenueError):
 
 class VenueUnavailable(VenueError):
     """Says that there is no connection to the venue, or no answer from it."""
+
+
+class MarketsClosed(VenueUnavailable):
+    """Says that a venue lists no market that is wanted as trading."""
 
 
 class RunFailed(ArbshardError):

@@ -164,6 +164,7 @@ def _supervise(config: Config, options: Options, programs: Programs, signals: _E
                 manager,
                 table=table,
                 recorder=options.recorder,
+                is_service=options.service,
             )
             return uvloop.run(_run(one, options, manager, signals))
         except RunStopped as stopped:
@@ -195,6 +196,7 @@ def _prepared(
     *,
     table: bool,
     recorder: Sequence[str] | None,
+    is_service: bool,
 ) -> Run:
     try:
         return Run(
@@ -208,6 +210,7 @@ def _prepared(
             opening=opening,
             keys=keys,
             recorder=recorder,
+            waits_for_venues=is_service,
         )
     except SharedMemoryError as error:
         raise RunDirError(f"could not start: {error}") from error
@@ -260,6 +263,10 @@ class _RunLog:
                 how = how_to_install("pyarrow")
                 get_logger().info(f"no series are kept: pyarrow is not installed ({how})")
         self._manager.change_state(state)
+
+    def start_delayed(self, why: str, pause_s: float) -> None:
+        """Let the service manager wait as well."""
+        self._manager.delay_start(why, pause_s)
 
     def universe_changed(self, universe: Universe) -> None:
         """Write which universe is in force."""

@@ -43,6 +43,10 @@ class RunObserver(Protocol):
         """Handle that the run has come to ``state``."""
         ...
 
+    def start_delayed(self, why: str, pause_s: float) -> None:
+        """Handle that the start waits for the venues for ``pause_s`` seconds, because of ``why``."""
+        ...
+
     def universe_changed(self, universe: Universe) -> None:
         """Handle that ``universe`` is in force."""
         ...

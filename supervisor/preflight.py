@@ -136,7 +136,9 @@ async def run_in_thread(work: Callable[[], Coroutine[Any, Any, Result]], timeout
 async def run_preflight(
     config: Config, universe: Universe, keys: Mapping[str, Keys], alert: Callable[[str], object]
 ) -> None:
-    """Raise ``UsageError`` when a check fails; in a dry run it is an alert instead. Warnings are logged."""
+    """Raise ``UsageError`` when a check fails, or ``VenueUnavailable`` when all that fail may go because a venue only
+    cannot answer now. In a dry run they are alerts instead. Warnings are logged.
+    """
     from arbshard.doctor.checks import examine
     from arbshard.doctor.probing import gather_facts
 
@@ -149,7 +151,8 @@ async def run_preflight(
     if not failed:
         return
     if not config.live.dry_run:
-        raise UsageError(f"not fit to trade, see 'arbshard doctor': {'; '.join(map(_line, failed))}")
+        error = VenueUnavailable if all(check.may_pass for check in failed) else UsageError
+        raise error(f"not fit to trade, see 'arbshard doctor': {'; '.join(map(_line, failed))}")
     for check in failed:
         alert(f"doctor: {_line(check)}")
 

@@ -47,6 +47,7 @@ from supervisor.shards.carried import carried_by
 from supervisor.shards.manager import ShardManager, slots_for
 from supervisor.status_publisher import StatusPublisher
 from supervisor.topics import RunTopics
+from supervisor.venue_wait import find_once_reachable
 
 _PROGRESS_S = 5.0
 _FIND_S = 120.0
@@ -77,13 +78,15 @@ class Run:
         keys: dict[str, Keys] | None = None,
         opening: Opening = "any",
         recorder: Sequence[str] | None = None,
+        waits_for_venues: bool = False,
     ) -> None:
         """Begin. ``keys``: those of all venues; none on paper. ``opening``: what risk must find at its ledger's
         path.
 
         ``companions``: the processes beside the run that are wanted, of ``model.notes.COMPANIONS``. ``recorder``:
         the arguments of the process that writes a tape, for a run that has feeds and neither risk nor workers; None
-        for a run that trades.
+        for a run that trades. ``waits_for_venues``: whether the start waits until the venues answer, because no
+        person would start the run again; on several hosts another one may reach them, so none waits.
         """
         self.config = config
         self.files = files
@@ -91,6 +94,7 @@ class Run:
         self._table = table
         self._companions = companions
         self._recorder = recorder
+        self._waits_for_venues = waits_for_venues
         self._ports = ports
         self._clock = ports.clock
         self._keys = keys or {}
@@ -224,7 +228,7 @@ class Run:
         if self.config.data == "sim":
             await self._start_exchanges()
         write_whole(self.files.config, msgspec.json.encode(without_secrets(self.config)))
-        universe = await (self._find_universe() if self._member is None else self._join(self._member))
+        universe = await (self._find_first() if self._member is None else self._join(self._member))
         self._status.universe = universe
         write_whole(self.files.universe, msgspec.json.encode(universe))
         # All hosts of a cluster use the same slots, whenever they begin.
@@ -253,8 +257,7 @@ class Run:
         self.processes.run_has_begun = True
         if self._table:
             self._start_child(self._specs.viewer())
-        for name in self._companions:
-            self._start_companion(name)
+        self._start_companions()
         get_logger().info(
             "running",
             name=self.config.name,
@@ -265,6 +268,22 @@ class Run:
             shards=self.config.run.shards,
             state_dir=str(self._state_dir),
         )
+
+    async def _find_first(self) -> Universe:
+        """Find what can be traded, and wait for the venues where that is wanted. Raises ``ArbshardError``."""
+        if not self._waits_for_venues:
+            return await self._find_universe()
+        self._open_control()  # A person must be able to end the run also while it waits.
+        universe = await find_once_reachable(self._find_universe, self._stop, self._on_wait)
+        self._status.waits_for = ""
+        return universe
+
+    def _on_wait(self, why: str, pause_s: float) -> None:
+        if not self._status.waits_for:
+            self._start_companions()  # by them a person learns of it
+        self._status.waits_for = why
+        self.alert(f"the start waits for the venues: {why}; they are asked again in {pause_s:.0f} s")
+        self._ports.observer.start_delayed(why, pause_s)
 
     async def _find_universe(self) -> Universe:
         """Find what can be traded. Raises ``ArbshardError``."""
@@ -490,11 +509,15 @@ class Run:
         self.processes.start(child)
         return child
 
-    def _start_companion(self, name: str) -> None:
-        try:
-            self._start_child(self._specs.companion(name))
-        except ChildFailed as error:
-            self.alert(f"this run has no {name}: {error}")
+    def _start_companions(self) -> None:
+        """Start the processes beside the run that were not started yet."""
+        for name in self._companions:
+            if self.processes.get(name) is not None:
+                continue
+            try:
+                self._start_child(self._specs.companion(name))
+            except ChildFailed as error:
+                self.alert(f"this run has no {name}: {error}")
 
     def _check_children(self) -> None:
         now_ns = self._clock.monotonic_ns()

@@ -13,6 +13,8 @@ from arbshard.model.notes import RunState
 from arbshard.status.model import Status
 
 _STATUS_CHARACTERS_MAX = 400
+_START_S = 600.0
+"""How long a start may take once the venues answer; ``TimeoutStartSec`` of the unit says the same."""
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 _FEEDS_IN_A_TIME = 4
 """Number of feeds within the watchdog's time-out, so that one delay ends nothing."""
@@ -54,6 +56,12 @@ class ServiceManager:
         """Report how far the run has come: ready once it trades, stopping from the first step of its end."""
         self._unsent = _STATES[state]
         self._send_unsent()
+
+    def delay_start(self, why: str, pause_s: float) -> None:
+        """Report that the start waits for ``pause_s`` seconds, and has its usual time after that."""
+        self._send_unsent()
+        extended_us = int((pause_s + _START_S) * 1e6)
+        self._send(f"STATUS=waits for the venues: {_one_line(why)}", f"EXTEND_TIMEOUT_USEC={extended_us}")
 
     def show(self, status: Status) -> None:
         """Report in one sentence how the run is."""
@@ -103,6 +111,10 @@ def take_service_manager(environ: MutableMapping[str, str], pid: int) -> Service
     return ServiceManager(address, int(usec) / 1e6 if is_ours else 0.0)
 
 
+def _one_line(text: str) -> str:
+    return text.replace("\n", " ")[:_STATUS_CHARACTERS_MAX]
+
+
 def sentence_of(status: Status) -> str:
     """Return how a run is, in one line: the halt or the first problem, and what trading has brought."""
     portfolio = status.portfolio
@@ -111,7 +123,7 @@ def sentence_of(status: Status) -> str:
     others = len(status.problems) - 1
     parts = [status.state]
     if urgent:
-        parts.append(": " + urgent.replace("\n", " ")[:_STATUS_CHARACTERS_MAX])
+        parts.append(f": {_one_line(urgent)}")
     if urgent and others > 0:
         parts.append(f" (and {others} more)")
     trades = f"{portfolio.entries} entries, {portfolio.open} open"

@@ -70,6 +70,8 @@ class StatusPublisher:
         """Open positions of pairs that this run does not trade."""
         self.away: tuple[int, ...] = ()
         """Shards that other hosts run."""
+        self.waits_for = ""
+        """Why the start waits for the venues; empty when it does not."""
         self.topics: RunTopics | None = None
         """The bus, once there is one."""
 
@@ -137,6 +139,7 @@ class StatusPublisher:
             alerts=tuple(self._alerts),
             alerts_total=self._alerts_total,
             unattended=self.unattended,
+            waits_for=self.waits_for,
             spares=processes.spares.states if processes.spares is not None else (),
             spares_wanted=processes.spares.wanted if processes.spares is not None else 0,
             away=self.away,

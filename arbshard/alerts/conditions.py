@@ -65,6 +65,7 @@ RULES: Mapping[str, Rule] = {
     "refusing": Rule("refusing", "critical", 5, "doctor"),
     "shortage": Rule("refusing", "warning", 5, "reconcile"),
     "feed": Rule("feed", "critical", 10, "status"),
+    "start": Rule("feed", "critical", 10, "status"),
     "late": Rule("feed", "warning", 30, "status"),
     "shard": Rule("restarts", "critical", 15, "shards"),
     "risk": Rule("restarts", "critical", 15, "status"),

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from arbshard.config import Config, VenueConfig
 from arbshard.data.address_block import CallRefused, blocked_s
 from arbshard.data.clients import open_fetch
-from arbshard.errors import UsageError, VenueUnavailable
+from arbshard.errors import MarketsClosed, UsageError, VenueUnavailable
 from arbshard.model.market import FeeSchedule, Leg, Pair
 from arbshard.model.universe import Universe
 from arbshard.model.warning import CoinName, MarketWarning
@@ -45,12 +45,15 @@ async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int
     as not trading are left out, unless none remains. Each venue is asked three times at most.
 
     Raises ``UsageError`` for a symbol that no pair has, a missing address and venues without a common base;
-    raises ``VenueUnavailable`` when a venue does not answer.
+    raises ``VenueUnavailable`` when a venue does not answer, and as one of them ``MarketsClosed`` when no wanted pair
+    is listed as trading, as in a venue's maintenance.
     """
     home, away = await asyncio.gather(_listing(config, HOME), _listing(config, config.venues.away))
     home_fees = _fees(config, HOME)
     pairs = pairs_of(home, away, home_fees, _fees(config, config.venues.away), symbols=config.symbols)
     if not pairs:
+        if pairs_of(home, away, home_fees, home_fees, symbols=config.symbols, closed_too=True):
+            raise MarketsClosed(f"{HOME} and {config.venues.away} list no common base as trading now")
         raise UsageError(f"{HOME} and {config.venues.away} list no base in common")
     wanted = select_pairs(pairs, symbols) if symbols else _configured(config, pairs, home, away)
     chosen = with_slots(wanted[: config.run.max_pairs])
@@ -62,8 +65,8 @@ async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int
 def _configured(
     config: Config, pairs: Sequence[Pair], home: Mapping[str, ListedMarket], away: Mapping[str, ListedMarket]
 ) -> list[Pair]:
-    """Return the pairs of ``run.symbols`` that are trading. Raises ``UsageError`` when there is none, and for a name
-    that means no pair.
+    """Return the pairs of ``run.symbols`` that are trading. Raises ``MarketsClosed`` when there is none, and
+    ``UsageError`` for a name that means no pair.
     """
     names = config.run.symbols
     if not names_without_pair(pairs, names):
@@ -72,7 +75,7 @@ def _configured(
     chosen = select_pairs(pairs_of(home, away, *fees, symbols=config.symbols, closed_too=True), names)
     closed = {pair.base: why_closed(pair, home, away) for pair in chosen}
     if all(closed.values()):
-        raise UsageError("; ".join(f"{base} cannot be traded now: {why}" for base, why in closed.items()))
+        raise MarketsClosed("; ".join(f"{base} cannot be traded now: {why}" for base, why in closed.items()))
     return [pair for pair in chosen if not closed[pair.base]]
 
 

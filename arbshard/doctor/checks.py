@@ -36,6 +36,8 @@ class Check(msgspec.Struct, frozen=True):
     found: str
     advice: str = ""
     """What would be right; empty when all is well."""
+    may_pass: bool = False
+    """Whether a failure is one of reaching the venue: it may go without anything being changed here."""
 
 
 def examine(config: Config, facts: DoctorFacts) -> tuple[Check, ...]:
@@ -92,18 +94,21 @@ def _reachable(venue: VenueFacts) -> Iterator[Check]:
         yield Check("", "REST address", "ok", venue.rest_url)
     else:
         advice = f"venues.{venue.venue}.rest_url, the network, and that no firewall is between"
-        yield Check("", "REST address", "fail", f"{venue.rest_url}: {venue.rest.why}", advice)
+        yield Check(
+            "", "REST address", "fail", f"{venue.rest_url}: {venue.rest.why}", advice, venue.rest.may_pass
+        )
     if venue.public_stream.ok:
         yield Check("", "market data stream", "ok", "connected")
     else:
         advice = f"venues.{venue.venue}.ws_url must accept WebSockets from here"
-        yield Check("", "market data stream", "fail", venue.public_stream.why, advice)
+        stream = venue.public_stream
+        yield Check("", "market data stream", "fail", stream.why, advice, stream.may_pass)
 
 
 def _clock(venue: VenueFacts) -> Check:
     if venue.ahead_ms is None:
         advice = "without the venue's time its answers cannot be dated"
-        return Check("", "clock", "fail", "the venue reported no time", advice)
+        return Check("", "clock", "fail", "the venue reported no time", advice, may_pass=True)
     off_ms = max(abs(venue.ahead_ms) - venue.ahead_off_ms, 0)
     side = "ahead of" if venue.ahead_ms > 0 else "behind"
     found = f"{abs(venue.ahead_ms)} ms {side} ours"
@@ -121,9 +126,8 @@ def _clock(venue: VenueFacts) -> Check:
 def _key(venue: VenueFacts) -> Check:
     if venue.account.ok:
         return Check("", "key", "ok", "accepted")
-    return Check(
-        "", "key", "fail", venue.account.why, "a key of this venue with the right to read the account"
-    )
+    advice = "a key of this venue with the right to read the account"
+    return Check("", "key", "fail", venue.account.why, advice, venue.account.may_pass)
 
 
 def _may_trade(venue: VenueFacts) -> Check:
@@ -132,7 +136,8 @@ def _may_trade(venue: VenueFacts) -> Check:
         return Check("", name, "fail", "the key may not trade", "give the key the right to trade spot")
     if not venue.test_order.ok:
         advice = "the venue must accept a small test order by this key and our rounding"
-        return Check("", name, "fail", f"test order refused: {venue.test_order.why}", advice)
+        order = venue.test_order
+        return Check("", name, "fail", f"test order refused: {order.why}", advice, order.may_pass)
     return Check("", name, "ok", "a test order was accepted and not executed")
 
 

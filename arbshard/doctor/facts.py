@@ -14,6 +14,8 @@ class ProbeResult(msgspec.Struct, frozen=True):
 
     ok: bool
     why: str = ""
+    may_pass: bool = False
+    """Whether it failed because the other side could not be reached, or cannot answer now."""
 
 
 class ReportedTick(msgspec.Struct, frozen=True):

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from decimal import Decimal
 from secrets import token_hex
 
+from msgspec.structs import replace
+
 from arbshard.accounts.stream import PrivateStream
 from arbshard.clock import Clock
 from arbshard.config import Config
 from arbshard.data.clients import open_client
 from arbshard.doctor.facts import ProbeResult, ReportedTick, VenueFacts
-from arbshard.doctor.reach import probe_public_stream, probe_rest
+from arbshard.doctor.reach import may_pass, probe_public_stream, probe_rest
 from arbshard.errors import FrameError, VenueUnavailable
 from arbshard.execution.live.errors import understand
 from arbshard.model.book import OrderBookSnapshot
@@ -82,7 +84,7 @@ class VenueProbe:
 
     async def _account(self, rest: ProbeResult, public: ProbeResult) -> VenueFacts:
         ahead = await self._clock_ahead()
-        account, why = await self._ask(self._venue.balances_call())
+        account, accepted = await self._try(self._venue.balances_call())
         if account is None:
             return VenueFacts(
                 venue=self._name,
@@ -92,7 +94,7 @@ class VenueProbe:
                 private_stream=ProbeResult(ok=False, why="not tried"),
                 ahead_ms=ahead[0] if ahead else None,
                 ahead_off_ms=ahead[1] if ahead else 0,
-                account=ProbeResult(ok=False, why=why),
+                account=accepted,
             )
         private = await self._private_stream(ahead[0] if ahead else 0)
         balances = self._venue.balances_of(account.body)
@@ -104,7 +106,7 @@ class VenueProbe:
             private_stream=private,
             ahead_ms=ahead[0] if ahead else None,
             ahead_off_ms=ahead[1] if ahead else 0,
-            account=ProbeResult(ok=True),
+            account=accepted,
             free={currency: one.free for currency, one in balances.items()},
             rights=await self._rights(account),
             test_order=await self._test_order(),
@@ -191,9 +193,9 @@ class VenueProbe:
         if request is None:
             self._missing.append("a test order: the venue has no call for it")
             return ProbeResult(ok=True)
-        _, why = await self._ask(request)
+        _, accepted = await self._try(request)
         # A lack of money is not a fault of the order: the check of balances reports it.
-        return ProbeResult(ok=not why or why.startswith("insufficient_funds"), why=why)
+        return replace(accepted, ok=accepted.ok or accepted.why.startswith("insufficient_funds"))
 
     async def _rates(self) -> Rates | None:
         symbol = self._leg.market.symbol
@@ -250,14 +252,20 @@ class VenueProbe:
 
     async def _ask(self, request: VenueRequest) -> tuple[RulesReply | None, str]:
         """Return a good answer, or None and the reason."""
+        reply, accepted = await self._try(request)
+        return reply, accepted.why
+
+    async def _try(self, request: VenueRequest) -> tuple[RulesReply | None, ProbeResult]:
+        """Return a good answer or None, and whether there is one."""
         try:
             answer = await self._client.call(request)
         except VenueUnavailable as error:
-            return None, str(error)
+            return None, ProbeResult(ok=False, why=str(error), may_pass=True)
         said = understand(self._name, answer.status, answer.body)
         if said.meaning != "accepted":
-            return None, said.detail or f"HTTP {answer.status}"
-        return RulesReply(answer.body, answer.headers), ""
+            why = said.detail or f"HTTP {answer.status}"
+            return None, ProbeResult(ok=False, why=why, may_pass=may_pass(answer))
+        return RulesReply(answer.body, answer.headers), ProbeResult(ok=True)
 
 
 class _IgnoredEvents:

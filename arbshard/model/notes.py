@@ -139,3 +139,5 @@ class SupervisorNote(msgspec.Struct, frozen=True):
     """The halts of this run, the newest last; 50 at most."""
     journal: tuple[JournalNote, ...] = ()
     """What people and rules have decided in this run, the newest last; 100 at most."""
+    waits_for: str = ""
+    """Why the start waits for the venues; empty when it does not."""

@@ -157,8 +157,19 @@ class Collector:
                 else ()
             ),
             *(problems_of_cluster(cluster, is_ending=is_ending) if cluster is not None else ()),
-            *problems_of_shards(shards, universe, is_ending=is_ending),
-            *_problems(unattended, venues, risk, trades=note.mode != RECORDING, is_ending=is_ending),
+            *(
+                # No child that trades was started yet.
+                [Problem("start", "", f"the start waits for the venues: {note.waits_for}")]
+                if note.waits_for
+                else problems_of_shards(shards, universe, is_ending=is_ending)
+            ),
+            *_problems(
+                unattended,
+                venues,
+                risk,
+                trades=note.mode != RECORDING and not note.waits_for,
+                is_ending=is_ending,
+            ),
             *([Problem("old", "", f"portfolio, balances and positions are as of {as_of}")] if as_of else []),
             *_disk_problems(risk_counters),
             *problems_of_standing(risk_note),

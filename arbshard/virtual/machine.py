@@ -257,7 +257,11 @@ class Simulation:
             while self._loop.has_no_room:  # noqa: ASYNC110 - a person who tries again
                 await asyncio.sleep(_RESTART_S)
             process = self._loop.new_process(name)
-            supervisor = self.supervisor = VirtualSupervisor(self.world, process, run_dir, name)
+            # A person starts it again, and a service manager does.
+            is_service = self._starts % 2 == 0
+            supervisor = self.supervisor = VirtualSupervisor(
+                self.world, process, run_dir, name, is_service=is_service
+            )
             for venue in self._exchanges.trading.values():
                 venue.new_run()
             self.trace.note("start", name)

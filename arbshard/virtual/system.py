@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from arbshard.config import Config
 from arbshard.data.listings import Listings, read_listings
-from arbshard.errors import ArbshardError, UsageError
+from arbshard.errors import ArbshardError, MarketsClosed, UsageError
 from arbshard.model.market import Pair
 from arbshard.model.notes import RunState
 from arbshard.model.rundir import RunFiles
@@ -41,7 +41,10 @@ class VirtualSupervisor:
     ``ports.RunObserver``.
     """
 
-    def __init__(self, world: VirtualWorld, process: VirtualProcess, run_dir: Path, name: str) -> None:
+    def __init__(
+        self, world: VirtualWorld, process: VirtualProcess, run_dir: Path, name: str, *, is_service: bool
+    ) -> None:
+        """Begin. ``is_service``: whether the start waits for venues that do not answer."""
         self._world = world
         self.process = process
         self.name = name
@@ -77,7 +80,7 @@ class VirtualSupervisor:
                 timing.supervisor_tick_s,
             ),
         )
-        self._run = Run(world.config, self.files, _STATE_DIR, ports)
+        self._run = Run(world.config, self.files, _STATE_DIR, ports, waits_for_venues=is_service)
         self.failure = ""
         """Why the run failed; empty while it has not."""
 
@@ -180,7 +183,8 @@ class VirtualSupervisor:
     ) -> Universe:
         """Implements ``preflight.FindUniverse``: the pairs whose markets are both listed as trading now.
 
-        Raises ``UsageError`` when there is none, and for a name that means none; ``VenueUnavailable`` in an outage.
+        Raises ``VenueUnavailable`` in an outage and when there is none, and ``UsageError`` for a name that means
+        none.
         """
         del alert
         await asyncio.sleep(_LISTING_S)
@@ -190,7 +194,7 @@ class VirtualSupervisor:
             raise UsageError(f"not tradable on both venues: {', '.join(unknown)}")
         found = tuple(pair for pair in pairs if not names or any(pair.answers_to(name) for name in names))
         if not found:
-            raise UsageError("no pair is tradable on both venues")
+            raise MarketsClosed("no pair is tradable on both venues")
         bases = {pair.base for pair in found}
         shards = tuple(tuple(base for base in shard if base in bases) for shard in universe.shards)
         return replace(universe, pairs=found, shards=shards)
@@ -210,6 +214,10 @@ class VirtualSupervisor:
     def state_changed(self, state: RunState) -> None:
         """Write the state into the trace."""
         self._world.trace.note(state, self.name)
+
+    def start_delayed(self, why: str, pause_s: float) -> None:
+        """Write into the trace that the start waits for the venues."""
+        self._world.trace.note("delayed", f"{pause_s:g} {why}")
 
     def universe_changed(self, universe: Universe) -> None:
         """Write the universe into the trace."""

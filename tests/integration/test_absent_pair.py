@@ -1,15 +1,12 @@
 """A run begins while a market is closed that was chosen, or on which the run before has left a position open."""
 
-import json
-import urllib.request
-
 import msgspec
 import pytest
 
 from arbshard.clock import SystemClock
 from arbshard.model.universe import Universe
 from arbshard.status.collect import Collector
-from support.exchanges import running_exchanges
+from support.exchanges import running_exchanges, set_faults
 from support.instance import Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -29,17 +26,6 @@ rest_url = "{binance[rest_url]}"
 [strategy]
 max_hold_s = {max_hold_s}
 """
-
-
-def set_faults(said, order):
-    """Switch faults of the exchanges that run outside of the instance."""
-    request = urllib.request.Request(
-        f"{said['binance']['rest_url']}/sim/faults",
-        json.dumps(order).encode(),
-        {"Authorization": f"Bearer {said['token']}", "Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=10) as reply:
-        assert reply.status == 200, reply.read()
 
 
 def bases(instance):
@@ -64,14 +50,18 @@ def test_its_pair_comes_when_the_market_opens_and_the_position_is_closed(tmp_pat
         (position, *_) = instance.wait_for(lambda: instance.risk_note().positions)
         instance.do("stop", "--keep-positions")
         assert instance.ended().code == 0
-        set_faults(said, {"set": {"market_state": {"share": 1.0, "market": position.pair, "state": "break"}}})
+        set_faults(
+            said,
+            "binance",
+            {"set": {"market_state": {"share": 1.0, "market": position.pair, "state": "break"}}},
+        )
         instance.config.write_text(
             instance.config.read_text().replace("max_hold_s = 600.0", "max_hold_s = 3.0")
         )
         instance.start()
         instance.wait_for(lambda: f"open position without a worker: {position.pair}" in problems(instance))
         assert position.pair not in bases(instance)
-        set_faults(said, {"clear": ["market_state"]})
+        set_faults(said, "binance", {"clear": ["market_state"]})
         instance.wait_for(lambda: position.pair in bases(instance))
         instance.wait_for(
             lambda: position.position_id not in {one.position_id for one in instance.risk_note().positions}
@@ -90,10 +80,12 @@ def test_a_chosen_pair_that_is_closed_does_not_keep_the_others_from_being_traded
         Instance(folder, CONFIG.format(max_hold_s=3.0, **said)) as instance,
     ):
         closed = {"share": 1.0, "market": "ETH", "state": "break"}
-        set_faults(said, {"set": {"market_state": closed}})
+        set_faults(said, "binance", {"set": {"market_state": closed}})
         alone = instance.run("--symbols", "ETH")
         assert alone.code == 2
-        assert alone.err == "arbshard: ETH cannot be traded now: binance:ETHUSDT takes no orders (BREAK)\n"
+        assert alone.err == (
+            "arbshard: could not start: ETH cannot be traded now: binance:ETHUSDT takes no orders (BREAK)\n"
+        )
         unknown = instance.run("--symbols", "BTC,ETH,ETHH")
         assert unknown.code == 2
         assert "'ETHH' is not tradable on both venues, did you mean ETH" in unknown.err
@@ -101,7 +93,7 @@ def test_a_chosen_pair_that_is_closed_does_not_keep_the_others_from_being_traded
         instance.until_running()
         assert bases(instance) == {"BTC"}
         instance.wait_for(lambda: "ETH: left out while a market is closed" in instance.alerts())
-        set_faults(said, {"clear": ["market_state"]})
+        set_faults(said, "binance", {"clear": ["market_state"]})
         instance.wait_for(lambda: bases(instance) == {"BTC", "ETH"})
         instance.wait_for(lambda: "ETH is traded again" in instance.alerts())
         assert instance.stop().code == 0

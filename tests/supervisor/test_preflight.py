@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from arbshard.config import Config
 from arbshard.data.address_block import AddressBlock, CallRefused
 from arbshard.doctor.checks import Check
-from arbshard.errors import UsageError, VenueUnavailable
+from arbshard.errors import ArbshardError, UsageError, VenueUnavailable
 from arbshard.shm.budget import Budget, Window
 from arbshard.venues.base.client import Answer
 from supervisor import preflight
@@ -46,6 +46,19 @@ async def test_a_failed_check_stops_the_start(found):
     found(CHECKS)
     with pytest.raises(UsageError, match=r"binance fees: buy 12 \(set 12\)"):
         await preflight.run_preflight(config(dry_run=False), None, {}, pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("passing", "error"),
+    [((True, True), VenueUnavailable), ((True, False), UsageError), ((False,), UsageError)],
+)
+async def test_what_only_cannot_be_answered_now_is_not_for_a_person(found, passing, error):
+    found([Check("upbit", f"check {n}", "fail", "HTTP 503", may_pass=one) for n, one in enumerate(passing)])
+    with pytest.raises(
+        ArbshardError, match="not fit to trade, see 'arbshard doctor': upbit check 0: HTTP 503"
+    ) as caught:
+        await preflight.run_preflight(config(dry_run=False), None, {}, pytest.fail)
+    assert type(caught.value) is error
 
 
 async def test_a_dry_run_only_says_so(found):

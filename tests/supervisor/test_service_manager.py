@@ -40,6 +40,16 @@ def test_states_of_a_run(heard):
     manager.close()
 
 
+def test_a_start_that_waits_has_its_whole_time_after_that(heard):
+    address, take = heard
+    manager = ServiceManager(address)
+    manager.change_state("starting")
+    manager.delay_start("upbit does\nnot answer", 90.5)
+    waits = "STATUS=waits for the venues: upbit does not answer"
+    assert take() == [["STATUS=starting"], [waits, "EXTEND_TIMEOUT_USEC=690500000"]]
+    manager.close()
+
+
 def test_status_is_one_line(heard):
     address, take = heard
     manager = ServiceManager(address)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,6 +31,17 @@ def running_exchanges(folder: Path, **settings: object) -> Iterator[Any]:
     finally:
         process.kill()
         process.wait(60)
+
+
+def set_faults(said: Any, venue: str, order: object) -> None:
+    """Switch faults of ``venue``; ``said`` is what is in the ready file."""
+    request = urllib.request.Request(
+        f"{said[venue]['rest_url']}/sim/faults",
+        json.dumps(order).encode(),
+        {"Authorization": f"Bearer {said['token']}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        assert reply.status == 200, reply.read()
 
 
 @contextmanager

@@ -1,15 +1,18 @@
 """A run that a service manager has started: what it is told over its socket, and how the run ends for it."""
 
+import json
 import os
 import queue
 import signal
 import socket
 import threading
 import time
+import urllib.request
 
 import psutil
 import pytest
 
+from support.exchanges import running_exchanges, set_faults
 from support.instance import Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -115,6 +118,83 @@ def test_told_to_end_is_0_whatever_was_wrong(desk):
     ended = desk.ended()
     assert ended.code == 0, ended
     assert "process was restarted" in ended.out
+
+
+PUBLIC = """
+data = "public"
+[run]
+shards = 1
+[venues.upbit]
+ws_url = "{upbit[ws_url]}"
+rest_url = "{upbit[rest_url]}"
+[venues.binance]
+ws_url = "{binance[ws_url]}"
+rest_url = "{binance[rest_url]}"
+"""
+
+
+def calls_of(said, venue):
+    with urllib.request.urlopen(f"{said[venue]['rest_url']}/sim/stats", timeout=10) as reply:
+        return json.load(reply)["venues"][venue]["rest_requests"]
+
+
+@pytest.fixture
+def barred(tmp_path, manager):
+    """A service whose start is refused by Binance."""
+    folder = tmp_path / "instance"
+    folder.mkdir()
+    with (
+        running_exchanges(tmp_path, coins=4, seed=11) as said,
+        Instance(
+            folder, PUBLIC.format(**said), arguments=("--service",), environment=manager.environment
+        ) as desk,
+    ):
+
+        def start(status, retry_after_s):
+            fault = {"share": 1.0, "status": status, "calls": "all", "retry_after_s": retry_after_s}
+            set_faults(said, "binance", {"set": {"rate_limited": fault}})
+            desk.start()
+            manager.until("STATUS=waits for the venues: binance: ")
+            return said, desk
+
+        yield start
+
+
+def test_a_start_waits_for_the_venues(barred, manager):
+    """Before, each try ended at once, and the service manager gave up after thirty."""
+    said, desk = barred(429, 4)
+    manager.until("EXTEND_TIMEOUT_USEC=604000000")
+    assert "READY=1" not in manager.lines()
+    set_faults(said, "binance", {"clear": ["rate_limited"]})
+    manager.until("READY=1")
+    assert "the start waits for the venues: binance: " in desk.alerts()
+    assert desk.stop().code == 0
+
+
+def test_a_start_asks_nothing_before_the_end_of_a_ban(barred, manager):
+    said, desk = barred(418, 600)
+    manager.until("EXTEND_TIMEOUT_USEC=1200000000")
+    asked = calls_of(said, "binance")
+    assert asked == 1
+    problems = desk.until(lambda status: "waits" in "".join(status["problems"]))["problems"]
+    assert [problem.partition(": ")[0] for problem in problems] == ["the start waits for the venues"]
+    assert problems[0].endswith("HTTP 418, the venue wants no question for 600 s")
+    time.sleep(5)  # other pauses are of 2 and 4 s
+    assert calls_of(said, "binance") == asked
+    assert desk.do("stop")
+    assert desk.ended().code == 0
+
+
+def test_a_person_ends_a_start_that_waits(tmp_path, manager):
+    folder = tmp_path / "instance"
+    folder.mkdir()
+    nowhere = {"ws_url": "ws://127.0.0.1:9", "rest_url": "http://127.0.0.1:9"}
+    config = PUBLIC.format(upbit=nowhere, binance=nowhere)
+    with Instance(folder, config, arguments=("--service",), environment=manager.environment) as desk:
+        desk.start()
+        manager.until("STATUS=waits for the venues: ")
+        assert desk.do("stop")
+        assert desk.ended().code == 0
 
 
 def test_what_cannot_go_on_is_1_all_the_same(desk, manager):

@@ -1,0 +1,51 @@
+"""Delays the start of a service until the venues answer.
+
+A service manager gives up a service whose starts have failed too often, and no process would close what is open. So
+the run asks again itself, with pauses that grow, and not before the end of a ban that a venue states: each earlier
+question would make it longer. What a person has to change (``UsageError``) ends the start.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from arbshard.data.address_block import CallRefused, blocked_s
+from arbshard.errors import RunStopped, VenueUnavailable
+from arbshard.model.universe import Universe
+
+_PAUSE_S = 2.0
+_PAUSE_S_MAX = 60.0
+_DOUBLINGS_MAX = 10
+
+
+def pause_after(error: VenueUnavailable, failures: int) -> float:
+    """Return after how many seconds the venues are asked again: twice as long after each of ``failures`` in a row, up
+    to a minute, and at least as long as a venue wants.
+    """
+    pause_s: float = min(_PAUSE_S * 2 ** min(failures - 1, _DOUBLINGS_MAX), _PAUSE_S_MAX)
+    if isinstance(error, CallRefused):
+        return max(pause_s, blocked_s(error.venue, error.answer))
+    return pause_s
+
+
+async def find_once_reachable(
+    find: Callable[[], Awaitable[Universe]], stop: asyncio.Event, on_wait: Callable[[str, float], None]
+) -> Universe:
+    """Return what ``find`` does, once the venues answer. ``on_wait`` is called with why they are asked again, and in
+    how many seconds.
+
+    Raises ``RunStopped`` when ``stop`` is set meanwhile, and whatever else ``find`` raises.
+    """
+    failures = 0
+    while True:
+        try:
+            return await find()
+        except VenueUnavailable as error:
+            failures += 1
+            why, pause_s = str(error), pause_after(error, failures)
+        on_wait(why, pause_s)
+        try:
+            async with asyncio.timeout(pause_s):
+                await stop.wait()
+        except TimeoutError:
+            continue
+        raise RunStopped("the run was stopped while it waited for the venues")
