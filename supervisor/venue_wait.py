@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from arbshard.data.address_block import CallRefused, blocked_s
-from arbshard.errors import RunStopped, VenueUnavailable
+from arbshard.errors import RunStopped, VenueError
 from arbshard.model.universe import Universe
 
 _PAUSE_S = 2.0
@@ -17,7 +17,7 @@ _PAUSE_S_MAX = 60.0
 _DOUBLINGS_MAX = 10
 
 
-def pause_after(error: VenueUnavailable, failures: int) -> float:
+def pause_after(error: VenueError, failures: int) -> float:
     """Return after how many seconds the venues are asked again: twice as long after each of ``failures`` in a row, up
     to a minute, and at least as long as a venue wants.
     """
@@ -33,13 +33,14 @@ async def find_once_reachable(
     """Return what ``find`` does, once the venues answer. ``on_wait`` is called with why they are asked again, and in
     how many seconds.
 
-    Raises ``RunStopped`` when ``stop`` is set meanwhile, and whatever else ``find`` raises.
+    An answer that cannot be read, as in maintenance, counts like no answer. Raises ``RunStopped`` when ``stop`` is
+    set meanwhile, and whatever else ``find`` raises.
     """
     failures = 0
     while True:
         try:
             return await find()
-        except VenueUnavailable as error:
+        except VenueError as error:
             failures += 1
             why, pause_s = str(error), pause_after(error, failures)
         on_wait(why, pause_s)
