@@ -54,6 +54,10 @@ _FIND_S = 120.0
 """How long venues may take at the start to state what they list, and live what they know of our accounts, in
 seconds.
 """
+_MEMBER_WAIT_S = 120.0
+"""How long the start of a host of a cluster waits for the venues, in seconds: it does none of its duties meanwhile,
+and another host may reach them. Thirty such starts take more than an hour, so a service manager does not give it up.
+"""
 _TURN_NS = 5_000_000_000
 """The main loop of a run that is well turns many times within so long, in ns."""
 
@@ -86,7 +90,7 @@ class Run:
         ``companions``: the processes beside the run that are wanted, of ``model.notes.COMPANIONS``. ``recorder``:
         the arguments of the process that writes a tape, for a run that has feeds and neither risk nor workers; None
         for a run that trades. ``waits_for_venues``: whether the start waits until the venues answer, because no
-        person would start the run again; on several hosts another one may reach them, so none waits.
+        person would start the run again.
         """
         self.config = config
         self.files = files
@@ -228,7 +232,7 @@ class Run:
         if self.config.data == "sim":
             await self._start_exchanges()
         write_whole(self.files.config, msgspec.json.encode(without_secrets(self.config)))
-        universe = await (self._find_first() if self._member is None else self._join(self._member))
+        universe = await (self._find_once_reachable() if self._member is None else self._join(self._member))
         self._status.universe = universe
         write_whole(self.files.universe, msgspec.json.encode(universe))
         # All hosts of a cluster use the same slots, whenever they begin.
@@ -269,12 +273,14 @@ class Run:
             state_dir=str(self._state_dir),
         )
 
-    async def _find_first(self) -> Universe:
+    async def _find_once_reachable(self) -> Universe:
         """Find what can be traded, and wait for the venues where that is wanted. Raises ``ArbshardError``."""
         if not self._waits_for_venues:
             return await self._find_universe()
-        self._open_control()  # A person must be able to end the run also while it waits.
-        universe = await find_once_reachable(self._find_universe, self._stop, self._on_wait)
+        if self._control is None:
+            self._open_control()  # A person must be able to end the run also while it waits.
+        limit_s = _MEMBER_WAIT_S if self._member is not None else None
+        universe = await find_once_reachable(self._find_universe, self._stop, self._on_wait, limit_s)
         self._status.waits_for = ""
         return universe
 
@@ -296,7 +302,7 @@ class Run:
         """Start the agent, and wait until the cluster has a leader and a universe."""
         self._open_control()  # A person must be able to end this host also while it waits for a leader.
         await self.processes.until_up(self._start_child(self._specs.agent()))
-        return await member.join(self._find_universe, self._stop.is_set)
+        return await member.join(self._find_once_reachable, self._stop.is_set)
 
     async def _start_trading(self, universe: Universe, feeds: MarketFeeds) -> None:
         risk = self._start_child(self._specs.risk())

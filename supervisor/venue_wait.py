@@ -6,6 +6,7 @@ question would make it longer. What a person has to change (``UsageError``) ends
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 from arbshard.data.address_block import CallRefused, blocked_s
@@ -28,25 +29,40 @@ def pause_after(error: VenueError, failures: int) -> float:
 
 
 async def find_once_reachable(
-    find: Callable[[], Awaitable[Universe]], stop: asyncio.Event, on_wait: Callable[[str, float], None]
+    find: Callable[[], Awaitable[Universe]],
+    stop: asyncio.Event,
+    on_wait: Callable[[str, float], None],
+    limit_s: float | None = None,
 ) -> Universe:
     """Return what ``find`` does, once the venues answer. ``on_wait`` is called with why they are asked again, and in
-    how many seconds.
+    how many seconds. ``limit_s``: for how long they are waited for; None for as long as that takes.
 
     An answer that cannot be read, as in maintenance, counts like no answer. Raises ``RunStopped`` when ``stop`` is
-    set meanwhile, and whatever else ``find`` raises.
+    set meanwhile, the last ``VenueError`` when the time is over, and whatever else ``find`` raises.
     """
+    loop = asyncio.get_running_loop()
+    end_s = math.inf if limit_s is None else loop.time() + limit_s
     failures = 0
     while True:
         try:
             return await find()
         except VenueError as error:
             failures += 1
-            why, pause_s = str(error), pause_after(error, failures)
-        on_wait(why, pause_s)
-        try:
-            async with asyncio.timeout(pause_s):
-                await stop.wait()
-        except TimeoutError:
-            continue
-        raise RunStopped("the run was stopped while it waited for the venues")
+            pause_s = pause_after(error, failures)
+            left_s = end_s - loop.time()
+            if left_s <= 0:
+                raise
+            on_wait(str(error), min(pause_s, left_s))
+            if await _is_stopped(stop, min(pause_s, left_s)):
+                raise RunStopped("the run was stopped while it waited for the venues") from None
+            if pause_s >= left_s:
+                raise
+
+
+async def _is_stopped(stop: asyncio.Event, pause_s: float) -> bool:
+    """Return True when ``stop`` is set within ``pause_s``, and False after that."""
+    try:
+        async with asyncio.timeout(pause_s):
+            return await stop.wait()
+    except TimeoutError:
+        return False

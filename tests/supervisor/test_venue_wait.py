@@ -17,7 +17,7 @@ def banned(seconds):
     return CallRefused("banned", "binance", Answer(418, b"", {"retry-after": str(seconds)}))
 
 
-def run(answers, *, stop_after_s=None):
+def run(answers, *, stop_after_s=None, limit_s=None):
     """Return what came of it, when the venues were asked, and what was said of each pause."""
     asked_s, said = [], []
 
@@ -34,7 +34,9 @@ def run(answers, *, stop_after_s=None):
                 raise answer
             return answer
 
-        return await find_once_reachable(find, stop, lambda why, pause_s: said.append((why, pause_s)))
+        return await find_once_reachable(
+            find, stop, lambda why, pause_s: said.append((why, pause_s)), limit_s
+        )
 
     try:
         found = v.run(work())
@@ -65,6 +67,21 @@ def test_no_question_makes_a_ban_longer():
 def test_it_asks_for_as_long_as_that_takes():
     _, asked_s, said = run([GONE], stop_after_s=24 * 3600.0)
     assert len(asked_s) == len(said) == 1444
+
+
+def test_a_limit_ends_the_wait_with_the_last_reason():
+    found, asked_s, said = run([GONE], limit_s=20.0)
+    assert found is GONE
+    assert asked_s == pytest.approx([0, 2, 6, 14])
+    assert [pause_s for _, pause_s in said] == pytest.approx([2, 4, 8, 6])
+
+
+def test_a_ban_beyond_the_limit_is_not_asked_about_again():
+    ban = banned(7200)
+    found, asked_s, said = run([ban, "universe"], limit_s=20.0)
+    assert found is ban
+    assert asked_s == [0.0]
+    assert [pause_s for _, pause_s in said] == pytest.approx([20])
 
 
 @pytest.mark.parametrize("pause", [GONE, banned(7200)])
