@@ -49,13 +49,13 @@ async def find_universe(config: Config, symbols: Sequence[str] = (), shards: int
     is listed as trading, as in a venue's maintenance.
     """
     home, away = await asyncio.gather(_listing(config, HOME), _listing(config, config.venues.away))
-    home_fees = _fees(config, HOME)
-    pairs = pairs_of(home, away, home_fees, _fees(config, config.venues.away), symbols=config.symbols)
-    if not pairs:
-        if pairs_of(home, away, home_fees, home_fees, symbols=config.symbols, closed_too=True):
-            raise MarketsClosed(f"{HOME} and {config.venues.away} list no common base as trading now")
+    fees = home_fees, _ = _fees(config, HOME), _fees(config, config.venues.away)
+    pairs = pairs_of(home, away, *fees, symbols=config.symbols)
+    if not pairs and not pairs_of(home, away, *fees, symbols=config.symbols, closed_too=True):
         raise UsageError(f"{HOME} and {config.venues.away} list no base in common")
     wanted = select_pairs(pairs, symbols) if symbols else _configured(config, pairs, home, away)
+    if not wanted:
+        raise MarketsClosed(f"{HOME} and {config.venues.away} list no common base as trading now")
     chosen = with_slots(wanted[: config.run.max_pairs])
     universe = Universe(fx_leg(home, home_fees), tuple(chosen), split([pair.base for pair in chosen], shards))
     warnings, coin_names = said_of(universe.legs(), {HOME: home, config.venues.away: away})

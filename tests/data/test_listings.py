@@ -5,10 +5,13 @@ import itertools
 
 import pytest
 
+from arbshard.config import Config, RunConfig
+from arbshard.data import listings
 from arbshard.data.address_block import CallRefused
 from arbshard.data.listings import _get
-from arbshard.errors import VenueUnavailable
+from arbshard.errors import MarketsClosed, UsageError, VenueUnavailable
 from arbshard.venues.base.client import Answer
+from arbshard.venues.base.market import ListedMarket
 from support import virtual_time as v
 
 
@@ -47,3 +50,41 @@ def test_tries(answers, gaps_s, why):
         assert [b - a for a, b in itertools.pairwise(asked_s)] == pytest.approx(gaps_s)
 
     v.run(work())
+
+
+class TestClosedMarkets:
+    """In a venue's maintenance all of its markets are listed as not trading. That passes; a wrong name does not."""
+
+    @pytest.fixture
+    def find(self, make, monkeypatch):
+        legs = make.pair.home, make.pair.away, make.fx_leg
+
+        def find(*closed, **settings):
+            async def listing(config, name):
+                return {
+                    leg.market.symbol: ListedMarket(leg.market, leg.rules, leg.market not in closed, "BREAK")
+                    for leg in legs
+                    if leg.market.venue == name
+                }
+
+            monkeypatch.setattr(listings, "_listing", listing)
+            return asyncio.run(listings.find_universe(Config(run=RunConfig(**settings))))
+
+        return find
+
+    def test_a_pair_whose_markets_are_open_is_found(self, find, make):
+        assert [pair.base for pair in find().pairs] == [make.pair.base]
+
+    def test_no_pair_that_trades_now(self, find, make):
+        with pytest.raises(MarketsClosed, match="upbit and binance list no common base as trading now"):
+            find(make.pair.away.market)
+
+    def test_no_chosen_pair_that_trades_now(self, find, make):
+        with pytest.raises(
+            MarketsClosed, match=r"BTC cannot be traded now: upbit:KRW-BTC takes no orders \(BREAK\)"
+        ):
+            find(make.pair.home.market, symbols=("BTC",))
+
+    def test_a_name_that_means_no_pair(self, find, make):
+        with pytest.raises(UsageError, match="'XYZ' is not tradable on both venues"):
+            find(make.pair.home.market, symbols=("XYZ",))
