@@ -66,7 +66,9 @@ class Options(NamedTuple):
     recorder: tuple[str, ...] | None = None
     """Arguments of the process that writes a tape, for a run that only records; None for a run that trades."""
     service: bool = False
-    """Whether a service manager has started the run, and starts it again when its exit code is not 0."""
+    """Whether a service manager has started the run, and starts it again when its exit code is not 0. The start waits
+    for venues that do not answer.
+    """
 
 
 class _End(NamedTuple):

@@ -62,7 +62,7 @@ def run(
         typer.Option(
             "--service",
             help="For service managers, which start again what fails: the exit code is 0 whenever the run ended "
-            "on request.",
+            "on request, and the start waits for venues that do not answer.",
         ),
     ] = False,
 ) -> None:
