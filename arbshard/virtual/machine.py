@@ -101,6 +101,7 @@ class Simulation:
         self.oracle = Oracle(config, universe, self._clock, self.trace)
         self.oracle.on_violation = loop.stop
         self.oracle.budgets.works = unkind.works
+        self.oracle.worth.is_traded = self._is_traded
         self.oracle.bounds.coarseness = unkind.coarseness
         self.oracle.on_execution = unkind.on_execution
         loop.on_slow = self._slow
@@ -193,6 +194,10 @@ class Simulation:
             virtual_s,
             tuple(self.trace.last),
         )
+
+    def _is_traded(self, base: str) -> bool:
+        supervisor = self.supervisor
+        return supervisor is not None and any(pair.base == base for pair in supervisor.universe.pairs)
 
     async def _live(self) -> None:
         keeping = [asyncio.ensure_future(self._exchanges.run()), asyncio.ensure_future(self._keep())]

@@ -95,6 +95,8 @@ class Worth:
         self._high_water = _ZERO
         self._accepted = _ZERO
         """Result of accepted differences, in reporting currency."""
+        self.is_traded: Callable[[str], bool] = lambda _base: True
+        """Returns whether the run has a pair: of others risk knows no price but that of the entry."""
         self._began_ns = 0
         """Time at which risk last began (monotonic ns)."""
         self._changed_ns: dict[str, int] = {}
@@ -313,9 +315,13 @@ class Worth:
             coins, short = max(holding.long + at_bought, _ZERO), max(holding.short - at_sold, _ZERO)
             price = self._walked(sold.market.symbol, "asks", 0.0, now_ns)
             _add(found, (bought.market.venue, bought.market.base), coins)
-            if price is not None:
+            if price is not None and short:
+                least = Decimal(price.least)
+                if not self.is_traded(holding.pair):
+                    quote = holding.flows.away_quote if holding.is_home_bought else holding.flows.home_quote
+                    least = min(least, quote / short)
                 fee = 1 + self._fees[sold.market.venue].buy_bps / 10_000
-                _add(found, (sold.market.venue, sold.market.quote), short * Decimal(price.least) * fee)
+                _add(found, (sold.market.venue, sold.market.quote), short * least * fee)
         for running in self._books.running.values():
             if running.intent.kind == "entry":
                 _add_orders(found, running, self._fees)

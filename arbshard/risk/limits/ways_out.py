@@ -150,7 +150,7 @@ class WaysOut:
     def _of_pair(self, base: str) -> Needs:
         pair = self._pairs.get(base)
         if pair is None:
-            return ()  # not traded in this run: nothing can leave it, and no other pair spends its coins
+            return self._of_absent(base)
         trade = self._state.trades.get(self._state.busy.get(base, ""))
         table: dict[Account, Decimal] = {}
         for position in self._state.get_symbol_positions(base):
@@ -169,6 +169,27 @@ class WaysOut:
                     table[account] -= hold.amount
         return tuple((account, amount) for account, amount in table.items() if amount > 0)
 
+    def _of_absent(self, base: str) -> Needs:
+        """Return the money that leaving the positions of a pair needs that is not traded now.
+
+        They are left once both of its markets trade again, or once it is added again. No other pair spends its coins.
+        All pairs have the venues, quotes and fees of any other one; of this one no book is read.
+        """
+        other = next(iter(self._pairs.values()), None)
+        if other is None:
+            return ()
+        table: dict[Account, Decimal] = {}
+        for position in self._state.get_symbol_positions(base):
+            _, sold = _legs(other, position.direction)
+            price = position.entry_home_price if sold is other.home else position.entry_away_price
+            account = sold.market.venue, sold.market.quote
+            table[account] = table.get(account, ZERO) + self._priced_cost(sold, position.short_base, price)
+        trade = self._state.trades.get(self._state.busy.get(base, ""))
+        for hold in trade.holds if trade is not None and trade.intent.kind == "exit" else ():
+            if (hold.venue, hold.currency) in table:
+                table[hold.venue, hold.currency] -= hold.amount
+        return tuple((account, amount) for account, amount in table.items() if amount > 0)
+
     def _add_entry(self, table: dict[Account, Decimal], trade: Trade, pair: Pair) -> None:
         """Add what an entry under way needs, by what has been filled of it and what may still be."""
         intent = trade.intent
@@ -182,12 +203,15 @@ class WaysOut:
 
     def _cost(self, pair: Pair, leg: Leg, quantity: Decimal, known_price: Decimal) -> Decimal:
         """Return what buying ``quantity`` back costs at the ask that risk saw last, else at ``known_price``."""
-        if quantity <= 0:
-            return ZERO
         view = self._views.get(pair.base)
         price = known_price
         if view is not None:
             price = exact((view.home if leg is pair.home else view.away).best_ask)
+        return self._priced_cost(leg, quantity, price)
+
+    def _priced_cost(self, leg: Leg, quantity: Decimal, price: Decimal) -> Decimal:
+        if quantity <= 0:
+            return ZERO
         fee = leg.fees.buy_bps / BPS
         margin = Decimal(str(self._limits.portfolio().way_out_margin_bps)) / BPS
         # The squares are for a fee taken in the coin, for which more must be bought: 1 / (1 - fee) is below this.

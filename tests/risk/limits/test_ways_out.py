@@ -17,6 +17,7 @@ from support.paper_chaos import Chaos, steps
 MARGIN = Decimal("1.02")
 AWAY_FEE = Decimal("1.001002")
 """What must be bought for 1 to arrive, rounded up."""
+HOME_FEE = Decimal("1.0005005")
 
 
 def view(home: float, away: float) -> PairView:
@@ -62,6 +63,22 @@ def test_an_entry_needs_a_way_out_of_its_own() -> None:
     assert "needed to leave again, 7 free" in refused.detail
     world = w.World(config=w.with_paper(quote_away=Decimal(8)))
     assert isinstance(world.submit(world.entry("BTC", "buy_home")), Approved)
+
+
+@pytest.mark.parametrize(
+    ("direction", "account"), [("buy_home", (w.AWAY, "USDT")), ("buy_away", (w.HOME, "KRW"))]
+)
+def test_a_pair_that_is_not_traded_now_keeps_the_money_to_leave_it(direction, account) -> None:
+    """Its market was closed when the run began; other pairs spent the money before it opened."""
+    world = w.World()
+    position = world.open_position("BTC", direction)
+    price, fee = (w.AWAY_PRICE, AWAY_FEE) if direction == "buy_home" else (w.HOME_PRICE, HOME_FEE)
+    world.bases = ("ETH",)
+    again = world.restart()
+    assert again.core.guard.ways_out.needed() == {account: position.short_base * price * fee * MARGIN}
+    again.core.guard.set_views({"ETH": view(1_000_000.0, 1400.0)})
+    again.tick()
+    assert needed(again, *account) == position.short_base * price * fee * MARGIN
 
 
 def test_the_price_of_now_counts() -> None:
