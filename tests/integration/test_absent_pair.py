@@ -6,25 +6,19 @@ import pytest
 from arbshard.clock import SystemClock
 from arbshard.model.universe import Universe
 from arbshard.status.collect import Collector
-from support.exchanges import running_exchanges, set_faults
+from support.exchanges import VENUES, running_exchanges, set_faults
 from support.instance import Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
-CONFIG = """
+CONFIG = f"""
 data = "public"
 [run]
 shards = 1
 [venues]
 listing_every_s = 1.0
-[venues.upbit]
-ws_url = "{upbit[ws_url]}"
-rest_url = "{upbit[rest_url]}"
-[venues.binance]
-ws_url = "{binance[ws_url]}"
-rest_url = "{binance[rest_url]}"
-[strategy]
-max_hold_s = {max_hold_s}
+{VENUES}[strategy]
+max_hold_s = {{max_hold_s}}
 """
 
 

@@ -11,6 +11,15 @@ from pathlib import Path
 from typing import Any
 
 READY_S = 60.0
+VENUES = """
+[venues.upbit]
+ws_url = "{upbit[ws_url]}"
+rest_url = "{upbit[rest_url]}"
+[venues.binance]
+ws_url = "{binance[ws_url]}"
+rest_url = "{binance[rest_url]}"
+"""
+"""The part of a configuration that names them; to be formatted with what is in their ready file."""
 
 
 @contextmanager

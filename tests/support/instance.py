@@ -15,7 +15,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self, TypeVar
@@ -32,6 +31,7 @@ from arbshard.model.risk_note import NO_NOTE, RiskNote, decode_risk_note
 from arbshard.model.rundir import RunFiles
 from arbshard.shm.pages import PageReader
 from arbshard.status.collect import Collector
+from support.exchanges import set_faults
 from support.paper import KIND_PAPER
 
 SMALL = "[sim]\ncoins = 8\nseed = 11\nupdates_per_s = 5.0\n[run]\nshards = 2\n[strategy]\nmax_hold_s = 5.0\n"
@@ -367,13 +367,7 @@ class Instance:
     def set_faults(self, venue: str, order: Mapping[str, object]) -> None:
         """Switch faults of an embedded exchange: ``{"set": {fault: settings}}`` or ``{"clear": [fault]}``."""
         said = json.loads(self.files.sim_ready.read_bytes())
-        request = urllib.request.Request(
-            f"{said[venue]['rest_url']}/sim/faults",
-            json.dumps(order).encode(),
-            {"Authorization": f"Bearer {said['token']}", "Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=10) as reply:
-            assert reply.status == 200, reply.read()
+        set_faults(said, venue, order)
 
     def children(self) -> dict[str, ChildNote]:
         """Children of the run by name."""

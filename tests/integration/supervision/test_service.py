@@ -12,7 +12,7 @@ import urllib.request
 import psutil
 import pytest
 
-from support.exchanges import running_exchanges, set_faults
+from support.exchanges import VENUES, running_exchanges, set_faults
 from support.instance import Instance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -120,17 +120,11 @@ def test_told_to_end_is_0_whatever_was_wrong(desk):
     assert "process was restarted" in ended.out
 
 
-PUBLIC = """
+PUBLIC = f"""
 data = "public"
 [run]
 shards = 1
-[venues.upbit]
-ws_url = "{upbit[ws_url]}"
-rest_url = "{upbit[rest_url]}"
-[venues.binance]
-ws_url = "{binance[ws_url]}"
-rest_url = "{binance[rest_url]}"
-"""
+{VENUES}"""
 
 
 def calls_of(said, venue):

@@ -17,6 +17,7 @@ from arbshard.model.universe import Universe
 from arbshard.wire import control
 from arbshard.wire.request import ask
 from kills.exchange import Exchange
+from support.exchanges import VENUES
 from support.instance import NO_LIMITS, Instance
 
 _DAMAGED = (b"", b"null", b'{"a":1}', b'[{"pid":-1,"name":"risk","started":0}]', b"\xff\x00 not JSON")
@@ -39,13 +40,9 @@ disk_free_min_mb = 8
 disk_free_stop_mb = 4
 [venues]
 listing_every_s = 2
-[venues.upbit]
-ws_url = "{upbit[ws_url]}"
-rest_url = "{upbit[rest_url]}"
-[venues.binance]
-ws_url = "{binance[ws_url]}"
-rest_url = "{binance[rest_url]}"
-[data_quality]
+"""
+    + VENUES
+    + """[data_quality]
 max_book_age_ms = 5000
 max_leg_skew_ms = 5000
 max_fx_age_ms = 10000
